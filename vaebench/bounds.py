@@ -1,0 +1,52 @@
+"""Bounds on log p(x): pure functions of one tensor, the log-weights `[K, B]` = `log p(x|z) + log p(z) − log q(z|x)`.
+
+Everything is in nats per observation and higher is better. Sums of weights are taken in float64.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    """Evidence lower bound E_q[log w], averaged over all K draws (Kingma & Welling 2014)."""
+    return log_weight.double().mean(0)
+
+
+def iwae(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
+    """Importance-weighted bound E[log (1/k) Σ w] (Burda et al. 2016).
+
+    For k < K it is averaged over the K/k disjoint groups of draws: the same expectation as one group, with less noise.
+
+    Raises:
+        ValueError: if k does not divide K, since the draws left over would be silently dropped.
+    """
+    return iwae_groups(log_weight, k).mean(0)
+
+
+def iwae_groups(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, "G B"]:
+    """The IWAE-k estimate of each of the G = K/k disjoint groups of draws."""
+    draws = len(log_weight)
+    if k < 1 or draws % k:
+        raise ValueError(f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors")
+    return torch.logsumexp(log_weight.double().unflatten(0, (draws // k, k)), 1) - math.log(k)
+
+
+def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
+    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time.
+
+    From the spread of the groups where there are at least two; of a single group, to first order (delta method),
+    (1/ESS − 1/K), the relative variance of the mean weight.
+    """
+    groups = iwae_groups(log_weight, k)
+    if len(groups) > 1:
+        return groups.var(0) / len(groups)
+    return 1 / effective_sample_size(log_weight) - 1 / len(log_weight)
+
+
+def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    """(Σw)² / Σw², between 1 (one draw carries all) and K (all weights equal) (Kong 1992)."""
+    log_weight = log_weight.double()
+    return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))

@@ -1,0 +1,47 @@
+"""What crosses from room to room: a `Batch` goes into a model, `Draws` come out, and metrics read nothing else."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Normal
+
+
+class Batch(NamedTuple):
+    """Observations x `[B, *event]` and, where the data has them, their class labels `[B]`."""
+
+    x: Float[Tensor, "B *event"]
+    label: Int[Tensor, " B"] | None = None
+
+
+class Draws(NamedTuple):
+    """What a model says of B observations, from K draws z_k ~ q(z|x) of each, in nats.
+
+    The log-densities are kept for all K draws as `[K, B]`; the draws themselves only for the first S, so that
+    K = 5000 costs a table and not a cloud. A deterministic model (AE) has one draw, its code, and empty `log_pz` and
+    `log_qz`: it has no prior and no density to weigh with.
+
+    Attributes:
+        x: observations `[B, *event]`.
+        label: class labels `[B]` or None.
+        posterior: q(z|x), batch shape `[B, L]`; its mean is the code.
+        reconstruction: the likelihood's mean at the posterior's mean, `[B, *event]`.
+        z: the first S draws, `[S, B, L]`.
+        log_px: log p(x|z_k), `[K, B]`.
+        log_pz: log p(z_k), `[K, B]`.
+        log_qz: log q(z_k|x), `[K, B]`.
+    """
+
+    x: Float[Tensor, "B *event"]
+    label: Int[Tensor, " B"] | None
+    posterior: Normal
+    reconstruction: Float[Tensor, "B *event"]
+    z: Float[Tensor, "S B L"]
+    log_px: Float[Tensor, "K B"]
+    log_pz: Float[Tensor, "K B"]
+    log_qz: Float[Tensor, "K B"]
+
+    @property
+    def log_weight(self) -> Float[Tensor, "K B"]:
+        """log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x)."""
+        return self.log_px + self.log_pz - self.log_qz
