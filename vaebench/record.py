@@ -1,0 +1,233 @@
+"""A run's record: what was asked, what was measured, and what it ran on, as one JSON file.
+
+The record is the truth of a run: tables, the report and the decision whether a run is done read nothing else. It is
+written to a temporary name in the same folder and renamed, so that a file which is there is whole.
+
+The file is strict JSON. A number that is not finite is written as `null` and read back as NaN in an estimate (as None
+in a curve); the estimate's note says which it was. It never takes part in a mean.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from uuid import uuid4
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+FORMAT = 1
+"""Version of the file; raised when a reader of the earlier version would misread it."""
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+
+
+class RecordError(ValueError):
+    """A record that cannot be read or written; the message names the file and what to do."""
+
+
+class Estimate(NamedTuple):
+    """One measured number, or one array (a value a unit, a point a curve), of one run.
+
+    Attributes:
+        name: e.g. `iwae_5000`; the column of the table.
+        value: the mean over observations, in the unit that the metric states; a list for an array.
+        standard_error: of the value, over observations.
+        n: number of observations.
+        monte_carlo_error: standard error that remains, at these observations, from the finite number of draws.
+        note: a reservation that every table shows beside the number.
+    """
+
+    name: str
+    value: Number | list[Number]
+    standard_error: float | None = None
+    n: int = 0
+    monte_carlo_error: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run, done or failed.
+
+    Attributes:
+        id: hash of the configuration; the same run has the same id everywhere.
+        study: stem of the study's file.
+        status: `failed` runs have a `reason` and may lack every measurement.
+        axes: paths into `config` that the study's grid names, in the order of the file, e.g. `["model.beta", "seed"]`.
+        config: the validated configuration with every default filled in: model, data, train, evaluate, seed.
+        comparability: bounds of two runs compare only where these are equal (checksum, split, binarize, measure).
+        facts: what is known without measuring, or is a property of the model (parameters, beta, forecast_active_units);
+            `dimensions` = D where bits per dimension have a meaning.
+        estimates: scalars and arrays, in the order measured.
+        absent: metric -> why it has no meaning for this model.
+        curve: columns of the validation curve, `epoch` first.
+        provenance: commit, dirty, versions, device, seconds, command.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: str
+    study: str
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    axes: list[str] = field(default_factory=list)
+    config: dict[str, Any]
+    comparability: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    estimates: list[Estimate] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    curve: dict[str, list[int | float | None]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def estimate(self, name: str) -> Estimate | None:
+        """The estimate of that name, or None where it was not measured."""
+        return next((e for e in self.estimates if e.name == name), None)
+
+    @property
+    def scalars(self) -> Iterator[Estimate]:
+        """The estimates that are one number."""
+        return (e for e in self.estimates if not isinstance(e.value, list))
+
+
+def encode(record: Record) -> bytes:
+    """The bytes of a record's file: one line an entry, so that a change reads well in a diff.
+
+    Raises:
+        RecordError: if a value is not plain JSON (a tensor, a path), or the file could not be read back.
+    """
+    entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
+    entries["estimates"] = [_noted(e)._asdict() for e in record.estimates]
+    lines = (f"{json.dumps(k)}: {_lines(_finite(v))}" for k, v in entries.items())
+    try:
+        content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+        _adapter().validate_python(_without_format(json.loads(content)))
+    except TypeError as error:
+        raise RecordError(f"record {record.id}: expected plain numbers, strings, lists and mappings: {error}") from None
+    except ValidationError as error:
+        raise RecordError(f"record {record.id}: cannot be written: {_first(error)}") from None
+    return content
+
+
+def decode(content: bytes, source: str | Path) -> Record:
+    """The record in a file's bytes.
+
+    Raises:
+        RecordError: if they are half a file, not a record, or of a newer version.
+    """
+    remedy = "delete it and run the same command again"
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{source}: damaged or half-written: {error}; {remedy}") from None
+    version = entries.get("format") if isinstance(entries, dict) else None
+    if not isinstance(version, int):
+        raise RecordError(f"{source}: not a record (expected an object with 'format': {FORMAT}); {remedy}")
+    if version > FORMAT:
+        raise RecordError(f"{source}: format {version}, but this version reads up to {FORMAT}; update vaebench")
+    try:
+        return _adapter().validate_python(_without_format(entries))
+    except ValidationError as error:
+        raise RecordError(f"{source}: not a record: {_first(error)}; {remedy}") from None
+
+
+def write(record: Record, path: Path) -> None:
+    """Writes a record so that the file is whole or unchanged."""
+    write_atomically(path, encode(record))
+
+
+def read(path: Path) -> Record:
+    """Reads one record back.
+
+    Raises:
+        RecordError: if the file is not a whole record; a file that is not there stays a FileNotFoundError.
+    """
+    return decode(path.read_bytes(), path)
+
+
+def read_all(folder: Path) -> list[Record]:
+    """Every record of a study, from `runs/<study>/<id>/record.json` or `results/<study>/records/<id>.json`, by id.
+
+    Raises:
+        RecordError: if one cannot be read, or two files hold the same run.
+    """
+    found: dict[str, Path] = {}
+    records = []
+    for path in sorted([*folder.glob("*/record.json"), *folder.glob("records/[!.]*.json")]):
+        record = read(path)
+        if record.id in found:
+            raise RecordError(f"{path}: the same run {record.id} as {found[record.id]}; delete one of them")
+        found[record.id] = path
+        records.append(record)
+    return sorted(records, key=lambda r: r.id)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces a file's content as a whole; on any failure the old file is intact and no temporary is left.
+
+    Raises:
+        RecordError: if the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror}); what stood there before is intact") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def _without_format(entries: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in entries.items() if k != "format"}
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault, as `place: what is wrong`."""
+    fault = error.errors(include_url=False)[0]
+    place = [str(part) for part in fault["loc"] if "[" not in str(part)]
+    return f"{'.'.join(place)}: {fault['msg']}"
+
+
+def _noted(estimate: Estimate) -> Estimate:
+    """The estimate, with a note where its value is not finite and nobody has said so yet."""
+    values = estimate.value if isinstance(estimate.value, list) else [estimate.value]
+    odd = sorted({str(v) for v in values if not math.isfinite(v)})
+    return estimate._replace(note=f"not finite: {', '.join(odd)}") if odd and estimate.note is None else estimate
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every float that JSON cannot write."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(value: Any) -> str:
+    """JSON with the members of the outermost container on a line each."""
+    match value:
+        case dict() if value:
+            return "{\n" + ",\n".join(f"  {json.dumps(k)}: {_json(v)}" for k, v in value.items()) + "\n}"
+        case list() if value:
+            return "[\n" + ",\n".join(f"  {_json(v)}" for v in value) + "\n]"
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
