@@ -5,6 +5,8 @@ noise, and runs that share a seed share their order and noise whatever else diff
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,3 +21,11 @@ def stream(seed: int, purpose: str) -> int:
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for one stream of a run, on the device that will use it."""
     return torch.Generator(device).manual_seed(stream(seed, purpose))
+
+
+@contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """A block in which torch's global generator is the one of this stream, as `nn.Module` constructors want it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, purpose))
+        yield

@@ -1,0 +1,190 @@
+"""p(x|z): modules that turn a decoder's output into a normalised distribution over observations.
+
+`likelihood(parameters)` with parameters `[..., *shape]` returns a distribution of that batch shape whose event is one
+observation, so `log_prob` is already summed over pixels, in nats. A mean over pixels appears nowhere: it would put an
+unstated β into every objective.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+from torch.distributions import Bernoulli as BernoulliDistribution
+from torch.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
+from torch.distributions import Normal
+
+from vaebench.registry import LIKELIHOODS, Positive
+
+
+class Likelihood(nn.Module, ABC):
+    """A family of normalised distributions over observations of one shape.
+
+    Args:
+        shape: the shape of one observation.
+    """
+
+    discrete = False
+    """Whether p(x|z) is a probability (True) or a density (False); bounds of the two never compare."""
+
+    fixed_variance: float | None = None
+    """σ², where it is one number that the configuration sets; β·σ² is then the β of unit noise."""
+
+    refits = False
+    """Whether the likelihood wants `refit` at the end of every epoch."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @abstractmethod
+    def pixels(self, parameters: Float[Tensor, "*any"]) -> Distribution:
+        """The distribution of every pixel on its own."""
+
+    def forward(self, parameters: Float[Tensor, "*any"]) -> Independent:
+        """The distribution of an observation, its pixels independent given z."""
+        return Independent(self.pixels(parameters), len(self.shape), validate_args=False)
+
+    def log_prob(self, parameters: Float[Tensor, "*any"], x: Float[Tensor, "*other"]) -> Float[Tensor, "*batch"]:
+        """log p(x|z) as the training objective takes it; the same as `self(parameters).log_prob(x)` unless said."""
+        return self(parameters).log_prob(x)
+
+    def expected_log_prob(
+        self, mean: Float[Tensor, "*any"], variance: Float[Tensor, "*any"], x: Float[Tensor, "*any"]
+    ) -> Float[Tensor, "*batch"]:
+        """E[log p(x|z)] when the decoder's output is random with this mean and variance, where it has a closed form."""
+        raise NotImplementedError(f"{type(self).__name__} has no closed-form expectation: use a Gaussian likelihood")
+
+    def output_bias(self, mean: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Parameters whose distribution has this mean: where the decoder's last bias starts."""
+        return mean
+
+    def check(self, x: Float[Tensor, "B *shape"]) -> None:
+        """Refuse observations outside the support.
+
+        Raises:
+            ValueError: naming what came and the remedies.
+        """
+
+    def refit(self, squared_error: Float[Tensor, ""]) -> None:
+        """Take in the training split's mean squared error a pixel, at the end of an epoch."""
+
+    def facts(self) -> dict[str, float]:
+        """What the table says of a trained likelihood beside its name."""
+        return {}
+
+
+@LIKELIHOODS.register
+class Bernoulli(Likelihood):
+    """Binary pixels x ∈ {0, 1}, the decoder's output being logits."""
+
+    discrete = True
+
+    def pixels(self, parameters: Tensor) -> Distribution:
+        return BernoulliDistribution(logits=parameters, validate_args=False)
+
+    def output_bias(self, mean: Tensor) -> Tensor:
+        return torch.logit(mean, eps=1e-3)
+
+    def check(self, x: Tensor) -> None:
+        if bool(((x != 0) & (x != 1)).any()):
+            raise ValueError(
+                f"a Bernoulli likelihood expects x in {{0, 1}}, got values in [{x.min():.3g}, {x.max():.3g}] with grey "
+                "levels; set `data.binarize: Fixed | Dynamic | Threshold`, or use ContinuousBernoulli or Gaussian"
+            )
+
+
+@LIKELIHOODS.register
+class ContinuousBernoulli(Likelihood):
+    """Pixels in [0, 1] under the normalised continuous Bernoulli (Loaiza-Ganem & Cunningham 2019)."""
+
+    def pixels(self, parameters: Tensor) -> Distribution:
+        return ContinuousBernoulliDistribution(logits=parameters, validate_args=False)
+
+    def output_bias(self, mean: Tensor) -> Tensor:
+        return torch.logit(mean, eps=1e-3)
+
+    def check(self, x: Tensor) -> None:
+        if bool(((x < 0) | (x > 1)).any()):
+            raise ValueError(
+                f"a ContinuousBernoulli likelihood expects x in [0, 1], got values in [{x.min():.3g}, {x.max():.3g}]; "
+                "rescale the data, or use Gaussian"
+            )
+
+
+@LIKELIHOODS.register
+class Gaussian(Likelihood):
+    """Real pixels with one fixed variance: log N(x; μ, σ²I), its −D/2·log 2πσ² included.
+
+    Args:
+        variance: σ².
+    """
+
+    variance: Tensor
+
+    def __init__(self, shape: tuple[int, ...], *, variance: Positive = 1.0) -> None:
+        super().__init__(shape)
+        self.register_buffer("variance", torch.tensor(float(variance)))
+        self.fixed_variance = float(variance)
+
+    def pixels(self, parameters: Tensor) -> Distribution:
+        return Normal(parameters, self.sigma2().sqrt(), validate_args=False)
+
+    def expected_log_prob(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
+        sigma2 = self.sigma2()
+        excess = (variance / (2 * sigma2)).flatten(-len(self.shape)).sum(-1)
+        return self(mean).log_prob(x) - excess
+
+    def sigma2(self) -> Float[Tensor, "*pixels"]:
+        """The variance σ² in force."""
+        return self.variance
+
+    def facts(self) -> dict[str, float]:
+        return {"variance": float(self.sigma2().detach().mean())}
+
+
+@LIKELIHOODS.register
+class LearnedGaussian(Gaussian):
+    """A Gaussian whose variance is trained with the other parameters, as log σ².
+
+    Args:
+        variance: where σ² starts.
+        per_pixel: one variance a pixel rather than one in all.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, per_pixel: bool = False, **kwargs: Any) -> None:
+        super().__init__(shape, **kwargs)
+        start = self.variance.log().expand(shape if per_pixel else ())
+        del self.variance
+        self.fixed_variance = None
+        self.log_variance = nn.Parameter(start.clone())
+
+    def sigma2(self) -> Tensor:
+        return self.log_variance.exp()
+
+
+@LIKELIHOODS.register
+class OptimalGaussian(Gaussian):
+    """A Gaussian whose variance is always its maximiser, the mean squared error (Rybkin et al. 2021).
+
+    While training it is that of the batch; the variance used in evaluation is that of the training split, taken at the
+    end of every epoch.
+    """
+
+    refits = True
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.fixed_variance = None
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().log_prob(parameters, x)
+        variance = (x - parameters).square().mean()
+        pixels = Normal(parameters, variance.sqrt(), validate_args=False)
+        return Independent(pixels, len(self.shape), validate_args=False).log_prob(x)
+
+    def refit(self, squared_error: Tensor) -> None:
+        self.variance.copy_(squared_error)

@@ -1,0 +1,1 @@
+"""The diagnostics: one a file, all reading the same draws."""

@@ -1,0 +1,119 @@
+"""What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it has no meaning."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from vaebench.draws import Draws
+from vaebench.record import Estimate
+
+
+class Subject(Protocol):
+    """What a diagnostic may ask of a model before it measures it."""
+
+    stochastic: bool
+    prior: nn.Module
+
+
+class Diagnostic(Metric, ABC):
+    """A measurement of a model on a split.
+
+    `update` takes the draws of one batch, any number of times, in any sizes; states declare beside themselves how they
+    merge across processes, by sums and counts, so the result is the same whole, batchwise and over ranks.
+    """
+
+    full_state_update = False
+    higher_is_better: bool | None = None
+
+    def applies_to(self, model: Subject) -> str | None:
+        """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
+        return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
+
+    @abstractmethod
+    def update(self, draws: Draws) -> None:
+        """Take in one batch."""
+
+    @abstractmethod
+    def compute(self) -> tuple[Estimate, ...]:
+        """The estimates, over everything taken in."""
+
+
+class Columns(NamedTuple):
+    """Means over observations, their standard errors, and what of them comes from the finite number of draws."""
+
+    mean: Float64[Tensor, " C"]
+    standard_error: Float64[Tensor, " C"]
+    monte_carlo_error: Float64[Tensor, " C"] | None
+    n: int
+
+
+class MeanOverObservations(Diagnostic):
+    """Means of columns of numbers that every observation has, with their standard errors.
+
+    A subclass names the columns and computes them. Sums are kept in float64.
+    """
+
+    total: Tensor
+    squares: Tensor
+    noise: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "squares", "noise", "count"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def observe(self, draws: Draws) -> Float64[Tensor, "B C"]:
+        """The columns, one row an observation."""
+
+    @abstractmethod
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        """The columns under their names."""
+
+    def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
+        """Variance of every entry from the finite number of draws, where it can be told."""
+        return None
+
+    def update(self, draws: Draws) -> None:
+        values = self.observe(draws)
+        self.total = self.total + values.sum(0)
+        self.squares = self.squares + values.square().sum(0)
+        self.count = self.count + len(values)
+        if (variance := self.monte_carlo_variance(draws)) is not None:
+            self.noise = self.noise + variance.sum(0)
+
+    def compute(self) -> tuple[Estimate, ...]:
+        n = int(self.count)
+        if n == 0:
+            raise ValueError(f"{type(self).__name__} expects at least one observation, got none; call update first")
+        mean = self.total / n
+        variance = (self.squares / n - mean.square()).clamp(min=0) * n / max(1, n - 1)
+        noise = self.noise.sqrt() / n if self.noise.ndim else None
+        return self.estimates(Columns(mean, (variance / n).sqrt(), noise, n))
+
+
+class ScalarMean(MeanOverObservations):
+    """A mean over observations of one number each. A subclass gives the number, `[B]`, and the name of the column."""
+
+    column: str
+
+    @abstractmethod
+    def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
+        """The number of every observation."""
+
+    def observe(self, draws: Draws) -> Tensor:
+        return self.per_observation(draws).double()[:, None]
+
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        noise = None if columns.monte_carlo_error is None else columns.monte_carlo_error.item()
+        return (Estimate(self.column, columns.mean.item(), columns.standard_error.item(), columns.n, noise),)
+
+
+def variance_of_mean(table: Float64[Tensor, "K B"]) -> Float64[Tensor, "B 1"] | None:
+    """Monte-Carlo variance of the mean over K draws, as the one column of a `ScalarMean`; None for a single draw."""
+    return (table.double().var(0) / len(table))[:, None] if len(table) > 1 else None

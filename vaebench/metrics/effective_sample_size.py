@@ -1,0 +1,36 @@
+"""How many draws a bound really rests on."""
+
+import torch
+from torch import Tensor
+
+from vaebench import bounds
+from vaebench.draws import Draws
+from vaebench.metrics.base import Diagnostic
+from vaebench.record import Estimate
+from vaebench.registry import METRICS
+
+
+@METRICS.register
+class EffectiveSampleSize(Diagnostic):
+    """Effective sample size (Σw)²/Σw² of the K draws, median and 5 % quantile over observations (Kong 1992).
+
+    Between 1 and K. Itself estimated from the weights, so a heavy tail that no draw has met does not show.
+    """
+
+    higher_is_better = True
+    sizes: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sizes", [], dist_reduce_fx="cat")
+
+    def update(self, draws: Draws) -> None:
+        self.sizes.append(bounds.effective_sample_size(draws.log_weight))
+
+    def compute(self) -> tuple[Estimate, ...]:
+        sizes = torch.cat(self.sizes) if isinstance(self.sizes, list) else self.sizes
+        low, median = torch.quantile(sizes, sizes.new_tensor([0.05, 0.5])).tolist()
+        return (
+            Estimate("effective_sample_size_median", median, n=len(sizes)),
+            Estimate("effective_sample_size_5%", low, n=len(sizes)),
+        )

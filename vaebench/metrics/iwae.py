@@ -1,0 +1,63 @@
+"""The importance-weighted bounds."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from vaebench import bounds
+from vaebench.draws import Draws
+from vaebench.metrics.base import Columns, MeanOverObservations
+from vaebench.record import Estimate
+from vaebench.registry import METRICS, PositiveInt
+
+COLLAPSED = 5.0
+"""Effective draws below which the weights of an observation count as collapsed."""
+
+
+@METRICS.register
+class IWAE(MeanOverObservations):
+    """Importance-weighted bounds E[log (1/k) Σ w] for several k from the same draws, nats per observation
+    (Burda et al. 2016).
+
+    Biased downwards, towards log p(x) as k grows. Where half of the observations have fewer than 5 effective draws
+    the bound at k = K is marked.
+
+    Args:
+        k: sizes of the bounds, each a divisor of the number of draws; those of 1, 5, 50, 500, 5000 that are, if None.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, k: tuple[PositiveInt, ...] | None = None) -> None:
+        super().__init__()
+        self.k = k
+        self.sizes: tuple[int, ...] = ()
+        self.add_state("collapsed", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, draws: Draws) -> None:
+        total = len(draws.log_weight)
+        self.sizes = self.k or tuple(k for k in (1, 5, 50, 500, 5000) if total % k == 0)
+        self.collapsed = self.collapsed + (bounds.effective_sample_size(draws.log_weight) < COLLAPSED).sum()
+        self.draws = total
+        super().update(draws)
+
+    def observe(self, draws: Draws) -> Float64[Tensor, "B C"]:
+        return torch.stack([bounds.iwae(draws.log_weight, k) for k in self.sizes], 1)
+
+    def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
+        if len(draws.log_weight) == 1:
+            return None
+        return torch.stack([bounds.iwae_variance(draws.log_weight, k) for k in self.sizes], 1)
+
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
+        rows = zip(self.sizes, columns.mean.tolist(), columns.standard_error.tolist(), noise, strict=True)
+        return tuple(Estimate(f"iwae_{k}", mean, se, columns.n, mc, self._note(k)) for k, mean, se, mc in rows)
+
+    def _note(self, k: int) -> str | None:
+        share = float(self.collapsed / self.count)
+        if k < self.draws or k < 2 * COLLAPSED or share < 0.5:
+            return None
+        return (
+            f"weights collapsed: {share:.0%} of the observations have fewer than {COLLAPSED:g} effective draws of {k}"
+        )

@@ -1,0 +1,40 @@
+"""Where the rate is spent."""
+
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from vaebench.draws import Draws
+from vaebench.metrics.base import Columns, MeanOverObservations, Subject
+from vaebench.priors import kl_from_standard_normal
+from vaebench.record import Estimate
+from vaebench.registry import METRICS
+
+
+def unit_kl(posterior: Normal) -> Float64[Tensor, "B L"]:
+    """KL(q(z_i|x)‖N(0, 1)) of every unit, nats, in float64."""
+    return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double()))
+
+
+def without_unit_priors(model: Subject) -> str | None:
+    """The reason why a model has no KL for a single unit, or None."""
+    if not model.stochastic:
+        return f"{type(model).__name__} has no posterior q(z|x)"
+    prior: nn.Module = model.prior
+    return (
+        None if getattr(prior, "factorised", False) else f"a {type(prior).__name__} prior does not factorise over units"
+    )
+
+
+@METRICS.register
+class KLPerUnit(MeanOverObservations):
+    """E_x KL(q(z_i|x)‖p(z_i)) of every unit, in closed form, nats; an array in the order of the units."""
+
+    def applies_to(self, model: Subject) -> str | None:
+        return without_unit_priors(model)
+
+    def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
+        return unit_kl(draws.posterior)
+
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        return (Estimate("kl_per_unit", columns.mean.tolist(), n=columns.n),)

@@ -1,0 +1,45 @@
+"""The autoencoder: a code instead of a distribution."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Normal
+
+from vaebench.draws import Batch, Draws
+from vaebench.models.base import Autoencoder
+from vaebench.registry import MODELS
+
+
+@MODELS.register
+class AE(Autoencoder):
+    """Autoencoder: max log p(x|z = f(x)).
+
+    No prior and no posterior density, hence no bound on log p(x): its cells in those columns are blank.
+    """
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        return torch.empty(batch_size, 0, device=generator.device)
+
+    def encode(self, x: Tensor) -> Normal:
+        """The code, as a point mass."""
+        code = self.encoder(x)
+        return Normal(code, torch.zeros_like(code), validate_args=False)
+
+    def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
+        return self.likelihood.log_prob(self.decoder(self.encoder(x)), x)
+
+    @torch.no_grad()
+    def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
+        posterior = self.encode(batch.x)
+        p = self.decode(posterior.mean)
+        none = batch.x.new_empty(0, len(batch.x))
+        return Draws(
+            x=batch.x,
+            label=batch.label,
+            posterior=posterior,
+            reconstruction=p.mean,
+            z=posterior.mean[None],
+            log_px=p.log_prob(batch.x)[None],
+            log_pz=none,
+            log_qz=none,
+        )

@@ -1,0 +1,79 @@
+"""The linear VAE: the model whose every number is known."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from vaebench.likelihoods import Gaussian
+from vaebench.models.beta_vae import BetaVAE
+from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
+
+
+@MODELS.register
+class LinearVAE(BetaVAE):
+    """Linear VAE (Lucas et al. 2019): x = Wz + μ + σε, q(z|x) = N(V(x − μ), diag d) with one learned d for all x.
+
+    Its optimum is probabilistic PCA, so its evidence, its active units and its collapse are known in closed form
+    (`vaebench.oracle`).
+
+    Args:
+        likelihood: a Gaussian one, of fixed, learned or optimal variance.
+        analytic: take E_q[log p(x|z)] in closed form rather than from one draw.
+        beta: the price of a nat of rate; 1 is the ELBO.
+        schedule: how β gets there during training.
+
+    Raises:
+        ValueError: if the likelihood is not a Gaussian.
+    """
+
+    statistics = 1
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        seed: int = 0,
+        *,
+        latent_dim: PositiveInt = 8,
+        likelihood: LikelihoodSpec = "LearnedGaussian",
+        analytic: bool = True,
+        beta: NonNegative = 1.0,
+        schedule: ScheduleSpec = "Constant",
+        learning_rate: Positive = 1e-3,
+    ) -> None:
+        super().__init__(
+            shape,
+            seed,
+            latent_dim=latent_dim,
+            network="Affine",
+            likelihood=likelihood,
+            beta=beta,
+            schedule=schedule,
+            learning_rate=learning_rate,
+        )
+        if not isinstance(self.likelihood, Gaussian):
+            raise ValueError(
+                f"LinearVAE expects a Gaussian likelihood, got {type(self.likelihood).__name__}; "
+                "set model.likelihood: Gaussian | LearnedGaussian | OptimalGaussian"
+            )
+        self.analytic = analytic
+        self.log_variance = nn.Parameter(torch.zeros(latent_dim))
+
+    @property
+    def weight(self) -> Float[Tensor, "D L"]:
+        """W, the decoder's matrix."""
+        weight = self.decoder[0].weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def encode(self, x: Tensor) -> Normal:
+        mean = self.encoder(x)
+        return Normal(mean, (0.5 * self.log_variance).exp().expand_as(mean), validate_args=False)
+
+    def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
+        if not self.analytic:
+            return super().expected_log_likelihood(x, posterior, z)
+        spread = (self.weight.square() @ self.log_variance.exp()).view(
+            self.shape
+        )  # Var[Wz] under q, the same for all x
+        return self.likelihood.expected_log_prob(self.parameters_at(posterior.mean), spread, x)

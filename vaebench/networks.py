@@ -1,0 +1,117 @@
+"""Encoders and decoders: an architecture makes both halves, so that they mirror one another.
+
+An encoder maps observations `[B, *shape]` to `features` numbers; a decoder maps latents `[B, L]` to the parameters of
+the likelihood, `[B, *shape]`.
+"""
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+from torch import nn
+
+from vaebench.registry import NETWORKS, PositiveInt
+
+
+class Network(ABC):
+    """An architecture: a maker of encoders and decoders."""
+
+    @abstractmethod
+    def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
+        """`[B, *shape]` → `[B, features]`."""
+
+    @abstractmethod
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+        """`[B, L]` → `[B, *shape]`; the last layer with a bias is where the likelihood's mean is set."""
+
+
+@NETWORKS.register
+class Affine(Network):
+    """One affine map each way: with a Gaussian likelihood, probabilistic PCA."""
+
+    def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), features))
+
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(latent_dim, prod(shape)), nn.Unflatten(-1, shape))
+
+
+@NETWORKS.register
+class MLP(Network):
+    """Fully connected layers, the decoder's in reverse order.
+
+    Args:
+        hidden: widths from the observation inwards.
+        activation: a class of torch.nn.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden: tuple[PositiveInt, ...] = (64, 64),
+        activation: Literal["ReLU", "Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus"] = "ReLU",
+    ) -> None:
+        self.hidden = tuple(hidden)
+        self.activation = getattr(nn, activation)
+
+    def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
+        body = self._body((prod(shape), *self.hidden))
+        return nn.Sequential(nn.Flatten(), *body, nn.Linear((prod(shape), *self.hidden)[-1], features))
+
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+        widths = (latent_dim, *reversed(self.hidden))
+        return nn.Sequential(*self._body(widths), nn.Linear(widths[-1], prod(shape)), nn.Unflatten(-1, shape))
+
+    def _body(self, widths: tuple[int, ...]) -> list[nn.Module]:
+        return [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), self.activation())]
+
+
+@NETWORKS.register
+class Conv(Network):
+    """Strided 4×4 convolutions, each halving height and width, and their transposes back (as DCGAN's).
+
+    Args:
+        channels: widths from the observation inwards.
+        activation: a class of torch.nn.
+
+    Raises:
+        ValueError: if an observation is not `[C, H, W]` with H and W divisible by 2^len(channels).
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: tuple[PositiveInt, ...] = (32, 64),
+        activation: Literal["ReLU", "Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus"] = "ReLU",
+    ) -> None:
+        self.channels = tuple(channels)
+        self.activation = getattr(nn, activation)
+
+    def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
+        core = self._core(shape)
+        body = [
+            layer
+            for i, o in pairwise((shape[0], *self.channels))
+            for layer in (nn.Conv2d(i, o, kernel_size=4, stride=2, padding=1), self.activation())
+        ]
+        return nn.Sequential(*body, nn.Flatten(), nn.Linear(prod(core), features))
+
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+        core = self._core(shape)
+        body = [
+            layer
+            for i, o in pairwise((*reversed(self.channels), shape[0]))
+            for layer in (self.activation(), nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1))
+        ]
+        return nn.Sequential(nn.Linear(latent_dim, prod(core)), nn.Unflatten(-1, core), *body)
+
+    def _core(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The shape `[C, H, W]` of the innermost feature map."""
+        halvings = 2 ** len(self.channels)
+        if len(shape) != 3 or shape[1] % halvings or shape[2] % halvings:
+            raise ValueError(
+                f"Conv with {len(self.channels)} layers expects images [C, H, W] with H and W divisible by {halvings}, "
+                f"got {list(shape)}; give fewer `channels`, or use MLP"
+            )
+        return (self.channels[-1] if self.channels else shape[0], shape[1] // halvings, shape[2] // halvings)
