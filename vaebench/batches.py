@@ -1,0 +1,149 @@
+"""Batches of a split that lies on the device: slices by index, made float and binarised as they leave.
+
+There are no worker processes to feed and nothing to copy.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from vaebench.binarization import Binarization
+from vaebench.draws import Batch
+from vaebench.seeding import generator
+
+
+class Resident(NamedTuple):
+    """A split on the device: raw observations `[N, *shape]`, labels `[N]` or None, and the number that scales them."""
+
+    x: Shaped[Tensor, "N *shape"]
+    label: Int64[Tensor, " N"] | None
+    scale: float
+
+    def __getitem__(self, index: Any) -> Batch:
+        """The observations with the given numbers (a tensor of them, or a slice), in float32."""
+        x = self.x[index].float()
+        return Batch(x if self.scale == 1 else x / self.scale, None if self.label is None else self.label[index])
+
+    def to(self, device: torch.device) -> "Resident":
+        """The same split on a device; nothing is copied where it lies there."""
+        return Resident(self.x.to(device), None if self.label is None else self.label.to(device), self.scale)
+
+
+class Share(NamedTuple):
+    """What one of several processes takes of an ordered split: every `world`-th example, from `rank` on.
+
+    No example is taken twice and none is left out, so that sums over processes are sums over the split. All processes
+    take the same number of steps, as their collectives need: one that is an example short of that splits its last.
+    """
+
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+
+    def steps(self, n: int) -> int:
+        """The number of batches in n examples; the last is short where the batch size does not divide."""
+        return math.ceil(math.ceil(n / self.world) / self.batch_size)
+
+    def batches(self, order: Int64[Tensor, " N"]) -> list[Int64[Tensor, " B"]]:
+        """The examples of each step.
+
+        Raises:
+            ValueError: if there are too few examples for one a process and step.
+        """
+        mine, steps = order[self.rank :: self.world], self.steps(len(order))
+        if len(mine) < steps:
+            raise ValueError(
+                f"expected an example for each of {self.world} processes in each of {steps} steps, "
+                f"got {len(order)}; use fewer processes or a larger batch_size"
+            )
+        batches = list(mine.split(self.batch_size))
+        if len(batches) < steps:
+            batches[-1:] = batches[-1].split([self.batch_size - 1, 1])
+        return batches
+
+
+class EvaluationBatches:
+    """The batches of a split in its own order, as evaluation sees it."""
+
+    def __init__(self, split: Resident, share: Share) -> None:
+        self.split, self.share = split, share
+
+    def __len__(self) -> int:
+        return self.share.steps(len(self.split.x))
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.arange(len(self.split.x), device=self.split.x.device)
+        return map(self.split.__getitem__, self.share.batches(order))
+
+
+class TrainingBatches:
+    """The batches of the training set, in a new order every epoch; pixels drawn anew where binarisation is dynamic.
+
+    Epoch e has the e-th permutation of `generator(seed, "order")`, and its pixels come from the e-th seed, one a
+    process, of `generator(seed, "binarization")`: neither depends on what else the run draws. `state_dict` holds both
+    generators as they stood at the start of the epoch and the number of batches given since, which is the same in all
+    processes; a loader that has loaded it goes on with the next batch of that epoch, same examples and same pixels.
+
+    Args:
+        split: the training set, in grey where it is binarised here.
+        share: batch size, and the part that this process takes.
+        seed: the run's.
+        binarization: the rule for a pixel, where it is drawn every time it is seen.
+    """
+
+    def __init__(self, split: Resident, share: Share, seed: int, binarization: Binarization | None = None) -> None:
+        self.split, self.share, self.binarization = split, share, binarization
+        self._streams = {name: generator(seed, name) for name in ("order", "binarization")}
+        self._start = self._now()
+        self._given = self._skip = 0
+
+    def __len__(self) -> int:
+        return self.share.steps(len(self.split.x))
+
+    def __iter__(self) -> Iterator[Batch]:
+        # The body runs at the first `next`, so an iterator that Lightning makes and drops costs no permutation.
+        self._given, self._skip = self._skip, 0
+        self._start = self._now()
+        order = torch.randperm(len(self.split.x), generator=self._streams["order"])
+        pixels = self._pixels()
+        batches = self.share.batches(order.to(self.split.x.device))
+        for index in batches[: self._given]:
+            self._uniform(index, pixels)
+        for index in batches[self._given :]:
+            self._given += 1
+            yield self._seen(index, pixels)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to give the batches that would come next."""
+        ended = self._given == len(self)
+        return {**(self._now() if ended else self._start), "given": 0 if ended else self._given}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of this loader, or of one like it."""
+        for name, stream in self._streams.items():
+            stream.set_state(state[name].cpu())
+        self._start = self._now()
+        self._given = self._skip = int(state["given"])
+
+    def _now(self) -> dict[str, Tensor]:
+        return {name: stream.get_state() for name, stream in self._streams.items()}
+
+    def _pixels(self) -> torch.Generator:
+        """This process's generator of pixels for one epoch, on the device that uses it."""
+        seeds = torch.randint(2**63 - 1, (self.share.world,), generator=self._streams["binarization"])
+        return torch.Generator(self.split.x.device).manual_seed(int(seeds[self.share.rank]))
+
+    def _uniform(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Tensor | None:
+        if self.binarization is None:
+            return None
+        return torch.rand(len(index), *self.split.x.shape[1:], generator=pixels, device=self.split.x.device)
+
+    def _seen(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Batch:
+        batch, u = self.split[index], self._uniform(index, pixels)
+        if u is None or self.binarization is None:
+            return batch
+        return batch._replace(x=self.binarization(batch.x, u).float())

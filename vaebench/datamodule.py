@@ -1,0 +1,170 @@
+"""The one LightningDataModule that every model shares."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule
+
+from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
+from vaebench.binarization import evaluated
+from vaebench.datasets.base import Dataset, Splits, data_root
+from vaebench.draws import Batch
+from vaebench.registry import PositiveInt
+
+
+class DataModule(LightningDataModule):
+    """A data set in batches: one tensor a split on the trainer's device, uint8 where its source is.
+
+    Args:
+        dataset: where the observations come from.
+        seed: the run's; it decides the order of training and its dynamic binarisation, never the splits.
+        batch_size: examples a step, in each process.
+        root: the folder that downloaded data sets share; None is `data_root()`.
+    """
+
+    def __init__(
+        self, dataset: Dataset, seed: int = 0, *, batch_size: PositiveInt = 64, root: Path | None = None
+    ) -> None:
+        super().__init__()
+        self.dataset, self.seed, self.batch_size, self.root = dataset, seed, batch_size, root
+        self._splits: Splits | None = None
+        self._evaluated: dict[str, Resident] = {}
+        self._checksum = ""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits and check them; Lightning calls this before every stage, the work is done once.
+
+        Raises:
+            ValueError: if the data cannot be trained on (see `Splits.check`), is smaller than a batch, or is to be
+                binarised and is not grey.
+        """
+        if self._splits is not None:
+            return
+        splits = self.dataset.load(data_root() if self.root is None else self.root)
+        splits.check(self.dataset.name)
+        if not 0 < self.batch_size <= (n := len(splits.train.x)):
+            raise ValueError(
+                f"expected a batch_size from 1 to {n}, the training examples of {self.dataset.name}, "
+                f"got {self.batch_size}; lower it"
+            )
+        if self.dataset.binarization is not None:
+            _check_grey(splits, self.dataset.name)
+        self._checksum = checksum(splits)
+        self._splits = splits
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one observation."""
+        return tuple(self._loaded.train.x.shape[1:])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples in each split, by its name."""
+        return {name: len(examples.x) for name, examples in self._loaded.named().items()}
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the raw tensors and labels of all splits, in hexadecimal."""
+        assert self._loaded
+        return self._checksum
+
+    @property
+    def comparability(self) -> dict[str, str | None]:
+        """What has to be equal, beside split and measure, for two bounds to be compared."""
+        binarization = self.dataset.binarization
+        return {
+            "checksum": self.checksum,
+            "dataset": self.dataset.name,
+            "binarize": None if binarization is None else binarization.name,
+        }
+
+    @property
+    def train(self) -> Batch:
+        """The whole training set in its own order, as evaluation sees it, in float32."""
+        return self.resident("train")[:]
+
+    @property
+    def validation(self) -> Batch:
+        """The whole validation set, as `train`."""
+        return self.resident("validation")[:]
+
+    @property
+    def test(self) -> Batch:
+        """The whole test set, as `train`."""
+        return self.resident("test")[:]
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Batches in a new order every epoch, from the first epoch on each time this is called."""
+        binarization = self.dataset.binarization
+        if binarization is None or not binarization.every_time:
+            return TrainingBatches(self.resident("train"), self._share, self.seed)
+        return TrainingBatches(self._raw("train").to(self._device), self._share, self.seed, binarization)
+
+    def val_dataloader(self) -> EvaluationBatches:
+        """Batches of the validation set in its own order."""
+        return self.batches("validation")
+
+    def test_dataloader(self) -> EvaluationBatches:
+        """Batches of the test set in its own order."""
+        return self.batches("test")
+
+    def batches(self, split: str) -> EvaluationBatches:
+        """Batches of any split in its own order, as evaluation sees it."""
+        return EvaluationBatches(self.resident(split), self._share)
+
+    def resident(self, split: str) -> Resident:
+        """A split on the device, as evaluation sees it; indexing it gives a `Batch`."""
+        kept = self._evaluated.get(split)
+        if kept is None or kept.x.device != self._device:
+            kept = self._evaluated[split] = self._seen(split).to(self._device)
+        return kept
+
+    def _seen(self, split: str) -> Resident:
+        raw, binarization = self._raw(split), self.dataset.binarization
+        if binarization is None:
+            return raw
+        return raw._replace(x=evaluated(binarization, raw.x, raw.scale, split), scale=1.0)
+
+    def _raw(self, split: str) -> Resident:
+        return Resident(*self._loaded.named()[split], self._loaded.scale)
+
+    @property
+    def _loaded(self) -> Splits:
+        if self._splits is None:
+            raise RuntimeError("expected setup() before the data is asked for; call it, or let a Trainer do so")
+        return self._splits
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
+    def _share(self) -> Share:
+        if self.trainer is None:
+            return Share(self.batch_size)
+        return Share(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
+
+
+def checksum(splits: Splits) -> str:
+    """SHA-256 of every split's raw tensor and labels, with their names, shapes and kinds, and of the scale."""
+    digest = hashlib.sha256(f"scale {splits.scale!r}\n".encode())
+    for split, examples in splits.named().items():
+        for field, tensor in examples._asdict().items():
+            digest.update(f"{split} {field} ".encode())
+            if tensor is not None:
+                array = tensor.contiguous().numpy()
+                digest.update(f"{array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
+                digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
+
+
+def _check_grey(splits: Splits, source: str) -> None:
+    """Refuse to binarise what is not a grey level, that is, not a probability."""
+    for split, examples in splits.named().items():
+        low, high = float(examples.x.min()) / splits.scale, float(examples.x.max()) / splits.scale
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{source}, {split}: expected grey levels in [0, 1] to binarise, got {low:g} to {high:g}; "
+                "leave `binarize` out, or scale the data"
+            )

@@ -1,0 +1,132 @@
+"""Your own arrays: an .npy or .npz file of images or vectors, with or without labels."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from vaebench.datasets.base import Dataset, Examples, Splits, own
+from vaebench.registry import BINARIZATIONS, DATASETS, Positive, Spec
+
+WHOLE = ("x", "images")
+TRAIN = ("train", "x_train", "train_images")
+VALIDATION = ("validation", "x_validation", "val_images")
+TEST = ("test", "x_test", "test_images")
+"""Names an observation array may have in an .npz: ours, Keras's, MedMNIST's."""
+
+LABEL = {
+    **dict.fromkeys(WHOLE, ("label", "labels", "y")),
+    **{name: (f"{name}_label", f"{name}_labels") for name in ("train", "validation", "test")},
+    **{f"x_{name}": (f"y_{name}",) for name in ("train", "validation", "test")},
+    **{f"{name}_images": (f"{name}_labels",) for name in ("train", "val", "test")},
+}
+"""Names of the labels that belong to an observation array."""
+
+
+@DATASETS.register
+class Arrays(Dataset):
+    """An .npy or .npz file of images `[N, H, W]`, `[N, C, H, W]`, `[N, H, W, C]` or vectors `[N, D]`.
+
+    Integers from 0 to 255 are grey levels; floats are images in [0, 1], or vectors of any range. An .npz holds `x` (or
+    `images`) and perhaps `label`, split 70/10/20 here, or `train` and `test`, perhaps `validation`, and their labels
+    `train_label` and so on; the files of Keras and MedMNIST are read as they are.
+
+    Args:
+        path: the file, seen from the working directory or from the data folder.
+        scale: the number that stands for 1; where it is not given, 255 for integers (1 where none is larger than 1),
+            and 1 for floats.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
+    """
+
+    def __init__(
+        self, *, path: str, scale: Positive | None = None, binarize: Annotated[Spec, BINARIZATIONS] | None = None
+    ) -> None:
+        super().__init__(binarize=binarize)
+        self.path, self.scale = path, scale
+
+    def load(self, root: Path) -> Splits:
+        arrays = _read(own(self.path, root, "Arrays"))
+        if whole := _first(WHOLE, arrays):
+            found = {"all": self._examples(whole, arrays)}
+        elif (train := _first(TRAIN, arrays)) and (test := _first(TEST, arrays)):
+            chosen = {"train": train, "test": test, "validation": _first(VALIDATION, arrays)}
+            found = {split: self._examples(name, arrays) for split, name in chosen.items() if name}
+        else:
+            raise ValueError(
+                f"{self.path}: expected an array named x or images, or two named train and test; "
+                f"got {', '.join(sorted(arrays)) or 'none'}; rename one"
+            )
+        return _splits(found, self.scale or _scale([e.x for e in found.values()]))
+
+    def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
+        label = _first(LABEL[name], arrays)
+        x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
+        return Examples(x, None if label is None else torch.from_numpy(_labels(f"{self.path}, {label}", arrays[label])))
+
+
+def _splits(found: Mapping[str, Examples], scale: float) -> Splits:
+    if "all" in found:
+        return Splits.of(found["all"], scale)
+    if "validation" in found:
+        return Splits(found["train"], found["validation"], found["test"], scale)
+    return Splits.official(found["train"], found["test"], scale)
+
+
+def _scale(arrays: list[torch.Tensor]) -> float:
+    grey = arrays[0].dtype == torch.uint8 and any(len(x) and x.max() > 1 for x in arrays)
+    return 255.0 if grey else 1.0
+
+
+def _first(names: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> str | None:
+    return next((name for name in names if name in arrays), None)
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    try:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"x": content}
+        with content:
+            return {name: content[name] for name in content.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{file}: expected an .npy or .npz file of numbers ({error}); write it with numpy.save or numpy.savez"
+        ) from error
+
+
+def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
+    """uint8 or float32, channels first."""
+    if not 2 <= x.ndim <= 4:
+        raise ValueError(f"{source}: expected [N, D], [N, H, W], [N, C, H, W] or [N, H, W, C], got {[*x.shape]}")
+    if x.dtype.kind in "bui" and not (x.size and (x.min() < 0 or x.max() > 255)):
+        x = x.astype(np.uint8)
+    elif x.dtype.kind == "f":
+        x = x.astype(np.float32)
+        if images and x.ndim > 2 and x.size and (x.min() < 0 or x.max() > 1):
+            raise ValueError(
+                f"{source}: expected float images in [0, 1], got {x.min():g} to {x.max():g}; give `scale`, or flatten "
+                "them to vectors [N, D]"
+            )
+    else:
+        held = f"{x.min()} to {x.max()}" if x.dtype.kind in "ui" else f"numbers of type {x.dtype}"
+        raise ValueError(f"{source}: expected integers from 0 to 255, or floats, got {held}; convert them")
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim == 4 and x.shape[1] > 4 >= x.shape[3]:
+        x = np.moveaxis(x, 3, 1)
+    return np.ascontiguousarray(x)
+
+
+def _labels(source: str, label: np.ndarray) -> np.ndarray:
+    if label.ndim == 2 and label.shape[1] == 1:
+        label = label[:, 0]
+    if label.ndim != 1 or label.dtype.kind not in "ui":
+        raise ValueError(
+            f"{source}: expected one integer an observation, got shape {[*label.shape]} of type {label.dtype}; "
+            "number the classes"
+        )
+    return label.astype(np.int64)

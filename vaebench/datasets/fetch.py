@@ -1,0 +1,65 @@
+"""Data that torchvision knows: found under the data root, or downloaded there, with torchvision's own checksums."""
+
+import os
+import pickle
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+
+def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
+    """One half of a torchvision data set.
+
+    Args:
+        name: the class in `torchvision.datasets`.
+        root: the folder that downloaded data sets share.
+        files: what has to lie under the root, for the message when it does not and cannot be fetched.
+        split: the keyword that chooses the half, `train=True` or `background=True`.
+
+    Raises:
+        FileNotFoundError: if the files are not there and cannot be downloaded.
+        ValueError: if the files are there and cannot be read.
+    """
+    from torchvision import datasets
+
+    source = getattr(datasets, name)
+    with _lock(root, name):
+        try:
+            return source(str(root), **split)
+        except RuntimeError:
+            # Torchvision's word for "not there, or not whole".
+            pass
+        except (OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{name}: the files under {root.resolve()} cannot be read ({error}); "
+                "they may be half-written: remove them and run again"
+            ) from error
+        try:
+            return source(str(root), download=True, **split)
+        except (RuntimeError, URLError, OSError) as error:
+            raise FileNotFoundError(
+                f"{name}: not found in {root.resolve()}, and the download failed ({_last_line(error)}). "
+                f"Put {files} there, or set the environment variable VAEBENCH_DATA to the folder that holds them"
+            ) from error
+
+
+def _lock(root: Path, name: str) -> AbstractContextManager[object]:
+    """One process at a time, so that nobody reads what another is still writing.
+
+    A folder that cannot be written needs no lock, since nobody is writing there.
+    """
+    from filelock import FileLock
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: the data folder {root.resolve()} does not exist and cannot be made ({error}); "
+            "set the environment variable VAEBENCH_DATA to a folder for data"
+        ) from error
+    return FileLock(root / f".{name}.lock") if os.access(root, os.W_OK) else nullcontext()
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

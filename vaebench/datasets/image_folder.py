@@ -1,0 +1,93 @@
+"""Your own pictures: a folder of image files, its subfolders their classes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+
+from vaebench.datasets.base import Dataset, Examples, Splits, own
+from vaebench.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""Image files; whatever else lies in the folder is passed over."""
+
+PARTS = ("train", "test", "validation")
+"""Subfolders that are splits, not classes."""
+
+
+@DATASETS.register
+class ImageFolder(Dataset):
+    """A folder of pictures, each turned upright, cropped to a centred square and resized.
+
+    Where every picture lies in a subfolder, the subfolders are the classes. A folder with the subfolders `train` and
+    `test`, perhaps `validation`, keeps that split; any other is split 70/10/20.
+
+    Args:
+        path: the folder, seen from the working directory or from the data folder.
+        size: pixels a side after resizing.
+        grey: whether to keep brightness only: shape [1, size, size] instead of [3, size, size].
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        size: PositiveInt = 32,
+        grey: bool = False,
+        binarize: Annotated[Spec, BINARIZATIONS] | None = None,
+    ) -> None:
+        super().__init__(binarize=binarize)
+        self.path, self.size, self.grey = path, size, grey
+
+    def load(self, root: Path) -> Splits:
+        folder = own(self.path, root, "ImageFolder")
+        if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+            return Splits.of(self._examples(folder, _classes([folder])), scale=255.0)
+        parts = [folder / name for name in PARTS if (folder / name).is_dir()]
+        train, test, *validation = (self._examples(part, _classes(parts)) for part in parts)
+        return Splits(train, *validation, test, 255.0) if validation else Splits.official(train, test, scale=255.0)
+
+    def _examples(self, folder: Path, classes: list[str]) -> Examples:
+        files = _images(folder)
+        label = [classes.index(f.relative_to(folder).parts[0]) for f in files] if classes else None
+        images = np.stack([self._pixels(file) for file in files])
+        return Examples(torch.from_numpy(images), None if label is None else torch.tensor(label))
+
+    def _pixels(self, file: Path) -> np.ndarray:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        try:
+            with Image.open(file) as image:
+                upright = _eight_bit(ImageOps.exif_transpose(image)).convert("L" if self.grey else "RGB")
+                pixels = np.asarray(ImageOps.fit(upright, (self.size, self.size)))
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{file}: expected an image ({error}); mend or remove the file") from error
+        return np.atleast_3d(pixels).transpose(2, 0, 1)
+
+
+def _eight_bit(image: "Image") -> "Image":
+    """Sixteen-bit grey scaled down: PIL's own conversion would cut everything above 255 to white."""
+    from PIL import Image
+
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files anywhere below a folder, in an order that is the same on every machine."""
+    files = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+    if not files:
+        raise ValueError(f"{folder}: expected image files ({', '.join(sorted(SUFFIXES))}), got none; see `path`")
+    return sorted(files, key=lambda f: f.relative_to(folder).as_posix())
+
+
+def _classes(folders: list[Path]) -> list[str]:
+    """Names of the subfolders that hold the pictures; none if any picture lies beside them."""
+    places = [file.relative_to(folder).parts for folder in folders for file in _images(folder)]
+    return [] if any(len(parts) == 1 for parts in places) else sorted({parts[0] for parts in places})

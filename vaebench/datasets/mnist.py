@@ -1,0 +1,33 @@
+"""MNIST and the two sets made to its measure: 60 000 + 10 000 grey images of 28 × 28 pixels in ten classes."""
+
+from pathlib import Path
+
+from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.fetch import fetched
+from vaebench.registry import DATASETS
+
+VALIDATION = 1 / 6
+"""Share of the training images held out: 10 000 of 60 000, as is the custom."""
+
+
+@DATASETS.register
+class MNIST(Dataset):
+    """70 000 handwritten digits of 28 × 28 grey pixels (LeCun et al. 1998). Split 50 000 / 10 000 / 10 000."""
+
+    def load(self, root: Path) -> Splits:
+        return Splits.official(self._half(root, True), self._half(root, False), scale=255.0, validation=VALIDATION)
+
+    def _half(self, root: Path, train: bool) -> Examples:
+        files = f"{self.name}/raw/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte (or the same four with .gz)"
+        source = fetched(self.name, root, files, train=train)
+        return Examples(source.data[:, None], source.targets.long())
+
+
+@DATASETS.register
+class FashionMNIST(MNIST):
+    """70 000 pictures of clothes, laid out as MNIST (Xiao et al. 2017). Split 50 000 / 10 000 / 10 000."""
+
+
+@DATASETS.register
+class KMNIST(MNIST):
+    """70 000 cursive Japanese characters, laid out as MNIST (Clanuwat et al. 2018). Split 50 000 / 10 000 / 10 000."""
