@@ -9,16 +9,16 @@ in a curve); the estimate's note says which it was. It never takes part in a mea
 
 import json
 import math
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
-from uuid import uuid4
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from vaebench.atomic import write_atomically
 
 FORMAT = 1
 """Version of the file; raised when a reader of the earlier version would misread it."""
@@ -27,7 +27,7 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 
 class RecordError(ValueError):
-    """A record that cannot be read or written; the message names the file and what to do."""
+    """A record that is not one, or cannot be made one; the message names the file and what to do."""
 
 
 class Estimate(NamedTuple):
@@ -62,9 +62,9 @@ class Record:
         config: the validated configuration with every default filled in: model, data, train, evaluate, seed.
         comparability: bounds of two runs compare only where these are equal (checksum, split, binarize, measure).
         facts: what is known without measuring, or is a property of the model (parameters, beta, forecast_active_units);
-            `dimensions` = D where bits per dimension have a meaning.
+            `dimensions` = D and, where it is a vector and no image, `shape` = [D].
         estimates: scalars and arrays, in the order measured.
-        absent: metric -> why it has no meaning for this model.
+        absent: metric, by its class or by the estimate's name -> why it has no meaning for this model.
         curve: columns of the validation curve, `epoch` first.
         provenance: commit, dirty, versions, device, seconds, command.
     """
@@ -121,7 +121,7 @@ def decode(content: bytes, source: str | Path) -> Record:
     """
     remedy = "delete it and run the same command again"
     try:
-        entries = json.loads(content)
+        entries = from_json(content)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{source}: damaged or half-written: {error}; {remedy}") from None
     version = entries.get("format") if isinstance(entries, dict) else None
@@ -136,7 +136,12 @@ def decode(content: bytes, source: str | Path) -> Record:
 
 
 def write(record: Record, path: Path) -> None:
-    """Writes a record so that the file is whole or unchanged."""
+    """Writes a record so that the file is whole or unchanged.
+
+    Raises:
+        RecordError: if the record is not plain JSON.
+        WriteError: if the disk is full or the folder cannot be written.
+    """
     write_atomically(path, encode(record))
 
 
@@ -166,29 +171,8 @@ def read_all(folder: Path) -> list[Record]:
     return sorted(records, key=lambda r: r.id)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file's content as a whole; on any failure the old file is intact and no temporary is left.
-
-    Raises:
-        RecordError: if the disk is full or the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error.strerror}); what stood there before is intact") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 @cache
-def _adapter() -> TypeAdapter[Record]:
+def _adapter() -> TypeAdapter:
     return TypeAdapter(Record)
 
 

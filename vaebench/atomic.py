@@ -1,0 +1,34 @@
+"""A file that is whole or unchanged: written under a temporary name in the same folder, then renamed."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+
+class WriteError(OSError):
+    """A file that could not be written; the message names it, and what stood there before is intact."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces a file's content as a whole; a reader never sees half of it, and a failure leaves no temporary.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot be written ({error.strerror or error}); what stood there before is intact; "
+            "make room or choose another folder, then run the same command again"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

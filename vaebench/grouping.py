@@ -1,0 +1,89 @@
+"""Records that differ in nothing but the seed, and what they say together."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from vaebench.intervals import Interval, t_interval
+from vaebench.labels import SEED, canonical
+from vaebench.quantities import Quantity
+from vaebench.record import Record
+
+
+class Cell(NamedTuple):
+    """A quantity over the seeds of a row; blank (None) where no seed has it, for the reasons in the remarks."""
+
+    interval: Interval | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one configuration, which differ in the seed alone."""
+
+    config: Mapping[str, Any]
+    comparability: Mapping[str, Any]
+    done: tuple[Record, ...]
+    failed: tuple[Record, ...]
+
+    @property
+    def key(self) -> str:
+        """What is equal for the same row of another set of records."""
+        return canonical([self.config, self.comparability])
+
+    def values(self, quantity: Quantity) -> dict[int, float]:
+        """The quantity by seed, of the seeds that have it."""
+        readings = {r.config[SEED]: quantity.read(r).value for r in self.done}
+        return {seed: value for seed, value in sorted(readings.items()) if value is not None}
+
+    def cell(self, quantity: Quantity) -> Cell:
+        """The quantity with its interval, and every remark of a seed."""
+        values = self.values(quantity)
+        said = [r.remark for r in map(quantity.read, self.done) if r.remark is not None]
+        counts = {remark: said.count(remark) for remark in said}
+        n = len(self.done)
+        remarks = [text if count == n else f"{text} ({count} of {n} seeds)" for text, count in counts.items()]
+        reasons = remarks if self.done else ["no run of this row finished"]
+        return Cell(t_interval(list(values.values())) if values else None, tuple(reasons))
+
+
+def groups(records: Sequence[Record]) -> list[Group]:
+    """Distinct records by configuration without the seed, and by comparability where they were measured."""
+    found: defaultdict[str, defaultdict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        found[canonical(_seedless(record))][canonical(record.comparability)].append(record)
+    return [group for same in found.values() for group in _by_comparability(same)]
+
+
+def distinct(records: Sequence[Record]) -> list[Record]:
+    """The records in an order of their own, each run once.
+
+    Raises:
+        ValueError: if one run is there twice with different content.
+    """
+    by_id: dict[str, Record] = {}
+    for record in sorted(records, key=lambda r: r.id):
+        known = by_id.setdefault(record.id, record)
+        if known is not record and repr(known) != repr(record):
+            raise ValueError(f"run {record.id} is there twice with different content; remove one of the two records")
+    return list(by_id.values())
+
+
+def _seedless(record: Record) -> dict[str, Any]:
+    return {k: v for k, v in record.config.items() if k != SEED}
+
+
+def _by_comparability(same: Mapping[str, list[Record]]) -> list[Group]:
+    """Groups of one configuration: failed runs stand with the first whose runs were measured."""
+    measured = [k for k, records in same.items() if any(r.status == "done" for r in records)] or [next(iter(same))]
+    failed = tuple(r for records in same.values() for r in records if r.status == "failed")
+    return [
+        Group(
+            _seedless(same[k][0]),
+            same[k][0].comparability,
+            tuple(sorted((r for r in same[k] if r.status == "done"), key=lambda r: r.config[SEED])),
+            failed if k == measured[0] else (),
+        )
+        for k in measured
+    ]

@@ -1,0 +1,128 @@
+"""What a row is called: the parts of its configuration that vary within the study.
+
+The axes of the grid come first, in the order of the file; what varies beside them (a folder that holds two sweeps)
+follows. A component is called by its class, and by the leaves that differ among rows of the same class.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "–"
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Label:
+    """One column of labels: the path it stands for, its heading, and a text a row."""
+
+    path: str
+    heading: str
+    texts: tuple[str, ...]
+
+
+def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
+    """The columns that tell the configurations (without their seeds) apart; the model's class if nothing does."""
+    named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
+    rest = [_without(c, [SEED, *named]) for c in configs]
+    columns = {p: [_at(_without(c, _inside(p, named)), p) for c in configs] for p in [*named, *varying(rest)]}
+    kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [_at(c, "model") for c in configs]}
+    leaves = [p.rpartition(".")[2] for p in kept]
+    return [
+        Label(p, leaf if leaves.count(leaf) == 1 else p, _texts(values))
+        for (p, values), leaf in zip(kept.items(), leaves, strict=True)
+    ]
+
+
+def slug(headings: Sequence[str], texts: Sequence[str]) -> str:
+    """A row in words: `beta=4, model=BetaVAE`."""
+    return ", ".join(f"{h}={t}" for h, t in zip(headings, texts, strict=True))
+
+
+def merged_axes(many: Sequence[Sequence[str]]) -> list[str]:
+    """One order of axes for records of several sweeps, whatever order the records come in."""
+    ordered = sorted({tuple(axes) for axes in many}, key=lambda axes: (-len(axes), axes))
+    return list(dict.fromkeys(axis for axes in ordered for axis in axes))
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    """Each value in words; what many rows share is described once."""
+    different = {canonical(v): v for v in values}
+    texts = {key: describe(v, list(different.values())) for key, v in different.items()}
+    return tuple(texts[canonical(v)] for v in values)
+
+
+def varying(values: Sequence[Any], path: str = "") -> list[str]:
+    """The paths at which the values differ; a component whose class differs counts as one."""
+    if _same(values):
+        return []
+    if path and (not all(isinstance(v, Mapping) for v in values) or not _same([v.get("name") for v in values])):
+        return [path]
+    return [p for k in _keys(values) for p in varying(_members(values, k), f"{path}.{k}".removeprefix("."))]
+
+
+def describe(value: Any, peers: Sequence[Any]) -> str:
+    """A value in words that tell it from its peers: `4`, `BetaVAE (beta=4)`, `epochs=10, batch_size=8`."""
+    if not isinstance(value, Mapping):
+        return plain(value)
+    name = value.get("name")
+    kin = [p for p in peers if isinstance(p, Mapping) and p.get("name") == name]
+    parts = ", ".join(
+        f"{k}={describe(value.get(k, ABSENT), _members(kin, k))}" for k in _keys(kin) if not _same(_members(kin, k))
+    )
+    if name is None:
+        return parts
+    return f"{name} ({parts})" if parts else str(name)
+
+
+def plain(value: Any) -> str:
+    """A leaf as a reader writes it: 4 for 4.0, `none` for None."""
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False).replace("null", "none")
+
+
+def natural(text: str) -> tuple[tuple[int, float, str], ...]:
+    """A sort key by which numbers inside a text count as numbers."""
+    parts = re.split(r"((?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|\d+)", text)
+    return tuple((0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts) if p)
+
+
+def canonical(value: Any) -> str:
+    """JSON that is equal exactly where the values are."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _without(config: Mapping[str, Any], paths: Sequence[str]) -> Mapping[str, Any]:
+    for path in paths:
+        first, _, rest = path.partition(".")
+        if isinstance(config, Mapping) and first in config:
+            kept = {k: v for k, v in config.items() if k != first}
+            config = {**config, first: _without(config[first], [rest])} if rest else kept
+    return config
+
+
+def _inside(path: str, others: Sequence[str]) -> list[str]:
+    return [p for p in others if p.startswith(f"{path}.")]
+
+
+def _at(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = config.get(part, ABSENT) if isinstance(config, Mapping) else ABSENT
+    return config
+
+
+def _same(values: Sequence[Any]) -> bool:
+    return len({canonical(v) for v in values}) <= 1
+
+
+def _keys(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(k for v in values for k in v))
+
+
+def _members(values: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    return [v.get(key, ABSENT) for v in values]

@@ -1,0 +1,150 @@
+"""Fresh results beside published ones, and how the one become the other.
+
+What lies under `results/` is a reference and never a reason to skip work. A fresh mean of m seeds agrees with the
+published one where it falls into the published seeds' 95 % prediction interval, t_{n−1} s √(1/n + 1/m) on either side
+of their mean; of independent cells one in twenty falls outside by chance.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from vaebench import table
+from vaebench.atomic import write_atomically
+from vaebench.blocks import Row
+from vaebench.intervals import prediction_half_width
+from vaebench.labels import slug
+from vaebench.quantities import Fact, Quantity
+from vaebench.record import Record, encode, read_all
+
+EXACT = 1e-9
+"""Relative difference up to which two numbers count as the same number."""
+
+
+class PublishError(ValueError):
+    """Results that are not fit to be a reference; the message says what is missing."""
+
+
+class Deviation(NamedTuple):
+    """A cell in both sets of records.
+
+    `allowed` is the half-width of the prediction interval, None where the published row has one seed and cannot say.
+    """
+
+    row: str
+    metric: str
+    fresh: float
+    published: float
+    allowed: float | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both are the same number."""
+        return math.isclose(self.fresh, self.published, rel_tol=EXACT)
+
+    @property
+    def excess(self) -> float | None:
+        """By how much the fresh mean lies outside, 0 inside; None where nothing is known of the scatter."""
+        if self.is_same:
+            return 0.0
+        return None if self.allowed is None else max(0.0, abs(self.fresh - self.published) - self.allowed)
+
+    def __str__(self) -> str:
+        allowed = "one published seed" if self.allowed is None else f"± {self.allowed:.3g} expected"
+        beyond = f", {self.excess:.3g} beyond" if self.excess else ""
+        return f"{self.row}: {self.metric} {self.fresh:.6g}, published {self.published:.6g} ({allowed}{beyond})"
+
+
+class Comparison(NamedTuple):
+    """Every cell that both sets have, and the fresh rows that have no published counterpart, with the reason."""
+
+    deviations: list[Deviation]
+    unmatched: list[str]
+
+    @property
+    def outside(self) -> list[Deviation]:
+        """The cells that disagree, the farthest first in terms of what was allowed."""
+        found = [d for d in self.deviations if d.excess]
+        return sorted(found, key=lambda d: -(d.excess or 0) / (d.allowed or EXACT))
+
+    def lines(self) -> list[str]:
+        """The comparison in words."""
+        same = sum(d.is_same for d in self.deviations)
+        unknown = sum(d.excess is None for d in self.deviations)
+        within = len(self.deviations) - same - unknown - len(self.outside)
+        counted = {"identical": same, "within": within, "outside": len(self.outside), "of one published seed": unknown}
+        shown = ", ".join(f"{count} {word}" for word, count in counted.items() if count)
+        head = f"{len(self.deviations)} cells against the published seeds' 95 % prediction intervals: {shown}"
+        return [*([head] if self.deviations else []), *map(str, self.outside), *self.unmatched]
+
+
+def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
+    """Every measured cell of the fresh records beside the published one of equal configuration and comparability."""
+    if not fresh:
+        return Comparison([], [])
+    if not published:
+        return Comparison([], ["nothing is published for this study"])
+    ours = table.table(fresh)
+    theirs = {row.group.key: row for block in table.table(published).blocks for row in block.rows}
+    measured = [q for q in ours.quantities if not isinstance(q, Fact)]
+    deviations, unmatched = [], []
+    for row in (row for block in ours.blocks for row in block.rows):
+        name = slug(ours.headings, row.labels)
+        if row.group.key in theirs:
+            deviations += [d for q in measured if (d := _deviation(name, q, row, theirs[row.group.key])) is not None]
+        else:
+            unmatched.append(f"{name}: {_why(row, list(theirs.values()))}")
+    return Comparison(deviations, unmatched)
+
+
+def publish(
+    runs: Path, results: Path, planned: Collection[str] | None = None, *, incomplete: bool = False
+) -> list[Path]:
+    """Makes the records of `runs/<study>` the published ones of `results/<study>`, and writes their tables.
+
+    Args:
+        runs: where the sweep worked.
+        results: where the reference lies; records of runs that are not published now are removed from it.
+        planned: ids of the study's runs; others in the folder are left out. Every run found, if None.
+        incomplete: publish although runs failed or are missing.
+
+    Returns:
+        The files written.
+
+    Raises:
+        PublishError: if there is nothing to publish, or a run failed or is missing.
+    """
+    records = [r for r in read_all(runs) if planned is None or r.id in planned]
+    faults = [f"{r.id} failed ({r.reason})" for r in records if r.status == "failed"]
+    faults += [f"{i} is missing" for i in sorted(set(planned or ()) - {r.id for r in records})]
+    if not records:
+        raise PublishError(f"{runs}: no records to publish; run the sweep first")
+    if faults and not incomplete:
+        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again, or ask for it incomplete")
+    folder = results / "records"
+    wanted = {folder / f"{r.id}.json": encode(r) for r in records}
+    for path, content in wanted.items():
+        write_atomically(path, content)
+    for old in set(folder.glob("*.json")) - set(wanted):
+        old.unlink()
+    return [*wanted, *table.write(records, results)]
+
+
+def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:
+    """One quantity of a row in both sets, None where one of them has no number."""
+    fresh, published = (list(row.group.values(quantity).values()) for row in (ours, theirs))
+    if not fresh or not published:
+        return None
+    allowed = prediction_half_width(published, len(fresh))
+    return Deviation(name, quantity.heading, fmean(fresh), fmean(published), allowed)
+
+
+def _why(row: Row, published: Sequence[Row]) -> str:
+    """Why a row has no counterpart."""
+    if not row.group.done:
+        return "no run finished"
+    if any(row.group.config == other.group.config for other in published):
+        return "published for other data or another measure, not comparable"
+    return "not published with this configuration"

@@ -1,0 +1,156 @@
+"""What a table knows of a number by its name: its heading, its place, and whether more of it is better.
+
+A metric that is not named here still gets its column: last, under its own name, and unranked.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from vaebench.intervals import Interval
+from vaebench.labels import natural
+from vaebench.record import Record
+
+HIGHER, LOWER, UNRANKED = 1, -1, 0
+
+
+class Description(NamedTuple):
+    """How quantities of one kind of name are shown; `heading` may use the groups of `pattern`."""
+
+    pattern: str
+    heading: str
+    panel: str
+    better: int = UNRANKED
+
+
+BOUNDS = "Bounds in nats per observation, higher is better (bits/dim: lower)"
+OBJECTIVE = "Objective, rate and latent units"
+
+DESCRIPTIONS = (
+    Description("elbo", "ELBO", BOUNDS, HIGHER),
+    Description(r"iwae_(\d+)", r"IWAE-\1", BOUNDS, HIGHER),
+    Description("bits_per_dimension", "bits/dim", BOUNDS, LOWER),
+    Description("effective_sample_size_median", "ESS median", BOUNDS),
+    Description(r"effective_sample_size_(\d+)%", r"ESS \1 %", BOUNDS),
+    Description("beta", "β", OBJECTIVE),
+    Description("beta_normalised", "βL/D", OBJECTIVE),
+    Description("beta_effective", "βσ²", OBJECTIVE),
+    Description("variance", "σ²", OBJECTIVE),
+    Description("rate", "rate", OBJECTIVE),
+    Description("distortion", "distortion", OBJECTIVE),
+    Description("squared_error", "squared error", OBJECTIVE, LOWER),
+    Description("forecast_active_units", "active units, forecast", OBJECTIVE),
+    Description("active_units", "active units", OBJECTIVE),
+    Description("collapsed_units", "collapsed units", OBJECTIVE),
+    Description("parameters", "parameters", OBJECTIVE),
+)
+"""Every known quantity, in the order of the columns."""
+
+PANELS = (BOUNDS, OBJECTIVE)
+FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
+"""What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
+
+
+class Reading(NamedTuple):
+    """What one record says of one quantity: a finite number or None, and a remark."""
+
+    value: float | None
+    remark: str | None = None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of numbers; this one reads an estimate."""
+
+    name: str
+
+    def read(self, record: Record) -> Reading:
+        """The estimate, or why there is none."""
+        estimate = record.estimate(self.name)
+        if estimate is None:
+            return Reading(None, self._reason(record))
+        if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
+            return Reading(None, estimate.note or "not a finite number")
+        return Reading(estimate.value, estimate.note)
+
+    def spread(self, interval: Interval) -> float | None:
+        """The half-width shown beside the mean."""
+        return interval.half_width
+
+    def _reason(self, record: Record) -> str:
+        """Why it is absent: by its own name, or by its metric's, with which the names of a metric's columns begin."""
+        plain = self.name.replace("_", "").lower()
+        known = [n for n in record.absent if plain.startswith(n.replace("_", "").lower())]
+        return record.absent[max(known, key=len)] if known else "not measured"
+
+    @cached_property
+    def description(self) -> Description:
+        """How this quantity is shown."""
+        known = next((d for d in DESCRIPTIONS if re.fullmatch(d.pattern, self.name)), None)
+        return known or Description(".+", self.name.replace("_", " "), OBJECTIVE)
+
+    @cached_property
+    def heading(self) -> str:
+        """The column's heading."""
+        return re.sub(f"^{self.description.pattern}$", self.description.heading, self.name)
+
+    @property
+    def order(self) -> tuple[int, object]:
+        """Where the column stands."""
+        known = [i for i, d in enumerate(DESCRIPTIONS) if re.fullmatch(d.pattern, self.name)]
+        return (known or [len(DESCRIPTIONS)])[0], natural(self.name)
+
+
+@dataclass(frozen=True)
+class Fact(Quantity):
+    """A column that reads a record's facts."""
+
+    def read(self, record: Record) -> Reading:
+        """The fact, with its note."""
+        value = record.facts.get(self.name)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return Reading(None, f"this model has no {self.heading}")
+        return Reading(value, record.facts.get(f"{self.name.partition('_')[0]}_note"))
+
+    def spread(self, interval: Interval) -> float | None:
+        """None for what is no measurement: a fact that is equal for all seeds."""
+        return interval.half_width or None
+
+
+@dataclass(frozen=True)
+class BitsPerDimension(Quantity):
+    """−bound / (D ln 2), of the tightest bound at hand, for images of D = `dimensions` numbers."""
+
+    name: str = "bits_per_dimension"
+    bound: Quantity = Quantity("elbo")
+
+    def read(self, record: Record) -> Reading:
+        """The bound in bits per dimension."""
+        bound = self.bound.read(record)
+        if bound.value is None:
+            return bound
+        if not is_image(record):
+            return Reading(None, "bits per dimension are for images")
+        return Reading(-bound.value / (record.facts["dimensions"] * math.log(2)), bound.remark)
+
+    @cached_property
+    def heading(self) -> str:
+        """The heading names the bound."""
+        return f"bits/dim ({self.bound.heading})"
+
+
+def is_image(record: Record) -> bool:
+    """Whether the record states D, and no `shape` of fewer than two axes."""
+    return bool(record.facts.get("dimensions")) and len(record.facts.get("shape", "HW")) > 1
+
+
+def quantities(records: Sequence[Record]) -> list[Quantity]:
+    """Every quantity of which some record has a number, in the order of the columns."""
+    measured = sorted(map(Quantity, {e.name for r in records for e in r.scalars}), key=lambda q: q.order)
+    facts = [f for f in map(Fact, FACTS) if any(f.read(r).value is not None for r in records)]
+    bounds = [q for q in measured if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
+    bits = [BitsPerDimension(bound=bounds[-1])] if bounds and any(map(is_image, records)) else []
+    return sorted([*measured, *facts, *bits], key=lambda q: q.order)

@@ -1,0 +1,71 @@
+"""Tables: a function of the records alone, byte for byte, whatever order they come in.
+
+Nothing here imports torch. Mean ± half-width of the 95 % Student-t interval over seeds; a blank has its reason under
+the table; rows that are not comparable stand in blocks of their own and are never ranked together.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaebench.atomic import write_atomically
+from vaebench.blocks import Row, Table, blocks
+from vaebench.grouping import distinct, groups
+from vaebench.labels import SEED, labels, merged_axes, slug
+from vaebench.quantities import quantities
+from vaebench.record import Record
+from vaebench.rendering import RENDERINGS
+
+
+def table(records: Sequence[Record]) -> Table:
+    """The records of a study in rows, blocks and columns.
+
+    Raises:
+        ValueError: if there is no record, or one run is there twice with different content.
+    """
+    if not records:
+        raise ValueError("no records to tabulate; run the sweep first")
+    records = distinct(records)
+    found = groups(records)
+    columns = quantities(records)
+    named = labels([g.config for g in found], merged_axes([r.axes for r in records]))
+    rows = [Row(tuple(c.texts[i] for c in named), g, tuple(map(g.cell, columns))) for i, g in enumerate(found)]
+    arranged = blocks(rows)
+    return Table(
+        title=", ".join(sorted({r.study for r in records})),
+        axes=tuple(c.path for c in named),
+        headings=tuple(c.heading for c in named),
+        quantities=tuple(columns),
+        blocks=tuple(arranged),
+        failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
+        commits=tuple(sorted({_commit(r) for r in records} - {""})),
+    )
+
+
+def write(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Writes `table.csv`, `table.md` and `table.tex` into the folder."""
+    files = _files(records, folder)
+    for path, content in files.items():
+        write_atomically(path, content)
+    return list(files)
+
+
+def check(records: Sequence[Record], folder: Path) -> list[Path]:
+    """The tables in the folder that are missing or are not what the records say."""
+    return [p for p, content in _files(records, folder).items() if not p.is_file() or p.read_bytes() != content]
+
+
+def _files(records: Sequence[Record], folder: Path) -> dict[Path, bytes]:
+    one = table(records)
+    return {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
+
+
+def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
+    """Run and reason of every failed run of a row."""
+    failed = sorted(row.group.failed, key=lambda r: r.config[SEED])
+    names = [slug([*headings, SEED], [*row.labels, str(r.config[SEED])]) for r in failed]
+    return [(name, " ".join((r.reason or "no reason").split())) for name, r in zip(names, failed, strict=True)]
+
+
+def _commit(record: Record) -> str:
+    commit = str(record.provenance.get("commit") or "")[:12]
+    return f"{commit} with changes" if commit and record.provenance.get("dirty") else commit
