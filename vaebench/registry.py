@@ -7,8 +7,10 @@ keyword-only parameters are what a YAML file may set**, and their annotations ar
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar  # noqa: F401 (Literal: for annotations read from source)
 
@@ -21,11 +23,20 @@ T = TypeVar("T", bound=type)
 Spec = str | Mapping[str, Any]
 """A component as a YAML file writes it: `MLP`, or `{name: MLP, hidden: [64]}`."""
 
+
+@dataclass(frozen=True)
+class Divides:
+    """The mark of a number that must divide the number elsewhere in the study, e.g. `Divides("evaluate.draws")`."""
+
+    path: str
+
+
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 PositiveInt = Annotated[int, Gt(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
+DrawsDivisor = Annotated[int, Gt(0), Divides("evaluate.draws")]
 
 
 class UnknownName(LookupError):
@@ -45,11 +56,15 @@ class Registry:
         self.kind, self.variable, self.home = kind, variable, home
         self._classes: dict[str, type] = {}
 
+    def __repr__(self) -> str:
+        return self.variable
+
     def register(self, cls: T) -> T:
         """Enter a class under its own name (a decorator)."""
-        known = self._classes.setdefault(cls.__name__, cls)
-        if known is not cls and known.__module__ != cls.__module__:
-            raise ValueError(f"{self.kind} {cls.__name__!r} is defined twice: {known.__module__}, {cls.__module__}")
+        known = self._classes.get(cls.__name__, cls)
+        if known.__module__ != cls.__module__:
+            raise ValueError(self._twice(cls.__name__, known.__module__, cls.__module__))
+        self._classes[cls.__name__] = cls
         return cls
 
     def __getitem__(self, name: str) -> type:
@@ -59,10 +74,13 @@ class Registry:
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._files(), *self._classes}))
+        return iter(sorted({*self._files, *self._classes}))
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self)
+        return name in self._files or name in self._classes
+
+    def __len__(self) -> int:
+        return len({*self._files, *self._classes})
 
     def source(self, name: str) -> ClassSource:
         """The class statement behind a name.
@@ -70,17 +88,19 @@ class Registry:
         Raises:
             UnknownName: with the nearest known name.
         """
-        if name in (files := self._files()):
-            return files[name]
+        if name in self._files:
+            return self._files[name]
         if name in self._classes:
             return source_of(self._classes[name])
-        near = get_close_matches(name, list(self), n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UnknownName(f"unknown {self.kind} {name!r}{hint}; known: {', '.join(self)}")
+        raise UnknownName(f"unknown {self.kind} {name!r}{did_you_mean(name, self)}; known: {', '.join(self)}")
 
     def keywords(self, name: str) -> dict[str, inspect.Parameter]:
         """What a YAML file may say of this entry."""
-        return self.source(name).keywords(globals())
+        return _keywords(self.source(name))
+
+    def taking(self, keyword: str) -> list[str]:
+        """The entries of which a YAML file may say this."""
+        return [name for name in self if keyword in self.keywords(name)]
 
     def build(self, spec: Spec, *supplied: Any) -> Any:
         """An instance from a name, or from a mapping with `name` and the keywords."""
@@ -88,13 +108,40 @@ class Registry:
         keywords.pop("name", None)
         return self[name](*supplied, **keywords)
 
+    @cached_property
     def _files(self) -> dict[str, ClassSource]:
-        found = (c for f in module_files(self.home) for c in classes_in(f))
-        return {c.name: c for c in found if c.registered_in(self.variable)}
+        """What the files at home register. They are read once a process, and not imported."""
+        found: dict[str, ClassSource] = {}
+        for source in (c for file in module_files(self.home) for c in classes_in(file)):
+            if source.registered_in(self.variable):
+                if source.name in found:
+                    raise ValueError(self._twice(source.name, found[source.name].file, source.file))
+                found[source.name] = source
+        return found
+
+    def _twice(self, name: str, first: str, second: str) -> str:
+        return f"{self.kind} {name!r} is defined twice: {first}, {second}; rename one of them"
 
     def _module(self, name: str) -> str:
-        file = Path(self._files()[name].file)
-        return self.home if file.stem == self.home.rpartition(".")[2] else f"{self.home}.{file.stem}"
+        stem = Path(self._files[name].file).stem
+        return self.home if stem in (self.home.rpartition(".")[2], "__init__") else f"{self.home}.{stem}"
+
+
+@cache
+def _keywords(source: ClassSource) -> dict[str, inspect.Parameter]:
+    return source.keywords(globals())
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one most resembles, case aside, if it resembles any."""
+    spelt = {k.casefold(): k for k in known}
+    return next((spelt[near] for near in get_close_matches(name.casefold(), spelt, n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean …?)` with the nearest known name; empty if none is near."""
+    near = nearest(name, known)
+    return f" (did you mean {near}?)" if near else ""
 
 
 MODELS = Registry("model", "MODELS", "vaebench.models")
@@ -109,8 +156,12 @@ METRICS = Registry("metric", "METRICS", "vaebench.metrics")
 
 REGISTRIES = (MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS)
 
+ModelSpec = Annotated[Spec, MODELS]
 NetworkSpec = Annotated[Spec, NETWORKS]
 LikelihoodSpec = Annotated[Spec, LIKELIHOODS]
 PriorSpec = Annotated[Spec, PRIORS]
 CorruptionSpec = Annotated[Spec, CORRUPTIONS]
 ScheduleSpec = Annotated[Spec, SCHEDULES]
+DatasetSpec = Annotated[Spec, DATASETS]
+BinarizationSpec = Annotated[Spec, BINARIZATIONS]
+MetricSpec = Annotated[Spec, METRICS]

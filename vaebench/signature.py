@@ -7,10 +7,11 @@ evaluated with the names of `vaebench.registry` in sight (and the literals of Py
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,22 +34,54 @@ class ClassSource:
 
     @cached_property
     def summary(self) -> str:
-        """The first line of the docstring."""
-        return (ast.get_docstring(self.node) or "").partition("\n")[0]
+        """The first paragraph of the docstring, on one line."""
+        return " ".join((ast.get_docstring(self.node) or "").partition("\n\n")[0].split())
+
+    @cached_property
+    def descriptions(self) -> dict[str, str]:
+        """What the docstrings of the class and of its parents say of each argument."""
+        inherited = {name: text for parent in self.parents for name, text in parent.descriptions.items()}
+        return inherited | arguments_described(ast.get_docstring(self.node) or "")
+
+    @cached_property
+    def parents(self) -> tuple["ClassSource", ...]:
+        """Base classes whose source lies in this package, nearest first."""
+        return tuple(
+            source
+            for base in map(ast.unparse, self.node.bases)
+            for file in (self.file, *imported_from(self.file, base))
+            for source in classes_in(file)
+            if source.name == base
+        )
 
     def registered_in(self, variable: str) -> bool:
         """Whether `@VARIABLE.register` stands above the class."""
         return any(ast.unparse(d) == f"{variable}.register" for d in self.node.decorator_list)
 
     def keywords(self, names: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-        """Keyword-only parameters, own ones first, then those that `**kwargs` hands to the parents."""
+        """Keyword-only parameters, own ones first, then those that `**kwargs` hands to the parents.
+
+        Args:
+            names: what annotations and defaults may refer to.
+
+        Raises:
+            SignatureError: if one of them refers to anything else.
+        """
         init = next((n for n in self.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         own = {p.name: p for p in self._parameters(init, names)} if init else {}
-        if init and init.args.kwarg is None:
-            return own
-        for parent in self._parents():
-            own = {**parent.keywords(names), **own} if not init else {**own, **_missing(parent.keywords(names), own)}
+        if init is None or init.args.kwarg is not None:
+            settled = {*own, *_passed_up(init)} if init else set()
+            for parent in self.parents:
+                own |= {k: p for k, p in parent.keywords(names).items() if k not in {*own, *settled}}
         return own
+
+    def constant(self, name: str) -> Any:
+        """The literal that the class, or the nearest parent that has one, assigns to an attribute; None without one."""
+        for node in self.node.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and getattr(node, "value", None):
+                return ast.literal_eval(node.value)  # type: ignore[attr-defined]
+        return next((value for p in self.parents if (value := p.constant(name)) is not None), None)
 
     def _parameters(self, init: ast.FunctionDef, names: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
@@ -68,43 +101,54 @@ class ClassSource:
                 f"the file ({error}); use the names of vaebench.registry"
             ) from None
 
-    def _parents(self) -> Iterator["ClassSource"]:
-        """Base classes whose source lies in this package."""
-        for base in self.node.bases:
-            for module in (self.file, *imported_from(self.file, ast.unparse(base))):
-                yield from (c for c in classes_in(module) if c.name == ast.unparse(base))
+
+def _passed_up(init: ast.FunctionDef) -> set[str]:
+    """Keywords that `super().__init__(…, name=…, **kwargs)` settles: a YAML file cannot set them as well."""
+    calls = [n for n in ast.walk(init) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
+    return {k.arg for call in calls for k in call.keywords if k.arg is not None}
 
 
-def _missing(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in new.items() if name not in old}
+def arguments_described(docstring: str) -> dict[str, str]:
+    """The texts of the `Args:` section of a docstring, a paragraph an argument."""
+    section = re.search(r"^Args:\n((?:[ \t]+\S.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE)
+    found = re.findall(
+        r"^(\w+): ((?:.+\n?(?:[ \t]+.+\n?)*))", textwrap.dedent(section[1]) if section else "", re.MULTILINE
+    )
+    return {name: " ".join(text.split()) for name, text in found}
 
 
-@lru_cache(maxsize=None)
+@cache
+def _tree(file: str) -> ast.Module:
+    return ast.parse(Path(file).read_text(encoding="utf-8"))
+
+
+@cache
 def classes_in(file: str) -> tuple[ClassSource, ...]:
     """Every class at the top level of a file."""
-    return tuple(ClassSource(n, file) for n in ast.parse(Path(file).read_text()).body if isinstance(n, ast.ClassDef))
+    return tuple(ClassSource(n, file) for n in _tree(file).body if isinstance(n, ast.ClassDef))
 
 
-@lru_cache(maxsize=None)
+@cache
 def imported_from(file: str, name: str) -> tuple[str, ...]:
     """The file, if it is one of ours, that `from vaebench.… import name` takes the name from."""
-    for node in ast.parse(Path(file).read_text()).body:
+    for node in _tree(file).body:
         if isinstance(node, ast.ImportFrom) and name in (a.asname or a.name for a in node.names):
-            if (node.module or "").startswith("vaebench."):
-                return tuple(module_files(node.module or ""))
+            module = node.module or ""
+            return tuple(module_files(module)) if module.startswith("vaebench.") else ()
     return ()
 
 
 def module_files(module: str) -> list[str]:
     """The source files of a module or of a package's modules, found without importing the modules themselves."""
     spec = find_spec(module)
-    if spec is None or spec.origin is None:
+    if spec is None:
         return []
     if spec.submodule_search_locations is None:
-        return [spec.origin]
+        return [spec.origin] if spec.origin else []
     return sorted(str(p) for folder in spec.submodule_search_locations for p in Path(folder).glob("*.py"))
 
 
+@cache
 def source_of(cls: type) -> ClassSource:
     """The source of a class that was registered from outside the package (a plug-in, a test)."""
     node = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]

@@ -1,0 +1,71 @@
+"""`key=values` on the command line: an axis of the study takes other values, or there is one more."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vaebench.annotations import Keywords, keys_of
+from vaebench.grid import Axis, GridError, points, span
+from vaebench.lines import Document, Fault
+from vaebench.registry import nearest
+
+
+def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: Mapping[str, Any]) -> list[Axis]:
+    """The axes after `key=values` from the command line: one of the same key is replaced, others are added.
+
+    Raises:
+        GridError: for a key that is unknown or ambiguous, or values that cannot be read.
+    """
+    pairs = [_split(override) for override in overrides]
+    for key, text in sorted(pairs, key=lambda pair: pair[0] not in run):  # whole sections first: they say what is known
+        new = Axis(_full(key, known_keys(axes, run, base)), _values(key, text))
+        places = [i for i, axis in enumerate(axes) if axis.key == new.key]
+        axes = [new if i in places else axis for i, axis in enumerate(axes)] + ([] if places else [new])
+    return axes
+
+
+def known_keys(axes: Sequence[Axis], run: Keywords, base: Mapping[str, Any]) -> set[str]:
+    """Every key that some run of the study takes."""
+    named = [replace(axis, values=_naming(axis.values) or axis.values[:1]) for axis in axes]
+    return {key for point in points(named) for key, _ in keys_of(run, point.over(base))}
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is none: the nearest one, in full or by its last part."""
+    full = {k.rpartition(".")[2]: k for k in sorted(known)} | {k: k for k in sorted(known)}
+    near = nearest(key, full)
+    if near:
+        return f"unknown key (did you mean {full[near]}?)"
+    return f"unknown key; the keys are {', '.join(sorted(known))}"
+
+
+def _full(key: str, known: set[str]) -> str:
+    found = [key] if key in known else sorted(k for k in known if k.endswith(f".{key}"))
+    if len(found) > 1:
+        raise GridError(Fault(0, (key,), f"ambiguous; write {' or '.join(found)}"))
+    if not found:
+        raise GridError(Fault(0, (key,), unknown(key, known)))
+    return found[0]
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, sign, values = override.partition("=")
+    if not (key.strip() and sign and values.strip()):
+        raise GridError(Fault(0, (override,), "expected key=value, e.g. beta=4, latent_dim=5,10 or seed=0..4"))
+    return key.strip(), values.strip()
+
+
+def _values(key: str, text: str) -> Sequence[Any]:
+    document = Document(f"values: [{text}]")
+    if document.faults:
+        raise GridError(
+            Fault(0, (key,), f"expected values with commas between them, got {text!r}; quote it as YAML would")
+        )
+    try:
+        return span(text) or document.value["values"]
+    except ValueError as error:
+        raise GridError(Fault(0, (key,), str(error))) from None
+
+
+def _naming(values: Sequence[Any]) -> list[Any]:
+    return [] if isinstance(values, range) else [v for v in values if isinstance(v, str | Mapping)]

@@ -1,0 +1,168 @@
+"""What is run: a `Study` asks a question and answers it by `Run`s; a `Run` is everything that defines its numbers."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from vaebench.crosschecks import disagreements
+from vaebench.derivation import Checked, section
+from vaebench.lines import Keys, dotted
+from vaebench.registry import DatasetSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
+
+MOST_FAULTS = 30
+"""Faults shown at once."""
+
+
+class ConfigError(ValueError):
+    """What is wrong with a study, a line a fault: `conf/beta.yaml:7: model.betta: unknown key (did you mean beta?)`."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(dict.fromkeys(faults))
+        more = [f"… and {len(self.faults) - MOST_FAULTS} more"] if len(self.faults) > MOST_FAULTS else []
+        super().__init__("\n".join([*self.faults[:MOST_FAULTS], *more]))
+
+
+class Refused(ConfigError):
+    """What is wrong with one run, as (where, what)."""
+
+    def __init__(self, places: Iterable[tuple[Keys, str]]) -> None:
+        self.places = list(places)
+        super().__init__(": ".join(filter(None, [dotted(keys), text])) for keys, text in self.places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How a model is trained.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: observations a step.
+        validate_every: epochs from one look at the validation split to the next.
+        gradient_clip: the largest norm of a gradient; null leaves gradients alone.
+    """
+
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 64
+    validate_every: PositiveInt = 1
+    gradient_clip: Positive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How a trained model is measured.
+
+    Args:
+        split: the part of the data that is measured.
+        draws: K, the number of posterior draws of each observation.
+        metrics: the diagnostics; null takes every registered one that has a meaning for the model.
+    """
+
+    split: Literal["train", "validation", "test"] = "test"
+    draws: PositiveInt = 5000
+    metrics: tuple[MetricSpec, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training and its evaluation, all defaults filled in.
+
+    Args:
+        model: the autoencoder, for `MODELS.build`.
+        data: what it learns from, for `DATASETS.build`.
+        train: how it is trained.
+        evaluate: how it is measured.
+        seed: of the initialisation, the order of the data and the noise.
+    """
+
+    model: ModelSpec
+    data: DatasetSpec
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    seed: Seed = 0
+    slug: str = field(default="", init=False, compare=False)
+    """What tells the run from its neighbours in a study, e.g. `beta=4,seed=0`; no part of what defines it."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Run":
+        """The run that some values define: those of a study at one point, or the configuration in a record.
+
+        Raises:
+            Refused: if they define none.
+        """
+        try:
+            full = _check().model_validate(values).model_dump(by_alias=True)
+        except ValidationError as error:
+            raise Refused((e["loc"], e["msg"]) for e in error.errors(include_url=False)) from None
+        if faults := list(disagreements(KEYWORDS, full)):
+            raise Refused(faults)
+        return cls(**full | {"train": Train(**full["train"]), "evaluate": Evaluate(**full["evaluate"])})
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run as JSON has it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        del plain["slug"]
+        return plain
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the configuration, whatever the order of its keys."""
+        canonical = json.dumps(self.config, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    def named(self, slug: str) -> "Run":
+        """The same run under a slug."""
+        run = copy(self)
+        object.__setattr__(run, "slug", slug)
+        return run
+
+
+KEYWORDS = inspect.signature(Run).parameters
+"""The keywords of a run: the sections of a study file."""
+
+
+@cache
+def _check() -> type[Checked]:
+    return section(Run)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the runs that answer it.
+
+    Attributes:
+        name: the stem of the file.
+        path: the file.
+        question: one sentence.
+        runs: in the order of the grid, the last axis fastest.
+        axes: the keys that vary, in the order of the file, then of the command line.
+    """
+
+    name: str
+    path: Path
+    question: str
+    runs: tuple[Run, ...]
+    axes: tuple[str, ...]
+
+    def only(self, name: str | None = None) -> Run:
+        """The run of that id (or the start of it) or slug; without a name, the one run there is.
+
+        Raises:
+            ConfigError: if none or several are meant.
+        """
+        found = [r for r in self.runs if name is None or r.id.startswith(name) or r.slug == name]
+        if len(found) == 1:
+            return found[0]
+        meant = f"{len(found)} runs are meant; choose one by its id" if found else f"no run {name!r}"
+        near = get_close_matches(name or "", [r.slug for r in self.runs], n=3)
+        listed = ", ".join(f"{r.id} ({r.slug})" for r in found or self.runs if not near or r.slug in near)
+        raise ConfigError([f"{self.path}: {meant}; there is {listed if len(listed) <= 400 else listed[:397] + '…'}"])
