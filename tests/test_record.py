@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaebench import atomic
@@ -36,6 +36,7 @@ estimates = st.builds(
 )
 
 
+@settings(max_examples=20)
 @given(config=mappings, facts=mappings, measured=st.lists(estimates), reason=st.none() | st.text())
 def test_what_is_written_is_read_back(config: dict, facts: dict, measured: list[Estimate], reason: str | None) -> None:
     record = replace(RECORD, config=config, facts=facts, estimates=measured, reason=reason, curve={})

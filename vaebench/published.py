@@ -92,7 +92,7 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
     deviations, unmatched = [], []
     for row in (row for block in ours.blocks for row in block.rows):
         name = slug(ours.headings, row.labels)
-        if row.group.key in theirs:
+        if row.group.done and row.group.key in theirs:
             deviations += [d for q in measured if (d := _deviation(name, q, row, theirs[row.group.key])) is not None]
         else:
             unmatched.append(f"{name}: {_why(row, list(theirs.values()))}")

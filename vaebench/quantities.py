@@ -74,7 +74,7 @@ class Quantity:
             return Reading(None, self._reason(record))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
             return Reading(None, estimate.note or "not a finite number")
-        return Reading(estimate.value, estimate.note)
+        return Reading(float(estimate.value), estimate.note)
 
     def spread(self, interval: Interval) -> float | None:
         """The half-width shown beside the mean."""
@@ -113,7 +113,7 @@ class Fact(Quantity):
         value = record.facts.get(self.name)
         if not isinstance(value, int | float) or not math.isfinite(value):
             return Reading(None, f"this model has no {self.heading}")
-        return Reading(value, record.facts.get(f"{self.name.partition('_')[0]}_note"))
+        return Reading(float(value), record.facts.get(f"{self.name.partition('_')[0]}_note"))
 
     def spread(self, interval: Interval) -> float | None:
         """None for what is no measurement: a fact that is equal for all seeds."""

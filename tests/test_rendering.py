@@ -1,0 +1,105 @@
+"""Tables as text: digits, special characters, the same bytes for the same records."""
+
+import random
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from vaebench import table
+from vaebench.intervals import Interval
+from vaebench.latex import escape
+from vaebench.record import Estimate, Record, write
+from vaebench.rendering import RENDERINGS
+from vaebench.sheets import decimals, figure
+
+SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
+VAE = {"name": "VAE", "latent_dim": 4}
+
+
+def record(seed: int = 0, model: dict | None = None, **changes) -> Record:
+    """A record whose id depends on its configuration, with two bounds."""
+    model = VAE if model is None else model
+    config = {"model": model, "data": {"name": "Digits"}, "train": {"epochs": 3}, "seed": seed}
+    config |= changes.pop("config", {})
+    made = Record(
+        id=f"{zlib.crc32(repr(config).encode()):010x}",
+        study="study",
+        status="done",
+        axes=["model", "seed"],
+        config=config,
+        comparability=SHARED,
+        facts={"dimensions": 64, "parameters": 100, "beta": 1.0},
+        estimates=[Estimate("elbo", -20.0 - seed, 0.1, 360), Estimate("iwae_50", -19.0 - seed, 0.1, 360)],
+        provenance={"commit": "c0ffee" * 6, "dirty": False},
+    )
+    return replace(made, **changes)
+
+
+def test_digits_follow_the_half_width():
+    assert decimals([Interval(1.0, 0.034, 3), Interval(1.0, 0.05, 3), Interval(1.0, 9.0, 3)]) == 3
+    assert decimals([Interval(1.0, 120.0, 3)]) == 0
+    assert decimals([Interval(1.0, None, 1), Interval(1.0, 0.0, 3)]) is None
+    assert [figure(v, None) for v in (4.0, 0.015625, 12345.0, -86.7612)] == ["4", "0.015625", "12345", "-86.761"]
+    assert figure(-86.7612, 2) == "-86.76"
+
+
+def test_special_characters_survive_both_texts(tmp_path):
+    odd = record(model={"name": "AE"}, estimates=[Estimate("elbo", -1.0, note="p(x|z) & 5 % of σ²_\\ {#}")])
+    table.write([odd, record()], tmp_path)
+    assert (
+        r"p(x\textbar{}z) \& 5 \% of $\sigma$\textsuperscript{2}\_\textbackslash{} \{\#\}"
+        in (tmp_path / "table.tex").read_text()
+    )
+    assert escape("~^<>") == r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+    lines = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines[:4]}) == 1
+
+
+def test_latex_has_the_same_cells_as_markdown(tmp_path):
+    table.write([record(s, {**VAE, "latent_dim": d}) for s in (0, 1) for d in (2, 4)], tmp_path)
+    text = (tmp_path / "table.tex").read_text()
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\end{tabular}") == 2
+    assert r"$\mathbf{-20.5} \pm 6.4$" in text
+    grids = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len({line.count("&") for line in grids[:3]}) == 1
+
+
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_the_order_of_the_records_does_not_matter(name):
+    done = [record(s, {**VAE, "latent_dim": d}) for s in range(3) for d in (2, 4)]
+    records = [*done, *(record(s, {"name": "AE"}, estimates=[], comparability={"split": "test"}) for s in (0, 1))]
+    texts = {RENDERINGS[name](table.table(random.Random(i).sample(records, len(records)))) for i in range(8)}
+    assert len(texts) == 1
+
+
+def test_writing_again_changes_nothing_and_check_finds_what_was_changed(tmp_path):
+    records = [record(s) for s in (0, 1)]
+    files = table.write(records, tmp_path)
+    assert sorted(p.name for p in files) == sorted(p.name for p in tmp_path.iterdir()) == sorted(RENDERINGS)
+    before = [p.read_bytes() for p in files]
+    table.write(records[::-1], tmp_path)
+    assert [p.read_bytes() for p in files] == before
+    assert table.check(records, tmp_path) == []
+    files[0].write_text("edited by hand")
+    files[1].unlink()
+    assert table.check(records, tmp_path) == files[:2]
+    assert table.check(records[:1], tmp_path) == files
+
+
+def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
+    """A fresh process tabulates records on disk without torch, and with another hash seed writes the same bytes."""
+    for seed in (0, 1):
+        write(record(seed), tmp_path / "run" / f"{seed}" / "record.json")
+    program = (
+        "import sys; from pathlib import Path; from vaebench import table; from vaebench.record import read_all\n"
+        "table.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+        "assert not {'torch', 'lightning', 'sklearn', 'pandas', 'scipy', 'wandb', 'jaxtyping'} & set(sys.modules)"
+    )
+    for out in ("a", "b"):
+        arguments = [sys.executable, "-c", program, str(tmp_path / "run"), str(tmp_path / out)]
+        subprocess.run(arguments, check=True, env={"PYTHONHASHSEED": str(ord(out)), "PYTHONPATH": ":".join(sys.path)})
+    for name in RENDERINGS:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

@@ -1,0 +1,187 @@
+"""Tables: honest blanks, notes that stay with their cells, and no ranking across measures."""
+
+import csv
+import io
+import math
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from vaebench import table
+from vaebench.blocks import Cell, Table
+from vaebench.intervals import t_interval
+from vaebench.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, quantities
+from vaebench.record import Estimate, Record
+from vaebench.rendering import RENDERINGS, markdown
+from vaebench.sheets import page
+
+SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
+VAE = {"name": "VAE", "latent_dim": 4}
+
+
+def record(seed: int = 0, model: dict | None = None, **changes) -> Record:
+    """A record whose id depends on its configuration, with two bounds."""
+    model = VAE if model is None else model
+    config = {"model": model, "data": {"name": "Digits"}, "train": {"epochs": 3}, "seed": seed}
+    config |= changes.pop("config", {})
+    made = Record(
+        id=f"{zlib.crc32(repr(config).encode()):010x}",
+        study="study",
+        status="done",
+        axes=["model", "seed"],
+        config=config,
+        comparability=SHARED,
+        facts={"dimensions": 64, "parameters": 100, "beta": 1.0},
+        estimates=[Estimate("elbo", -20.0 - seed, 0.1, 360), Estimate("iwae_50", -19.0 - seed, 0.1, 360)],
+        provenance={"commit": "c0ffee" * 6, "dirty": False},
+    )
+    return replace(made, **changes)
+
+
+def cell(made: Table, quantity: str, row: int = 0, block: int = 0) -> Cell:
+    column = [q.name for q in made.quantities].index(quantity)
+    return made.blocks[block].rows[row].cells[column]
+
+
+def rows(made: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(RENDERINGS["table.csv"](made))))
+
+
+# -- cells and rows ---------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_a_configuration_and_its_cell_the_interval_over_seeds():
+    made = table.table([record(seed) for seed in range(3)])
+    assert len(made.blocks) == len(made.blocks[0].rows) == 1
+    assert cell(made, "elbo").interval == t_interval([-20.0, -21.0, -22.0])
+    assert rows(made)[0]["seeds"] == "3"
+
+
+def test_one_seed_prints_no_interval():
+    assert "±" not in markdown(table.table([record()])).partition("##")[2].partition("**Bounds")[2]
+    assert rows(table.table([record()]))[0]["elbo_half_width"] == ""
+
+
+def test_the_csv_has_every_digit_and_the_block():
+    value = -20.123456789012345
+    (row,) = rows(table.table([record(estimates=[Estimate("elbo", value)])]))
+    assert float(row["elbo"]) == value
+    assert (row["elbo_n"], row["checksum"], row["measure"]) == ("1", SHARED["checksum"], "discrete")
+
+
+def test_a_blank_has_its_reason_by_the_metric_or_by_the_name():
+    ae = record(model={"name": "AE"}, estimates=[], absent={"ELBO": "AE has no posterior", "IWAE": "no prior"})
+    made = table.table([record(), ae])
+    assert next((r.labels, r.cells[0]) for r in made.blocks[0].rows) == (("AE",), Cell(None, ("AE has no posterior",)))
+    assert cell(made, "iwae_50").remarks == ("no prior",)
+    assert Quantity("rate").read(replace(ae, absent={"rate": "named itself"})).remark == "named itself"
+    assert Quantity("rate").read(ae) == (None, "not measured")
+    text = markdown(made)
+    assert "–[^1]" in text
+    assert "[^1]: AE has no posterior" in text
+
+
+def test_a_number_that_is_not_finite_is_no_number():
+    bad = record(1, estimates=[Estimate("elbo", math.nan, note="not finite: inf")])
+    found = cell(table.table([record(0), bad, record(2)]), "elbo")
+    assert found == Cell(t_interval([-20.0, -22.0]), ("not finite: inf (1 of 3 seeds)",))
+
+
+def test_notes_stay_with_their_cells_and_are_written_once():
+    noted = [replace(r, estimates=[r.estimates[0], r.estimates[1]._replace(note="weights collapsed")])
+             for r in (record(s, {"name": "VAE", "latent_dim": d}) for d in (2, 4) for s in (0, 1))]  # fmt: skip
+    text = markdown(table.table([*noted, record(0, {"name": "AE"})]))
+    assert text.count("[^1]: weights collapsed\n") == 1
+    assert text.count("[^1]") == 5  # two rows of IWAE-50, two of its bits per dimension, the note
+
+
+def test_a_note_of_the_whole_column_stands_at_its_heading():
+    facts = {"forecast_active_units": 3, "forecast_note": "a reference only"}
+    text = markdown(table.table([record(model={**VAE, "latent_dim": d}, facts=facts) for d in (2, 4)]))
+    assert "active units, forecast[^1]" in text
+    assert text.count("[^1]") == 2
+
+
+def test_failed_runs_are_listed_and_counted_but_never_averaged():
+    failed = replace(record(2), status="failed", reason="loss is\nNaN", estimates=[], comparability={}, facts={})
+    lost = replace(failed, id="ff", config={**failed.config, "train": {"epochs": 9}})
+    made = table.table([record(0), record(1), failed, lost])
+    assert made.failures == (("epochs=3, seed=2", "loss is NaN"), ("epochs=9, seed=2", "loss is NaN"))
+    assert cell(made, "elbo").interval == t_interval([-20.0, -21.0])
+    assert cell(made, "elbo", block=1) == Cell(None, ("no run of this row finished",))
+    assert [(r["seeds"], r["failed"], r["elbo"]) for r in rows(made)] == [("2", "1", "-20.5"), ("0", "1", "")]
+    text = markdown(made)
+    assert "2, 1 failed" in text
+    assert "- epochs=9, seed=2: loss is NaN" in text
+
+
+def test_bits_per_dimension_come_from_the_tightest_bound_of_images():
+    made = table.table([record()])
+    assert cell(made, "bits_per_dimension").interval.mean == pytest.approx(19 / (64 * math.log(2)))
+    assert "bits/dim (IWAE-50)" in markdown(made)
+    vector = record(facts={"dimensions": 10, "shape": [10]})
+    assert "bits_per_dimension" not in [q.name for q in quantities([vector])]
+    assert BitsPerDimension(bound=Quantity("elbo")).read(vector).remark == "bits per dimension are for images"
+
+
+def test_a_fact_shows_a_half_width_only_where_it_scatters():
+    made = table.table([record(s, facts={"beta": 4.0, "variance": 0.1 + s}) for s in (0, 1)])
+    sheet = page(made).sheets[-1]
+    shown = {heading.text: entry for heading, entry in zip(sheet.headings, sheet.rows[0], strict=True)}
+    assert (shown["β"].text, shown["β"].half_width) == ("4", None)
+    assert shown["σ²"].half_width is not None
+    assert Fact("beta").read(record(facts={})).remark == "this model has no β"
+
+
+def test_an_unknown_metric_gets_a_column_and_no_rank():
+    extra = [record(model={**VAE, "latent_dim": d}, estimates=[Estimate("my_metric", d)]) for d in (2, 4)]
+    assert quantities(extra)[-1].heading == "my metric"
+    assert "**2**" not in markdown(table.table(extra))
+
+
+def test_a_row_without_records_is_refused_and_so_is_a_run_of_two_contents():
+    with pytest.raises(ValueError, match="run the sweep first"):
+        table.table([])
+    with pytest.raises(ValueError, match="twice with different content"):
+        table.table([record(), record(facts={})])
+    assert table.table([record(), record()]) == table.table([record()])
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_do_not_compare_stand_apart_and_are_ranked_apart():
+    models = [{**VAE, "latent_dim": d} for d in (2, 4, 8, 16)]
+    worse = [record(model=m, estimates=[Estimate("elbo", -30.0 - i)]) for i, m in enumerate(models[:2])]
+    density = {**SHARED, "measure": "density"}
+    better = [
+        record(model=m, estimates=[Estimate("elbo", 50.0 + i)], comparability=density) for i, m in enumerate(models[2:])
+    ]
+    made = table.table(worse + better)
+    assert [b.comparability["measure"] for b in made.blocks] == ["discrete", "density"][::-1]
+    text = markdown(made)
+    assert text.count("**-30**") == text.count("**51**") == 1
+    assert "**-31**" not in text
+    assert "**50**" not in text
+    assert "## measure discrete" in text
+
+
+def test_a_row_alone_is_not_the_best():
+    assert markdown(table.table([record()])).count("**") == 4  # the captions of the two panels
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_the_best_is_the_highest_bound_and_the_lowest_error(order):
+    estimates = [[Estimate("elbo", -10.0 - i), Estimate("squared_error", 1.0 + i)] for i in order]
+    made = table.table([record(model={**VAE, "latent_dim": i}, estimates=e) for i, e in enumerate(estimates)])
+    assert made.blocks[0].best(0, Quantity("elbo")) == -10.0
+    names = [q.name for q in made.quantities]
+    assert made.blocks[0].best(names.index("squared_error"), Quantity("squared_error")) == 1.0
+    assert made.blocks[0].best(names.index("parameters"), Fact("parameters")) is None
+
+
+def test_every_bound_of_the_suite_is_known_and_ranked():
+    for name in ("elbo", "iwae_1", "iwae_5000"):
+        assert (Quantity(name).description.panel, Quantity(name).description.better) == (BOUNDS, HIGHER)
+    assert [q.heading for q in map(Quantity, ("iwae_500", "effective_sample_size_5%"))] == ["IWAE-500", "ESS 5 %"]
