@@ -1,16 +1,16 @@
 """The first import of torchvision, made to survive a torch without its compiled operators.
 
 Where torch is a CPU build and torchvision the registry's CUDA build, torchvision's C++ library does not load, and
-`import torchvision` (hence lightning and torchmetrics, which import it) dies of `RuntimeError: operator torchvision::nms
-does not exist` (pytorch/vision #9077, #9085): Python code there attaches shape rules to operators that only the library
-declares. Declaring their schemas and executing the module again cures it; nothing in vaebench calls these operators.
+`import torchvision` (hence lightning and torchmetrics, which import it) dies of
+`RuntimeError: operator torchvision::nms does not exist` (pytorch/vision #9077, #9085): Python code there attaches shape
+rules to operators that only the library declares. Declaring their schemas and executing the module again cures it;
+nothing in vaebench calls these operators.
 
 `vaebench/__init__.py` installs the hook, so it stands before the first import of torchvision in every process: tests,
 workers, a notebook. It imports nothing itself, and where the operators load it changes nothing.
 """
 
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Literal
@@ -27,13 +27,11 @@ OpsState = Literal["compiled", "declared", "not imported"]
 class TorchvisionFinder:
     """Finds torchvision where Python would, and has it loaded by `TorchvisionLoader`."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The module's specification for torchvision itself; None, so that others search, for anything else."""
+    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The specification of torchvision itself, which has no parent and so no `path`; of anything else, None."""
         if fullname != "torchvision":
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
+        spec = PathFinder.find_spec(fullname, None, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = TorchvisionLoader(spec.loader.name, spec.loader.path)
         return spec

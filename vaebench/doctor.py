@@ -1,0 +1,129 @@
+"""What this installation has and lacks: versions, devices, torchvision's operators, the data within reach."""
+
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import NamedTuple
+
+from vaebench import torchvision_ops
+from vaebench.registry import DATASETS
+
+CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+
+
+class Finding(NamedTuple):
+    """One thing looked at.
+
+    Attributes:
+        topic: the group it belongs to, e.g. `device`.
+        item: what was looked at.
+        found: what came to light.
+        remedy: what to do about it; None where nothing is amiss.
+    """
+
+    topic: str
+    item: str
+    found: str
+    remedy: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Every finding, in the order of the topics; a topic that cannot be examined is a finding, and the rest go on."""
+    return [finding for topic, look in TOPICS.items() for finding in _guarded(topic, look)]
+
+
+def versions() -> Iterator[Finding]:
+    """Python and the libraries this package asks for, beside the versions of the published numbers."""
+    yield Finding("version", "python", platform.python_version())
+    published = pinned(CONSTRAINTS.read_text()) if CONSTRAINTS.exists() else {}
+    for name in ("vaebench", *required()):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield Finding("version", name, "not installed", f"pip install -c constraints.txt {name}")
+            continue
+        tested = published.get(name, found)
+        # A local part (`+cpu`, `+cu128`) names a build of the same version.
+        same = found.partition("+")[0] == tested
+        yield Finding("version", name, found if same else f"{found} (published numbers: {tested})")
+
+
+def devices() -> Iterator[Finding]:
+    """What torch can compute on."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("device", "cpu", f"{cores} cores, {torch.get_num_threads()} threads a process")
+    for index in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(index)
+        yield Finding("device", f"cuda:{index}", f"{found.name}, {found.total_memory / 2**30:.0f} GiB")
+    if torch.version.cuda is None:
+        yield Finding("device", "cuda", "this torch is built without CUDA")
+    elif not torch.cuda.is_available():
+        yield Finding("device", "cuda", f"no GPU in sight (torch is built for CUDA {torch.version.cuda})")
+
+
+def operators() -> Iterator[Finding]:
+    """Whether torchvision's compiled operators load (see `vaebench.torchvision_ops`)."""
+    import torchvision  # noqa: F401 (its state is what is asked for)
+
+    words = {
+        "compiled": "loaded",
+        "declared": "do not load with this torch; declared instead, which is all that vaebench needs",
+    }
+    yield Finding("torchvision", "operators", words[torchvision_ops.state()])
+
+
+def data() -> Iterator[Finding]:
+    """The data root, and which of torchvision's data sets are whole in it."""
+    from torchvision import datasets
+
+    from vaebench.datasets.base import data_root
+
+    root = data_root()
+    origin = "VAEBENCH_DATA" if os.environ.get("VAEBENCH_DATA") else "default; VAEBENCH_DATA sets another"
+    yield Finding("data", "root", f"{root.resolve()} ({origin}{'' if root.is_dir() else '; not there yet'})")
+    for name in DATASETS:
+        source = getattr(datasets, name, None)
+        yield Finding("data", name, "needs no download") if source is None else _fetched(name, source, root)
+
+
+def required() -> list[str]:
+    """Names of the libraries that this package cannot do without, as it was installed."""
+    lines = (line for line in requires("vaebench") or () if "extra ==" not in line)
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
+
+
+def pinned(constraints: str) -> dict[str, str]:
+    """The versions in the text of a constraints file, `name==version` a line."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", constraints, flags=re.MULTILINE))
+
+
+def _fetched(name: str, source: Callable[[str], object], root: Path) -> Finding:
+    """Whether a data set of torchvision's is there and whole, by torchvision's own check."""
+    try:
+        source(str(root))
+    except RuntimeError:
+        # Torchvision's word for "not there, or not whole".
+        return Finding("data", name, "not there; downloaded on first use")
+    except Exception as error:
+        return Finding("data", name, f"cannot be read: {error}", f"remove its files under {root.resolve()}")
+    return Finding("data", name, "found")
+
+
+def _guarded(topic: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except Exception as error:
+        yield Finding(topic, "examination", f"{type(error).__name__}: {error}", "pip install -c constraints.txt -e .")
+
+
+TOPICS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "version": versions,
+    "device": devices,
+    "torchvision": operators,
+    "data": data,
+}
