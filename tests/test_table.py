@@ -99,7 +99,7 @@ def test_notes_stay_with_their_cells_and_are_written_once():
 def test_a_note_of_the_whole_column_stands_at_its_heading():
     facts = {"forecast_active_units": 3, "forecast_note": "a reference only"}
     text = markdown(table.table([record(model={**VAE, "latent_dim": d}, facts=facts) for d in (2, 4)]))
-    assert "active units, forecast[^1]" in text
+    assert "forecast active units[^1]" in text
     assert text.count("[^1]") == 2
 
 
@@ -132,6 +132,8 @@ def test_a_fact_shows_a_half_width_only_where_it_scatters():
     assert (shown["β"].text, shown["β"].half_width) == ("4", None)
     assert shown["σ²"].half_width is not None
     assert Fact("beta").read(record(facts={})).remark == "this model has no β"
+    unknown = record(facts={"forecast_note": "no forecast: rank 0"})
+    assert Fact("forecast_active_units").read(unknown) == (None, "no forecast: rank 0")
 
 
 def test_an_unknown_metric_gets_a_column_and_no_rank():

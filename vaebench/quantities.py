@@ -42,7 +42,7 @@ DESCRIPTIONS = (
     Description("rate", "rate", OBJECTIVE),
     Description("distortion", "distortion", OBJECTIVE),
     Description("squared_error", "squared error", OBJECTIVE, LOWER),
-    Description("forecast_active_units", "active units, forecast", OBJECTIVE),
+    Description("forecast_active_units", "forecast active units", OBJECTIVE),
     Description("active_units", "active units", OBJECTIVE),
     Description("collapsed_units", "collapsed units", OBJECTIVE),
     Description("parameters", "parameters", OBJECTIVE),
@@ -110,10 +110,10 @@ class Fact(Quantity):
 
     def read(self, record: Record) -> Reading:
         """The fact, with its note."""
-        value = record.facts.get(self.name)
+        value, note = record.facts.get(self.name), record.facts.get(f"{self.name.partition('_')[0]}_note")
         if not isinstance(value, int | float) or not math.isfinite(value):
-            return Reading(None, f"this model has no {self.heading}")
-        return Reading(float(value), record.facts.get(f"{self.name.partition('_')[0]}_note"))
+            return Reading(None, note or f"this model has no {self.heading}")
+        return Reading(float(value), note)
 
     def spread(self, interval: Interval) -> float | None:
         """None for what is no measurement: a fact that is equal for all seeds."""
