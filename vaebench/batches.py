@@ -5,6 +5,7 @@ There are no worker processes to feed and nothing to copy.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,8 @@ from vaebench.draws import Batch
 from vaebench.seeding import generator
 
 
-class Resident(NamedTuple):
+@dataclass(frozen=True)
+class Resident:
     """A split on the device: raw observations `[N, *shape]`, labels `[N]` or None, and the number that scales them."""
 
     x: Shaped[Tensor, "N *shape"]
@@ -119,8 +121,11 @@ class TrainingBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to give the batches that would come next."""
-        ended = self._given == len(self)
-        return {**(self._now() if ended else self._start), "given": 0 if ended else self._given}
+        return self.next_epoch() if self._given == len(self) else {**self._start, "given": self._given}
+
+    def next_epoch(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to leave out the rest of this epoch."""
+        return {**self._now(), "given": 0}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of this loader, or of one like it."""

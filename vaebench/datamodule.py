@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -31,6 +32,15 @@ class DataModule(LightningDataModule):
         self._splits: Splits | None = None
         self._evaluated: dict[str, Resident] = {}
         self._checksum = ""
+        self._training: TrainingBatches | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    def __str__(self) -> str:
+        # Lightning's own would ask every loader for batches.
+        if self._splits is None:
+            return f"{self.dataset.name}, not yet loaded"
+        sizes = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
+        return f"{self.dataset.name}: {sizes}, shape {[*self.shape]}"
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits and check them; Lightning calls this before every stage, the work is done once.
@@ -43,7 +53,8 @@ class DataModule(LightningDataModule):
             return
         splits = self.dataset.load(data_root() if self.root is None else self.root)
         splits.check(self.dataset.name)
-        if not 0 < self.batch_size <= (n := len(splits.train.x)):
+        n = len(splits.train.x)
+        if not 0 < self.batch_size <= n:
             raise ValueError(
                 f"expected a batch_size from 1 to {n}, the training examples of {self.dataset.name}, "
                 f"got {self.batch_size}; lower it"
@@ -95,11 +106,33 @@ class DataModule(LightningDataModule):
         return self.resident("test")[:]
 
     def train_dataloader(self) -> TrainingBatches:
-        """Batches in a new order every epoch, from the first epoch on each time this is called."""
+        """Batches in a new order every epoch; each loader starts at the first epoch, or at a loaded checkpoint."""
         binarization = self.dataset.binarization
         if binarization is None or not binarization.every_time:
-            return TrainingBatches(self.resident("train"), self._share, self.seed)
-        return TrainingBatches(self._raw("train").to(self._device), self._share, self.seed, binarization)
+            self._training = TrainingBatches(self.resident("train"), self._share, self.seed)
+        else:
+            grey = self._raw("train").to(self._device)
+            self._training = TrainingBatches(grey, self._share, self.seed, binarization)
+        if self._resumed is not None:
+            self._training.load_state_dict(self._resumed)
+            self._resumed = None
+        return self._training
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands in its data; Lightning writes it to the checkpoint.
+
+        Lightning asks the loader as well, but gives its state back only in the middle of an epoch.
+        """
+        if self._training is None or self.trainer is None:
+            return {}
+        epoch = self.trainer.fit_loop.epoch_progress.current
+        ended = epoch.processed == epoch.ready  # type: ignore[attr-defined] # declared less exactly than it is
+        return self._training.next_epoch() if ended else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next training loader go on from a checkpoint, where it is training that is resumed."""
+        if state_dict and self.trainer is not None and self.trainer.training:
+            self._resumed = state_dict
 
     def val_dataloader(self) -> EvaluationBatches:
         """Batches of the validation set in its own order."""
@@ -124,7 +157,7 @@ class DataModule(LightningDataModule):
         raw, binarization = self._raw(split), self.dataset.binarization
         if binarization is None:
             return raw
-        return raw._replace(x=evaluated(binarization, raw.x, raw.scale, split), scale=1.0)
+        return Resident(evaluated(binarization, raw.x, raw.scale, split), raw.label, scale=1.0)
 
     def _raw(self, split: str) -> Resident:
         return Resident(*self._loaded.named()[split], self._loaded.scale)

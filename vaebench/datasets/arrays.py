@@ -87,11 +87,9 @@ def _first(names: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> str | No
 
 def _read(file: Path) -> dict[str, np.ndarray]:
     try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"x": content}
-        with content:
-            return {name: content[name] for name in content.files}
+        with file.open("rb") as opened:
+            content = np.load(opened, allow_pickle=False)
+            return {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{file}: expected an .npy or .npz file of numbers ({error}); write it with numpy.save or numpy.savez"

@@ -27,14 +27,12 @@ def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
     with _lock(root, name):
         try:
             return source(str(root), **split)
-        except RuntimeError:
-            # Torchvision's word for "not there, or not whole".
-            pass
-        except (OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"{name}: the files under {root.resolve()} cannot be read ({error}); "
-                "they may be half-written: remove them and run again"
-            ) from error
+        except (RuntimeError, OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
+            if "not found" not in str(error):
+                raise ValueError(
+                    f"{name}: the files under {root.resolve()} cannot be read ({_last_line(error)}); "
+                    "they may be half-written: remove them and run again"
+                ) from error
         try:
             return source(str(root), download=True, **split)
         except (RuntimeError, URLError, OSError) as error:

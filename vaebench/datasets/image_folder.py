@@ -46,11 +46,14 @@ class ImageFolder(Dataset):
 
     def load(self, root: Path) -> Splits:
         folder = own(self.path, root, "ImageFolder")
-        if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
+        parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
+        if not {"train", "test"} <= parts.keys():
             return Splits.of(self._examples(folder, _classes([folder])), scale=255.0)
-        parts = [folder / name for name in PARTS if (folder / name).is_dir()]
-        train, test, *validation = (self._examples(part, _classes(parts)) for part in parts)
-        return Splits(train, *validation, test, 255.0) if validation else Splits.official(train, test, scale=255.0)
+        classes = _classes([*parts.values()])
+        found = {name: self._examples(part, classes) for name, part in parts.items()}
+        if "validation" in found:
+            return Splits(found["train"], found["validation"], found["test"], scale=255.0)
+        return Splits.official(found["train"], found["test"], scale=255.0)
 
     def _examples(self, folder: Path, classes: list[str]) -> Examples:
         files = _images(folder)

@@ -35,10 +35,15 @@ def _examples(images: np.ndarray, label: np.ndarray) -> Examples:
 @lru_cache(maxsize=2)
 def _half(root: Path, background: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one half; kept, since every run of a sweep would decode the same thousands of files."""
-    from PIL.Image import Resampling
+    from PIL import Image
 
-    files = "omniglot-py/images_background.zip and omniglot-py/images_evaluation.zip"
-    source = fetched("Omniglot", root, files, background=background)
-    drawn = [(255 - np.asarray(image.resize((SIZE, SIZE), Resampling.BOX)), label) for image, label in source]
-    images, labels = zip(*drawn, strict=True)
-    return np.stack(images), np.array(labels, dtype=np.int64)
+    zips = "omniglot-py/images_background.zip and omniglot-py/images_evaluation.zip"
+    folder = Path(fetched("Omniglot", root, zips, background=background).target_folder)
+    # In sorted order: torchvision's own is the file system's, another on every machine.
+    files = sorted(folder.glob("*/*/*.png"), key=Path.as_posix)
+    classes = {place: n for n, place in enumerate(dict.fromkeys(file.parent for file in files))}
+    images = np.empty((len(files), SIZE, SIZE), dtype=np.uint8)
+    for row, file in zip(images, files, strict=True):
+        with Image.open(file) as drawing:
+            row[:] = 255 - np.asarray(drawing.convert("L").resize((SIZE, SIZE), Image.Resampling.BOX))
+    return images, np.array([classes[file.parent] for file in files], dtype=np.int64)

@@ -1,0 +1,145 @@
+"""Batches: who takes which example, in what order, and going on where one stopped."""
+
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
+from vaebench.binarization import Dynamic
+
+N = 23
+SPLIT = Resident(torch.arange(N * 4, dtype=torch.uint8).view(N, 2, 2), torch.arange(N), 92.0)
+
+
+def training(seed=0, binarization=None, share=None):
+    return TrainingBatches(SPLIT, share or Share(5), seed, binarization)
+
+
+def labels(batches):
+    return torch.cat([batch.label for batch in batches]).tolist()
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        torch.equal(p.x, q.x) and torch.equal(p.label, q.label) for p, q in zip(a, b, strict=True)
+    )
+
+
+@given(n=st.integers(1, 200), batch_size=st.integers(1, 40), world=st.integers(1, 5))
+def test_processes_share_a_split_without_padding(n, batch_size, world):
+    shares = [Share(batch_size, rank, world) for rank in range(world)]
+    assume(n // world >= shares[0].steps(n))
+    taken = [share.batches(torch.arange(n)) for share in shares]
+    assert sorted(torch.cat([b for batches in taken for b in batches]).tolist()) == list(range(n))
+    assert {len(batches) for batches in taken} == {shares[0].steps(n)}
+    assert all(0 < len(b) <= batch_size for batches in taken for b in batches)
+
+
+@given(n=st.integers(1, 200), batch_size=st.integers(1, 40))
+def test_alone_only_the_last_batch_is_short(n, batch_size):
+    *full, last = Share(batch_size).batches(torch.arange(n))
+    assert all(len(batch) == batch_size for batch in full)
+    assert len(last) == (n - 1) % batch_size + 1
+
+
+def test_too_few_examples_for_the_processes_are_refused():
+    with pytest.raises(ValueError, match=r"expected an example for each of 4 processes .* got 3; use fewer processes"):
+        Share(2, 3, 4).batches(torch.arange(3))
+
+
+def test_a_batch_is_float_and_scaled_and_the_split_stays_small():
+    batch = SPLIT[torch.tensor([0, 22])]
+    assert batch.x.dtype == torch.float32
+    assert torch.equal(batch.x, SPLIT.x[[0, 22]] / 92)
+    assert SPLIT.x.dtype == torch.uint8
+
+
+def test_evaluation_keeps_the_order_and_the_short_batch():
+    loader = EvaluationBatches(SPLIT, Share(5))
+    assert labels(loader) == labels(loader) == list(range(N))
+    assert [len(b.x) for b in loader] == [5, 5, 5, 5, 3]
+    assert len(loader) == 5
+
+
+def test_every_epoch_has_every_example_once_in_an_order_of_its_own():
+    loader = training()
+    epochs = [labels(loader) for _ in range(4)]
+    assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert len(loader) == 5
+
+
+def test_the_order_is_the_seed_s_and_nothing_else_s():
+    loader = training(seed=1)
+    torch.manual_seed(0)
+    iter(loader)  # an iterator that is made and dropped, as Lightning does, costs nothing
+    expected = [labels(loader) for _ in range(2)]
+    torch.manual_seed(1)
+    dynamic = training(seed=1, binarization=Dynamic())
+    assert [labels(dynamic) for _ in range(2)] == expected
+    assert labels(training(seed=2)) != expected[0]
+
+
+def test_two_processes_take_the_epoch_of_one():
+    alone = training()
+    two = [training(share=Share(5, rank, 2)) for rank in range(2)]
+    for _ in range(2):
+        parts = [labels(loader) for loader in two]
+        epoch = labels(alone)
+        assert parts == [epoch[0::2], epoch[1::2]]
+
+
+def test_dynamic_pixels_are_binary_and_new_every_epoch_and_in_every_process():
+    loader = training(binarization=Dynamic())
+    first, second = ({int(b): x for batch in loader for x, b in zip(*batch, strict=True)} for _ in range(2))
+    assert torch.stack(list(first.values())).unique().tolist() == [0, 1]
+    assert any(not torch.equal(first[n], second[n]) for n in range(N))
+    grey = Resident(torch.full((N, 8, 8), 46, dtype=torch.uint8), None, 92.0)
+    ranks = [next(iter(TrainingBatches(grey, Share(5, rank, 2), 0, Dynamic()))).x for rank in range(2)]
+    assert not torch.equal(*ranks)
+
+
+def test_dynamic_pixels_are_on_as_often_as_their_grey_level_says():
+    """Every pixel's frequency over 2000 epochs within 5.5 standard errors; false alarm 92 · 4e-8 for a new seed."""
+    loader, n = training(binarization=Dynamic(), share=Share(N)), 2000
+    total = torch.zeros(N, 2, 2)
+    for _ in range(n):
+        for batch in loader:
+            total[batch.label] += batch.x
+    p = SPLIT.x / 92
+    assert ((total / n - p).abs() <= 5.5 * (p * (1 - p) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize("binarization", [None, Dynamic()], ids=["grey", "dynamic"])
+@pytest.mark.parametrize("given", range(11))
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_loader_goes_on_where_the_saved_one_stood(given, binarization, world):
+    def batches(loader, state=None):
+        while True:
+            yield from loader
+
+    for rank in range(world):
+        share = Share(5, rank, world)
+        whole = training(3, binarization, share)
+        expected = list(islice(batches(whole), given + 8))[given:]
+        stopped = training(3, binarization, share)
+        stream = batches(stopped)
+        list(islice(stream, given))
+        resumed = training(3, binarization, share)
+        resumed.load_state_dict(stopped.state_dict())
+        again = training(3, binarization, share)
+        again.load_state_dict(resumed.state_dict())
+        assert same(list(islice(batches(again), 8)), expected)
+
+
+def test_the_state_is_the_same_in_every_process():
+    """Lightning writes the first process's state and gives it to all."""
+    loaders = [training(0, Dynamic(), Share(5, rank, 2)) for rank in range(2)]
+    for loader in loaders:
+        list(islice(loader, 2))
+    a, b = (loader.state_dict() for loader in loaders)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(torch.as_tensor(a[key]), torch.as_tensor(b[key])) for key in a)
