@@ -222,6 +222,15 @@ def test_offline_the_error_says_where_to_put_which_files(name, tmp_path, monkeyp
     assert "\n" not in message
 
 
+def test_omniglot_that_was_not_unpacked_is_not_there(tmp_path, monkeypatch):
+    from torchvision.datasets import Omniglot
+
+    monkeypatch.setattr(Omniglot, "_check_integrity", lambda self: True)
+    omniglot_half.cache_clear()
+    with pytest.raises(FileNotFoundError, match=r"No such file .*images_background.*the folders unpacked"):
+        DATASETS.build("Omniglot").load(tmp_path)
+
+
 def test_damaged_files_are_named_and_not_trained_on(tmp_path):
     mnist_files(tmp_path, "MNIST")
     images = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"

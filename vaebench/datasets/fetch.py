@@ -28,7 +28,7 @@ def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
         try:
             return source(str(root), **split)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
-            if "not found" not in str(error):
+            if "not found" not in str(error) and not isinstance(error, FileNotFoundError):
                 raise ValueError(
                     f"{name}: the files under {root.resolve()} cannot be read ({_last_line(error)}); "
                     "they may be half-written: remove them and run again"
