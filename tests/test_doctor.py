@@ -57,6 +57,7 @@ def test_every_data_set_is_looked_for(empty_root: Path) -> None:
     assert str(empty_root) in found["root"].found
     assert found["Digits"].found == "needs no download"
     assert found["MNIST"].found.startswith("not there")
+    assert found["Arrays"].found == "your own; give path"
 
 
 def test_damaged_files_are_named(empty_root: Path) -> None:

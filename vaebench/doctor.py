@@ -87,8 +87,13 @@ def data() -> Iterator[Finding]:
     origin = "VAEBENCH_DATA" if os.environ.get("VAEBENCH_DATA") else "default; VAEBENCH_DATA sets another"
     yield Finding("data", "root", f"{root.resolve()} ({origin}{'' if root.is_dir() else '; not there yet'})")
     for name in DATASETS:
-        source = getattr(datasets, name, None)
-        yield Finding("data", name, "needs no download") if source is None else _fetched(name, source, root)
+        asked = [k for k, p in DATASETS.keywords(name).items() if p.default is p.empty]
+        if asked:
+            yield Finding("data", name, f"your own; give {', '.join(asked)}")
+        elif hasattr(datasets, name):
+            yield _fetched(name, getattr(datasets, name), root)
+        else:
+            yield Finding("data", name, "needs no download")
 
 
 def required() -> list[str]:
