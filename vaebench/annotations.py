@@ -37,6 +37,13 @@ def item_of(annotation: Any) -> Any:
     return next((get_args(t)[0] for t in tuples), None)
 
 
+def named(value: Any, default: Any) -> Any:
+    """A component as written; a mapping that says no name is laid over the default component, if there is one."""
+    if isinstance(value, Mapping) and "name" not in value and isinstance(default, str | Mapping):
+        return {**({"name": default} if isinstance(default, str) else default), **value}
+    return value
+
+
 def keys_of(keywords: Keywords, value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """The keys of a run, dotted, and their annotations, as far as the names in it say.
 
@@ -50,7 +57,7 @@ def keys_of(keywords: Keywords, value: Any, above: tuple[str, ...] = ()) -> Iter
             yield from keys_of(inspect.signature(p.annotation).parameters, given, here)  # type: ignore[arg-type]
         elif (registry := registry_of(p.annotation)) is not None:
             yield ".".join((*here, "name")), Literal[tuple(registry)]
-            for name in _names(registry, given):
+            for name in _names(registry, named(given, p.default)):
                 yield from keys_of(registry.keywords(name), given, here)
 
 

@@ -1,6 +1,5 @@
 """The one LightningDataModule that every model shares."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ class DataModule(LightningDataModule):
             )
         if self.dataset.binarization is not None:
             _check_grey(splits, self.dataset.name)
-        self._checksum = checksum(splits)
+        self._checksum = splits.checksum()
         self._splits = splits
 
     @property
@@ -177,19 +176,6 @@ class DataModule(LightningDataModule):
         if self.trainer is None:
             return Share(self.batch_size)
         return Share(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
-
-
-def checksum(splits: Splits) -> str:
-    """SHA-256 of every split's raw tensor and labels, with their names, shapes and kinds, and of the scale."""
-    digest = hashlib.sha256(f"scale {splits.scale!r}\n".encode())
-    for split, examples in splits.named().items():
-        for field, tensor in examples._asdict().items():
-            digest.update(f"{split} {field} ".encode())
-            if tensor is not None:
-                array = tensor.contiguous().numpy()
-                digest.update(f"{array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
-                digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-    return digest.hexdigest()
 
 
 def _check_grey(splits: Splits, source: str) -> None:

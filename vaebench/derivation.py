@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined
 
-from vaebench.annotations import Keywords, alternatives, described, expected, registry_of, shown
+from vaebench.annotations import Keywords, alternatives, described, expected, named, registry_of, shown
 from vaebench.registry import Registry, Spec, UnknownName, did_you_mean
 from vaebench.signature import ClassSource
 
@@ -81,10 +81,12 @@ class Component:
     """The check of a component: its name, a mapping with `name`, or a plain value where the annotation admits one."""
 
     annotation: Any
+    default: Any = None
 
     def __call__(self, value: Any) -> Any:
         registry = registry_of(self.annotation)
         assert registry is not None
+        value = named(value, self.default)
         if not isinstance(value, str | Mapping):
             return self._plain(value)
         spec = {"name": value} if isinstance(value, str) else dict(value)
@@ -130,7 +132,7 @@ def derive(title: str, keywords: Keywords, registry: Registry | None = None) -> 
     for key, p in keywords.items():
         default = asdict(p.default) if is_dataclass(p.default) else p.default  # type: ignore[arg-type]
         default = PydanticUndefined if p.default is p.empty else default
-        fields[f"{key}_"] = (checked(p.annotation), Field(default, alias=key))
+        fields[f"{key}_"] = (checked(p.annotation, p.default), Field(default, alias=key))
     model = create_model(title, __base__=Checked, **fields)
     model.title, model.keywords, model.registry = title, keywords, registry
     return model
@@ -141,11 +143,11 @@ def section(cls: type) -> type[Checked]:
     return derive(cls.__name__.lower(), inspect.signature(cls).parameters)
 
 
-def checked(annotation: Any) -> Any:
+def checked(annotation: Any, default: Any = None) -> Any:
     """The annotation as pydantic is to see it: components replaced by their checks."""
     registry = registry_of(annotation)
     if registry is not None:
-        return Annotated[Any, PlainValidator(Component(annotation))]
+        return Annotated[Any, PlainValidator(Component(annotation, default))]
     if is_dataclass(annotation):
         return section(annotation)  # type: ignore[arg-type]
     if get_origin(annotation) is tuple:
@@ -161,7 +163,7 @@ def fault(text: str) -> PydanticCustomError:
 
 
 @cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> TypeAdapter:
     return TypeAdapter(checked(annotation), config=STRICT)
 
 

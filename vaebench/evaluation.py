@@ -14,7 +14,7 @@ from vaebench.seeding import generator
 
 
 class Measurement(NamedTuple):
-    """What was estimated, and why the rest was not."""
+    """What was estimated, and, for the columns that stay blank, why."""
 
     estimates: list[Estimate]
     absent: dict[str, str]
@@ -38,8 +38,9 @@ def measure(
         draws: K, the number of posterior draws of each observation.
         seed: of the draws; the same seed gives the same numbers.
     """
-    reasons = {type(m).__name__: m.applies_to(model) for m in metrics}
-    measured = [m.to(model.device) for m in metrics if reasons[type(m).__name__] is None]
+    reasons = [metric.applies_to(model) for metric in metrics]
+    measured = [m.to(model.device) for m, reason in zip(metrics, reasons, strict=True) if reason is None]
+    absent = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
     noise = generator(seed, "evaluation", model.device)
     was_training = model.training
     model.eval()
@@ -48,5 +49,4 @@ def measure(
         for metric in measured:
             metric.update(seen)
     model.train(was_training)
-    estimates = [e for metric in measured for e in metric.compute()]
-    return Measurement(estimates, {name: reason for name, reason in reasons.items() if reason is not None})
+    return Measurement([e for metric in measured for e in metric.compute()], absent)

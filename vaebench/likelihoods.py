@@ -71,7 +71,7 @@ class Likelihood(nn.Module, ABC):
     def refit(self, squared_error: Float[Tensor, ""]) -> None:
         """Take in the training split's mean squared error a pixel, at the end of an epoch."""
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, float | int]:
         """What the table says of a trained likelihood beside its name."""
         return {}
 
@@ -141,7 +141,7 @@ class Gaussian(Likelihood):
         """The variance σ² in force."""
         return self.variance
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, float | int]:
         return {"variance": float(self.sigma2().detach().mean())}
 
 

@@ -16,9 +16,13 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: 
     Raises:
         GridError: for a key that is unknown or ambiguous, or values that cannot be read.
     """
-    pairs = [_split(override) for override in overrides]
-    for key, text in sorted(pairs, key=lambda pair: pair[0] not in run):  # whole sections first: they say what is known
-        new = Axis(_full(key, known_keys(axes, run, base)), _values(key, text))
+    # Whole sections first, then whatever is known by then: a component's name says which keys there are.
+    pending = sorted(map(_split, overrides), key=lambda pair: pair[0] not in run)
+    while pending:
+        known = known_keys(axes, run, base)
+        key, text = next((pair for pair in pending if _meant(pair[0], known)), pending[0])
+        pending.remove((key, text))
+        new = Axis(_full(key, known), _values(key, text))
         places = [i for i, axis in enumerate(axes) if axis.key == new.key]
         axes = [new if i in places else axis for i, axis in enumerate(axes)] + ([] if places else [new])
     return axes
@@ -40,12 +44,16 @@ def unknown(key: str, known: Iterable[str]) -> str:
 
 
 def _full(key: str, known: set[str]) -> str:
-    found = [key] if key in known else sorted(k for k in known if k.endswith(f".{key}"))
+    found = _meant(key, known)
     if len(found) > 1:
         raise GridError(Fault(0, (key,), f"ambiguous; write {' or '.join(found)}"))
     if not found:
         raise GridError(Fault(0, (key,), unknown(key, known)))
     return found[0]
+
+
+def _meant(key: str, known: set[str]) -> list[str]:
+    return [key] if key in known else sorted(k for k in known if k.endswith(f".{key}"))
 
 
 def _split(override: str) -> tuple[str, str]:

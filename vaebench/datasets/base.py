@@ -1,5 +1,6 @@
 """What a data set is: raw tensors in three splits, the number that scales them, and a rule that makes grey binary."""
 
+import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
@@ -91,6 +92,19 @@ class Splits(NamedTuple):
                     f"{source}, {split}: expected observations like the training set's, {_kind(self.train)}, "
                     f"got {_kind(examples)}"
                 )
+
+    def checksum(self) -> str:
+        """SHA-256 of every split's raw tensor and labels, with their names, shapes and kinds, and of the scale."""
+        digest = hashlib.sha256(f"scale {self.scale!r}\n".encode())
+        for split, examples in self.named().items():
+            for field, tensor in examples._asdict().items():
+                digest.update(f"{split} {field} ".encode())
+                if tensor is not None:
+                    array = tensor.contiguous().numpy()
+                    little = array.dtype.newbyteorder("<")
+                    digest.update(f"{little.str} {array.shape}\n".encode())
+                    digest.update(array.astype(little, copy=False).data)
+        return digest.hexdigest()
 
 
 def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:

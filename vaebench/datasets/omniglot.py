@@ -37,8 +37,8 @@ def _half(root: Path, background: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one half; kept, since every run of a sweep would decode the same thousands of files."""
     from PIL import Image
 
-    files = "omniglot-py/images_background.zip, omniglot-py/images_evaluation.zip and the folders unpacked from them"
-    folder = Path(fetched("Omniglot", root, files, background=background).target_folder)
+    needs = "omniglot-py/images_background.zip, omniglot-py/images_evaluation.zip and the folders unpacked from them"
+    folder = Path(fetched("Omniglot", root, needs, background=background).target_folder)
     # In sorted order: torchvision's own is the file system's, another on every machine.
     files = sorted(folder.glob("*/*/*.png"), key=Path.as_posix)
     classes = {place: n for n, place in enumerate(dict.fromkeys(file.parent for file in files))}

@@ -29,6 +29,9 @@ class ActiveUnits(Diagnostic):
         for name in ("count", "total", "squares"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("active_units",)
+
     def update(self, draws: Draws) -> None:
         code = draws.posterior.mean.double()
         self.count = self.count + len(code)

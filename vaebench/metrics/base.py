@@ -1,22 +1,26 @@
 """What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it has no meaning."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor, nn
+from jaxtyping import Float, Float64
+from torch import Tensor
 from torchmetrics import Metric
 
 from vaebench.draws import Draws
 from vaebench.record import Estimate
 
 
+@runtime_checkable
 class Subject(Protocol):
     """What a diagnostic may ask of a model before it measures it."""
 
     stochastic: bool
-    prior: nn.Module
+    """Whether it has a posterior q(z|x) and a prior p(z)."""
+
+    factorised: bool
+    """Whether p(z) is a product over units."""
 
 
 class Diagnostic(Metric, ABC):
@@ -32,6 +36,10 @@ class Diagnostic(Metric, ABC):
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
         return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
+
+    @abstractmethod
+    def columns(self, draws: int) -> tuple[str, ...]:
+        """The names of the numbers that `compute` gives for so many draws an observation, arrays left out."""
 
     @abstractmethod
     def update(self, draws: Draws) -> None:
@@ -102,6 +110,9 @@ class ScalarMean(MeanOverObservations):
 
     column: str
 
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return (self.column,)
+
     @abstractmethod
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         """The number of every observation."""
@@ -114,6 +125,6 @@ class ScalarMean(MeanOverObservations):
         return (Estimate(self.column, columns.mean.item(), columns.standard_error.item(), columns.n, noise),)
 
 
-def variance_of_mean(table: Float64[Tensor, "K B"]) -> Float64[Tensor, "B 1"] | None:
+def variance_of_mean(table: Float[Tensor, "K B"]) -> Float64[Tensor, "B 1"] | None:
     """Monte-Carlo variance of the mean over K draws, as the one column of a `ScalarMean`; None for a single draw."""
     return (table.double().var(0) / len(table))[:, None] if len(table) > 1 else None

@@ -36,6 +36,9 @@ class CollapsedUnits(Diagnostic):
     def applies_to(self, model: Subject) -> str | None:
         return without_unit_priors(model)
 
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("collapsed_units",)
+
     def update(self, draws: Draws) -> None:
         kl = unit_kl(draws.posterior)
         epsilons = kl.new_tensor([self.epsilon, *GRID])

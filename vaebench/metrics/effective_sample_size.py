@@ -24,6 +24,9 @@ class EffectiveSampleSize(Diagnostic):
         super().__init__()
         self.add_state("sizes", [], dist_reduce_fx="cat")
 
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("effective_sample_size_median", "effective_sample_size_5%")
+
     def update(self, draws: Draws) -> None:
         self.sizes.append(bounds.effective_sample_size(draws.log_weight))
 

@@ -10,6 +10,9 @@ from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.record import Estimate
 from vaebench.registry import METRICS, PositiveInt
 
+SIZES = (1, 5, 50, 500, 5000)
+"""The k of the bounds where a study does not choose."""
+
 COLLAPSED = 5.0
 """Effective draws below which the weights of an observation count as collapsed."""
 
@@ -34,9 +37,15 @@ class IWAE(MeanOverObservations):
         self.sizes: tuple[int, ...] = ()
         self.add_state("collapsed", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return tuple(f"iwae_{k}" for k in self._sizes(draws))
+
+    def _sizes(self, draws: int) -> tuple[int, ...]:
+        return self.k or tuple(k for k in SIZES if draws % k == 0)
+
     def update(self, draws: Draws) -> None:
         total = len(draws.log_weight)
-        self.sizes = self.k or tuple(k for k in (1, 5, 50, 500, 5000) if total % k == 0)
+        self.sizes = self._sizes(total)
         self.collapsed = self.collapsed + (bounds.effective_sample_size(draws.log_weight) < COLLAPSED).sum()
         self.draws = total
         super().update(draws)

@@ -1,7 +1,7 @@
 """Where the rate is spent."""
 
 from jaxtyping import Float64
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.draws import Draws
@@ -20,10 +20,7 @@ def without_unit_priors(model: Subject) -> str | None:
     """The reason why a model has no KL for a single unit, or None."""
     if not model.stochastic:
         return f"{type(model).__name__} has no posterior q(z|x)"
-    prior: nn.Module = model.prior
-    return (
-        None if getattr(prior, "factorised", False) else f"a {type(prior).__name__} prior does not factorise over units"
-    )
+    return None if model.factorised else f"the prior of this {type(model).__name__} does not factorise over units"
 
 
 @METRICS.register
@@ -32,6 +29,9 @@ class KLPerUnit(MeanOverObservations):
 
     def applies_to(self, model: Subject) -> str | None:
         return without_unit_priors(model)
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ()
 
     def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
         return unit_kl(draws.posterior)

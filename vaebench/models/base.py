@@ -37,6 +37,12 @@ class Autoencoder(lightning.LightningModule, ABC):
     stochastic = False
     """Whether the model has a posterior q(z|x) and a prior p(z), and with them bounds on log p(x)."""
 
+    factorised = False
+    """Whether the prior is a product over units, so that each has a KL of its own."""
+
+    linear = False
+    """Whether the model is the one whose optimum `vaebench.oracle` gives in closed form."""
+
     statistics = 1
     """Numbers that the encoder gives for each latent unit."""
 
@@ -106,7 +112,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         start = self.likelihood.output_bias(x.mean(0))
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, float | int]:
         """What a table says of the model beside its metrics."""
         count = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {

@@ -27,6 +27,7 @@ class LinearVAE(BetaVAE):
         ValueError: if the likelihood is not a Gaussian.
     """
 
+    linear = True
     statistics = 1
 
     def __init__(
@@ -51,6 +52,7 @@ class LinearVAE(BetaVAE):
             schedule=schedule,
             learning_rate=learning_rate,
         )
+        del self.hparams["network"], self.hparams["prior"]  # chosen here: whoever loads a checkpoint does not give them
         if not isinstance(self.likelihood, Gaussian):
             raise ValueError(
                 f"LinearVAE expects a Gaussian likelihood, got {type(self.likelihood).__name__}; "

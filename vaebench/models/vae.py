@@ -37,6 +37,7 @@ class VAE(Autoencoder):
         super().__init__(shape, seed, **kwargs)
         with seeded(seed, "prior"):
             self.prior = PRIORS.build(prior, self.latent_dim, self.shape)
+        self.factorised = self.prior.factorised
         self.register_buffer("beta", torch.ones(()))
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -81,7 +82,7 @@ class VAE(Autoencoder):
         z = posterior.mean + posterior.stddev * noise
         return z, (self.decode(z).log_prob(x), prior.log_prob(z), posterior.log_prob(z).sum(-1))
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, Any]:
         """The parameter counts, and β in its three currencies.
 
         β as written; β·L/D, which compares across sizes (Higgins et al. 2017); β·σ², which compares across the fixed

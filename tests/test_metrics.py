@@ -1,0 +1,171 @@
+"""Every diagnostic: the same batchwise, whole and over ranks; against independent references; blank where it must be."""
+
+from math import isclose
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+
+from vaebench.draws import Batch, Draws
+from vaebench.evaluation import diagnostics, measure
+from vaebench.registry import METRICS, MODELS, PRIORS
+
+N, K, L = 23, 20, 4
+
+
+def drawn(seed: int = 0) -> Draws:
+    """Draws of no model in particular, three of the units nearly collapsed."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    scale = torch.tensor([1.0, 0.3, 0.02, 0.001])
+    posterior = Normal(normal(N, L) * scale, 1 - 0.9 * scale)
+    return Draws(
+        torch.rand(N, 1, 4, 4, generator=g), torch.arange(N) % 3, posterior, torch.rand(N, 1, 4, 4, generator=g),
+        normal(2, N, L), -50 + normal(K, N), -5 + normal(K, N), normal(K, N),
+    )  # fmt: skip
+
+
+def part(draws: Draws, chosen: slice) -> Draws:
+    return Draws(
+        draws.x[chosen], draws.label[chosen], Normal(draws.posterior.mean[chosen], draws.posterior.stddev[chosen]),
+        draws.reconstruction[chosen], draws.z[:, chosen], draws.log_px[:, chosen], draws.log_pz[:, chosen],
+        draws.log_qz[:, chosen],
+    )  # fmt: skip
+
+
+def computed(name: str, parts: list[Draws]) -> tuple:
+    metric = METRICS.build(name)
+    for piece in parts:
+        metric.update(piece)
+    return metric.compute()
+
+
+def merged(name: str, first: list[Draws], second: list[Draws]) -> tuple:
+    """As two processes would: each state reduced as it declares."""
+    ranks = []
+    for pieces in (first, second):
+        metric = METRICS.build(name)
+        for piece in pieces:
+            metric.update(piece)
+        ranks.append(metric)
+    whole = ranks[0]
+    whole.merge_state(ranks[1])
+    return whole.compute()
+
+
+def assert_same(left: tuple, right: tuple) -> None:
+    assert [e.name for e in left] == [e.name for e in right]
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a.value, b.value, rtol=1e-10, atol=1e-12)
+        assert a.n == b.n
+        assert (a.standard_error is None) == (b.standard_error is None)
+        assert a.standard_error is None or isclose(a.standard_error, b.standard_error, rel_tol=1e-8)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_whole_batchwise_and_over_two_ranks_are_one_number(name):
+    draws = drawn()
+    whole = computed(name, [draws])
+    pieces = [part(draws, slice(a, b)) for a, b in ((0, 1), (1, 10), (10, 12), (12, N))]
+    assert_same(whole, computed(name, pieces))
+    assert_same(whole, merged(name, pieces[:1], pieces[1:]))
+    assert_same(whole, merged(name, pieces[2:], pieces[:2]))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_columns_are_those_computed(name):
+    numbers = [e.name for e in computed(name, [drawn()]) if not isinstance(e.value, list)]
+    assert tuple(numbers) == METRICS.build(name).columns(K)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_estimate_says_how_many_observations_it_rests_on(name):
+    assert all(e.n == N for e in computed(name, [drawn()]))
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_a_metric_measures_a_model_or_says_why_not(name, model, prior):
+    """A blank has a reason, and where there is none every number is finite."""
+    chosen = {"prior": prior} if "prior" in MODELS.keywords(model) else {}
+    built = MODELS.build({"name": model, "likelihood": "Gaussian", "latent_dim": 3, **chosen}, (1, 4, 4), 0)
+    x = torch.rand(9, 1, 4, 4)
+    built.prepare(x)
+    seen = measure(built, [Batch(x[:5]), Batch(x[5:])], diagnostics([name]), 10, 0)
+    if seen.absent:
+        assert all(len(reason) > 20 for reason in seen.absent.values())
+        assert not seen.estimates
+    for estimate in seen.estimates:
+        assert np.isfinite(estimate.value).all()
+
+
+def value(name: str, column: str) -> float:
+    return next(e for e in computed(name, [drawn()]) if e.name == column).value
+
+
+def test_elbo_is_minus_rate_minus_distortion():
+    elbo, rate, distortion = value("ELBO", "elbo"), value("Rate", "rate"), value("Distortion", "distortion")
+    assert isclose(elbo, -(rate + distortion), rel_tol=1e-6)
+
+
+def test_the_first_iwae_is_the_elbo_and_the_rest_follow_the_definition():
+    weights = drawn().log_weight.double().numpy()
+    assert isclose(value("IWAE", "iwae_1"), value("ELBO", "elbo"), rel_tol=1e-12)
+    groups = np.log(np.exp(weights.reshape(4, 5, N)).mean(1))
+    assert isclose(value("IWAE", "iwae_5"), groups.mean(), rel_tol=1e-9)
+
+
+def test_standard_errors_are_those_of_a_mean():
+    values = drawn().log_weight.double().mean(0)
+    (estimate,) = computed("ELBO", [drawn()])
+    assert isclose(estimate.standard_error, float(values.std()) / N**0.5, rel_tol=1e-9)
+
+
+def test_active_units_follow_the_variance_not_the_standard_deviation():
+    """Burda's threshold is on Var > 0.01: a unit of standard deviation 0.05 is inactive, one of 0.2 active."""
+    spread = torch.tensor([1.0, 0.2, 0.05, 0.0])
+    mean = torch.tensor([-1.0, 1.0] * 50)[:, None] * spread
+    base = drawn()
+    draws = base._replace(posterior=Normal(mean, torch.ones_like(mean)))
+    count, spectrum = computed("ActiveUnits", [draws])
+    assert count.value == 2
+    np.testing.assert_allclose(spectrum.value, [1.0, 0.04, 0.0025, 0.0], atol=1e-7)
+
+
+def test_collapse_allows_the_share_delta_of_exceptions():
+    """A unit whose KL exceeds ε on exactly δ of the observations has collapsed, on one more it has not."""
+    mean = torch.zeros(100, 2)
+    mean[:1, 0], mean[:2, 1] = 1.0, 1.0
+    draws = drawn()._replace(posterior=Normal(mean, torch.ones_like(mean)))
+    count, curve, epsilon = computed("CollapsedUnits", [draws])
+    assert count.value == 1
+    assert len(curve.value) == len(epsilon.value)
+    assert curve.value[-1] == 1.0
+    assert np.all(np.diff(curve.value) >= 0)
+
+
+def test_kl_per_unit_is_the_closed_form():
+    posterior = drawn().posterior
+    expected = torch.distributions.kl_divergence(posterior, Normal(0.0, 1.0)).mean(0)
+    np.testing.assert_allclose(computed("KLPerUnit", [drawn()])[0].value, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_bound_whose_weights_have_collapsed_is_marked():
+    draws = drawn()
+    lone = draws._replace(log_px=draws.log_px + torch.where(torch.arange(K) == 0, 100.0, 0.0)[:, None])
+    iwae = METRICS.build({"name": "IWAE", "k": (1, K)})
+    iwae.update(lone)
+    first, last = iwae.compute()
+    assert first.note is None
+    assert "weights collapsed: 100%" in last.note
+
+
+def test_squared_error_sums_over_pixels():
+    draws = drawn()
+    expected = ((draws.x - draws.reconstruction) ** 2).sum((1, 2, 3)).mean()
+    assert isclose(value("SquaredError", "squared_error"), float(expected), rel_tol=1e-6)

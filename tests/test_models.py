@@ -1,0 +1,196 @@
+"""Laws of every registered model, and the identities between them."""
+
+import lightning
+import pytest
+import torch
+
+from vaebench import bounds
+from vaebench.datamodule import DataModule
+from vaebench.draws import Batch
+from vaebench.models.base import Diverged
+from vaebench.registry import DATASETS, MODELS
+from vaebench.seeding import generator
+
+SHAPE = (1, 8, 8)
+SMALL = {"latent_dim": 3, "likelihood": {"name": "Gaussian", "variance": 0.05}}
+
+
+def build(name: str, seed: int = 0, **keywords):
+    return MODELS.build({"name": name, **SMALL, **keywords}, SHAPE, seed)
+
+
+def observations(n: int = 40) -> torch.Tensor:
+    return torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(9))
+
+
+def steps(model, x: torch.Tensor, n: int = 5) -> list[float]:
+    """The losses of n steps of training, the noise from the model's own stream."""
+    model.prepare(x)
+    optimizer, stream, losses = model.configure_optimizers(), generator(model.seed, "noise of rank 0"), []
+    for _ in range(n):
+        loss = -model.objective(x, model.noise(len(x), stream)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@torch.no_grad()
+def objectives(model, x: torch.Tensor, n: int = 4000) -> torch.Tensor:
+    """The objective of each observation at n draws of its noise, `[n, B]`."""
+    noise = model.noise(n * len(x), torch.Generator().manual_seed(0)).to(x.dtype)
+    return model.objective(x.repeat(n, 1, 1, 1), noise).view(n, len(x))
+
+
+def trainer(**keywords) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **keywords,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_objective_is_a_pure_function_of_its_arguments(name):
+    model, x = build(name), observations()
+    noise = model.noise(len(x), torch.Generator().manual_seed(1))
+    torch.manual_seed(1)
+    first = model.objective(x, noise)
+    torch.manual_seed(2)
+    assert torch.equal(first, model.objective(x, noise))
+    assert first.shape == (len(x),)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_objective_of_an_observation_does_not_depend_on_its_batch(name):
+    model, x = build(name), observations()
+    noise = model.noise(len(x), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(model.objective(x, noise)[3:5], model.objective(x[3:5], noise[3:5]), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_seed_fixes_a_model_whatever_the_global_generator(name):
+    torch.manual_seed(5)
+    first = build(name, seed=3).state_dict()
+    torch.manual_seed(6)
+    before = torch.get_rng_state()
+    second, other = build(name, seed=3).state_dict(), build(name, seed=4).state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert any(not torch.equal(first[k], other[k]) for k in first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_improves_the_objective(name):
+    losses = steps(build(name, learning_rate=1e-2), observations(), 60)
+    assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fits_in_a_bare_trainer_and_loads_back(name, tmp_path):
+    """Ordinary Lightning use: fit, checkpoint, load; the loaded model reconstructs alike and weights alone are read."""
+    data = DataModule(DATASETS.build("Digits"), batch_size=256)
+    data.setup("fit")
+    model = MODELS.build({"name": name, **SMALL}, data.shape, 1)
+    fit = trainer()
+    fit.fit(model, datamodule=data)
+    assert {"train/objective", "val/objective"} <= set(fit.callback_metrics)
+    fit.save_checkpoint(tmp_path / "model.ckpt", weights_only=False)
+    loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
+    x = data.test.x[:5]
+    assert torch.equal(model(x), loaded(x))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_draws_have_the_shapes_they_declare(name):
+    model, x = build(name), observations(7)
+    drawn = model.draws(Batch(x), 12, torch.Generator().manual_seed(0), keep=4)
+    weighted = 12 if model.stochastic else 0
+    assert drawn.log_weight.shape == (weighted, 7) if weighted else drawn.log_pz.shape == (0, 7)
+    assert drawn.posterior.mean.shape == (7, 3)
+    assert drawn.reconstruction.shape == x.shape
+    assert drawn.z.shape == ((4 if model.stochastic else 1), 7, 3)
+
+
+@pytest.mark.parametrize("name", [m for m in MODELS if MODELS[m].stochastic])
+def test_objective_and_log_weights_tell_the_same_elbo(name):
+    """With β = 1 the mean objective over 4000 noises and the mean log-weight agree within 4 standard errors of their
+    difference, for each of 8 observations: a false alarm once in 2000 (the seeds are fixed)."""
+    model, x = build(name).double(), observations(8).double()
+    model.beta.fill_(1.0)
+    objective = objectives(model, x)
+    weights = model.draws(Batch(x), 4000, torch.Generator().manual_seed(1)).log_weight
+    error = (objective.var(0) / 4000 + weights.var(0) / 4000).sqrt()
+    assert ((objective.mean(0) - bounds.elbo(weights)).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("name", [m for m in MODELS if MODELS[m].stochastic])
+def test_more_draws_only_tighten(name):
+    """ELBO ≤ IWAE-k ≤ IWAE-K, from the same draws, for every observation."""
+    drawn = build(name).draws(Batch(observations(20)), 60, torch.Generator().manual_seed(0))
+    nested = torch.stack([bounds.iwae(drawn.log_weight, k) for k in (1, 3, 12, 60)])
+    assert (nested.diff(dim=0) >= -1e-9).all()
+
+
+def test_chunks_of_draws_do_not_show():
+    """Drawing in one piece or in many gives the same log-weights."""
+    model, x = build("VAE"), observations(16)
+    whole = model.draws(Batch(x), 64, torch.Generator().manual_seed(0))
+    pieces = model.draws(Batch(x), 64 * 5, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pieces.log_weight[:64], whole.log_weight)
+
+
+def test_beta_vae_at_one_is_the_vae():
+    assert steps(build("BetaVAE", beta=1.0), observations()) == steps(build("VAE"), observations())
+
+
+@pytest.mark.parametrize("corruption", ["GaussianNoise", "Masking", "SaltAndPepper"])
+def test_denoising_without_corruption_is_the_autoencoder(corruption):
+    strength = "std" if corruption == "GaussianNoise" else "fraction"
+    denoising = build("DenoisingAE", corruption={"name": corruption, strength: 0.0})
+    assert steps(denoising, observations()) == steps(build("AE"), observations())
+
+
+def test_a_linear_vae_of_sampled_objective_agrees_with_the_analytic_one():
+    """Mean over 4000 noises of the sampled objective against the closed form, within 4 standard errors an observation
+    (8 of them, fixed seeds): a false alarm once in 2000."""
+    x = observations(8).double()
+    analytic, sampled = build("LinearVAE").double(), build("LinearVAE", analytic=False).double()
+    draws = objectives(sampled, x)
+    exact = analytic.objective(x, torch.zeros(8, 3))
+    assert ((draws.mean(0) - exact).abs() < 4 * (draws.var(0) / 4000).sqrt()).all()
+
+
+def test_a_linear_vae_refuses_other_likelihoods():
+    with pytest.raises(ValueError, match="LinearVAE expects a Gaussian likelihood, got Bernoulli"):
+        build("LinearVAE", likelihood="Bernoulli")
+
+
+def test_the_schedule_reaches_the_objective():
+    """Halfway through a warm-up that takes the whole training, the rate weighs β/2."""
+    model, x = build("BetaVAE", beta=6.0, schedule={"name": "LinearWarmup", "share": 1.0}), observations()
+    noise = model.noise(len(x), torch.Generator().manual_seed(0))
+    model.progress.fill_(0.5)
+    halfway = model.objective(x, noise)
+    torch.testing.assert_close(halfway, build("BetaVAE", beta=3.0).objective(x, noise))
+
+
+def test_divergence_is_one_clear_error():
+    data = DataModule(DATASETS.build("Digits"), batch_size=256)
+    data.setup("fit")
+    model = MODELS.build({"name": "VAE", **SMALL, "learning_rate": 1e18}, data.shape, 1)
+    with pytest.raises(Diverged, match=r"(train|val)/objective became (nan|-?inf) in epoch \d+; lower model.learning_rate"):
+        trainer().fit(model, datamodule=data)
+
+
+def test_grey_pixels_are_refused_before_the_first_step():
+    data = DataModule(DATASETS.build("Digits"), batch_size=256)
+    data.setup("fit")
+    with pytest.raises(ValueError, match="Bernoulli likelihood expects x in"):
+        trainer().fit(MODELS.build({"name": "VAE", "likelihood": "Bernoulli"}, data.shape, 1), datamodule=data)
+
+
+def test_beta_in_three_currencies():
+    facts = build("BetaVAE", beta=4.0, likelihood={"name": "Gaussian", "variance": 0.25}).facts()
+    assert (facts["beta"], facts["beta_normalised"], facts["beta_effective"]) == (4.0, 4.0 * 3 / 64, 1.0)
+    assert "beta_effective" not in build("BetaVAE", likelihood="LearnedGaussian").facts()

@@ -1,0 +1,67 @@
+"""Every prior is normalised and its rate is the divergence it claims."""
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from vaebench.registry import PRIORS
+
+SHAPE = (4,)
+
+
+def encode(x: torch.Tensor) -> Normal:
+    """A stand-in for an encoder, to two units."""
+    return Normal(x[..., :2], 0.5 + x[..., 2:].square())
+
+
+def build(name: str):
+    torch.manual_seed(0)
+    few = {k: 8 for k, p in PRIORS.keywords(name).items() if isinstance(p.default, int)}
+    prior = PRIORS.build({"name": name, **few}, 2, SHAPE)
+    prior.prepare(torch.randn(50, *SHAPE), torch.Generator().manual_seed(1))
+    return prior.double()
+
+
+def on_a_grid(p) -> tuple[torch.Tensor, float]:
+    """Log-density at points over all the mass, and the area of each."""
+    axis = torch.linspace(-16, 16, 401, dtype=torch.float64)
+    with torch.no_grad():
+        pieces = torch.cartesian_prod(axis, axis).split(4000)
+        return torch.cat([p.log_prob(piece) for piece in pieces]), float((axis[1] - axis[0]) ** 2)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_total_mass_is_one(name):
+    log_density, area = on_a_grid(build(name)(encode))
+    assert float(log_density.exp().sum() * area) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_rate_is_the_divergence(name):
+    """The mean of the prior's rate and of log q − log p over 20 000 draws agree within 5 standard errors: a false alarm
+    once in 1.7 million."""
+    prior, g = build(name), torch.Generator().manual_seed(2)
+    posterior = Normal(torch.tensor([[0.7, -1.2]]).double(), torch.tensor([[0.4, 1.5]]).double())
+    z = posterior.mean + posterior.stddev * torch.randn(20_000, 2, generator=g, dtype=torch.float64)
+    sampled = (posterior.log_prob(z).sum(-1) - prior(encode).log_prob(z)).detach()
+    rate = prior.rate(posterior, z, encode).mean().detach()
+    assert abs(float(rate - sampled.mean())) < 5 * float(sampled.std()) / 20_000**0.5
+    assert float(rate) > 0
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_samples_have_the_prior_as_density(name):
+    """Mean log-density of 20 000 samples against the entropy integral on a grid, within 5 standard errors."""
+    torch.manual_seed(3)
+    p = build(name)(encode)
+    with torch.no_grad():
+        seen = torch.cat([p.log_prob(p.sample((4000,))) for _ in range(5)])
+    log_p, area = on_a_grid(p)
+    expected = (log_p.exp() * log_p).sum() * area
+    assert abs(float(seen.mean() - expected)) < 5 * float(seen.std()) / 20_000**0.5
+
+
+def test_pseudo_inputs_start_as_training_observations():
+    prior, x = PRIORS.build({"name": "VampPrior", "pseudo_inputs": 30}, 2, SHAPE), torch.randn(50, *SHAPE)
+    prior.prepare(x, torch.Generator().manual_seed(0))
+    assert all(any(torch.equal(u, row) for row in x) for u in prior.pseudo_inputs)

@@ -1,0 +1,102 @@
+"""Subsets of principal directions: no gradient anywhere, and the rule of the spectrum against the Hessian."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
+from vaebench.spectrum import Spectrum
+from vaebench.stationary import is_stable, loss_around, smallest_curvature, stationary_point
+
+PROBLEMS = [  # eigenvalues, L, β, σ² (None: stationary)
+    ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
+    ([5.0, 3.0, 2.0, 0.4], 3, 2.0, 0.7),
+    ([5.0, 3.0, 2.0, 0.4], 2, 1.0, None),
+    ([9.0, 3.0, 2.0, 1.0, 0.4], 2, 1.3, None),
+    ([5.0, 3.0, 0.6, 0.4], 4, 1.0, 0.5),
+    ([3.0, 3.0, 2.0, 0.5], 2, 1.0, 1.0),  # degenerate
+]
+
+
+def subsets(values: list[float], latent_dim: int, beta: float, variance: float | None) -> list[StationaryPoint]:
+    """Every stationary point of a problem, on axes in general position."""
+    size = len(values)
+    turn = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    spectrum, found = Spectrum.given(values, turn, torch.ones(size)), []
+    for count in range(latent_dim + 1):
+        for kept in combinations(range(size), count):
+            try:
+                found.append(stationary_point(spectrum, kept, latent_dim, beta, variance))
+            except ValueError:
+                continue
+    return found
+
+
+every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+
+
+@every_problem
+def test_gradient_vanishes_and_curvature_confirms_the_rule(problem: tuple) -> None:
+    """A subset is stable by the rule just if no direction of the Hessian goes down; there are both kinds."""
+    verdicts, points = [], subsets(*problem)
+    for point in points:
+        loss, at = loss_around(point, learned_variance=problem[3] is None)
+        slope = torch.autograd.functional.jacobian(loss, at)
+        assert float(slope.abs().max()) < 1e-12
+        curvature = smallest_curvature(loss, at)
+        verdicts.append(is_stable(point))
+        assert verdicts[-1] == (curvature > -1e-10), (point.kept, curvature)
+    assert len(points) > 2
+    assert {True, False} == set(verdicts)
+
+
+@every_problem
+def test_the_stable_point_is_the_optimum(problem: tuple) -> None:
+    """No local maximum but the global one (Lucas et al. 2019), which is the one that the oracle names."""
+    _, latent_dim, beta, variance = problem
+    points = subsets(*problem)
+    spectrum = points[0].spectrum
+    optimum = (
+        learned_variance_optimum(spectrum, latent_dim, beta)
+        if variance is None
+        else beta_optimum(spectrum, latent_dim, beta, variance)
+    )
+    stable = [p.objective for p in points if is_stable(p)]
+    np.testing.assert_allclose(stable, optimum.objective, rtol=1e-12)
+    assert max(p.objective for p in points) <= optimum.objective + 1e-12
+
+
+def test_a_saddle_is_left_upwards() -> None:
+    """A step along the direction of smallest curvature from a saddle raises the objective."""
+    point = stationary_point(Spectrum.given([5.0, 3.0, 2.0, 0.4]), (0, 2), 2, 1.0, 1.0)
+    loss, at = loss_around(point, learned_variance=False)
+    down = torch.linalg.eigh(torch.autograd.functional.hessian(loss, at)).eigenvectors[:, 0]
+    assert float(loss(at + 1e-2 * down)) < float(loss(at)) == pytest.approx(-point.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 2, 3, 4), (0, 1, 2, 3, 7)])
+def test_lanczos_finds_the_same_curvature(kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    spectrum = Spectrum.given([0.8**i * 9 for i in range(12)])
+    loss, at = loss_around(stationary_point(spectrum, kept, 5, 1.0, 0.5), learned_variance=False)
+    dense = smallest_curvature(loss, at)
+    monkeypatch.setattr("vaebench.stationary.DENSE", 0)
+    assert smallest_curvature(loss, at) == pytest.approx(dense, abs=1e-6)
+    assert (dense < -1e-3) == (kept[-1] == 7)
+
+
+@pytest.mark.parametrize(
+    ("kept", "beta", "variance", "message"),
+    [
+        ((0, 1, 2), 1.0, 0.1, "at most 2 different"),
+        ((0, 0), 1.0, 0.1, "at most 2 different"),
+        ((5,), 1.0, 0.1, "at most 2 different"),
+        ((0, 3), 1.0, 0.5, r"directions \[3\] do not exceed"),
+        ((0,), 0.0, 0.5, "expected β > 0"),
+        ((0, 1), 2.0, None, "expected β > 0 and σ² > 0"),
+    ],
+)
+def test_points_that_do_not_exist(kept: tuple[int, ...], beta: float, variance: float | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stationary_point(Spectrum.given([5.0, 3.0, 2.0, 0.4]), kept, 2, beta, variance)

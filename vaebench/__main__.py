@@ -1,0 +1,201 @@
+"""The verbs of the command line. torch is imported inside a verb, and only by those that train or measure."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from vaebench.config import Study
+
+app = typer.Typer(
+    help="Autoencoders compared honestly: sweeps that record bounds, active units and collapse into tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False)
+
+RUNS, RESULTS = Path("runs"), Path("results")
+
+StudyFile = Annotated[Path, typer.Argument(help="A study, e.g. conf/beta.yaml.", metavar="STUDY", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="beta=4, model.latent_dim=5,10, seed=0..4", metavar="[KEY=VALUE]...")
+]
+WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(help="Weights & Biases.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads a run; one keeps small runs reproducible to the bit.")]
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What a user can mend becomes one line a fault and status 1; anything else keeps its traceback."""
+    try:
+        yield
+    except (ValueError, LookupError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def sweep(
+    study: StudyFile, overrides: Overrides = None, wandb: WandbMode = "offline", threads: Threads = 1
+) -> None:
+    """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
+    with refusing():
+        plan = _load(study, overrides)
+        folder = RUNS / plan.name
+        from vaebench.run import Execution
+        from vaebench.sweep import sweep as execute
+
+        try:
+            outcome = execute(plan, folder, Execution(wandb, threads), console)
+        except KeyboardInterrupt:
+            console.print("stopped; what is done is kept, the same command goes on")
+            raise typer.Exit(130) from None
+        _show(outcome.records, folder, plan.name)
+        if outcome.failed or outcome.missing:
+            console.print(f"[red]{len(outcome.failed)} failed, {len(outcome.missing)} not recorded[/]")
+            raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    study: StudyFile,
+    overrides: Overrides = None,
+    id: Annotated[str | None, typer.Option(help="The run's id, as records and tables show it.")] = None,
+    wandb: WandbMode = "offline",
+    threads: Threads = 1,
+) -> None:
+    """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
+    with refusing():
+        plan = _load(study, overrides)
+        run = plan.only(id)
+        from vaebench.progress import Display, summary
+        from vaebench.run import Execution, execute
+
+        folder = RUNS / plan.name / run.id
+        with Display(plan.name, 1, 0, console) as display:
+            record = execute(run, plan.name, list(plan.axes), folder, Execution(wandb, threads), display.watch(run))
+        console.print(f"{run.id} {run.slug}: {summary(record)}\n{folder / 'record.json'}")
+        if record.status == "failed":
+            raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, runs/STUDY/ID, or the checkpoint in it.")],
+    draws: Annotated[int | None, typer.Option(min=1, help="K; the run's own if not given.")] = None,
+    k: Annotated[str | None, typer.Option(help="Sizes of the IWAE bounds, e.g. 1,64,1000.")] = None,
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="The run's own.")] = None,
+) -> None:
+    """Measure a trained run again, with other draws, bounds or split. Prints; the record stays as it is."""
+    with refusing():
+        from vaebench.reevaluate import reevaluate
+
+        for estimate in reevaluate(run, draws, None if k is None else tuple(int(n) for n in k.split(",")), split):
+            if not isinstance(estimate.value, list):
+                error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
+                note = f"  [{estimate.note}]" if estimate.note else ""
+                console.print(escape(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}"))
+
+
+@app.command()
+def table(
+    studies: Annotated[list[Path] | None, typer.Argument(help="Studies; all with results if none is given.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Fail if what is committed differs.")] = False,
+) -> None:
+    """Write the tables of results/ again from their records alone."""
+    with refusing():
+        from vaebench import record
+        from vaebench import table as tables
+
+        names = [s.stem for s in studies] if studies else sorted(p.parent.name for p in RESULTS.glob("*/records"))
+        stale = []
+        for name in names:
+            folder = RESULTS / name
+            records = record.read_all(folder)
+            if not records:
+                raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{name}.yaml`")
+            if check:
+                stale += tables.check(records, folder)
+            else:
+                tables.write(records, folder)
+            console.print(f"{folder}: {len(records)} records")
+        if stale:
+            console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
+            raise typer.Exit(1)
+
+
+@app.command()
+def publish(study: StudyFile) -> None:
+    """Move the light part of runs/STUDY (records, tables) to results/STUDY, the published reference."""
+    with refusing():
+        from vaebench import published
+
+        plan = _load(study, None)
+        files = published.publish(RUNS / plan.name, RESULTS / plan.name, [run.id for run in plan.runs])
+        console.print(f"{RESULTS / plan.name}: {len(files)} files written")
+
+
+@app.command("list")
+def list_() -> None:
+    """Everything a YAML file may name, with one line each, and the studies."""
+    with refusing():
+        from vaebench.catalogue import catalogue
+
+        for heading, rows in catalogue(Path("conf")):
+            console.print(f"[bold]{heading}[/]")
+            for name, line in rows:
+                console.print(f"  {name:22} {escape(line)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, torchvision's state, the data found."""
+    with refusing():
+        from vaebench.doctor import examine
+
+        for row in examine():
+            console.print(escape(f"{row[0]:22} {row[1]}"))
+
+
+@app.command()
+def schema(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json"),
+) -> None:
+    """Write the JSON schema of a study file, by which an editor completes and checks it."""
+    with refusing():
+        from vaebench import schema as schemas
+
+        schemas.write(path)
+        console.print(f"wrote {path}")
+
+
+def _load(study: Path, overrides: list[str] | None) -> "Study":
+    from vaebench.config import load
+
+    return load(study, overrides or [])
+
+
+def _show(records: list, folder: Path, name: str) -> None:  # type: ignore[type-arg]
+    """Write a sweep's tables, print them, and say how the numbers compare with the published ones."""
+    from vaebench import published, record
+    from vaebench import table as tables
+
+    if not records:
+        return
+    tables.write(records, folder)
+    console.print(escape((folder / "table.md").read_text()), soft_wrap=True)
+    reference = record.read_all(RESULTS / name)
+    lines = published.compare(records, reference).lines() if reference else [f"{RESULTS / name}: nothing published"]
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

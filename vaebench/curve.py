@@ -1,0 +1,76 @@
+"""The curve of a run: cheap diagnostics on the validation split while it trains, kept for its record."""
+
+from typing import Any
+
+import lightning
+from lightning.pytorch.loggers.logger import Logger
+from torch import nn
+
+from vaebench.draws import Batch
+from vaebench.evaluation import diagnostics, measure
+from vaebench.models.base import Autoencoder
+
+DRAWS = 10
+"""Posterior draws of an observation for a point of the curve."""
+
+CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits")
+"""Diagnostics worth watching while a model trains."""
+
+
+class Curve(Logger):
+    """Keeps what Lightning logs, one row an epoch.
+
+    A run's curve is therefore what every other logger was given, and not a second account of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: dict[int, dict[str, float]] = {}
+
+    @property
+    def name(self) -> str:
+        return "curve"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the record holds the configuration."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        self._rows.setdefault(int(metrics["epoch"]), {}).update(values)
+
+    @property
+    def columns(self) -> dict[str, list[float | None]]:
+        """`epoch`, counted from one, and a column for every logged name; None where it was not logged."""
+        names = sorted({name for row in self._rows.values() for name in row})
+        columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self._rows]}
+        return columns | {name: [row.get(name) for row in self._rows.values()] for name in names}
+
+
+class Validation(lightning.Callback):
+    """Measures cheap diagnostics on the validation split whenever Lightning validates."""
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, Autoencoder)
+        batches: list[Batch] = trainer.val_dataloaders
+        seen = measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)
+        for estimate in seen.estimates:
+            if not isinstance(estimate.value, list):
+                pl_module.log(f"val/{estimate.name}", estimate.value)
+
+
+class Report(lightning.Callback):
+    """Tells a progress display of every finished epoch.
+
+    Args:
+        watch: called with the number of finished epochs and the latest numbers.
+    """
+
+    def __init__(self, watch: Any) -> None:
+        self.watch = watch
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
+        self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in trainer.callback_metrics.items()})

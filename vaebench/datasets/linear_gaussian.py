@@ -1,0 +1,66 @@
+"""Synthetic observations of which everything is known: the ruler the suite is graded against."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.probabilistic_pca import ProbabilisticPCA
+from vaebench.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
+from vaebench.seeding import generator
+
+
+@DATASETS.register
+class LinearGaussian(Dataset):
+    """Vectors x = Wz + μ + σε with z and ε standard normal, W's columns orthogonal; log p(x) is exact. Split 70/10/20.
+
+    The population's covariance has the eigenvalues signal_i + σ², and σ² for the D − L others.
+
+    Args:
+        dim: D, the length of an observation.
+        latent_dim: L, the number of columns of W.
+        noise: σ².
+        signal: squared norms of the columns, L of them; by default 4, 2, 1, … halved from column to column.
+        n: number of observations, all splits together.
+        data_seed: where W, μ and the observations come from; no run's seed changes them.
+
+    Raises:
+        ValueError: if there are more columns than dimensions, or not one signal a column.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: PositiveInt = 16,
+        latent_dim: PositiveInt = 4,
+        noise: Positive = 0.1,
+        signal: tuple[NonNegative, ...] | None = None,
+        n: PositiveInt = 5000,
+        data_seed: Seed = 0,
+    ) -> None:
+        super().__init__()
+        if latent_dim > dim:
+            raise ValueError(f"expected latent_dim ≤ dim, got {latent_dim} > {dim}: W's columns are orthogonal")
+        self.signal = tuple(4.0 * 0.5**i for i in range(latent_dim)) if signal is None else tuple(signal)
+        if len(self.signal) != latent_dim:
+            raise ValueError(f"expected one signal for each of {latent_dim} columns, got {len(self.signal)}")
+        self.dim, self.latent_dim, self.noise, self.n, self.data_seed = dim, latent_dim, noise, n, data_seed
+
+    @cached_property
+    def model(self) -> ProbabilisticPCA:
+        """The distribution the observations were drawn from."""
+        stream = generator(self.data_seed, "linear-gaussian model")
+        directions = torch.linalg.qr(torch.randn(self.dim, self.latent_dim, generator=stream, dtype=torch.float64))[0]
+        mean = torch.randn(self.dim, generator=stream, dtype=torch.float64)
+        return ProbabilisticPCA(mean, directions * torch.tensor(self.signal).double().sqrt(), self.noise)
+
+    def evidence(self, x: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
+        """The exact log p(x) of every observation, in nats, float64."""
+        return self.model.log_prob(x)
+
+    def load(self, root: Path) -> Splits:
+        x, _ = self.model.sample(self.n, generator(self.data_seed, "linear-gaussian observations"))
+        return Splits.of(Examples(x.float()), scale=1.0)

@@ -1,0 +1,50 @@
+"""Where a number came from: the code, the libraries, the machine."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("vaebench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
+"""Libraries whose version can move a number."""
+
+
+@cache
+def code() -> dict[str, Any]:
+    """The commit of this source and whether anything was changed since; None outside a git checkout."""
+    here = Path(__file__).parent
+    commit = _git(here, "rev-parse", "HEAD")
+    changed = _git(here, "status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
+    return {"commit": commit, "dirty": None if commit is None else bool(changed)}
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Library versions and the hardware, of a process that has torch."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "CPU"
+    return {
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+        "device": f"{device}: {name}",
+        "threads": torch.get_num_threads(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+    }
+
+
+def now() -> str:
+    """The moment, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder.parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

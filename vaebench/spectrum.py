@@ -1,0 +1,115 @@
+"""The data's spectrum: mean, and eigenvalues and directions of its covariance, each with what rounding leaves of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+EPS = torch.finfo(torch.float64).eps
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Mean and principal directions of a data set, in float64; the covariance U Λ Uᵀ is divided by N.
+
+    Attributes:
+        mean: `[D]`.
+        eigenvalues: λ_1 ≥ … ≥ λ_D ≥ 0.
+        directions: U, the principal directions as columns `[D, D]`.
+        resolution: what rounding may have added to an eigenvalue, 0 for given ones; values closer than this are tied.
+    """
+
+    mean: Float[Tensor, " D"]
+    eigenvalues: Float[Tensor, " D"]
+    directions: Float[Tensor, "D D"]
+    resolution: float = 0.0
+
+    @classmethod
+    def of(cls, x: Shaped[Tensor, "N *event"], scale: float = 1.0) -> "Spectrum":
+        """The spectrum of observations x / scale, flattened, in pieces: a uint8 data set is never widened whole.
+
+        Raises:
+            ValueError: on no observations, or on any that is not finite.
+        """
+        if x.ndim < 2 or not len(x):
+            raise ValueError(f"expected observations [N, ...] with N ≥ 1, got a tensor of shape {tuple(x.shape)}")
+        mean = torch.stack([part.sum(0) for part in _pieces(x, scale)]).sum(0) / len(x)
+        if not bool(mean.isfinite().all()):
+            raise ValueError("expected finite observations, got NaN or inf; clean the data first")
+        covariance = torch.stack([(part - mean).mT @ (part - mean) for part in _pieces(x, scale)]).sum(0) / len(x)
+        values, vectors = torch.linalg.eigh(covariance)
+        # Backward error of sums over N and of the eigensolver over D, and what centring costs where the mean is large.
+        rounding, size = 4 * EPS * max(len(mean), len(x) ** 0.5), float(values[-1].clamp(min=0).sqrt())
+        offset = float(mean.norm())
+        resolution = rounding * (size + rounding * offset) * (size + offset)
+        return cls(mean, torch.where(values > resolution, values, 0.0).flip(0), vectors.flip(1), resolution)
+
+    @classmethod
+    def given(
+        cls,
+        eigenvalues: Sequence[float] | Float[Tensor, " D"],
+        directions: Float[Tensor, "D D"] | None = None,
+        mean: Float[Tensor, " D"] | None = None,
+    ) -> "Spectrum":
+        """A spectrum known exactly; its directions are the axes unless given.
+
+        Raises:
+            ValueError: on an eigenvalue that is negative or not finite, or on none.
+        """
+        values = torch.as_tensor(eigenvalues, dtype=torch.float64)
+        if values.ndim != 1 or not len(values) or not bool(((values >= 0) & values.isfinite()).all()):
+            raise ValueError(f"expected eigenvalues of a covariance, finite and ≥ 0, got {values.tolist()}")
+        order = torch.argsort(values, descending=True, stable=True)
+        axes = torch.eye(len(values), dtype=torch.float64) if directions is None else directions.double()
+        return cls(torch.zeros_like(values) if mean is None else mean.double(), values[order], axes[:, order])
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    @property
+    def rank(self) -> int:
+        """Number of directions with any variance."""
+        return int((self.eigenvalues > 0).sum())
+
+    @property
+    def covariance(self) -> Float[Tensor, "D D"]:
+        """U Λ Uᵀ."""
+        return (self.directions * self.eigenvalues) @ self.directions.mT
+
+    @property
+    def points(self) -> Float[Tensor, "P D"]:
+        """2D observations μ ± √(D λ_i) u_i with exactly this mean and covariance.
+
+        The mean of a quadratic function (an ELBO of a linear-Gaussian model) over them is its mean over the data.
+        """
+        steps = (self.directions * (self.dim * self.eigenvalues).sqrt()).mT
+        return self.mean + torch.cat([steps, -steps])
+
+    def count_above(self, level: float) -> int:
+        """Number of eigenvalues above a level ≥ 0; one that equals it, to rounding, is not above it."""
+        return int((self.eigenvalues - self.resolution > level * (1 + 4 * EPS)).sum())
+
+    @cached_property
+    def _tails(self) -> list[float]:
+        """Σ_{i>q} λ_i for q = 0 … D, summed from the small end."""
+        sums = self.eigenvalues.flip(0).cumsum(0).flip(0)
+        return [*sums.tolist(), 0.0]
+
+    def tail(self, q: int) -> float:
+        """Σ_{i>q} λ_i, the variance that the first q directions leave."""
+        return self._tails[q]
+
+    def total_without(self, kept: Sequence[int]) -> float:
+        """The variance that a set of directions leaves."""
+        left = torch.ones(self.dim, dtype=torch.bool)
+        left[list(kept)] = False
+        return float(self.eigenvalues[left].flip(0).sum())
+
+
+def _pieces(x: Shaped[Tensor, "N *event"], scale: float) -> Iterator[Float[Tensor, "M D"]]:
+    return (part.flatten(1).double() / scale for part in x.split(4096))

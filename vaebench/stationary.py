@@ -1,0 +1,107 @@
+"""Saddle or maximum: every subset of the principal directions is a stationary point, and curvature tells them apart.
+
+W built from any subset of directions with λ > τ has zero gradient (Tipping & Bishop 1999, Lucas et al. 2019). It is a
+maximum only if no kept λ lies below a discarded λ > τ, and leaves a column at zero only where every unused λ ≤ τ.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+from vaebench.oracle import StationaryPoint
+from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
+from vaebench.spectrum import Spectrum
+
+DENSE = 512
+"""Number of parameters up to which the whole Hessian is built."""
+
+Loss = Callable[[Float[Tensor, " P"]], Float[Tensor, ""]]
+
+
+def stationary_point(
+    spectrum: Spectrum, kept: Iterable[int], latent_dim: int, beta: float = 1.0, variance: float | None = None
+) -> StationaryPoint:
+    """The stationary point that keeps a chosen set of principal directions (0 is the first).
+
+    Args:
+        spectrum: of the data.
+        kept: which directions get a latent unit.
+        latent_dim: L.
+        beta: β > 0.
+        variance: σ², or None to take the one that is stationary itself, Σ_left λ / (D − β|kept|).
+
+    Raises:
+        ValueError: if there is no such point: more directions than units, or one whose λ does not exceed βσ².
+    """
+    chosen = tuple(kept)
+    if len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(spectrum.dim)) or len(chosen) > latent_dim:
+        raise ValueError(f"expected at most {latent_dim} different directions of 0 … {spectrum.dim - 1}, got {chosen}")
+    room = spectrum.dim - beta * len(chosen)
+    if variance is None:
+        variance = spectrum.total_without(chosen) / room if room > 0 else 0.0
+    if not (beta > 0 and variance > 0):
+        raise ValueError(f"expected β > 0 and σ² > 0, got β = {beta}, σ² = {variance}: no such point keeps {chosen}")
+    if weak := [i for i in chosen if i >= spectrum.count_above(beta * variance)]:
+        raise ValueError(f"directions {weak} do not exceed βσ² = {beta * variance:.4g}, so none has a column")
+    return StationaryPoint(spectrum, chosen, latent_dim, float(beta), float(variance))
+
+
+def is_stable(point: StationaryPoint) -> bool:
+    """Whether no direction of ascent leads away, by the rule of the spectrum alone (σ² fixed or learned)."""
+    spectrum = point.spectrum
+    unused = [i for i in range(spectrum.count_above(point.tau)) if i not in point.kept]
+    if not unused:
+        return True
+    if len(point.kept) < point.latent_dim:
+        return False
+    weakest = min(float(spectrum.eigenvalues[i]) for i in point.kept)
+    return float(spectrum.eigenvalues[unused[0]]) <= weakest + spectrum.resolution
+
+
+def loss_around(point: StationaryPoint, learned_variance: bool) -> tuple[Loss, Float[Tensor, " P"]]:
+    """The negative mean objective as a function of one vector, and the vector at which it is the point.
+
+    The vector is (W, V, log d) and, if learned, log σ². The means μ and b stay where they are optimal: the objective is
+    concave in them, and they move none of the others to second order.
+    """
+    dim, latent, data, mean = point.spectrum.dim, point.latent_dim, point.spectrum.points, point.spectrum.mean
+    variance = point.posterior.covariance.diagonal()
+    parts = [point.model.weight.flatten(), point.posterior.weight.flatten(), variance.log()]
+    noise = torch.tensor([point.variance], dtype=torch.float64)
+
+    def loss(vector: Float[Tensor, " P"]) -> Float[Tensor, ""]:
+        weight, gain, log_d, log_noise = vector.split([dim * latent, dim * latent, latent, int(learned_variance)])
+        gain = gain.view(latent, dim)
+        model = ProbabilisticPCA(mean, weight.view(dim, latent), log_noise.exp() if learned_variance else noise)
+        posterior = LinearPosterior.diagonal(gain, -gain @ mean, log_d.exp())
+        return -beta_elbo(data, model, posterior, point.beta).mean()
+
+    return loss, torch.cat([*parts, noise.log()] if learned_variance else parts)
+
+
+def smallest_curvature(loss: Loss, at: Float[Tensor, " P"]) -> float:
+    """The smallest eigenvalue of the Hessian of a loss: below zero, a saddle (a way down); at a minimum, zero or more.
+
+    The whole Hessian for few parameters; else Lanczos on Hessian-vector products, from a fixed start. Lanczos comes from
+    above, so a negative answer is certain; a positive one holds to a millionth of the largest curvature.
+    """
+    at = at.detach().requires_grad_()
+    slope = torch.autograd.grad(loss(at), at, create_graph=True)[0]
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        along = torch.from_numpy(vector).to(at).view_as(at)
+        return torch.autograd.grad(slope, at, along, retain_graph=True)[0].double().numpy(force=True)
+
+    if len(at) <= DENSE:
+        return float(np.linalg.eigvalsh(np.stack([product(axis) for axis in np.eye(len(at))]))[0])
+    size, start = len(at), np.random.default_rng(0).standard_normal(len(at))
+    hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    top = float(eigsh(hessian, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
+    # Of the Hessian below its top the wanted end is the largest: Lanczos finds it to a share of the whole width.
+    below = LinearOperator((size, size), matvec=lambda v: top * v - product(v), dtype=np.float64)
+    basis = min(size, 32)
+    return top - float(eigsh(below, 1, which="LA", v0=start, tol=1e-6, ncv=basis, return_eigenvectors=False)[0])
