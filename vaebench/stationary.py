@@ -86,7 +86,7 @@ def loss_around(point: StationaryPoint, learned_variance: bool) -> tuple[Loss, F
 def smallest_curvature(loss: Loss, at: Float[Tensor, " P"]) -> float:
     """The smallest eigenvalue of the Hessian of a loss: below zero, a saddle (a way down); at a minimum, zero or more.
 
-    The whole Hessian for few parameters; else Lanczos on Hessian-vector products, from a fixed start. Lanczos comes from
+    The whole Hessian for few parameters; else Lanczos on Hessian-vector products, from a fixed start. It comes from
     above, so a negative answer is certain; a positive one holds to a millionth of the largest curvature.
     """
     at = at.detach().requires_grad_()
