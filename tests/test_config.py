@@ -99,7 +99,7 @@ BAD = {
         "evaluate.metrics[1]",
         "did you mean IWAE?",
     ),
-    "one metric without a list": (HEAD + "evaluate: {metrics: ELBO}", 4, "evaluate.metrics", "expected a list"),
+    "one metric without a list": (HEAD + "evaluate: {metrics: ELBO}", 4, "evaluate.metrics", 'write ["ELBO"]'),
     "no question": (HEAD.replace("question: Does it matter?", "seed: 1"), 1, "question", "in one sentence"),
     "empty question": (HEAD.replace("Does it matter?", ""), 1, "question", "in one sentence; got nothing"),
     "grid without axes": (HEAD + "grid:", 4, "grid", "expected axes"),
@@ -259,8 +259,8 @@ def test_the_canonical_form_does_not_depend_on_how_it_is_written(write: Write) -
     ).runs
     long = load(
         write(
-            "question: Or why not?\ndata:\n  binarize: {name: Fixed}\n  name: Digits\nseed: 0\ntrain:\n  gradient_clip: 1.0\n"
-            "  epochs: 100\nmodel: {network: MLP, name: VAE, likelihood: {name: Bernoulli}}"
+            "question: Or why not?\ndata:\n  binarize: {name: Fixed}\n  name: Digits\nseed: 0\n"
+            "train: {gradient_clip: 1.0, epochs: 100}\nmodel: {network: MLP, name: VAE, likelihood: {name: Bernoulli}}"
         )
     ).runs
     assert short == long
@@ -431,7 +431,8 @@ def test_sizes_must_divide_the_draws(write: Write) -> None:
     text = HEAD + "evaluate:\n  draws: 100\n  metrics:\n  - ELBO\n  - {name: Divided, sizes: [1, 30, 100]}\n"
     message = refusal(write(text))
     assert message == (
-        "study.yaml:8: evaluate.metrics[1].sizes: expected a divisor of evaluate.draws = 100, got 30; change one of the two"
+        "study.yaml:8: evaluate.metrics[1].sizes: expected a divisor of evaluate.draws = 100, got 30; "
+        "change one of the two"
     )
     assert "got 50" in refusal(write(HEAD + "evaluate: {draws: 99, metrics: [Divided]}"))
     assert load(write(text.replace("30", "20"))).runs

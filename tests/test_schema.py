@@ -1,4 +1,4 @@
-"""The JSON schema accepts what the checks accept, refuses the slips that an editor should mark, and is shipped current."""
+"""The JSON schema accepts what the checks accept, refuses what an editor should mark, and is shipped current."""
 
 import json
 import re

@@ -70,6 +70,8 @@ def expected(annotation: Any, value: Any) -> str:
         isinstance(value, tuple | list) or (isinstance(value, str) and ".." in value)
     ):
         hint = "; for several values, one run each, write it under `grid:`"
+    elif item_of(annotation) is not None and isinstance(value, str | int | float):
+        hint = f"; write [{shown(value)}]"
     return f"expected {described(annotation)}, got {shown(value)}{hint}"
 
 
