@@ -1,0 +1,67 @@
+"""What CONTRIBUTING.md shows is true: a model, a metric and a data set of one file each, and a study that uses them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaebench import record
+
+ROOT = Path(__file__).parents[1]
+
+
+def shown() -> dict[str, str]:
+    """The files in CONTRIBUTING.md: each block of code names its path in its first line."""
+    blocks = re.findall(
+        r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S
+    )
+    return dict(blocks)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with the files added, and nothing else changed."""
+    house = tmp_path_factory.mktemp("house")
+    shutil.copytree(ROOT / "vaebench", house / "vaebench", ignore=shutil.ignore_patterns("__pycache__"))
+    for path, source in shown().items():
+        assert not (ROOT / path).exists(), f"{path} is no longer an addition"
+        (house / path).parent.mkdir(exist_ok=True)
+        (house / path).write_text(source)
+    return house
+
+
+def vaebench(house: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vaebench", *arguments],
+        cwd=house,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_additions_are_listed(house: Path) -> None:
+    listed = vaebench(house, "list")
+    assert {"CapacityVAE", "PosteriorVariance", "Wine"} <= set(listed.split())
+
+
+def test_additions_reach_records_and_tables(house: Path) -> None:
+    vaebench(house, "sweep", "conf/capacity.yaml", "--wandb", "disabled")
+    records = record.read_all(house / "runs" / "capacity")
+    assert len(records) == 4
+    assert {r.config["model"]["name"] for r in records} == {"CapacityVAE"}
+    assert all(r.estimate("posterior_variance").value > 0 for r in records)
+    assert "posterior_variance" in (house / "runs" / "capacity" / "table.csv").read_text()
+
+
+def test_additions_are_checked_like_the_rest(house: Path) -> None:
+    (house / "conf" / "wrong.yaml").write_text(shown()["conf/capacity.yaml"].replace("model.capacity", "model.capcity"))
+    with pytest.raises(AssertionError, match=r"conf/wrong\.yaml:\d+: .*capcity.*did you mean .*capacity"):
+        vaebench(house, "sweep", "conf/wrong.yaml")
