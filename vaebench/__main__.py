@@ -151,7 +151,7 @@ def list_() -> None:
         for heading, rows in catalogue(Path("conf")):
             console.print(f"[bold]{heading}[/]")
             for name, line in rows:
-                console.print(f"  {name:22} {escape(line)}")
+                console.print(f"  {name:22} {escape(line)}", soft_wrap=True)
 
 
 @app.command()
@@ -160,8 +160,10 @@ def doctor() -> None:
     with refusing():
         from vaebench.doctor import examine
 
-        for row in examine():
-            console.print(escape(f"{row[0]:22} {row[1]}"))
+        for topic, item, found, remedy in examine():
+            console.print(escape(f"{topic:12} {item:18} {found}"), soft_wrap=True)
+            if remedy is not None:
+                console.print(f"{'':31} [yellow]→ {escape(remedy)}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -197,5 +199,10 @@ def _show(records: list, folder: Path, name: str) -> None:  # type: ignore[type-
         console.print(escape(line), soft_wrap=True)
 
 
+def main() -> None:
+    """The console script."""
+    app(prog_name="vaebench")
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -27,6 +27,7 @@ class Binarization(ABC):
         every_time: whether training draws a pixel anew every time it sees it, rather than as evaluation does, once.
     """
 
+    support = "binary"
     every_time: ClassVar[bool] = False
 
     @abstractmethod

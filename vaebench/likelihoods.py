@@ -26,6 +26,9 @@ class Likelihood(nn.Module, ABC):
         shape: the shape of one observation.
     """
 
+    support = "real"
+    """The observations it has a place for: `binary` {0, 1}, `unit` [0, 1], `real`; a study is checked against it."""
+
     discrete = False
     """Whether p(x|z) is a probability (True) or a density (False); bounds of the two never compare."""
 
@@ -80,6 +83,7 @@ class Likelihood(nn.Module, ABC):
 class Bernoulli(Likelihood):
     """Binary pixels x ∈ {0, 1}, the decoder's output being logits."""
 
+    support = "binary"
     discrete = True
 
     def pixels(self, parameters: Tensor) -> Distribution:
@@ -99,6 +103,8 @@ class Bernoulli(Likelihood):
 @LIKELIHOODS.register
 class ContinuousBernoulli(Likelihood):
     """Pixels in [0, 1] under the normalised continuous Bernoulli (Loaiza-Ganem & Cunningham 2019)."""
+
+    support = "unit"
 
     def pixels(self, parameters: Tensor) -> Distribution:
         return ContinuousBernoulliDistribution(logits=parameters, validate_args=False)

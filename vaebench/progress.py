@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -41,7 +40,7 @@ class Display:
         self._finished = done
         self._total = total
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         if self.console.is_terminal:
             self._live.__enter__()
         return self

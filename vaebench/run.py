@@ -76,7 +76,7 @@ def _train_and_measure(run: Run, bare: Record, folder: Path, tracker: Tracker, w
     started = perf_counter()
     data, model, curve = data_of(run), None, Curve()
     data.setup("fit")
-    model = MODELS.build(run.config["model"], data.shape, run.seed)
+    model = MODELS.build(run.model, data.shape, run.seed)
     trainer = _trainer(run, [curve, *tracker.loggers], watch)
     with interruptible():
         trainer.fit(model, datamodule=data)
@@ -99,13 +99,13 @@ def _train_and_measure(run: Run, bare: Record, folder: Path, tracker: Tracker, w
 
 def data_of(run: Run) -> DataModule:
     """The data of a run, not yet loaded."""
-    return DataModule(DATASETS.build(run.config["data"]), run.seed, batch_size=run.train.batch_size)
+    return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Any:
     """The run's diagnostics on its evaluation split."""
     batches = data.batches(run.evaluate.split)
-    return measure(model, batches, diagnostics(run.config["evaluate"]["metrics"]), run.evaluate.draws, run.seed)
+    return measure(model, batches, diagnostics(run.evaluate.metrics), run.evaluate.draws, run.seed)
 
 
 def forecast(model: Autoencoder, data: DataModule) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from vaebench.registry import DATASETS
 class CIFAR10(Dataset):
     """60 000 photographs of 3 × 32 × 32 pixels in ten classes (Krizhevsky 2009). Split 45 000 / 5 000 / 10 000."""
 
+    support = "unit"
+
     def load(self, root: Path) -> Splits:
         return Splits.official(_half(root, True), _half(root, False), scale=255.0)
 

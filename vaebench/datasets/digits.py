@@ -15,6 +15,8 @@ class Digits(Dataset):
     The test half of the UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998). Split 70/10/20.
     """
 
+    support = "unit"
+
     def load(self, root: Path) -> Splits:
         from sklearn.datasets import load_digits
 

@@ -31,6 +31,8 @@ class LinearGaussian(Dataset):
         ValueError: if there are more columns than dimensions, or not one signal a column.
     """
 
+    support = "real"
+
     def __init__(
         self,
         *,

@@ -14,6 +14,8 @@ VALIDATION = 1 / 6
 class MNIST(Dataset):
     """70 000 handwritten digits of 28 × 28 grey pixels (LeCun et al. 1998). Split 50 000 / 10 000 / 10 000."""
 
+    support = "unit"
+
     def load(self, root: Path) -> Splits:
         return Splits.official(self._half(root, True), self._half(root, False), scale=255.0, validation=VALIDATION)
 

@@ -22,6 +22,8 @@ class Omniglot(Dataset):
     are the test set. The label is the character; no character of the test set occurs in training.
     """
 
+    support = "unit"
+
     def load(self, root: Path) -> Splits:
         background, evaluation = _half(root, True), _half(root, False)
         first = int(background[1].max()) + 1

@@ -8,7 +8,7 @@ from vaebench import bounds
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.record import Estimate
-from vaebench.registry import METRICS, PositiveInt
+from vaebench.registry import METRICS, DrawsDivisor
 
 SIZES = (1, 5, 50, 500, 5000)
 """The k of the bounds where a study does not choose."""
@@ -31,7 +31,7 @@ class IWAE(MeanOverObservations):
 
     higher_is_better = True
 
-    def __init__(self, *, k: tuple[PositiveInt, ...] | None = None) -> None:
+    def __init__(self, *, k: tuple[DrawsDivisor, ...] | None = None) -> None:
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: verbs, one clear line for what can be mended, exit statuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vaebench import record
+from vaebench.__main__ import app
+
+ROOT = Path(__file__).parents[1]
+
+TINY = """
+question: Is the command line usable?
+model: {name: VAE, latent_dim: 2, network: {name: MLP, hidden: [8]}}
+data: {name: Digits, binarize: Fixed}
+train: {epochs: 1, batch_size: 512}
+evaluate: {draws: 10}
+grid: {seed: 0..1}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch) -> Path:
+    """An empty project with one study."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def vaebench(*arguments: str, status: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
+    said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+    assert "2/2" in said
+    assert (here / "runs/tiny/table.csv").is_file()
+    assert "nothing published" in said
+    assert "files written" in vaebench("publish", "conf/tiny.yaml")
+    assert sorted(p.name for p in (here / "results/tiny").glob("table.*")) == ["table.csv", "table.md", "table.tex"]
+    assert vaebench("table", "--check")
+    published = (here / "results/tiny/table.md").read_bytes()
+    (here / "results/tiny/table.md").write_text("edited by hand")
+    assert "differ from their records" in vaebench("table", "--check", status=1)
+    vaebench("table")
+    assert (here / "results/tiny/table.md").read_bytes() == published
+
+
+def test_published_results_are_no_reason_to_skip_work(here):
+    vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+    vaebench("publish", "conf/tiny.yaml")
+    (here / "runs").rename(here / "elsewhere")
+    said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+    assert "[2/2]" in said
+    assert len(record.read_all(here / "runs/tiny")) == 2
+
+
+def test_one_run_by_its_id_and_measured_again(here):
+    said = vaebench("train", "conf/tiny.yaml", "--id", "seed=1", "--wandb", "disabled")
+    (path,) = here.glob("runs/tiny/*/record.json")
+    assert str(path.relative_to(here)) in said
+    once = record.read(path).estimate("elbo").value
+    again = vaebench("evaluate", str(path.parent))
+    assert f"{once:.4f}" in again
+    assert "iwae_16" in vaebench("evaluate", str(path.parent), "--draws", "64", "--k", "1,16,64")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "conf/tyni.yaml"], "conf/tyni.yaml: no such file (did you mean conf/tiny.yaml?)"),
+        (["sweep", "conf/tiny.yaml", "latent=3"], "latent"),
+        (["sweep", "conf/tiny.yaml", "model.prior=Normal"], "StandardNormal"),
+        (["train", "conf/tiny.yaml"], "2 runs are meant; choose one by its id"),
+        (["train", "conf/tiny.yaml", "--id", "zzz"], "no run 'zzz'"),
+        (["evaluate", "runs/tiny/nothing"], "no checkpoint"),
+        (["publish", "conf/tiny.yaml"], "tiny"),
+        (["table", "conf/tiny.yaml"], "no records; run `python -m vaebench sweep conf/tiny.yaml`"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_status_one(here, arguments, message):
+    said = vaebench(*arguments, status=1)
+    assert said.startswith("error: ")
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_failed_run_is_said_and_the_status_tells(here):
+    said = vaebench("sweep", "conf/tiny.yaml", "model.learning_rate=1e18", "--wandb", "disabled", status=1)
+    assert "lower model.learning_rate" in said
+    assert "2 failed" in said
+
+
+def test_list_names_everything_with_a_line(here):
+    from vaebench.registry import REGISTRIES
+
+    said = vaebench("list")
+    for registry in REGISTRIES:
+        for name in registry:
+            line = next(line for line in said.splitlines() if line.split()[:1] == [name])
+            assert len(line.split()) > 2
+    assert "Is the command line usable? (2 runs)" in said
+
+
+def test_schema_is_json(here):
+    vaebench("schema", "conf/schema.json")
+    assert "properties" in json.loads((here / "conf/schema.json").read_text())
+
+
+def test_doctor_finds_the_data_root(here, monkeypatch):
+    monkeypatch.setenv("VAEBENCH_DATA", str(here / "my data"))
+    assert "my data" in vaebench("doctor")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"]])
+def test_light_verbs_import_nothing_heavy(here, arguments):
+    """In a process of its own, what was imported by the end."""
+    code = (
+        "import sys\nfrom vaebench.__main__ import app\n"
+        f"try: app({arguments!r}, standalone_mode=False)\nexcept BaseException: pass\n"
+        "print(*[m for m in ('torch', 'lightning', 'torchmetrics', 'sklearn', 'wandb') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == ""

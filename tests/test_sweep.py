@@ -1,0 +1,141 @@
+"""Sweeps: the same twice, resumed after anything, stopped by nothing that one run does."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaebench import record
+from vaebench.config import Study, load
+from vaebench.record import Record
+from vaebench.run import Execution, execute
+from vaebench.sweep import sweep
+
+QUIET = Execution(wandb="disabled")
+
+STUDY = """
+question: Does it come out the same?
+model: {latent_dim: 3, network: {name: MLP, hidden: [16]}}
+data: {name: Digits, binarize: Dynamic}
+train: {epochs: 2, batch_size: 256}
+evaluate: {draws: 10}
+grid:
+  model: [AE, {name: BetaVAE, beta: 4}]
+  seed: 0..1
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return written(tmp_path, STUDY)
+
+
+def written(folder: Path, text: str) -> Study:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return load(path)
+
+
+def swept(study: Study, folder: Path) -> tuple[list[Record], str]:
+    heard = io.StringIO()
+    outcome = sweep(study, folder, QUIET, Console(file=heard, width=200))
+    assert not outcome.missing
+    return outcome.records, heard.getvalue()
+
+
+def numbers(one: Record) -> Record:
+    """A record without what may differ between two executions: when, how long, on what."""
+    return replace(one, provenance={})
+
+
+def test_twice_the_same_sweep_gives_the_same_records(study, tmp_path):
+    first, _ = swept(study, tmp_path / "first")
+    second, _ = swept(study, tmp_path / "second")
+    assert list(map(numbers, first)) == list(map(numbers, second))
+    assert {r.status for r in first} == {"done"}
+
+
+def test_a_run_alone_by_its_id_gives_the_numbers_of_the_sweep(study, tmp_path):
+    records, _ = swept(study, tmp_path / "sweep")
+    chosen = study.only(records[2].id)
+    alone = execute(chosen, study.name, list(study.axes), tmp_path / "alone", QUIET, lambda epoch, latest: None)
+    assert numbers(alone) == numbers(records[2])
+
+
+def test_what_is_done_is_not_done_again(study, tmp_path):
+    swept(study, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/record.json")}
+    records, heard = swept(study, tmp_path)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/record.json")}
+    assert len(records) == 4
+    assert "4 of 4 runs are done; 0 to go" in heard
+
+
+def test_a_damaged_record_is_put_aside_and_its_run_repeated(study, tmp_path):
+    records, _ = swept(study, tmp_path)
+    path = tmp_path / records[0].id / "record.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    again, heard = swept(study, tmp_path)
+    assert list(map(numbers, again)) == list(map(numbers, records))
+    assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
+    assert "damaged or half-written" in heard
+
+
+def test_one_failing_run_stops_no_other_and_says_why(tmp_path):
+    study = written(tmp_path, STUDY.replace("seed: 0..1", "model.learning_rate: [1.0e-3, 1.0e+18]"))
+    records, heard = swept(study, tmp_path / "runs")
+    status = {r.config["model"]["learning_rate"]: r.status for r in records if r.config["model"]["name"] == "BetaVAE"}
+    assert status == {1e-3: "done", 1e18: "failed"}
+    reason = next(r.reason for r in records if r.status == "failed")
+    assert "lower model.learning_rate" in str(reason)
+    assert str(reason) in heard
+
+
+def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
+    study = written(tmp_path, STUDY)
+    monkeypatch.setattr("vaebench.run._train_and_measure", lambda *_: (_ for _ in ()).throw(MemoryError("too large")))
+    records, _ = swept(study, tmp_path / "runs")
+    assert {(r.status, r.reason) for r in records} == {("failed", "MemoryError: too large")}
+    monkeypatch.undo()
+    records, _ = swept(study, tmp_path / "runs")
+    assert {r.status for r in records} == {"done"}
+
+
+def test_a_run_held_by_another_process_is_left_to_it(study, tmp_path):
+    from filelock import FileLock
+
+    folder = tmp_path / study.runs[0].id
+    folder.mkdir()
+    with FileLock(folder / "lock"):
+        outcome = sweep(study, tmp_path, QUIET, Console(file=io.StringIO()))
+    assert [run.id for run in outcome.missing] == [study.runs[0].id]
+    assert len(outcome.records) == 3
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sent):
+    """The sweep runs as a user runs it; it is stopped after its first record, and what it had done is not repeated."""
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2", "epochs: 20"))
+    command = [sys.executable, "-m", "vaebench", "sweep", "tiny.yaml", "--wandb", "disabled"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
+        while not (done := list(tmp_path.glob("runs/tiny/*/record.json"))):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(sent)
+    assert process.returncode != 0
+    assert len(list(tmp_path.glob("runs/tiny/*/record.json"))) < 4
+    before = {p: p.read_bytes() for p in done}
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {p: p.read_bytes() for p in done} == before
+    assert len(record.read_all(tmp_path / "runs/tiny")) == 4
+    assert (tmp_path / "runs/tiny/table.md").is_file()
