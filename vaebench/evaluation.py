@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from vaebench.draws import Batch
-from vaebench.metrics.base import Diagnostic
+from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.record import Estimate
 from vaebench.registry import METRICS, Spec
@@ -49,4 +49,6 @@ def measure(
         for metric in measured:
             metric.update(seen)
     model.train(was_training)
-    return Measurement([e for metric in measured for e in metric.compute()], absent)
+    outcomes = [outcome for metric in measured for outcome in metric.compute()]
+    blanks = {o.name: o.reason for o in outcomes if isinstance(o, Blank)}
+    return Measurement([o for o in outcomes if not isinstance(o, Blank)], absent | blanks)

@@ -23,6 +23,15 @@ class Subject(Protocol):
     """Whether p(z) is a product over units."""
 
 
+class Blank(NamedTuple):
+    """What `compute` gives in place of an `Estimate` where the data, not the model, leaves nothing to measure."""
+
+    name: str
+    """The estimate's."""
+
+    reason: str
+
+
 class Diagnostic(Metric, ABC):
     """A measurement of a model on a split.
 
@@ -46,8 +55,8 @@ class Diagnostic(Metric, ABC):
         """Take in one batch."""
 
     @abstractmethod
-    def compute(self) -> tuple[Estimate, ...]:
-        """The estimates, over everything taken in."""
+    def compute(self) -> tuple[Estimate | Blank, ...]:
+        """The estimates, over everything taken in; a number that cannot be had from it is left blank, with the reason."""
 
 
 class Columns(NamedTuple):
