@@ -1,5 +1,6 @@
 """The conditions of every test: shapes are checked, one thread a process, nothing leaves the machine."""
 
+import ast
 import os
 
 # Before torch is imported: two processes of several threads each would wait for one another on a small machine.
@@ -10,8 +11,22 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import hypothesis
 import jaxtyping
+from jaxtyping import _import_hook
+
+
+class Transformer(_import_hook.JaxtypingTransformer):
+    """Checks every function but constructors.
+
+    Lightning's `save_hyperparameters` reads the arguments off the stack of constructors, and stops at the frame that a
+    check would put between a class and its parent: a model would forget half its hyper-parameters, under pytest only.
+    """
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node if node.name == "__init__" else super().visit_FunctionDef(node)
+
 
 # Before any module of the package: annotations such as Float[Tensor, "K B"] become checks, under pytest only.
+_import_hook.JaxtypingTransformer = Transformer
 jaxtyping.install_import_hook("vaebench", "beartype.beartype")
 
 import vaebench  # noqa: E402, F401 (installs the hook that lets torchvision be imported)
