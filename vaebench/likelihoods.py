@@ -132,14 +132,15 @@ class Gaussian(Likelihood):
 
     def __init__(self, shape: tuple[int, ...], *, variance: Positive = 1.0) -> None:
         super().__init__(shape)
-        self.register_buffer("variance", torch.tensor(float(variance)))
+        # float64, so that a model made `double()` has the σ² that was written and not its nearest float32.
+        self.register_buffer("variance", torch.tensor(variance, dtype=torch.float64))
         self.fixed_variance = float(variance)
 
     def pixels(self, parameters: Tensor) -> Distribution:
-        return Normal(parameters, self.sigma2().sqrt(), validate_args=False)
+        return Normal(parameters, self.sigma2().sqrt().to(parameters.dtype), validate_args=False)
 
     def expected_log_prob(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
-        sigma2 = self.sigma2()
+        sigma2 = self.sigma2().to(mean.dtype)
         excess = (variance / (2 * sigma2)).flatten(-len(self.shape)).sum(-1)
         return self(mean).log_prob(x) - excess
 
@@ -162,7 +163,7 @@ class LearnedGaussian(Gaussian):
 
     def __init__(self, shape: tuple[int, ...], *, per_pixel: bool = False, **kwargs: Any) -> None:
         super().__init__(shape, **kwargs)
-        start = self.variance.log().expand(shape if per_pixel else ())
+        start = self.variance.log().float().expand(shape if per_pixel else ())
         del self.variance
         self.fixed_variance = None
         self.log_variance = nn.Parameter(start.clone())
