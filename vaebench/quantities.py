@@ -28,6 +28,8 @@ class Description(NamedTuple):
 
 BOUNDS = "Bounds in nats per observation, higher is better (bits/dim: lower)"
 OBJECTIVE = "Objective, rate and latent units"
+PARTS = "Parts of the rate in nats per observation"
+USE = "Reconstruction and representation, higher is better"
 
 DESCRIPTIONS = (
     Description("elbo", "ELBO", BOUNDS, HIGHER),
@@ -35,6 +37,8 @@ DESCRIPTIONS = (
     Description("bits_per_dimension", "bits/dim", BOUNDS, LOWER),
     Description("effective_sample_size_median", "ESS median", BOUNDS),
     Description(r"effective_sample_size_(\d+)%", r"ESS \1 %", BOUNDS),
+    Description("pareto_k_median", "Pareto k median", BOUNDS),
+    Description(r"pareto_k_above_([\d.]+)", r"share of k > \1", BOUNDS),
     Description("beta", "β", OBJECTIVE),
     Description("beta_normalised", "βL/D", OBJECTIVE),
     Description("beta_effective", "βσ²", OBJECTIVE),
@@ -46,10 +50,19 @@ DESCRIPTIONS = (
     Description("active_units", "active units", OBJECTIVE),
     Description("collapsed_units", "collapsed units", OBJECTIVE),
     Description("parameters", "parameters", OBJECTIVE),
+    Description("mutual_information", "I(x;z)", PARTS),
+    Description("mutual_information_cap", "its cap log N", PARTS),
+    Description("aggregate_kl", "aggregate KL", PARTS),
+    Description("total_correlation", "total correlation", PARTS),
+    Description("dimension_kl", "dimension-wise KL", PARTS),
+    Description("psnr", "PSNR in dB", USE, HIGHER),
+    Description("ssim", "SSIM", USE, HIGHER),
+    Description("linear_probe_accuracy", "linear probe", USE, HIGHER),
+    Description("nearest_neighbours_accuracy", "nearest neighbours", USE, HIGHER),
 )
 """Every known quantity, in the order of the columns."""
 
-PANELS = (BOUNDS, OBJECTIVE)
+PANELS = (BOUNDS, OBJECTIVE, PARTS, USE)
 FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
 """What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
 

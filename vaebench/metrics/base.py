@@ -1,4 +1,4 @@
-"""What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it has no meaning."""
+"""What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it means nothing."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -56,7 +56,7 @@ class Diagnostic(Metric, ABC):
 
     @abstractmethod
     def compute(self) -> tuple[Estimate | Blank, ...]:
-        """The estimates, over everything taken in; a number that cannot be had from it is left blank, with the reason."""
+        """The estimates, over everything taken in; a number that it does not give is left blank, with the reason."""
 
 
 class Columns(NamedTuple):
@@ -104,7 +104,7 @@ class MeanOverObservations(Diagnostic):
         if (variance := self.monte_carlo_variance(draws)) is not None:
             self.noise = self.noise + variance.sum(0)
 
-    def compute(self) -> tuple[Estimate, ...]:
+    def compute(self) -> tuple[Estimate | Blank, ...]:
         n = int(self.count)
         if n == 0:
             raise ValueError(f"{type(self).__name__} expects at least one observation, got none; call update first")

@@ -1,0 +1,34 @@
+"""How much of the labels is local in the code."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import KNeighborsClassifier
+
+from vaebench.metrics.probe import FOLDS, Probe
+from vaebench.registry import METRICS, PositiveInt
+
+
+@METRICS.register
+class NearestNeighbours(Probe):
+    """Accuracy of the vote of the nearest neighbours, by Euclidean distance of posterior means, as they are scaled.
+
+    Five-fold cross-validation within the evaluated split (`vaebench.metrics.probe`).
+
+    Args:
+        neighbours: how many vote, equally.
+    """
+
+    column = "nearest_neighbours_accuracy"
+
+    def __init__(self, *, neighbours: PositiveInt = 5) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+
+    def classifier(self) -> BaseEstimator:
+        return KNeighborsClassifier(self.neighbours)
+
+    def unfit(self, codes: np.ndarray, labels: np.ndarray) -> str | None:
+        known = len(labels) - -(-len(labels) // FOLDS)
+        if known < self.neighbours:
+            return f"{known} observations are known in a fold, fewer than {self.neighbours} neighbours"
+        return super().unfit(codes, labels)
