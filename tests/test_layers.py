@@ -19,11 +19,15 @@ LAYERS = (
     # 1, the oracle: from a spectrum to what a linear model must come to.
     "spectrum probabilistic_pca oracle stationary",
     # 1, samplers: pure functions of a log-density.
-    "hmc annealing",
+    "hmc curvature annealing",
     # 2: three siblings that meet only through `draws`, and the one data module.
     "models metrics datasets datamodule",
+    # 2, what asks a model itself for its densities.
+    "estimators",
     # 3: a study's file, and a model measured.
     "lines annotations derivation crosschecks study grid overrides config schema evaluation",
+    # 3, many members trained as one program.
+    "packing",
     # 4: one run.
     "run tracking curve",
     # 5: many runs.

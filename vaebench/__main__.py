@@ -92,12 +92,14 @@ def evaluate(
     draws: Annotated[int | None, typer.Option(min=1, help="K; the run's own if not given.")] = None,
     k: Annotated[str | None, typer.Option(help="Sizes of the IWAE bounds, e.g. 1,64,1000.")] = None,
     split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="The run's own.")] = None,
+    estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
-    """Measure a trained run again, with other draws, bounds or split. Prints; the record stays as it is."""
+    """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
     with refusing():
         from vaebench.reevaluate import reevaluate
 
-        for estimate in reevaluate(run, draws, None if k is None else tuple(int(n) for n in k.split(",")), split):
+        sizes = None if k is None else tuple(int(n) for n in k.split(","))
+        for estimate in reevaluate(run, draws, sizes, split, estimators):
             if not isinstance(estimate.value, list):
                 error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
                 note = f"  [{estimate.note}]" if estimate.note else ""

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+COLLAPSED = 5.0
+"""Effective draws below which the weights of an observation count as collapsed."""
+
 
 def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Evidence lower bound E_q[log w], averaged over all K draws (Kingma & Welling 2014)."""
@@ -50,3 +53,13 @@ def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B
     """(Σw)² / Σw², between 1 (one draw carries all) and K (all weights equal) (Kong 1992)."""
     log_weight = log_weight.double()
     return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
+
+
+def collapse_note(share: float, k: int) -> str | None:
+    """What to say of a bound of k draws where the weights of this share of the observations have collapsed.
+
+    Nothing below half of them, or where k is itself less than twice the limit.
+    """
+    if k < 2 * COLLAPSED or share < 0.5:
+        return None
+    return f"weights collapsed: {share:.0%} of the observations have fewer than {COLLAPSED:g} effective draws of {k}"

@@ -1,15 +1,17 @@
-"""A model measured on a split: draws once, every diagnostic from the same draws."""
+"""A model measured on a split: draws once, every diagnostic from the same draws; then the evidence's estimators."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 
 from vaebench.draws import Batch
+from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.record import Estimate
-from vaebench.registry import METRICS, Spec
+from vaebench.registry import ESTIMATORS, METRICS, Spec
 from vaebench.seeding import generator
 
 
@@ -19,10 +21,19 @@ class Measurement(NamedTuple):
     estimates: list[Estimate]
     absent: dict[str, str]
 
+    def beside(self, other: "Measurement") -> "Measurement":
+        """This and another one of the same model."""
+        return Measurement([*self.estimates, *other.estimates], self.absent | other.absent)
+
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
     """The diagnostics a study asks for; every registered one if it does not say."""
     return [METRICS.build(spec) for spec in (METRICS if specs is None else specs)]
+
+
+def estimators(specs: Iterable[Spec]) -> list[Estimator]:
+    """The estimators of the evidence that a study asks for."""
+    return [ESTIMATORS.build(spec) for spec in specs]
 
 
 @torch.no_grad()
@@ -42,13 +53,46 @@ def measure(
     measured = [m.to(model.device) for m, reason in zip(metrics, reasons, strict=True) if reason is None]
     absent = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
     noise = generator(seed, "evaluation", model.device)
-    was_training = model.training
-    model.eval()
-    for batch in batches:
-        seen = model.draws(batch, draws, noise)
-        for metric in measured:
-            metric.update(seen)
-    model.train(was_training)
+    with evaluating(model):
+        for batch in batches:
+            seen = model.draws(batch, draws, noise)
+            for metric in measured:
+                metric.update(seen)
     outcomes = [outcome for metric in measured for outcome in metric.compute()]
     blanks = {o.name: o.reason for o in outcomes if isinstance(o, Blank)}
     return Measurement([o for o in outcomes if not isinstance(o, Blank)], absent | blanks)
+
+
+def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
+    """Every estimator of a model's evidence, on as many of the split's observations as each asks for.
+
+    Args:
+        model: on the device of the batches; it is put in evaluation mode for the while.
+        batches: a split, which can be gone through again and again.
+        chosen: what to estimate by.
+        seed: of all that is random; the same seed gives the same numbers.
+    """
+    seen = Measurement([], {})
+    for estimator in chosen:
+        reason = estimator.applies_to(model)
+        if reason is None:
+            try:
+                with evaluating(model):
+                    x = evenly_spaced(batches, estimator.observations)
+                    seen.estimates.extend(estimator.estimate(model, x, seed))  # type: ignore[arg-type] # it applies
+            except FloatingPointError as error:
+                reason = str(error)
+        if reason is not None:
+            seen.absent.update(dict.fromkeys(estimator.columns, reason))
+    return seen
+
+
+@contextmanager
+def evaluating(model: Autoencoder) -> Iterator[None]:
+    """A block in which a model is in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -27,6 +27,7 @@ class Description(NamedTuple):
 
 
 BOUNDS = "Bounds in nats per observation, higher is better (bits/dim: lower)"
+EVIDENCE = "Evidence of some observations in nats (naive, AIS: of the split; BDMC: of simulated ones)"
 OBJECTIVE = "Objective, rate and latent units"
 PARTS = "Parts of the rate in nats per observation"
 USE = "Reconstruction and representation, higher is better"
@@ -39,6 +40,13 @@ DESCRIPTIONS = (
     Description(r"effective_sample_size_(\d+)%", r"ESS \1 %", BOUNDS),
     Description("pareto_k_median", "Pareto k median", BOUNDS),
     Description(r"pareto_k_above_([\d.]+)", r"share of k > \1", BOUNDS),
+    Description("naive_monte_carlo", "naive MC", EVIDENCE),
+    Description("naive_monte_carlo_effective_sample_size", "naive MC ESS", EVIDENCE),
+    Description("ais", "AIS", EVIDENCE, HIGHER),
+    Description("ais_effective_sample_size", "AIS ESS", EVIDENCE),
+    Description("bdmc_lower", "BDMC lower", EVIDENCE),
+    Description("bdmc_upper", "BDMC upper", EVIDENCE),
+    Description("bdmc_gap", "BDMC gap", EVIDENCE),
     Description("beta", "β", OBJECTIVE),
     Description("beta_normalised", "βL/D", OBJECTIVE),
     Description("beta_effective", "βσ²", OBJECTIVE),
@@ -62,7 +70,7 @@ DESCRIPTIONS = (
 )
 """Every known quantity, in the order of the columns."""
 
-PANELS = (BOUNDS, OBJECTIVE, PARTS, USE)
+PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, PARTS, USE)
 FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
 """What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
 

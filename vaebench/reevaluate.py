@@ -1,9 +1,11 @@
 """A trained run measured again: other draws, other bounds, another split."""
 
 from pathlib import Path
+from typing import Any
 
 from vaebench import record
-from vaebench.config import Run
+from vaebench.config import ConfigError, Run
+from vaebench.lines import Document
 from vaebench.models.base import Autoencoder
 from vaebench.record import Estimate
 from vaebench.registry import MODELS
@@ -11,24 +13,47 @@ from vaebench.run import CHECKPOINT, data_of, evaluate
 
 
 def reevaluate(
-    path: Path, draws: int | None = None, k: tuple[int, ...] | None = None, split: str | None = None
+    path: Path,
+    draws: int | None = None,
+    k: tuple[int, ...] | None = None,
+    split: str | None = None,
+    estimators: str | None = None,
 ) -> list[Estimate]:
     """The diagnostics of a run whose folder (or the checkpoint in it) is given; None keeps the run's own choice.
 
     Weights alone are read from the checkpoint: it cannot execute anything.
 
+    Args:
+        path: of the folder or of the checkpoint.
+        draws: K.
+        k: sizes of the IWAE bounds, which are then the only diagnostic.
+        split: what is measured.
+        estimators: as `evaluate.estimators` in a study, without the outer brackets.
+
     Raises:
         FileNotFoundError: if the folder has no record or no checkpoint.
+        ConfigError: if what is asked for cannot be asked.
     """
     folder = path.parent if path.suffix == ".ckpt" else path
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
     config = record.read(folder / "record.json").config
-    asked = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
+    asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
+    if estimators is not None:
+        asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
     data = data_of(run)
     data.setup("test")
     model: Autoencoder = MODELS[run.model["name"]].load_from_checkpoint(checkpoint, weights_only=True)
     return evaluate(run, model, data).estimates
+
+
+def listed(text: str) -> list[Any]:
+    """The items of a YAML list whose brackets are left out."""
+    document = Document(f"items: [{text}]")
+    if document.faults:
+        raise ConfigError([f"expected names with commas between them, got {text!r}; quote it as YAML would"])
+    items: list[Any] = document.value["items"]
+    return items

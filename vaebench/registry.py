@@ -153,8 +153,11 @@ SCHEDULES = Registry("schedule", "SCHEDULES", "vaebench.schedules")
 DATASETS = Registry("data set", "DATASETS", "vaebench.datasets")
 BINARIZATIONS = Registry("binarization", "BINARIZATIONS", "vaebench.binarization")
 METRICS = Registry("metric", "METRICS", "vaebench.metrics")
+ESTIMATORS = Registry("estimator", "ESTIMATORS", "vaebench.estimators")
 
-REGISTRIES = (MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS)
+REGISTRIES = (
+    MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS, ESTIMATORS,
+)  # fmt: skip
 
 ModelSpec = Annotated[Spec, MODELS]
 NetworkSpec = Annotated[Spec, NETWORKS]
@@ -165,3 +168,4 @@ ScheduleSpec = Annotated[Spec, SCHEDULES]
 DatasetSpec = Annotated[Spec, DATASETS]
 BinarizationSpec = Annotated[Spec, BINARIZATIONS]
 MetricSpec = Annotated[Spec, METRICS]
+EstimatorSpec = Annotated[Spec, ESTIMATORS]

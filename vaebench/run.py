@@ -19,7 +19,7 @@ from vaebench import oracle, provenance, record
 from vaebench.config import Run
 from vaebench.curve import Curve, Report, Validation
 from vaebench.datamodule import DataModule
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder
 from vaebench.record import Record
 from vaebench.registry import DATASETS, MODELS
@@ -102,10 +102,11 @@ def data_of(run: Run) -> DataModule:
     return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
-def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Any:
-    """The run's diagnostics on its evaluation split."""
-    batches = data.batches(run.evaluate.split)
-    return measure(model, batches, diagnostics(run.evaluate.metrics), run.evaluate.draws, run.seed)
+def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
+    """The run's diagnostics and estimators on its evaluation split."""
+    batches, how = data.batches(run.evaluate.split), run.evaluate
+    measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
+    return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
 
 
 def forecast(model: Autoencoder, data: DataModule) -> dict[str, Any]:

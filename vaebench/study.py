@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from vaebench.crosschecks import disagreements
 from vaebench.derivation import Checked, section
 from vaebench.lines import Keys, dotted
-from vaebench.registry import DatasetSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
+from vaebench.registry import DatasetSpec, EstimatorSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
 """Faults shown at once."""
@@ -64,11 +64,13 @@ class Evaluate:
         split: the part of the data that is measured.
         draws: K, the number of posterior draws of each observation.
         metrics: the diagnostics; null takes every registered one that has a meaning for the model.
+        estimators: of log p(x), beside the diagnostics; each says on how many observations.
     """
 
     split: Literal["train", "validation", "test"] = "test"
     draws: PositiveInt = 5000
     metrics: tuple[MetricSpec, ...] | None = None
+    estimators: tuple[EstimatorSpec, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,6 @@ from vaebench.registry import METRICS, DrawsDivisor
 SIZES = (1, 5, 50, 500, 5000)
 """The k of the bounds where a study does not choose."""
 
-COLLAPSED = 5.0
-"""Effective draws below which the weights of an observation count as collapsed."""
-
 
 @METRICS.register
 class IWAE(MeanOverObservations):
@@ -46,7 +43,7 @@ class IWAE(MeanOverObservations):
     def update(self, draws: Draws) -> None:
         total = len(draws.log_weight)
         self.sizes = self._sizes(total)
-        self.collapsed = self.collapsed + (bounds.effective_sample_size(draws.log_weight) < COLLAPSED).sum()
+        self.collapsed = self.collapsed + (bounds.effective_sample_size(draws.log_weight) < bounds.COLLAPSED).sum()
         self.draws = total
         super().update(draws)
 
@@ -64,9 +61,4 @@ class IWAE(MeanOverObservations):
         return tuple(Estimate(f"iwae_{k}", mean, se, columns.n, mc, self._note(k)) for k, mean, se, mc in rows)
 
     def _note(self, k: int) -> str | None:
-        share = float(self.collapsed / self.count)
-        if k < self.draws or k < 2 * COLLAPSED or share < 0.5:
-            return None
-        return (
-            f"weights collapsed: {share:.0%} of the observations have fewer than {COLLAPSED:g} effective draws of {k}"
-        )
+        return None if k < self.draws else bounds.collapse_note(float(self.collapsed / self.count), k)
