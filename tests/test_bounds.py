@@ -59,8 +59,8 @@ def test_equal_weights_make_every_bound_the_evidence():
 def test_monte_carlo_variance_is_the_spread_over_repetitions(k):
     """The stated variance against the variance over 400 repetitions, 20 observations averaged.
 
-    The ratio of the two has a standard deviation below 7 % (χ² with 400·20 degrees, plus 10 % bias of the delta method at
-    k = K); a factor within 1.3 fails by chance with probability below 1e-4.
+    The ratio of the two has a standard deviation below 7 % (χ² with 400·20 degrees, plus 10 % bias of the delta method
+    at k = K); a factor within 1.3 fails by chance with probability below 1e-4.
     """
     draws = log_weights(5, k=100 * 400, b=20, spread=0.7).view(400, 100, 20)
     estimates = torch.stack([bounds.iwae(w, k) for w in draws])
@@ -69,7 +69,7 @@ def test_monte_carlo_variance_is_the_spread_over_repetitions(k):
 
 
 def test_iwae_of_a_gaussian_log_weight_meets_its_limit():
-    """For log w ~ N(m, s²), log E[w] = m + s²/2; at K = 200 000 the estimate is off by less than 6 delta-method errors."""
+    """For log w ~ N(m, s²), log E[w] = m + s²/2; at K = 200 000 the estimate is within 6 delta-method errors."""
     s = 1.0
     weights = s * torch.randn(200_000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     error = math.sqrt((math.exp(s**2) - 1) / 200_000)

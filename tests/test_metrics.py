@@ -1,4 +1,4 @@
-"""Every diagnostic: the same batchwise, whole and over ranks; against independent references; blank where it must be."""
+"""Every diagnostic: the same batchwise, whole and over ranks; against references; blank where it must be."""
 
 from math import isclose
 

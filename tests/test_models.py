@@ -65,7 +65,9 @@ def test_objective_is_a_pure_function_of_its_arguments(name):
 def test_objective_of_an_observation_does_not_depend_on_its_batch(name):
     model, x = build(name), observations()
     noise = model.noise(len(x), torch.Generator().manual_seed(1))
-    torch.testing.assert_close(model.objective(x, noise)[3:5], model.objective(x[3:5], noise[3:5]), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        model.objective(x, noise)[3:5], model.objective(x[3:5], noise[3:5]), rtol=1e-5, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -179,7 +181,7 @@ def test_divergence_is_one_clear_error():
     data = DataModule(DATASETS.build("Digits"), batch_size=256)
     data.setup("fit")
     model = MODELS.build({"name": "VAE", **SMALL, "learning_rate": 1e18}, data.shape, 1)
-    with pytest.raises(Diverged, match=r"(train|val)/objective became (nan|-?inf) in epoch \d+; lower model.learning_rate"):
+    with pytest.raises(Diverged, match=r"objective became (nan|-?inf) in epoch \d+; lower model.learning_rate"):
         trainer().fit(model, datamodule=data)
 
 

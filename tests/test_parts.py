@@ -10,13 +10,11 @@ from vaebench.registry import CORRUPTIONS, NETWORKS, SCHEDULES
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 8), (10,)])
 def test_a_network_goes_there_and_back(name, shape):
     network = NETWORKS.build(name)
-    try:
-        encoder, decoder = network.encoder(shape, 6), network.decoder(3, shape)
-    except ValueError as refusal:
-        assert "use MLP" in str(refusal)
-        assert name == "Conv"
-        assert len(shape) == 1
+    if name == "Conv" and len(shape) == 1:
+        with pytest.raises(ValueError, match="use MLP"):
+            network.encoder(shape, 6)
         return
+    encoder, decoder = network.encoder(shape, 6), network.decoder(3, shape)
     assert encoder(torch.randn(5, *shape)).shape == (5, 6)
     assert decoder(torch.randn(5, 3)).shape == (5, *shape)
 

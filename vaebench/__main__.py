@@ -186,7 +186,7 @@ def _load(study: Path, overrides: list[str] | None) -> "Study":
     return load(study, overrides or [])
 
 
-def _show(records: list, folder: Path, name: str) -> None:  # type: ignore[type-arg]
+def _show(records: list, folder: Path, name: str) -> None:
     """Write a sweep's tables, print them, and say how the numbers compare with the published ones."""
     from vaebench import published, record
     from vaebench import table as tables

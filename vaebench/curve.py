@@ -6,7 +6,6 @@ import lightning
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
-from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.base import Autoencoder
 
@@ -55,7 +54,8 @@ class Validation(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)
-        batches: list[Batch] = trainer.val_dataloaders
+        batches = trainer.val_dataloaders
+        assert batches is not None
         seen = measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)
         for estimate in seen.estimates:
             if not isinstance(estimate.value, list):

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
-from torch.distributions import Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from vaebench.registry import LIKELIHOODS, Positive
 

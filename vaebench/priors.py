@@ -49,6 +49,7 @@ class StandardNormal(Prior):
     """N(0, I)."""
 
     factorised = True
+    zero: Tensor
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...]) -> None:
         super().__init__(latent_dim, shape)

@@ -70,7 +70,8 @@ class Epochs:
         self.task = bars.add_task(run.slug, total=run.train.epochs, latest="")
 
     def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
-        shown = next((f"{n.partition('/')[2]} {latest[n]:.2f}" for n in ("val/elbo", "val/objective") if n in latest), "")
+        known = (name for name in ("val/elbo", "val/objective") if name in latest)
+        shown = next((f"{name.partition('/')[2]} {latest[name]:.2f}" for name in known), "")
         self.bars.update(self.task, completed=epoch, latest=shown)
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def reevaluate(
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
     data = data_of(run)
     data.setup("test")
-    model: Autoencoder = MODELS[run.model["name"]].load_from_checkpoint(checkpoint, weights_only=True)
+    model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, weights_only=True)
     return evaluate(run, model, data).estimates
 
 

@@ -104,9 +104,12 @@ class Registry:
 
     def build(self, spec: Spec, *supplied: Any) -> Any:
         """An instance from a name, or from a mapping with `name` and the keywords."""
-        name, keywords = (spec, {}) if isinstance(spec, str) else (spec["name"], {**spec})
-        keywords.pop("name", None)
-        return self[name](*supplied, **keywords)
+        keywords = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "name"}
+        return self.named(spec)(*supplied, **keywords)
+
+    def named(self, spec: Spec) -> Any:
+        """The class that a name, or a mapping with `name`, asks for."""
+        return self[spec if isinstance(spec, str) else spec["name"]]
 
     @cached_property
     def _files(self) -> dict[str, ClassSource]:

@@ -43,8 +43,8 @@ class Tracker:
 def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside; two loggers would share it otherwise.
 
-    A resumed run gets a new W&B run, since an offline one cannot be taken up again: its id is the attempt's, and ours is
-    in its configuration.
+    A resumed run gets a new W&B run, since an offline one cannot be taken up again: its id is the attempt's, and ours
+    is in its configuration.
     """
     if mode == "disabled":
         yield Tracker(None)

@@ -86,7 +86,7 @@ def test_a_short_last_batch_weighs_as_much_as_a_full_one(subject, ours, show):
     [(mean_of_rank_means, (1, 2, 2, 2, 1)), (mean_over_padded_ranks, (2, 2, 2, 1, 1))],
 )
 def test_five_observations_on_four_ranks(fault, weights, subject, show):
-    """Each should weigh 1/5. Without counts the two on the first rank weigh half; padded, the first three count twice."""
+    """Each should weigh 1/5. Without counts the first rank's two weigh half; padded, the first three count twice."""
     vae, x, model = subject
     x = x[::25]
     exact, wrong, right = evidence(model, x), fault(vae, x, 4), over_ranks(vae, x, 4)

@@ -1,8 +1,8 @@
 """Fault: the covariance with N − 1 as the ELBO's ceiling.
 
 The highest evidence that a linear VAE reaches on N observations follows from the eigenvalues of their covariance,
-divided by N. Public code takes `cov`, which divides by N − 1: the "maximum" comes out too low by D/2·log(N/(N − 1)), and
-a model that trains well passes it. Right: N.
+divided by N. Public code takes `cov`, which divides by N − 1: the "maximum" comes out too low by D/2·log(N/(N − 1)),
+and a model that trains well passes it. Right: N.
 """
 
 import math

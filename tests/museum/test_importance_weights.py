@@ -38,7 +38,7 @@ def iwae_weighted_by_softmax_of_the_loss(log_w: Tensor) -> float:
 
 
 def nll_in_batches_of_draws(vae, x: Tensor, n_samples: int, batch_size: int = 100) -> tuple[float, int]:
-    """−log (1/k) Σ w an observation at a time, and the k that was used: a turn draws a whole batch, whatever is asked."""
+    """−log (1/k) Σ w an observation at a time, and the k used: a turn draws a whole batch, whatever is asked."""
     turns = 1 if n_samples <= batch_size else n_samples // batch_size
     stream, nll = generator(0, "museum"), 0.0
     for one in x:
@@ -123,7 +123,7 @@ def exact_iwae_2(model: ProbabilisticPCA, q: LinearPosterior, x: Tensor, nodes: 
 
 
 def test_two_draws_are_not_a_hundred(linear_vae, ours, show):
-    """Asked for k = 2 the routine prints the bound of k = 100, too good by half a nat (and takes 100 for 150, 200 for 250).
+    """Asked for k = 2 the routine prints the bound of k = 100, half a nat too good (it takes 100 for 150, 200 for 250).
 
     Ours is IWAE-2 within 4 Monte-Carlo errors (0.02): a false alarm once in 16 000. Exact by quadrature.
     """

@@ -98,7 +98,7 @@ def test_the_whole_split_has_it(exact, right):
 
 
 def test_weights_that_miss_the_diagonal(density, exact, right, show):
-    """Twice what it should be. In their places the weights give a nat less, which is too little: a batch has not got it."""
+    """Twice what it should be. In their places the weights give a nat less, too little: a batch has not got it."""
     wrong = total_correlation_of_batches(density, weights_off_the_diagonal(B, N))
     placed = total_correlation_of_batches(density, weights_on_the_diagonal(B, N))
     show("total correlation, stratified weights off the diagonal", wrong, right.value, exact.total_correlation)

@@ -27,6 +27,7 @@ class IWAE(MeanOverObservations):
     """
 
     higher_is_better = True
+    collapsed: Tensor
 
     def __init__(self, *, k: tuple[DrawsDivisor, ...] | None = None) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from vaebench.seeding import generator as stream_generator
 from vaebench.seeding import seeded
 
 ROWS = 2048
-"""Latents in one call of the decoder while weighing draws: large enough for the matrix product, small enough to cache."""
+"""Latents in one call of the decoder while weighing draws: enough for the matrix product, few enough for the cache."""
 
 
 @MODELS.register
