@@ -44,8 +44,8 @@ class AnnealedImportanceSampling(Estimator):
         *,
         observations: PositiveInt = 50,
         chains: PositiveInt = 16,
-        temperatures: PositiveInt = 500,
-        leapfrog: PositiveInt = 10,
+        temperatures: PositiveInt = 1000,
+        leapfrog: PositiveInt = 5,
         acceptance: Fraction = 0.65,
         bracket: bool = True,
     ) -> None:
