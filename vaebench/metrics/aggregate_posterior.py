@@ -44,8 +44,13 @@ class AggregatePosterior:
         square, linear, constant = self._exponents
         components = torch.cat([square, linear, constant.sum(1, keepdim=True)], 1).mT
         points = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
-        sums = [(block @ components).logsumexp(1) for block in points.split(self._rows)]
-        return torch.cat(sums) - math.log(len(self.mean))
+        # Results go to a place of their own: small ones left between the blocks would keep the allocator from reuse.
+        log_q, buffer = torch.empty_like(z[:, 0]), self._buffer(z)
+        for block, result in zip(points.split(self._rows), log_q.split(self._rows), strict=True):
+            exponents = torch.mm(block, components, out=buffer[: len(block)])
+            largest = exponents.amax(1)
+            result.copy_(exponents.sub_(largest[:, None]).exp_().sum(1).log_().add_(largest))
+        return log_q - math.log(len(self.mean))
 
     def log_prob_units(self, z: Float64[Tensor, "M L"], at_least: Float64[Tensor, "M L"]) -> Float64[Tensor, "M L"]:
         """log q(z_i) of every unit.
@@ -56,17 +61,21 @@ class AggregatePosterior:
                 their maximum, which would cost a pass: the sum is then no less than 1, and overflows only if that
                 component is e^700 times wider than another.
         """
-        buffer = torch.empty(self._rows, len(self.mean), dtype=z.dtype, device=z.device)
-        units = [self._unit(i, z[:, i], at_least[:, i], buffer) for i in range(z.shape[1])]
-        return torch.stack(units, 1) - math.log(len(self.mean))
+        log_q, buffer = torch.empty_like(z), self._buffer(z)
+        for i in range(z.shape[1]):
+            log_q[:, i] = self._unit(i, z[:, i], at_least[:, i], buffer)
+        return log_q - math.log(len(self.mean))
 
     def _unit(self, i: int, z: Tensor, at_least: Tensor, buffer: Tensor) -> Float64[Tensor, " M"]:
-        ones = torch.ones_like(self.mean[:, i])
+        ones, sums = torch.ones_like(self.mean[:, i]), torch.empty_like(z)
         components = torch.stack([*(part[:, i] for part in self._exponents), ones])
         points = torch.stack([z.square(), z, torch.ones_like(z), -at_least], 1)
-        blocks = points.split(self._rows)
-        sums = [torch.mm(block, components, out=buffer[: len(block)]).exp_() @ ones for block in blocks]
-        return at_least + torch.cat(sums).log()
+        for block, result in zip(points.split(self._rows), sums.split(self._rows), strict=True):
+            torch.mv(torch.mm(block, components, out=buffer[: len(block)]).exp_(), ones, out=result)
+        return at_least + sums.log()
+
+    def _buffer(self, z: Tensor) -> Float64[Tensor, "R N"]:
+        return torch.empty(self._rows, len(self.mean), dtype=z.dtype, device=z.device)
 
     @property
     def _rows(self) -> int:
