@@ -20,12 +20,16 @@ LAYERS = (
     "spectrum probabilistic_pca oracle stationary",
     # 1, samplers: pure functions of a log-density.
     "hmc curvature annealing",
+    # 1, linear algebra of large matrices.
+    "lanczos",
     # 2: three siblings that meet only through `draws`, and the one data module.
     "models metrics datasets datamodule",
     # 2, what asks a model itself for its densities.
     "estimators",
     # 3: a study's file, and a model measured.
     "lines annotations derivation crosschecks study grid overrides config schema evaluation",
+    # 3, why units collapsed.
+    "stationarity verdict",
     # 3, many members trained as one program.
     "packing",
     # 4: one run.

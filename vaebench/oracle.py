@@ -180,14 +180,21 @@ class Forecast(NamedTuple):
         """The units that will not be active."""
         return self.latent_dim - self.active_units
 
+    def collapsed_by_objective(self, measured: int) -> int:
+        """Units, of those that are not active by a measured count, whose directions lie below the threshold."""
+        return self.latent_dim - max(self.active_units, measured)
+
+    def collapsed_by_optimisation(self, measured: int) -> int:
+        """Units missing from a measured count though a direction above the threshold is left for them."""
+        return max(0, self.active_units - measured)
+
     def explain(self, measured: int) -> str:
         """A measured count beside the forecast: which units died by the objective and which by optimisation."""
-        by_objective = self.latent_dim - max(self.active_units, measured)
         verdict = f"{measured} of {self.latent_dim} units active, {self.active_units} forecast ({self.reason})"
-        if by_objective:
+        if by_objective := self.collapsed_by_objective(measured):
             verdict += f"; {by_objective} collapsed by the objective: below the threshold"
-        if measured < self.active_units:
-            verdict += f"; {self.active_units - measured} by optimisation: above the threshold, a local optimum"
+        if by_optimisation := self.collapsed_by_optimisation(measured):
+            verdict += f"; {by_optimisation} by optimisation: above the threshold, where training left them"
         if measured > self.active_units:
             verdict += f"; {measured - self.active_units} more than a linear optimum on this data would keep"
         return verdict

@@ -30,6 +30,7 @@ BOUNDS = "Bounds in nats per observation, higher is better (bits/dim: lower)"
 EVIDENCE = "Evidence of some observations in nats (naive, AIS: of the split; BDMC: of simulated ones)"
 OBJECTIVE = "Objective, rate and latent units"
 PARTS = "Parts of the rate in nats per observation"
+COLLAPSE = "Collapse explained, on the training split"
 USE = "Reconstruction and representation, higher is better"
 
 DESCRIPTIONS = (
@@ -58,6 +59,13 @@ DESCRIPTIONS = (
     Description("active_units", "active units", OBJECTIVE),
     Description("collapsed_units", "collapsed units", OBJECTIVE),
     Description("parameters", "parameters", OBJECTIVE),
+    Description("collapsed_by_objective", "collapsed by objective", COLLAPSE),
+    Description("collapsed_by_optimisation", "collapsed by optimisation", COLLAPSE),
+    Description("below_optimum", "nats below optimum", COLLAPSE, LOWER),
+    Description("gradient_norm", "gradient norm", COLLAPSE),
+    Description("gradient_gain", "gain along gradient", COLLAPSE),
+    Description("smallest_curvature", "smallest curvature", COLLAPSE),
+    Description("curvature_gain", "gain along curvature", COLLAPSE),
     Description("mutual_information", "I(x;z)", PARTS),
     Description("mutual_information_cap", "its cap log N", PARTS),
     Description("aggregate_kl", "aggregate KL", PARTS),
@@ -70,7 +78,7 @@ DESCRIPTIONS = (
 )
 """Every known quantity, in the order of the columns."""
 
-PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, PARTS, USE)
+PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, COLLAPSE, PARTS, USE)
 FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
 """What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
 

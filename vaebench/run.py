@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import lightning
 import torch
 
-from vaebench import oracle, provenance, record
+from vaebench import provenance, record
 from vaebench.config import Run
 from vaebench.curve import Curve, Report, Validation
 from vaebench.datamodule import DataModule
@@ -24,6 +23,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.record import Record
 from vaebench.registry import DATASETS, MODELS
 from vaebench.tracking import Mode, Tracker, tracked
+from vaebench.verdict import explain
 
 CHECKPOINT = "model.ckpt"
 """The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""
@@ -83,15 +83,16 @@ def _train_and_measure(run: Run, bare: Record, folder: Path, tracker: Tracker, w
     _save(trainer, folder / CHECKPOINT)
     fitted = perf_counter()
     model.to(trainer.strategy.root_device)
-    seen = evaluate(run, model, data)
+    seen, why = evaluate(run, model, data), explain(model, data)
+    measured = seen.beside(why.measurement)
     seconds = {"fit": round(fitted - started, 3), "evaluate": round(perf_counter() - fitted, 3)}
     return replace(
         bare,
         status="done",
         comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
-        facts=model.facts() | forecast(model, data),
-        estimates=seen.estimates,
-        absent=seen.absent,
+        facts=model.facts() | why.facts,
+        estimates=measured.estimates,
+        absent=measured.absent,
         curve=curve.columns,
         provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": seconds},
     )
@@ -107,27 +108,6 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
     batches, how = data.batches(run.evaluate.split), run.evaluate
     measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
     return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
-
-
-def forecast(model: Autoencoder, data: DataModule) -> dict[str, Any]:
-    """Active units that a linear VAE of this β and noise would have on the training data, beside the measured ones."""
-    facts = model.facts()
-    if "beta" not in facts:
-        return {}
-    spectrum = _spectrum(data)
-    try:
-        fixed = facts.get("beta_effective")
-        tau = oracle.learned_variance_optimum(spectrum, model.latent_dim, facts["beta"]).tau if fixed is None else fixed
-        expected = oracle.forecast(spectrum, model.latent_dim, tau)
-    except ValueError as error:
-        return {"forecast_note": f"no forecast: {error}"}
-    note = "exact at a linear VAE's optimum" if model.linear else "only a reference: the closed form is a linear VAE's"
-    return {"forecast_active_units": expected.active_units, "forecast_tau": expected.tau, "forecast_note": note}
-
-
-@lru_cache(maxsize=1)
-def _spectrum(data: DataModule) -> oracle.Spectrum:
-    return oracle.Spectrum.of(data.train.x)
 
 
 def _trainer(run: Run, loggers: list[Any], watch: Watch) -> lightning.Trainer:

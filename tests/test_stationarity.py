@@ -1,0 +1,123 @@
+"""The probe of a trained linear VAE: set to every stationary point of small problems, and moved away from them."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
+from vaebench.spectrum import Spectrum
+from vaebench.stationarity import Stationarity, linear_vae_at, stationarity
+from vaebench.stationary import is_stable, loss_around, smallest_curvature, stationary_point
+
+PROBLEMS = [  # eigenvalues, L, β, σ² (None: learned)
+    ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
+    ([5.0, 3.0, 2.0, 0.4], 3, 2.0, 0.7),
+    ([5.0, 3.0, 2.0, 0.4], 2, 1.0, None),
+    ([9.0, 3.0, 2.0, 1.0, 0.4], 2, 1.3, None),
+    ([3.0, 3.0, 2.0, 0.5], 2, 1.0, 1.0),  # degenerate, both kept or one of them
+    ([3.0, 2.0, 2.0, 0.5], 2, 1.0, 1.0),  # degenerate across L: either will do
+    ([4.0, 2.0, 1.0, 0.5], 4, 1.0, 1.0),  # λ exactly at τ
+]
+every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+
+
+def spectrum_of(values: list[float]) -> Spectrum:
+    """In general position, off the origin."""
+    size, stream = len(values), torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(size, size, generator=stream, dtype=torch.float64))[0]
+    return Spectrum.given(values, turn, torch.ones(size))
+
+
+def points(values: list[float], latent_dim: int, beta: float, variance: float | None) -> list[StationaryPoint]:
+    """Every stationary point of a problem."""
+    spectrum, found = spectrum_of(values), []
+    for count in range(latent_dim + 1):
+        for kept in combinations(range(spectrum.dim), count):
+            try:
+                found.append(stationary_point(spectrum, kept, latent_dim, beta, variance))
+            except ValueError:
+                continue
+    return found
+
+
+def probed(point: StationaryPoint, problem: tuple) -> Stationarity:
+    return stationarity(linear_vae_at(point, learned=problem[3] is None), point.spectrum)
+
+
+@every_problem
+def test_every_subset_of_directions_gets_its_verdict(problem: tuple) -> None:
+    """No gradient; a saddle just where the spectrum's rule says that it is not stable, and nothing still moves."""
+    verdicts = []
+    for point in points(*problem):
+        found = probed(point, problem)
+        assert found.gradient_norm < 1e-10
+        assert found.objective == pytest.approx(point.objective, rel=1e-12)
+        assert (found.smallest_curvature < -1e-7) == (not is_stable(point)), point.kept
+        verdicts.append(found.verdict)
+        assert verdicts[-1] == ("maximum" if is_stable(point) else "saddle"), point.kept
+    assert set(verdicts) == {"maximum", "saddle"}
+
+
+@every_problem
+def test_the_models_curvature_is_the_closed_forms(problem: tuple) -> None:
+    """Of centred data, where the means move none of the other parameters, and at saddles: a maximum has flat ways."""
+    spectrum = Spectrum.given(problem[0])
+    unstable = [p.kept for p in points(*problem) if not is_stable(p)]
+    for kept in unstable[:4]:
+        point = stationary_point(spectrum, kept, *problem[1:])
+        closed = smallest_curvature(*loss_around(point, learned_variance=problem[3] is None))
+        assert probed(point, problem).smallest_curvature == pytest.approx(closed, rel=1e-6)
+
+
+def test_a_way_up_is_worth_what_the_missing_unit_is_worth() -> None:
+    """λ = 3, τ = 1, an empty column: its unit gains at most ½(λ/τ − 1 − log λ/τ) = 0.4507 nats, one step most of it."""
+    point = stationary_point(spectrum_of([5.0, 3.0, 0.4]), (0,), 2, 1.0, 1.0)
+    gain, most = (
+        stationarity(linear_vae_at(point), point.spectrum).curvature_gain,
+        0.5 * (3 - 1 - torch.tensor(3.0).log().item()),
+    )
+    assert 0.5 * most < gain < most
+
+
+@pytest.mark.parametrize("analytic", [True, False])
+def test_away_from_a_stationary_point_it_still_moves(analytic: bool) -> None:
+    """Whether it was trained on draws or not, the objective that is probed is the exact one."""
+    spectrum = spectrum_of([5.0, 3.0, 0.4])
+    point = beta_optimum(spectrum, 2, 2.0, 0.5)
+    model = linear_vae_at(point, analytic=analytic)
+    assert stationarity(model, spectrum).verdict == "maximum"
+    with torch.no_grad():
+        model.decoder[0].weight.mul_(1.3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = stationarity(model, spectrum)
+    assert found.verdict == "still moving"
+    assert found.gradient_gain <= point.objective - found.objective + 1e-12
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.analytic is analytic
+
+
+def test_a_schedule_is_probed_at_its_end() -> None:
+    spectrum = spectrum_of([5.0, 3.0, 0.4])
+    point = beta_optimum(spectrum, 2, 2.0, 0.5)
+    found = stationarity(linear_vae_at(point, schedule="LinearWarmup"), spectrum)
+    assert (found.verdict, found.objective) == ("maximum", pytest.approx(point.objective))
+
+
+def test_a_variance_a_pixel_is_probed_too() -> None:
+    """At equal variances the point is stationary in W but not in every pixel's variance."""
+    spectrum = spectrum_of([5.0, 3.0, 0.4, 0.1])
+    point = learned_variance_optimum(spectrum, 2)
+    model = linear_vae_at(point, likelihood={"name": "LearnedGaussian", "per_pixel": True})
+    found = stationarity(model, spectrum)
+    assert found.objective == pytest.approx(point.objective, abs=1e-6)
+    assert found.gradient_norm > 0.01
+
+
+def test_few_products_of_a_large_model_still_find_the_way_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The direction of an empty column is far down the spectrum of curvatures, and is found with few products."""
+    spectrum = spectrum_of([0.9**i * 9 for i in range(40)])
+    saddle, best = (stationary_point(spectrum, kept, 6, 1.0, 1.0) for kept in (range(5), range(6)))
+    monkeypatch.setattr("vaebench.stationarity.WORK", 0)
+    assert stationarity(linear_vae_at(saddle), spectrum).verdict == "saddle"
+    assert stationarity(linear_vae_at(best), spectrum).verdict == "maximum"
