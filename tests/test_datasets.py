@@ -18,8 +18,11 @@ from PIL import Image
 from vaebench.binarization import Fixed
 from vaebench.datasets import fetch
 from vaebench.datasets.base import Dataset, Examples, Splits, data_root, held_out
+from vaebench.datasets.lucas_mnist import first_of_shards
 from vaebench.datasets.omniglot import _half as omniglot_half
+from vaebench.oracle import maximum_likelihood
 from vaebench.registry import DATASETS
+from vaebench.spectrum import Spectrum
 
 N = 40
 LABEL = np.arange(N) % 10
@@ -193,16 +196,38 @@ def test_cifar_colours_are_planes(root):
     assert (x[:, 1] - x[:, 0]).unique().tolist() == (x[:, 2] - x[:, 0]).unique().tolist() == [1]
 
 
-@pytest.mark.skipif(
+needs_mnist = pytest.mark.skipif(
     not (data_root() / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file(),
     reason="no MNIST under VAEBENCH_DATA",
 )
+
+
+@needs_mnist
 def test_the_real_mnist():
     splits = DATASETS.build("MNIST").load(data_root())
     assert [len(e.x) for e in splits[:3]] == [50_000, 10_000, 10_000]
     train = torch.cat([splits.train.x, splits.validation.x])
     assert train.double().mean().item() / 255 == pytest.approx(0.1306604762738429, abs=1e-12)  # the well-known 0.1307
     assert splits.test.label.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_the_notebooks_images_are_a_sixtieth_of_every_shard():
+    chosen = list(first_of_shards(600))
+    assert len(set(chosen)) == 10
+    assert [number % 10 for number in chosen] == list(range(10))
+
+
+@needs_mnist
+def test_the_real_images_of_lucas():
+    """Their maximum at L = 200, by N; by N − 1 it is what the notebook prints. Validation has none of them."""
+    splits = DATASETS.build("LucasMNIST").load(data_root())
+    assert [len(e.x) for e in splits[:3]] == [1000, 1000, 10_000]
+    spectrum = Spectrum.of(splits.train.x, splits.scale)
+    assert maximum_likelihood(spectrum, 200).evidence == pytest.approx(942.04657, abs=1e-5)
+    printed = maximum_likelihood(Spectrum.given(spectrum.eigenvalues * 1000 / 999), 200)
+    assert printed.evidence == pytest.approx(941.65433, abs=1e-4)
+    rows = {split: set(map(tuple, e.x.flatten(1).tolist())) for split, e in splits.named().items()}
+    assert not rows["train"] & rows["validation"]
 
 
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "Omniglot"])

@@ -12,7 +12,7 @@ from vaebench.quantities import Fact, Quantity, quantities
 from vaebench.record import Record, decode, encode
 from vaebench.registry import DATASETS, MODELS
 from vaebench.spectrum import Spectrum
-from vaebench.stationarity import linear_vae_at
+from vaebench.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.stationary import stationary_point
 from vaebench.verdict import DEATHS, PROBE, Verdict, explain
 
@@ -60,6 +60,7 @@ def test_at_the_optimum_every_collapsed_unit_died_by_the_objective(data: DataMod
     assert [value(measured, name) for name in DEATHS] == [3, 0]
     assert abs(value(measured, "below_optimum")) < 1e-6
     assert value(measured, "smallest_curvature") > -1e-5
+    assert value(measured, "off_diagonal_share") < 1e-6
     assert all(e.n == data.sizes["train"] for e in measured.estimates)
 
 
@@ -98,6 +99,14 @@ def test_a_learned_variance(data: DataModule, spectrum: Spectrum) -> None:
     assert facts["stationary_verdict"] == "maximum"
     assert facts["forecast_active_units"] == 3
     assert abs(value(measured, "below_optimum")) < 1e-5
+
+
+def test_a_rotation_of_the_principal_directions_is_seen_off_the_diagonal() -> None:
+    """Columns (1, 1)/√2 and (−1, 1)/√2 times (2, 1): WᵀW has 2.5 on its diagonal and ∓1.5 beside it."""
+    model = MODELS.build({"name": "LinearVAE", "latent_dim": 2}, (2,), 0)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[2.0, -2.0], [1.0, 1.0]]) / 2**0.5)
+    assert off_diagonal_share(model) == pytest.approx((1.5**2 / (1.5**2 + 2.5**2)) ** 0.5)
 
 
 def test_before_training_it_still_moves(data: DataModule) -> None:

@@ -66,6 +66,7 @@ DESCRIPTIONS = (
     Description("gradient_gain", "gain along gradient", COLLAPSE),
     Description("smallest_curvature", "smallest curvature", COLLAPSE),
     Description("curvature_gain", "gain along curvature", COLLAPSE),
+    Description("off_diagonal_share", "off-diagonal share of WᵀW", COLLAPSE),
     Description("mutual_information", "I(x;z)", PARTS),
     Description("mutual_information_cap", "its cap log N", PARTS),
     Description("aggregate_kl", "aggregate KL", PARTS),

@@ -145,6 +145,13 @@ class Objective(nn.Module):
         return max(0.0, here - min(float(self.loss(at + s * direction / size)) for s in lengths))
 
 
+def off_diagonal_share(model: LinearVAE) -> float:
+    """|WᵀW − diag| / |WᵀW|, Frobenius norms: 0 where the columns are principal directions, not a rotation of them."""
+    gram = model.weight.detach().double()
+    gram = gram.mT @ gram
+    return float((gram - gram.diagonal().diag()).norm() / gram.norm())
+
+
 def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
     """The probe of a trained linear VAE of any Gaussian likelihood; the model is left as it is.
 

@@ -11,14 +11,21 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.record import Estimate
 from vaebench.spectrum import Spectrum
-from vaebench.stationarity import stationarity
+from vaebench.stationarity import off_diagonal_share, stationarity
 
 EXACT = "exact at a linear VAE's optimum"
 REFERENCE = "only a reference: the closed form is a linear VAE's"
 PER_PIXEL = "only a reference: the closed form is for one σ² of all pixels"
 
 DEATHS = ("collapsed_by_objective", "collapsed_by_optimisation")
-PROBE = ("gradient_norm", "gradient_gain", "smallest_curvature", "curvature_gain", "below_optimum")
+PROBE = (
+    "gradient_norm",
+    "gradient_gain",
+    "smallest_curvature",
+    "curvature_gain",
+    "off_diagonal_share",
+    "below_optimum",
+)
 
 
 class Verdict(NamedTuple):
@@ -96,17 +103,21 @@ def _probe(model: Autoencoder, spectrum: Spectrum, n: int) -> Verdict:
     if not isinstance(model, LinearVAE):
         reason = f"{type(model).__name__} is not linear: its objective has no closed form to probe"
         return Verdict({}, Measurement([], dict.fromkeys(PROBE, reason)))
-    found, absent = stationarity(model, spectrum), {}
-    values = [found.gradient_norm, found.gradient_gain, found.smallest_curvature, found.curvature_gain]
-    estimates = [Estimate(name, value, n=n) for name, value in zip(PROBE[:4], values, strict=True)]
-    estimates[2] = estimates[2]._replace(note=found.explanation)
+    found, absent = stationarity(model, spectrum), dict[str, str]()
+    estimates = [
+        Estimate("gradient_norm", found.gradient_norm, n=n),
+        Estimate("gradient_gain", found.gradient_gain, n=n),
+        Estimate("smallest_curvature", found.smallest_curvature, n=n, note=found.explanation),
+        Estimate("curvature_gain", found.curvature_gain, n=n),
+        Estimate("off_diagonal_share", off_diagonal_share(model), n=n),
+    ]
     if (note := _standing(model)) != EXACT:
-        absent[PROBE[4]] = note
+        absent["below_optimum"] = note
     else:
         try:
-            estimates.append(Estimate(PROBE[4], optimum(model, spectrum).objective - found.objective, n=n))
+            estimates.append(Estimate("below_optimum", optimum(model, spectrum).objective - found.objective, n=n))
         except ValueError as error:
-            absent[PROBE[4]] = str(error)
+            absent["below_optimum"] = str(error)
     facts = {"stationary_verdict": found.verdict, "smallest_curvature_uncertainty": found.uncertainty}
     return Verdict(facts, Measurement(estimates, absent))
 

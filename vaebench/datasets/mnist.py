@@ -6,6 +6,9 @@ from vaebench.datasets.base import Dataset, Examples, Splits
 from vaebench.datasets.fetch import fetched
 from vaebench.registry import DATASETS
 
+SCALE = 255.0
+"""Of the grey levels."""
+
 VALIDATION = 1 / 6
 """Share of the training images held out: 10 000 of 60 000, as is the custom."""
 
@@ -17,7 +20,11 @@ class MNIST(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        return Splits.official(self._half(root, True), self._half(root, False), scale=255.0, validation=VALIDATION)
+        return Splits.official(*self.halves(root), scale=SCALE, validation=VALIDATION)
+
+    def halves(self, root: Path) -> tuple[Examples, Examples]:
+        """The source's training and test images, each in its own order."""
+        return self._half(root, True), self._half(root, False)
 
     def _half(self, root: Path, train: bool) -> Examples:
         files = f"{self.name}/raw/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte (or the same four with .gz)"
