@@ -46,7 +46,8 @@ def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B
     groups = iwae_groups(log_weight, k)
     if len(groups) > 1:
         return groups.var(0) / len(groups)
-    return 1 / effective_sample_size(log_weight) - 1 / len(log_weight)
+    relative = 1 / effective_sample_size(log_weight) - 1 / len(log_weight)
+    return relative.clamp(min=0)  # equal weights are just below by rounding
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
