@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from vaebench.binarization import Binarization
@@ -107,6 +107,10 @@ class TrainingBatches:
         return self.share.steps(len(self.split.x))
 
     def __iter__(self) -> Iterator[Batch]:
+        return (self.seen(index, u) for index, u in self.picks())
+
+    def picks(self) -> Iterator[tuple[Int64[Tensor, " B"], Float[Tensor, "B *shape"] | None]]:
+        """The examples of each batch of one epoch and the uniform numbers that binarise them, not yet gathered."""
         # The body runs at the first `next`, so an iterator that Lightning makes and drops costs no permutation.
         self._given, self._skip = self._skip, 0
         self._start = self._now()
@@ -117,7 +121,14 @@ class TrainingBatches:
             self._uniform(index, pixels)
         for index in batches[self._given :]:
             self._given += 1
-            yield self._seen(index, pixels)
+            yield index, self._uniform(index, pixels)
+
+    def seen(self, index: Int64[Tensor, " B"], u: Float[Tensor, "B *shape"] | None) -> Batch:
+        """The examples with these numbers, as training sees them."""
+        batch = self.split[index]
+        if u is None or self.binarization is None:
+            return batch
+        return batch._replace(x=self.binarization(batch.x, u).float())
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to give the batches that would come next."""
@@ -146,9 +157,3 @@ class TrainingBatches:
         if self.binarization is None:
             return None
         return torch.rand(len(index), *self.split.x.shape[1:], generator=pixels, device=self.split.x.device)
-
-    def _seen(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Batch:
-        batch, u = self.split[index], self._uniform(index, pixels)
-        if u is None or self.binarization is None:
-            return batch
-        return batch._replace(x=self.binarization(batch.x, u).float())

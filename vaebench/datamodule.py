@@ -106,16 +106,18 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Batches in a new order every epoch; each loader starts at the first epoch, or at a loaded checkpoint."""
-        binarization = self.dataset.binarization
-        if binarization is None or not binarization.every_time:
-            self._training = TrainingBatches(self.resident("train"), self._share, self.seed)
-        else:
-            grey = self._raw("train").to(self._device)
-            self._training = TrainingBatches(grey, self._share, self.seed, binarization)
+        self._training = self.training(self.seed)
         if self._resumed is not None:
             self._training.load_state_dict(self._resumed)
             self._resumed = None
         return self._training
+
+    def training(self, seed: int) -> TrainingBatches:
+        """Batches of the training set in the order, and with the pixels, of a seed."""
+        binarization = self.dataset.binarization
+        if binarization is None or not binarization.every_time:
+            return TrainingBatches(self.resident("train"), self._share, seed)
+        return TrainingBatches(self._raw("train").to(self._device), self._share, seed, binarization)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in its data; Lightning writes it to the checkpoint.

@@ -1,16 +1,18 @@
 """What every model is made of: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
 import lightning
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from vaebench.draws import Batch, Draws
+from vaebench.likelihoods import Likelihood
 from vaebench.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.seeding import generator, seeded
 
@@ -20,7 +22,7 @@ class Diverged(FloatingPointError):
 
 
 class Autoencoder(lightning.LightningModule, ABC):
-    """The shared LightningModule: steps, optimiser, logging. A subclass states what is maximised and the noise it needs.
+    """The shared LightningModule: steps, optimiser, logging. A subclass states what is maximised, and its noise.
 
     The objective is a pure function of the parameters, the observations and the noise; the noise comes from the model's
     own generator. So a run gives the same numbers alone, beside others, and after a resume.
@@ -65,7 +67,7 @@ class Autoencoder(lightning.LightningModule, ABC):
             architecture = NETWORKS.build(network)
             self.encoder: nn.Module = architecture.encoder(self.shape, self.statistics * latent_dim)
             self.decoder: nn.Sequential = architecture.decoder(latent_dim, self.shape)
-            self.likelihood = LIKELIHOODS.build(likelihood, self.shape)
+            self.likelihood: Likelihood = LIKELIHOODS.build(likelihood, self.shape)
         self.register_buffer("progress", torch.zeros(()))
         self.generator: torch.Generator | None = None
         self._noise_state: Tensor | None = None
@@ -102,13 +104,13 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     @torch.no_grad()
     def prepare(self, x: Float[Tensor, "N *event"]) -> None:
-        """Start from the training observations: check their support, set the last bias to their mean (Burda et al. 2016).
+        """Start from the training observations: check their support, set the last bias to their mean (Burda et al.).
 
         Raises:
             ValueError: if the likelihood has no place for such observations.
         """
         self.likelihood.check(x)
-        bias = [m.bias for m in self.decoder.modules() if getattr(m, "bias", None) is not None][-1]
+        bias = [parameter for name, parameter in self.decoder.named_parameters() if name.endswith("bias")][-1]
         start = self.likelihood.output_bias(x.mean(0))
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
 
@@ -137,27 +139,32 @@ class Autoencoder(lightning.LightningModule, ABC):
         self._steps = self.trainer.estimated_stepping_batches
 
     def on_train_epoch_start(self) -> None:
-        self._total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._trained = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         assert self.generator is not None, "training_step needs a Trainer: call Trainer().fit(model, datamodule)"
         self.progress.fill_(self.global_step / max(1, self._steps - 1))
         objective = self.objective(batch.x, self.noise(len(batch.x), self.generator))
-        self._tally(objective)
+        self._trained += _tally(objective)
         return -objective.mean()
 
     def on_train_epoch_end(self) -> None:
-        self._report("train/objective")
+        self._report("train/objective", self._trained)
 
     def on_validation_epoch_start(self) -> None:
-        self._total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._refit()
+        # Lightning validates before the epoch of training ends: the two have a sum each.
+        self._validated = torch.zeros(2, dtype=torch.float64, device=self.device)
         self._validation = generator(self.seed, "validation", self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._tally(self.objective(batch.x, self.noise(len(batch.x), self._validation)))
+        self._validated += _tally(self.objective(batch.x, self.noise(len(batch.x), self._validation)))
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val/objective")
+        self._report("val/objective", self._validated)
+
+    def on_train_end(self) -> None:
+        self._refit()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.generator is not None:
@@ -166,15 +173,43 @@ class Autoencoder(lightning.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._noise_state = checkpoint.get("noise")
 
-    def _tally(self, objective: Float[Tensor, " B"]) -> None:
-        """Add to the sum and the count: a mean of batch means would be off by the short last batch."""
-        self._total += torch.stack([objective.detach().double().sum(), self._total.new_tensor(len(objective))])
+    @torch.no_grad()
+    def squared_error(self, batches: Iterable[Batch]) -> Float64[Tensor, "2"]:
+        """The squared error a pixel at one draw of the posterior: its sum over observations, and how many they are."""
+        noise = generator(self.seed, "refit", self.device)
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for batch in batches:
+            posterior = self.encode(batch.x)
+            z = posterior.mean + posterior.stddev * torch.randn(
+                posterior.mean.shape, generator=noise, device=self.device, dtype=posterior.mean.dtype
+            )
+            total += _tally((batch.x - self.decode(z).mean).square().flatten(1).mean(1))
+        return total
 
-    def _report(self, name: str) -> None:
-        total, count = self.all_gather(self._total).view(-1, 2).sum(0)
-        if not torch.isfinite(total):
+    def _refit(self) -> None:
+        """Let a likelihood that wants it take in the training split, while it is being trained on."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self.likelihood.refits and data is not None and self.trainer.state.fn == "fit":
+            self.likelihood.refit(self._mean(self.squared_error(data.batches("train"))))
+
+    def _report(self, name: str, sums: Float64[Tensor, "2"]) -> None:
+        mean = self._mean(sums)
+        if not torch.isfinite(mean):
             raise Diverged(
-                f"{name} became {total / count:.3g} in epoch {self.current_epoch}; "
+                f"{name} became {mean:.3g} in epoch {self.current_epoch}; "
                 "lower model.learning_rate, or set train.gradient_clip"
             )
-        self.log(name, (total / count).float(), rank_zero_only=True)
+        self.log(name, mean.float(), rank_zero_only=True)
+
+    def _mean(self, sums: Float64[Tensor, "2"]) -> Float64[Tensor, ""]:
+        """The mean over all processes, of a sum and a count of each."""
+        gathered = self.all_gather(sums)
+        assert isinstance(gathered, Tensor)
+        total, count = gathered.view(-1, 2).sum(0)
+        return total / count
+
+
+def _tally(per_observation: Float[Tensor, " B"]) -> Float64[Tensor, "2"]:
+    """The sum and the count: a mean of batch means would be off by the short last batch."""
+    total = per_observation.detach().double().sum()
+    return torch.stack([total, total.new_tensor(len(per_observation))])
