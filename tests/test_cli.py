@@ -73,6 +73,21 @@ def test_one_run_by_its_id_and_measured_again(here):
     again = vaebench("evaluate", str(path.parent))
     assert f"{once:.4f}" in again
     assert "iwae_16" in vaebench("evaluate", str(path.parent), "--draws", "64", "--k", "1,16,64")
+    annealed = "{name: AnnealedImportanceSampling, observations: 3, temperatures: 5}"
+    said = vaebench("evaluate", str(path.parent), "--estimators", f"NaiveMonteCarlo, {annealed}")
+    assert all(name in said for name in ("naive_monte_carlo", "ais", "bdmc_lower", "bdmc_upper", "bdmc_gap"))
+    assert "did you mean NaiveMonteCarlo?" in vaebench(
+        "evaluate", str(path.parent), "--estimators", "NaiveMonteCarl", status=1
+    )
+    assert "quote it as YAML would" in vaebench("evaluate", str(path.parent), "--estimators", "{name:", status=1)
+
+
+def test_what_a_run_has_no_number_for_is_said_with_the_reason(here):
+    (here / "conf/tiny.yaml").write_text(TINY.replace("VAE", "AE").replace("grid: {seed: 0..1}", ""))
+    vaebench("train", "conf/tiny.yaml", "--wandb", "disabled")
+    (path,) = here.glob("runs/tiny/*/record.json")
+    said = vaebench("evaluate", str(path.parent), "--estimators", "AnnealedImportanceSampling")
+    assert "ais                                         AE has no prior p(z), and so no log p(x)" in said
 
 
 @pytest.mark.parametrize(

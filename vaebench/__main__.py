@@ -99,11 +99,14 @@ def evaluate(
         from vaebench.reevaluate import reevaluate
 
         sizes = None if k is None else tuple(int(n) for n in k.split(","))
-        for estimate in reevaluate(run, draws, sizes, split, estimators):
+        seen = reevaluate(run, draws, sizes, split, estimators)
+        for estimate in seen.estimates:
             if not isinstance(estimate.value, list):
                 error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
                 note = f"  [{estimate.note}]" if estimate.note else ""
                 console.print(escape(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}"))
+        for name, reason in seen.absent.items():
+            console.print(escape(f"{name:30} {'':12} {reason}"), soft_wrap=True)
 
 
 @app.command()

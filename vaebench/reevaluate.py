@@ -1,13 +1,13 @@
-"""A trained run measured again: other draws, other bounds, another split."""
+"""A trained run measured again: other draws, other bounds, another split, estimators of the evidence."""
 
 from pathlib import Path
 from typing import Any
 
 from vaebench import record
 from vaebench.config import ConfigError, Run
+from vaebench.evaluation import Measurement
 from vaebench.lines import Document
 from vaebench.models.base import Autoencoder
-from vaebench.record import Estimate
 from vaebench.registry import MODELS
 from vaebench.run import CHECKPOINT, data_of, evaluate
 
@@ -18,8 +18,8 @@ def reevaluate(
     k: tuple[int, ...] | None = None,
     split: str | None = None,
     estimators: str | None = None,
-) -> list[Estimate]:
-    """The diagnostics of a run whose folder (or the checkpoint in it) is given; None keeps the run's own choice.
+) -> Measurement:
+    """A run whose folder (or the checkpoint in it) is given, measured; None keeps the run's own choice.
 
     Weights alone are read from the checkpoint: it cannot execute anything.
 
@@ -47,7 +47,7 @@ def reevaluate(
     data = data_of(run)
     data.setup("test")
     model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, weights_only=True)
-    return evaluate(run, model, data).estimates
+    return evaluate(run, model, data)
 
 
 def listed(text: str) -> list[Any]:
