@@ -14,6 +14,7 @@ from vaebench.estimators.base import evenly_spaced, mean_over_observations
 from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
+from vaebench.quantities import EVIDENCE, Quantity
 from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.spectrum import Spectrum
@@ -75,6 +76,15 @@ def test_columns_are_those_estimated(name: str) -> None:
     seen = found(model, point.spectrum.points, cheap(name, **few(name)))
     assert tuple(seen) == ESTIMATORS.build(cheap(name)).columns
     assert all(math.isfinite(e.value) and e.n == 6 for e in seen.values())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_column_has_a_heading_and_none_stands_for_the_whole_split(name: str) -> None:
+    """Bits per dimension are of the tightest bound at hand, and an estimate on some observations is none of those."""
+    for column in ESTIMATORS.build(name).columns:
+        quantity = Quantity(column)
+        assert quantity.description.pattern == column
+        assert quantity.description.panel == EVIDENCE
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

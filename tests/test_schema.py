@@ -78,6 +78,8 @@ def test_the_schema_accepts_every_shipped_study(path: Path) -> None:
         ("data: {name: Digits, binarize: null}", True),
         ("data: {name: Digits, binarize: {name: Fixed}}", True),
         ("evaluate: {metrics: [ELBO, {name: IWAE}]}", True),
+        ("evaluate: {estimators: [NaiveMonteCarlo, {name: AnnealedImportanceSampling, chains: 4}]}", True),
+        ("evaluate: {estimators: [{name: NaiveMonteCarlo, chains: 4}]}", False),
         ("grid: {model: [AE, {name: BetaVAE, beta: 4}], seed: 0..4}", True),
         ("grid: {model.beta: [0.1, 1], model.network.hidden: [[3], [4, 4]]}", True),
         ("trian: {}", False),
