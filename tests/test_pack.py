@@ -1,0 +1,306 @@
+"""A member of a pack gives the numbers it gives alone, whatever stands beside it and whatever becomes of that."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from vaebench.curve import Curve
+from vaebench.datamodule import DataModule
+from vaebench.datasets.digits import Digits
+from vaebench.models.base import Autoencoder
+from vaebench.packing.checkpoint import plain, save
+from vaebench.packing.data import PackedData
+from vaebench.packing.pack import Pack
+from vaebench.packing.program import Unpackable
+from vaebench.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
+
+SHAPE = (1, 8, 8)
+BATCH = 419  # a third of the training digits
+SHORT = 126  # 9 full batches of them and a short one: 50 steps in 5 epochs
+
+FAST = {"network": {"name": "MLP", "hidden": [16]}}
+
+
+def build(name: str, seed: int = 0, **keywords: Any) -> Autoencoder:
+    small = {} if MODELS[name].linear else FAST
+    return MODELS.build({"name": name, "latent_dim": 3, **small, **keywords}, SHAPE, seed)
+
+
+def various(name: str, n: int) -> list[Autoencoder]:
+    """Members that differ in their seed and in every number of theirs that is no shape."""
+    numbers = {k: v for k, v in build(name).hparams.items() if type(v) is float}
+    return [build(name, i % 4, **{k: v * (1 + i / 10) for k, v in numbers.items()}) for i in range(n)]
+
+
+def trainer(epochs: int, **keywords: Any) -> lightning.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return lightning.Trainer(
+        max_epochs=epochs, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
+        **quiet | keywords,
+    )  # fmt: skip
+
+
+def data_of(members: Sequence[Autoencoder], batch_size: int = BATCH) -> PackedData:
+    return PackedData(Digits(binarize="Dynamic"), [m.seed for m in members], batch_size=batch_size)
+
+
+def packed(
+    members: Sequence[Autoencoder], epochs: int = 2, batch_size: int = BATCH, **keywords: Any
+) -> tuple[Pack, list[dict[str, Any]]]:
+    """The trained pack and its members' curves."""
+    curves = [Curve() for _ in members]
+    pack = Pack(members, loggers=[[c] for c in curves], **keywords)
+    trainer(epochs).fit(pack, datamodule=data_of(members, batch_size))
+    return pack, [c.columns for c in curves]
+
+
+def by_itself(model: Autoencoder, epochs: int, batch_size: int, **keywords: Any) -> dict[str, Any]:
+    """The curve of a model trained by a Trainer as Lightning has it."""
+    curve = Curve()
+    data = DataModule(Digits(binarize="Dynamic"), model.seed, batch_size=batch_size)
+    trainer(epochs, logger=curve, **keywords).fit(model, datamodule=data)
+    return curve.columns
+
+
+def same_bits(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, b.state_dict()[k]) for k, x in a.state_dict().items())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_member_of_thirty_has_the_bits_it_has_alone(name):
+    many, curves = packed(various(name, 30), 2, SHORT)
+    for i in (0, 29):
+        alone, (curve,) = packed([various(name, 30)[i]], 2, SHORT)
+        assert curves[i] == curve
+        assert same_bits(many.members[i], alone.members[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pack_agrees_with_the_plain_model_in_a_plain_trainer(name):
+    check_against_plain(lambda: various(name, 2), 5, SHORT)
+
+
+def check_against_plain(
+    members: Callable[[], list[Autoencoder]], epochs: int = 2, batch_size: int = BATCH, clips: Sequence[Any] = ()
+) -> Pack:
+    """Each epoch's objectives agree to 1e-6, and the weights to 1e-5 of their norm: rounding, and nothing else."""
+    pack, curves = packed(members(), epochs, batch_size, clips=clips or None)
+    for i, (member, curve, model) in enumerate(zip(pack.members, curves, members(), strict=True)):
+        expected = by_itself(model, epochs, batch_size, gradient_clip_val=clips[i] if clips else None)
+        assert curve.keys() == expected.keys()
+        for column in expected:
+            assert curve[column] == pytest.approx(expected[column], rel=1e-6)
+        a, b = (torch.cat([p.flatten() for p in m.parameters()]) for m in (member, model))
+        assert (a - b).norm() < 1e-5 * b.norm()
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(member.get_buffer(name), buffer, rtol=1e-5, atol=0)
+    return pack
+
+
+PARTS = [
+    *[pytest.param("VAE", {"likelihood": name}, id=name) for name in LIKELIHOODS],
+    *[pytest.param("VAE", {"prior": name}, id=name) for name in PRIORS],
+    *[pytest.param("VAE", {"network": name}, id=name) for name in NETWORKS],
+    *[pytest.param("DenoisingAE", {"corruption": name}, id=name) for name in CORRUPTIONS],
+    *[pytest.param("BetaVAE", {"schedule": name}, id=name) for name in SCHEDULES],
+    *[
+        pytest.param("VAE", {"network": {"name": "MLP", "hidden": [16], "activation": a}}, id=a)
+        for a in ("Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus")
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_every_part_is_packed(name, part):
+    """The same bits in company as alone, and the plain model's numbers."""
+
+    def members() -> list[Autoencoder]:
+        return [build(name, seed, **part) for seed in range(2)]
+
+    pack, (alone, _) = check_against_plain(members), packed(members()[1:])
+    assert same_bits(pack.members[1], alone.members[0])
+
+
+VALUES = {
+    "σ²": [{"likelihood": {"name": "Gaussian", "variance": v}} for v in (0.1, 1.0, 3.0)],
+    "β": [{"name": "BetaVAE", "beta": b} for b in (0.0, 1.0, 1e4)],
+    "learning rate": [{"learning_rate": r} for r in (1e-4, 1e-2, 1e-3, 1e-3)],
+    "corruption": [{"name": "DenoisingAE", "corruption": {"name": "Masking", "fraction": f}} for f in (0.0, 0.5, 1.0)],
+    "warm-up": [{"name": "BetaVAE", "schedule": {"name": "LinearWarmup", "share": s}} for s in (0.0, 0.3, 1.0)],
+    "seed": [{"seed": s} for s in (3, 1, 3, 2)],
+}
+
+
+@pytest.mark.parametrize("what", VALUES)
+def test_a_value_may_differ_from_member_to_member(what):
+    check_against_plain(lambda: [build(**{"name": "VAE"} | keywords) for keywords in VALUES[what]])
+
+
+def test_a_gradient_is_clipped_by_its_own_norm():
+    check_against_plain(lambda: [build("VAE", seed) for seed in range(3)], clips=[0.1, None, 2.0])
+
+
+DEADLY = {
+    "a learning rate": lambda: build("BetaVAE", 5, learning_rate=1e18),
+    "a beta that overflows": lambda: build("BetaVAE", 5, beta=3e38),
+    "a beta that is no number": lambda: build("BetaVAE", 5, beta=float("nan")),
+}
+
+
+@pytest.mark.parametrize("how", DEADLY)
+def test_a_member_that_diverges_dies_and_the_others_keep_their_bits(how):
+    def healthy() -> list[Autoencoder]:
+        return [build("BetaVAE", seed) for seed in range(3)]
+
+    first, second, third = healthy()
+    pack, curves = packed([first, DEADLY[how](), second, third])
+    undisturbed, expected = packed(healthy())
+    for i, j in enumerate((0, 2, 3)):
+        assert curves[j] == expected[i]
+        assert same_bits(pack.members[j], undisturbed.members[i])
+    assert [death is None for death in pack.deaths] == [True, False, True, True]
+    assert pack.deaths[1].step < 5
+    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d; lower model\.l", pack.deaths[1].reason)
+    assert curves[1] == {"epoch": []}
+
+
+def test_a_pack_of_the_dead_stops():
+    pack, _ = packed([build("VAE", seed, learning_rate=1e18) for seed in range(2)], 50)
+    assert None not in pack.deaths
+    assert pack.current_epoch < 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
+    pack, _ = packed(various(name, 2), 1)
+    save(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
+    assert (tmp_path / "model.ckpt").stat().st_size < 1.5 * 4 * sum(p.numel() for p in pack.parameters()) / 2 + 10_000
+    loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
+    assert dict(loaded.hparams) == dict(pack.members[1].hparams)
+    assert same_bits(loaded, pack.members[1])
+    alone = plain(pack.members[1])
+    assert same_bits(alone, pack.members[1])
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(alone(x), loaded.eval()(x))
+
+
+class Saved(lightning.Callback):
+    """Writes a checkpoint in the middle of the second epoch and, as a user would have it, one after every epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 0):
+            trainer.save_checkpoint(self.folder / "middle.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("checkpoint", ["middle.ckpt", "epoch=1-step=158.ckpt"], ids=["mid-epoch", "between epochs"])
+def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(checkpoint, tmp_path):
+    """Two chunks of steps an epoch; one member is dead before the checkpoint, and stays so."""
+
+    def members() -> list[Autoencoder]:
+        return [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
+
+    def fit(path: Path | None) -> tuple[Pack, list[dict[str, Any]]]:
+        curves = [Curve() for _ in range(3)]
+        pack = Pack(members(), loggers=[[c] for c in curves])
+        data = PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16)
+        callbacks = [Saved(tmp_path), ModelCheckpoint(tmp_path, save_top_k=-1)]
+        fitting = trainer(3, callbacks=callbacks, enable_checkpointing=True)
+        fitting.fit(pack, datamodule=data, ckpt_path=path, weights_only=None if path is None else True)
+        return pack, [c.columns for c in curves]
+
+    whole, expected = fit(None)
+    resumed, curves = fit(tmp_path / checkpoint)
+    assert curves == expected
+    assert same_bits(resumed, whole)
+    assert resumed.deaths == whole.deaths
+    assert whole.deaths[1] is not None
+    assert resumed.trainer.global_step == whole.trainer.global_step == 3 * 79
+
+
+class Dropped(MODELS["VAE"]):
+    """A model whose objective is random by itself."""
+
+    def objective(self, x: Tensor, noise: Tensor) -> Tensor:
+        return super().objective(nn.functional.dropout(x, 0.5), noise)
+
+
+class Loud(MODELS["VAE"]):
+    """A model whose noise depends on a value of its own."""
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        return self.learning_rate * super().noise(batch_size, generator)
+
+
+class Counting(MODELS["VAE"]):
+    """A model whose objective leaves something behind."""
+
+    def objective(self, x: Tensor, noise: Tensor) -> Tensor:
+        self.beta.add_(1.0)
+        return super().objective(x, noise)
+
+
+class Own(MODELS["VAE"]):
+    """A model that is trained its own way."""
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        return super().training_step(batch, index)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Dropped, "cannot be mapped over members: .*random"),
+        (Loud, "the noise of Loud depends on more than the seed"),
+        (Counting, "the objective changes its own parameters or buffers|cannot be mapped"),
+        (Own, "Own has its own training_step"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_with_the_reason_before_anything_is_logged(kind, reason):
+    curve = Curve()
+    members = [kind(SHAPE, seed, learning_rate=0.1 + seed) for seed in range(2)]
+    with pytest.raises(Unpackable, match=reason):
+        trainer(1).fit(Pack(members, loggers=[[curve], [curve]]), datamodule=data_of(members))
+    assert curve.columns == {"epoch": []}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "named"),
+    [
+        ({"latent_dim": 4}, "encoder"),
+        ({"network": {"name": "MLP", "hidden": [16], "activation": "Tanh"}}, "encoder"),
+        ({"likelihood": "Gaussian"}, "likelihood"),
+        ({"prior": "GaussianMixture"}, "prior"),
+    ],
+)
+def test_members_of_different_shapes_are_refused_by_name(keywords, named):
+    with pytest.raises(Unpackable, match=f"members differ in .*{named}"):
+        Pack([build("VAE"), build("VAE", **keywords)])
+
+
+def test_data_of_other_seeds_is_refused():
+    members = [build("VAE", seed) for seed in range(2)]
+    with pytest.raises(ValueError, match=r"expected PackedData of the members' seeds \[0, 1\], got \[1, 0\]"):
+        trainer(1).fit(Pack(members), datamodule=data_of(members[::-1]))
+
+
+def test_what_is_frozen_is_each_members_own_and_stays():
+    def members() -> list[Autoencoder]:
+        made = [build("VAE", seed) for seed in range(3)]
+        for m in made:
+            m.encoder.requires_grad_(False)
+        return made
+
+    pack = check_against_plain(members)
+    for member, before in zip(pack.members, members(), strict=True):
+        assert same_bits(member.encoder, before.encoder)

@@ -1,0 +1,96 @@
+"""Adam on the rows of a matrix is torch's Adam on every member by itself."""
+
+import pytest
+import torch
+from torch import nn
+
+from vaebench.packing.adam import PackedAdam, Rows
+
+RATES = [1e-3, 1e-3, 1e-1, 1e-2]
+CLIPS = [None, 0.5, None, 100.0]
+
+
+def networks() -> list[nn.Module]:
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        made = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+        made.register_parameter("scale", nn.Parameter(torch.tensor(1.5)))
+        return made
+
+    with torch.random.fork_rng():
+        return [network(seed) for seed in range(len(RATES))]
+
+
+def gradients(rows: Rows, step: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return [torch.randn(s.shape, generator=generator) for s in rows.stacks]
+
+
+def trained(steps: int = 20, alive: list[bool] | None = None) -> tuple[list[nn.Module], Rows]:
+    members = networks()
+    rows = Rows(members)
+    adam = PackedAdam(rows, RATES, CLIPS)
+    for step in range(steps):
+        adam.advance(gradients(rows, step), alive or [True] * 4)
+    return members, rows
+
+
+@pytest.mark.parametrize("i", range(4))
+def test_every_row_is_torchs_adam(i):
+    """20 steps, to 1e-6: a fused update rounds otherwise than torch's plain one."""
+    members, rows = trained()
+    alone = networks()[i]
+    adam = torch.optim.Adam(alone.parameters(), lr=RATES[i])
+    for step in range(20):
+        for p, g in zip(alone.parameters(), gradients(rows, step), strict=True):
+            p.grad = g[i].clone()
+        if CLIPS[i] is not None:
+            nn.utils.clip_grad_norm_(alone.parameters(), CLIPS[i])
+        adam.step()
+    for p, q in zip(members[i].parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+
+
+def test_the_members_parameters_are_the_rows():
+    members, rows = networks(), None
+    before = [[p.clone() for p in m.parameters()] for m in members]
+    rows = Rows(members)
+    for i, (member, kept) in enumerate(zip(members, before, strict=True)):
+        for p, stack, was in zip(member.parameters(), rows.stacks, kept, strict=True):
+            assert torch.equal(p, was)
+            assert torch.equal(stack[i], was)
+            assert p.data_ptr() == stack[i].data_ptr()
+
+
+def test_nothing_of_the_dead_moves():
+    alive = [True, False, True, False]
+    (some, _), (all_, _), before = trained(alive=alive), trained(), networks()
+    for i, lives in enumerate(alive):
+        expected = all_[i] if lives else before[i]
+        assert all(torch.equal(p, q) for p, q in zip(some[i].parameters(), expected.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_no_number_stays_with_its_member():
+    members, expected = networks(), trained(1)[0]
+    rows = Rows(members)
+    slopes = gradients(rows, 0)
+    for s in slopes:
+        s[1] = float("nan")
+    PackedAdam(rows, RATES, CLIPS).advance(slopes, [True, False, True, True])
+    for i in (0, 2, 3):
+        assert all(torch.equal(p, q) for p, q in zip(members[i].parameters(), expected[i].parameters(), strict=True))
+    assert all(p.isfinite().all() for p in members[1].parameters())
+
+
+def test_its_state_is_kept_and_taken_up():
+    members = networks()
+    rows = Rows(members)
+    first = PackedAdam(rows, RATES, CLIPS)
+    for step in range(10):
+        first.advance(gradients(rows, step), [True] * 4)
+    second = PackedAdam(rows, RATES, CLIPS)
+    second.load_state_dict(first.state_dict())
+    for step in range(10, 20):
+        second.advance(gradients(rows, step), [True] * 4)
+    for member, whole in zip(members, trained()[0], strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(member.parameters(), whole.parameters(), strict=True))

@@ -1,0 +1,69 @@
+"""A recorded program gives what autograd gives, for every member, at every call."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaebench.packing.program import Unpackable, program
+
+M, B, K = 3, 5, 4
+
+
+def stacks(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(M, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def score(weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
+    """Of one member: weight `[K]`, scale a number, x `[B, K]`."""
+    hidden = torch.where(x > 0, x, 0.1 * x).exp().sigmoid()
+    return (torch.cat([hidden, x], -1) @ torch.cat([weight, weight.square()])) * scale + (1 + x.square().sum(-1)).log()
+
+
+def by_autograd(weight: Tensor, scale: Tensor, x: Tensor) -> list[Tensor]:
+    mean, total, slopes = [], [], []
+    for w, s, y in zip(weight, scale, x, strict=True):
+        leaf = w.clone().requires_grad_()
+        objective = score(leaf, s, y)
+        (-objective.mean()).backward()
+        mean.append(objective.mean().detach())
+        total.append(objective.detach().double().sum())
+        slopes.append(leaf.grad)
+    return [torch.stack(mean), torch.stack(total), torch.stack(slopes)]
+
+
+def test_mean_sum_and_gradient_are_autograds():
+    weight, scale, x = stacks(K), stacks(seed=1), stacks(B, K, seed=2)
+    for found, expected in zip(program(score, [weight, scale], [x], 1)(x), by_autograd(weight, scale, x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_fixed_may_change_in_place_and_what_is_given_may_be_new():
+    weight, scale = stacks(K), stacks(seed=1)
+    step = program(score, [weight, scale], [stacks(B, K, seed=2)], 1)
+    for seed in range(3, 6):
+        weight.mul_(-0.5)
+        scale.add_(1)
+        x = stacks(B, K, seed=seed)
+        kept = x.clone()
+        for found, expected in zip(step(x), by_autograd(weight, scale, x), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(x, kept)
+
+
+def test_without_parameters_there_is_no_gradient():
+    assert len(program(score, [stacks(K), stacks()], [stacks(B, K)])(stacks(B, K))) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda w, x: x @ w if x.sum() > 0 else -x @ w, "data-dependent control flow"),
+        (lambda w, x: torch.dropout(x, 0.5, train=True) @ w, "random"),
+        (lambda w, x: x @ w.mul_(2), "changes its own parameters or buffers|in-place"),
+        (lambda w, x: x @ w * float(w.sum()), "item"),
+    ],
+    ids=["branching", "random", "changing", "reading"],
+)
+def test_what_cannot_be_mapped_is_refused_with_the_reason(function, reason):
+    with pytest.raises(Unpackable, match=reason):
+        program(function, [stacks(K)], [stacks(B, K)])

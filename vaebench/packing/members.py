@@ -1,0 +1,145 @@
+"""What the members of a pack share, what is a value of each, and a member's code as a function of its tensors."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import isroutine
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vaebench.models.base import Autoencoder
+from vaebench.packing.program import Unpackable
+
+OWN = frozenset(
+    {*vars(lightning.LightningModule()), "seed", "generator", "_hparams", "_hparams_initial", "_noise_state"}
+)
+"""Attributes that Lightning, or the training of a model by itself, keeps on it: no part of its objective."""
+
+TRAINING = (
+    "setup", "configure_optimizers", "training_step", "validation_step", "on_fit_start", "on_train_epoch_start",
+    "on_train_epoch_end", "on_validation_epoch_start", "on_validation_epoch_end", "on_train_end", "on_save_checkpoint",
+    "on_load_checkpoint",
+)  # fmt: skip
+"""Methods that a pack has in the place of its members'."""
+
+Owner = tuple[Any, str]
+"""An object and the name of its attribute."""
+
+
+def values(model: nn.Module) -> dict[str, Owner]:
+    """The floats that a model's code reads as attributes, e.g. the level of a corruption: a value for each member.
+
+    Those of torch's own modules are not among them: they go to functions that take plain numbers only.
+    """
+    return {k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float and not _is_torchs(owner[0])}
+
+
+def check_alike(members: Sequence[Autoencoder]) -> None:
+    """Refuse members that one program cannot train.
+
+    Raises:
+        Unpackable: naming what differs.
+    """
+    first = members[0]
+    for name in TRAINING:
+        if getattr(type(first), name) is not getattr(Autoencoder, name):
+            raise Unpackable(f"{type(first).__name__} has its own {name}")
+    structure = _structure(first)
+    for member in members[1:]:
+        other = _structure(member)
+        different = [k for k in {**structure, **other} if structure.get(k, _MISSING) != other.get(k, _MISSING)]
+        if different:
+            raise Unpackable(f"members differ in {', '.join(different[:3])}, which is no value of each")
+
+
+def stack_untrained(members: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The buffers and frozen parameters of all members, `[M, …]` each; the members' own become views of them."""
+    untrained = [_untrained(m) for m in members]
+    stacks = {name: torch.stack([own[name].detach() for own in untrained]) for name in untrained[0]}
+    for name, stack in stacks.items():
+        for own, view in zip(untrained, stack, strict=True):
+            own[name].data = view
+    return stacks
+
+
+def _untrained(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_buffers()) | {k: p for k, p in model.named_parameters() if not p.requires_grad}
+
+
+class Stateless(nn.Module):
+    """A function of a model and of data as a function of the model's tensors and the data.
+
+    Args:
+        model: whose code is used; its own tensors and values are not.
+        function: of a model and some tensors.
+        names: of the model's tensors, in the order in which they are given.
+    """
+
+    def __init__(self, model: Autoencoder, function: Callable[..., Tensor], names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.function, self.names = model, function, list(names)
+        self._values = values(model)
+
+    def forward(self, *data: Tensor) -> Tensor:
+        return self.function(self.model, *data)
+
+    def of(self, *tensors: Tensor) -> Tensor:
+        """The function at the given tensors of the model, followed by the data."""
+        own, data = tensors[: len(self.names)], tensors[len(self.names) :]
+        named = dict(zip(self.names, own, strict=True))
+        with _set({self._values[n]: named.pop(n) for n in self.names if n in self._values}):
+            return functional_call(self, {f"model.{n}": t for n, t in named.items()}, data)
+
+
+@contextmanager
+def _set(attributes: Mapping[Owner, Tensor]) -> Iterator[None]:
+    before = {owner: getattr(*owner) for owner in attributes}
+    for owner, value in attributes.items():
+        setattr(*owner, value)
+    try:
+        yield
+    finally:
+        for owner, value in before.items():
+            setattr(*owner, value)
+
+
+_MISSING = object()
+
+
+def _structure(model: Autoencoder) -> dict[str, Any]:
+    """What all members must have in common, by its path."""
+    lifted = values(model)
+    tensors = {k: (t.shape, t.dtype, t.requires_grad) for k, t in [*model.named_parameters(), *model.named_buffers()]}
+    plain = {k: _comparable(getattr(*owner)) for k, owner in _attributes(model) if k not in lifted}
+    return plain | tensors | {"model": type(model)}
+
+
+def _attributes(model: nn.Module) -> Iterator[tuple[str, Owner]]:
+    for path, module in model.named_modules():
+        known = vars(nn.Module()).keys()
+        for name in vars(module).keys() - known - (OWN if module is model else set()):
+            yield from _inside(f"{path}.{name}".lstrip("."), (module, name))
+
+
+def _inside(path: str, owner: Owner) -> Iterator[tuple[str, Owner]]:
+    """An attribute, or, of a plain object such as a corruption or a schedule, its attributes."""
+    value = getattr(*owner)
+    if isinstance(value, nn.Module | Tensor | type) or isroutine(value) or not hasattr(value, "__dict__"):
+        yield path, owner
+        return
+    yield f"{path}.kind", (value, "__class__")
+    for name in vars(value):
+        yield from _inside(f"{path}.{name}", (value, name))
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        return type(value)
+    return (value.dtype, value.tolist()) if isinstance(value, Tensor) else value
+
+
+def _is_torchs(owner: Any) -> bool:
+    return type(owner).__module__.startswith("torch.")

@@ -1,0 +1,251 @@
+"""The LightningModule of a pack.
+
+Its members are ordinary models of one architecture that differ in values: seed, β, learning rate, noise of the
+likelihood, level of corruption, weights. Each gives the numbers it would give alone: it has its own initialisation,
+order, pixels and noise, its own learning rate and gradient clipping, and if it diverges it stops and nothing else does.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from jaxtyping import Float
+from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor, nn
+
+from vaebench.draws import Batch
+from vaebench.models.base import Autoencoder
+from vaebench.packing.adam import PackedAdam, Rows
+from vaebench.packing.data import Chunk, PackedBatches, PackedData
+from vaebench.packing.history import History
+from vaebench.packing.members import Stateless, check_alike, stack_untrained, values
+from vaebench.packing.program import Program, Unpackable, program
+from vaebench.seeding import generator
+
+KEY = "pack"
+"""Where a pack's state stands in a checkpoint."""
+
+
+class Death(NamedTuple):
+    """The end of a member's training: the step whose objective was no finite number, and what to do about it."""
+
+    step: int
+    reason: str
+
+
+class Pack(lightning.LightningModule):
+    """M models trained at once.
+
+    Args:
+        members: the models, not yet trained.
+        clips: for each the largest norm of its gradient, or None; None for all if not given.
+        loggers: for each the loggers that are told of its epochs.
+
+    Raises:
+        Unpackable: if one program cannot train them, with the reason; here, or in `fit` before the first step.
+    """
+
+    members: nn.ModuleList
+
+    def __init__(
+        self,
+        members: Sequence[Autoencoder],
+        *,
+        clips: Sequence[float | None] | None = None,
+        loggers: Sequence[Sequence[Logger]] | None = None,
+    ) -> None:
+        super().__init__()
+        check_alike(members)
+        self.automatic_optimization = False
+        self.members, self._models = nn.ModuleList(members), list(members)
+        self.clips = [None] * len(members) if clips is None else list(clips)
+        self.history = History([()] * len(members) if loggers is None else loggers)
+        self.seeds = list(dict.fromkeys(m.seed for m in members))
+        self.steps_done = 0
+        self.deaths: list[Death | None] = [None] * len(members)
+        self._of_seed = torch.tensor([self.seeds.index(m.seed) for m in members])
+        self._steps = 0.0
+        self._programs: dict[tuple[Any, ...], Program] = {}
+        self._resumed: dict[str, Any] | None = None
+        self._noise: list[torch.Generator] = []
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which members are being trained."""
+        return [death is None for death in self.deaths]
+
+    # -- its training -------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
+            x = self.trainer.datamodule.train.x  # type: ignore[attr-defined]
+            for member in self._models:
+                member.prepare(x)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # Only here are the members on their device, and loaded where a run is resumed.
+        members = self._models
+        self._of_seed = self._of_seed.to(self.device)
+        self._rows = Rows(members)
+        buffers = stack_untrained(members)
+        owners = [values(m) for m in members]
+        kind = self._rows.values
+        lifted = {k: kind.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
+        self._names = [*self._rows.names, *buffers, *lifted]
+        self._fixed = [*self._rows.stacks, *buffers.values(), *lifted.values()]
+        self._progress = buffers["progress"]
+        self._total = kind.new_zeros(len(members), dtype=torch.float64)
+        self._count = 0
+        self._adam = PackedAdam(self._rows, [m.learning_rate for m in members], self.clips)
+        return self._adam
+
+    def on_fit_start(self) -> None:
+        self._programs.clear()
+        self._noise = [generator(seed, "noise of rank 0", self.device) for seed in self.seeds]
+        if self._resumed is not None:
+            self._resume(self._resumed)
+        self._check()
+
+    def on_train_start(self) -> None:
+        loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
+        epochs = self.trainer.max_epochs
+        self._steps = loader.steps * (inf if epochs in (None, -1) else epochs)
+
+    @torch.no_grad()
+    def training_step(self, chunk: Chunk, index: int) -> None:
+        before = self.steps_done
+        for x in chunk:
+            self._step(x)
+        # Lightning counts the steps of optimisers that it calls; this one it does not, for that costs more than a step.
+        counted = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        counted.completed += self.steps_done - before
+
+    def _step(self, x: Float[Tensor, "U B *event"]) -> None:
+        self._progress.fill_(self.steps_done / max(1, self._steps - 1))
+        data = (self._of_members(x), self._of_members(self._drawn(x.shape[1], self._noise)))
+        mean, total, *gradients = self._program(objective, data, train=True)(*data)
+        if not bool(mean.isfinite().all()):
+            self._bury(mean, "train/objective")
+        self._total += total
+        self._count += x.shape[1]
+        self._adam.advance(gradients, self.alive)
+        self.steps_done += 1
+
+    def on_train_epoch_end(self) -> None:
+        self.tell("train/objective", (self._total / max(1, self._count)).float().tolist())
+        self._total.zero_()
+        self._count = 0
+        self.history.end(self.current_epoch, self.steps_done)
+
+    def on_validation_epoch_start(self) -> None:
+        self._refit()
+        self._validated = torch.zeros_like(self._total)
+        self._seen = 0
+        self._validation_noise = [generator(seed, "validation", self.device) for seed in self.seeds]
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        noise = self._of_members(self._drawn(len(batch.x), self._validation_noise))
+        data = (self._for_all(batch.x), noise)
+        self._validated += self._program(objective, data)(*data)[1]
+        self._seen += len(batch.x)
+
+    def on_validation_epoch_end(self) -> None:
+        mean = self._validated / self._seen
+        if not bool(mean.isfinite().all()):
+            self._bury(mean, "val/objective")
+        self.tell("val/objective", mean.float().tolist())
+
+    def on_train_end(self) -> None:
+        self._refit()
+
+    # -- what a step is made of ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Refuse, before anything is told to a logger, what would fail or be wrong later."""
+        data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data.seeds != self.seeds:
+            raise ValueError(f"expected PackedData of the members' seeds {self.seeds}, got {data.seeds}")
+        x = next(iter(data.batches("validation"))).x
+        for member in self._models:
+            drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self._models[0], member)]
+            if not torch.equal(*drawn):
+                raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
+        noise = self._of_members(self._drawn(len(x), [generator(s, "check", self.device) for s in self.seeds]))
+        self._program(objective, (self._for_all(x), noise))
+
+    def _program(self, function: Callable[..., Tensor], data: tuple[Tensor, ...], train: bool = False) -> Program:
+        """The function for all members, recorded when it first meets data of this shape."""
+        key = (function, train, *(d.shape for d in data))
+        if key not in self._programs:
+            first = self._models[0]
+            trained, was_training = len(self._rows.names) if train else 0, first.training
+            first.train(train)
+            self._programs[key] = program(Stateless(first, function, self._names).of, self._fixed, data, trained)
+            first.train(was_training)
+        return self._programs[key]
+
+    def _drawn(self, batch_size: int, streams: list[torch.Generator]) -> Float[Tensor, "U B *noise"]:
+        first = self._models[0]
+        noise = [first.noise(batch_size, stream) for stream in streams]
+        return torch.stack(noise)
+
+    def _of_members(self, x: Float[Tensor, "U *any"]) -> Float[Tensor, "M *any"]:
+        """What belongs to the seeds, for every member; members of one seed share it."""
+        return x if len(self.seeds) == len(self._models) else x.index_select(0, self._of_seed)
+
+    def _for_all(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "M B *event"]:
+        return x.expand(len(self._models), *x.shape).contiguous()
+
+    def tell(self, name: str, numbers: Sequence[float]) -> None:
+        """A number of this epoch for every member; those of the dead are left out."""
+        for i, (number, lives) in enumerate(zip(numbers, self.alive, strict=True)):
+            if lives:
+                self.history.tell(i, name, number)
+
+    def _bury(self, mean: Float[Tensor, " M"], name: str) -> None:
+        for i, value in enumerate(mean.tolist()):
+            if self.deaths[i] is None and not abs(value) < float("inf"):
+                text = f"{name} became {value:.3g} in epoch {self.current_epoch}, step {self.steps_done}"
+                remedy = "lower model.learning_rate, or set train.gradient_clip"
+                self.deaths[i] = Death(self.steps_done, f"{text}; {remedy}")
+        if not any(self.alive):
+            self.trainer.should_stop = True
+
+    def _refit(self) -> None:
+        first = self._models[0]
+        if first.likelihood.refits:
+            for member in self._models:
+                total, count = member.squared_error(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
+                member.likelihood.refit(total / count)
+
+    # -- its checkpoint -----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {
+            "step": self.steps_done,
+            "deaths": [None if d is None else tuple(d) for d in self.deaths],
+            "noise": [stream.get_state() for stream in self._noise],
+            "total": self._total,
+            "count": self._count,
+            "history": self.history.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint[KEY]
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.steps_done, self._count = state["step"], state["count"]
+        self.deaths = [None if d is None else Death(*d) for d in state["deaths"]]
+        self._total.copy_(state["total"])
+        for stream, noise in zip(self._noise, state["noise"], strict=True):
+            stream.set_state(noise.cpu())
+        self.history.load_state_dict(state["history"])
+        self._resumed = None
+
+
+def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:
+    """What a member maximises."""
+    return model.objective(x, noise)

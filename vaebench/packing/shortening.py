@@ -1,0 +1,151 @@
+"""A recorded list of operations made short and sparing of memory, its results the same to the bit.
+
+A step of a small network spends more time on being told what to do, and on moving memory, than on computing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+
+def operations(names: str) -> list[Any]:
+    """The operations of torch with these names."""
+    return [getattr(aten, name) for name in names.split()]
+
+
+REARRANGEMENTS = frozenset(operations("detach alias view _unsafe_view expand permute squeeze unsqueeze"))
+"""Operations that do nothing where shape and strides stay the same."""
+
+FILLED = frozenset(operations("ones_like zeros_like new_ones new_zeros full scalar_tensor"))
+"""Operations whose result depends on shapes alone."""
+
+OVERWRITING = {
+    getattr(operation, overload): getattr(getattr(aten, f"{operation.__name__}_"), overload)
+    for overload, names in {
+        "default": "abs neg exp log log1p sqrt sigmoid tanh relu clamp_min addcmul",
+        "Tensor": "add sub mul div",
+        "Scalar": "mul div",
+    }.items()
+    for operation in operations(names)
+}
+"""Elementwise operations, and the forms of them that write over the first argument."""
+
+BOUND = frozenset(
+    operations(
+        "abs neg exp log log1p sqrt sigmoid tanh relu clamp_min addcmul add sub mul div pow sum mean bmm baddbmm view "
+        "transpose unsqueeze squeeze expand select permute abs_ neg_ exp_ log_ log1p_ sqrt_ sigmoid_ tanh_ relu_ "
+        "clamp_min_ addcmul_ add_ sub_ mul_ div_"
+    )
+)
+"""Operations that Python can call as a method of a tensor, at a third of the cost of the general call."""
+
+
+def tidy(graph: fx.Graph) -> None:
+    """Take out what does nothing, and what nothing uses."""
+    for node, operation in calls(graph):
+        source: Any = node.args[0] if node.args else None
+        if operation in REARRANGEMENTS:
+            if node.target is aten.detach.default or _layout(node) == _layout(source):
+                node.replace_all_uses_with(source)
+                graph.erase_node(node)
+        elif node.target is aten.pow.Tensor_Scalar and node.args[1] == 1:
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+def hoist(graph: fx.Graph, fixed: Sequence[Tensor]) -> list[Tensor]:
+    """Take out what is the same at every step: views of tensors that stay where they are, and constants.
+
+    Args:
+        graph: its first arguments are the fixed tensors.
+        fixed: tensors that change in place only.
+
+    Returns:
+        The tensors that are its first arguments from now on.
+    """
+    inputs = graph.find_nodes(op="placeholder")[: len(fixed)]
+    known: dict[fx.Node, Any] = dict(zip(inputs, fixed, strict=True))
+    constant: set[fx.Node] = set()
+    for node in [n for n in graph.nodes if n.op == "call_function"]:
+        filled = getattr(node.target, "overloadpacket", None) in FILLED
+        if filled or (node.all_input_nodes and constant.issuperset(node.all_input_nodes)):
+            constant.add(node)
+        elif not (is_view(node) and all(n in known for n in node.all_input_nodes)):
+            continue
+        args, kwargs = fx.map_arg((node.args, node.kwargs), _like if filled else known.__getitem__)
+        known[node] = node.target(*args, **kwargs)
+    needed = [n for n in known if any(user not in known for user in n.users)]
+    with graph.inserting_before(inputs[0]):
+        for node in needed:
+            argument = graph.placeholder(f"{node.name}_")
+            argument.meta = node.meta
+            node.replace_all_uses_with(argument, lambda user: user not in known)
+    for node in reversed(known):
+        graph.erase_node(node)
+    return [known[n] for n in needed]
+
+
+def reuse(graph: fx.Graph) -> None:
+    """Let an elementwise operation write over its first argument where nothing reads that any more."""
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    owner: dict[fx.Node, fx.Node] = {}
+    views: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if _may_overwrite(node, owner, views, place):
+            node.target = OVERWRITING[node.target]
+        shares = is_view(node) or node.target in OVERWRITING.values()
+        owner[node] = owner[node.all_input_nodes[0]] if shares else node
+        views.setdefault(owner[node], []).append(node)
+
+
+def _may_overwrite(
+    node: fx.Node, owner: dict[fx.Node, fx.Node], views: dict[fx.Node, list[fx.Node]], place: dict[fx.Node, int]
+) -> bool:
+    if (
+        node.target not in OVERWRITING
+        or not isinstance(node.args[0], fx.Node)
+        or _layout(node) != _layout(node.args[0])
+    ):
+        return False
+    memory = owner[node.args[0]]
+    if memory.op == "placeholder" or sum(owner[n] is memory for n in node.all_input_nodes) > 1:
+        return False
+    return all(place[user] <= place[node] for view in views[memory] for user in view.users)
+
+
+def bind(graph: fx.Graph) -> None:
+    """Call methods of tensors where the general call of an operator costs more than the operation."""
+    for node, operation in calls(graph):
+        name = operation.__name__
+        if name in ("cat", "where"):  # the methods of these names take their arguments in another order, or none
+            node.target = getattr(torch, name)
+        elif operation in BOUND:
+            node.target = getattr(Tensor, name)
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether the result shares memory with the first argument."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem"
+    returns = node.target._schema.returns
+    return node.target is aten._unsafe_view.default or any(r.alias_info is not None for r in returns)
+
+
+def calls(graph: fx.Graph) -> list[tuple[fx.Node, Any]]:
+    """The nodes that call an operation of torch, and the operation."""
+    return [(n, n.target.overloadpacket) for n in graph.nodes if isinstance(n.target, torch._ops.OpOverload)]
+
+
+def _like(node: fx.Node) -> Tensor:
+    value = node.meta["val"]
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
+
+
+def _layout(node: fx.Node) -> tuple[Any, ...]:
+    value = node.meta["val"]
+    return (value.shape, value.stride(), value.dtype) if isinstance(value, Tensor) else ()
