@@ -203,6 +203,8 @@ def test_log_p_z_is_the_model_s_prior(name: str, prior: str) -> None:
     The prior is moved away from N(0, 1), by which the integral differs by more than 0.1 nat.
     """
     spec = {"name": "VAE", "latent_dim": 1, "network": {"name": "MLP", "hidden": [16, 16]}, "prior": prior}
+    if prior == "VampPrior":
+        spec["prior"] = {"name": prior, "pseudo_inputs": 20}
     model: VAE = MODELS.build(spec, (1, 4, 4), 3).eval()
     stream = torch.Generator().manual_seed(0)
     x = (torch.rand(12, 1, 4, 4, generator=stream) > 0.5).float()
