@@ -1,7 +1,8 @@
-# make sweep    set-up, then conf/beta.yaml from training to tables     (STUDY=conf/models.yaml for another)
-# make test     set-up, then the tests
-# make lint     set-up, then ruff and mypy
-# make check    lint, test, and the committed tables against their records: before every commit
+# make sweep      set-up, then conf/beta.yaml from training to tables     (STUDY=conf/models.yaml for another)
+# make test       set-up, then the tests
+# make calibrate  set-up, then every instrument against an exact answer
+# make lint       set-up, then ruff and mypy
+# make check      lint, test, and the committed tables against their records: before every commit
 #
 # Set-up makes .venv once, and again when pyproject.toml or constraints.txt change. The README has the same in plain pip.
 
@@ -15,13 +16,16 @@ PIP := $(RUN) pip install -qq --disable-pip-version-check --progress-bar off
 PIP += --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format check table clean
+.PHONY: sweep test calibrate lint format check table clean
 
 sweep: .venv/ready
 	$(RUN) vaebench sweep $(STUDY)
 
 test: .venv/ready
 	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
+
+calibrate: .venv/ready
+	$(RUN) vaebench calibrate
 
 lint: .venv/linters
 	$(RUN) ruff check .

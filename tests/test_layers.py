@@ -38,6 +38,8 @@ LAYERS = (
     "sweep engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
     "labels intervals quantities grouping blocks sheets latex rendering table published",
+    # 5: every instrument against an exact answer.
+    "calibration",
     # 6: the command line.
     "__main__",
 )

@@ -42,9 +42,7 @@ def refusing() -> Iterator[None]:
 
 
 @app.command()
-def sweep(
-    study: StudyFile, overrides: Overrides = None, wandb: WandbMode = "offline", threads: Threads = 1
-) -> None:
+def sweep(study: StudyFile, overrides: Overrides = None, wandb: WandbMode = "offline", threads: Threads = 1) -> None:
     """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
     with refusing():
         plan = _load(study, overrides)
@@ -110,6 +108,33 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    study: Annotated[Path, typer.Argument(help="Linear VAEs on linear-Gaussian data.", metavar="[STUDY]")] = Path(
+        "conf/calibration.yaml"
+    ),
+    wandb: WandbMode = "disabled",
+    threads: Threads = 1,
+) -> None:
+    """Grade every instrument against an exact answer; status 1 if one is out."""
+    with refusing():
+        plan = _load(study, None)
+        from vaebench.calibration import grade, tabulation
+        from vaebench.calibration.calibrate import calibrate as grades_of
+        from vaebench.run import Execution
+
+        folder = RUNS / plan.name
+        grades = grades_of(plan, folder, Execution(wandb, threads), console)
+        grade.write(grades, folder)
+        tabulation.write(grades, folder)
+        console.print(escape(tabulation.markdown(grades)), soft_wrap=True)
+        for wrong in (g for g in grades if not g.is_within):
+            console.print(f"[red]out:[/] {escape(str(wrong))}", soft_wrap=True)
+        console.print(tabulation.verdict(grades))
+        if not all(g.is_within for g in grades):
+            raise typer.Exit(1)
+
+
+@app.command()
 def table(
     studies: Annotated[list[Path] | None, typer.Argument(help="Studies; all with results if none is given.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Fail if what is committed differs.")] = False,
@@ -118,18 +143,20 @@ def table(
     with refusing():
         from vaebench import record
         from vaebench import table as tables
+        from vaebench.calibration import grade, tabulation
 
         names = [s.stem for s in studies] if studies else sorted(p.parent.name for p in RESULTS.glob("*/records"))
         stale = []
         for name in names:
             folder = RESULTS / name
-            records = record.read_all(folder)
+            records, grades = record.read_all(folder), grade.read(folder)
             if not records:
                 raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{name}.yaml`")
             if check:
-                stale += tables.check(records, folder)
+                stale += [*tables.check(records, folder), *tabulation.check(grades, folder)]
             else:
                 tables.write(records, folder)
+                tabulation.write(grades, folder)
             console.print(f"{folder}: {len(records)} records")
         if stale:
             console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
@@ -138,12 +165,16 @@ def table(
 
 @app.command()
 def publish(study: StudyFile) -> None:
-    """Move the light part of runs/STUDY (records, tables) to results/STUDY, the published reference."""
+    """Move the light part of runs/STUDY (records, grades, tables) to results/STUDY, the published reference."""
     with refusing():
         from vaebench import published
+        from vaebench.calibration import grade, tabulation
 
         plan = _load(study, None)
-        files = published.publish(RUNS / plan.name, RESULTS / plan.name, [run.id for run in plan.runs])
+        runs, results = RUNS / plan.name, RESULTS / plan.name
+        files = published.publish(runs, results, [run.id for run in plan.runs])
+        if grades := grade.read(runs):
+            files += [grade.write(grades, results), *tabulation.write(grades, results)]
         console.print(f"{RESULTS / plan.name}: {len(files)} files written")
 
 

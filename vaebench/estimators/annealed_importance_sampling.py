@@ -60,16 +60,25 @@ class AnnealedImportanceSampling(Estimator):
     @torch.no_grad()
     def estimate(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> tuple[Estimate, ...]:
         joint, noise = Joint(model), generator(seed, "annealed importance sampling", x.device)
-        parts = x.split(max(1, ROWS // self.chains))
+        rows = max(1, ROWS // self.chains)
         with seeded(seed, "annealed importance sampling"):
-            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in parts]
+            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
         found = self._observed(torch.cat(weights, 1))
         if not self.bracket:
             return found
         noise = generator(seed, "bidirectional Monte Carlo", x.device)
+        made = zip(*(each.split(rows) for each in self.simulated(model, len(x), seed)), strict=True)
         with seeded(seed, "bidirectional Monte Carlo"):
-            bracket = torch.cat([self._bracket(joint, len(part), noise) for part in parts], 1)
+            bracket = torch.cat([self._bracket(joint, z, x, noise) for z, x in made], 1)
         return (*found, *map(mean_over_observations, self.columns[2:], (*bracket, bracket[1] - bracket[0])))
+
+    @staticmethod
+    def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:
+        """Samples of p(z), and the observations that the model makes of them: those of the bracket."""
+        joint = Joint(model)
+        with seeded(seed, "simulated observations"):
+            z = joint.latents(count)
+            return z, joint.observations(z)
 
     def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         effective = bounds.effective_sample_size(log_weight)
@@ -78,10 +87,9 @@ class AnnealedImportanceSampling(Estimator):
         ais = mean_over_observations("ais", values, noise if self.chains > 1 else None, note)
         return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
 
-    def _bracket(self, joint: Joint, count: int, noise: torch.Generator) -> Float64[Tensor, "2 N"]:
-        """The lower and the upper bound of so many observations that the model simulates."""
-        z = joint.latents(count)
-        path = self._path(joint, joint.observations(z), noise)
+    def _bracket(self, joint: Joint, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 N"]:
+        """The lower and the upper bound of observations that the model made of z."""
+        path = self._path(joint, x, noise)
         lower = bounds.iwae(self._forwards(joint, path, noise), self.chains)
         backwards = path.backwards(z.expand(self.chains, *z.shape), noise)
         check_finite(backwards, "annealed samples")

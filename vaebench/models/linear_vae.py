@@ -7,6 +7,7 @@ from torch.distributions import Normal
 
 from vaebench.likelihoods import Gaussian
 from vaebench.models.beta_vae import BetaVAE
+from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
 
 
@@ -68,6 +69,21 @@ class LinearVAE(BetaVAE):
         assert isinstance(weight, Tensor)
         return weight
 
+    @property
+    def density(self) -> ProbabilisticPCA:
+        """p(x), of which everything has a closed form; float64, its parameters those of this moment."""
+        decoder = self.decoder[0]
+        assert isinstance(decoder, nn.Linear) and isinstance(self.likelihood, Gaussian)
+        sigma2 = self.likelihood.sigma2().detach().double().flatten()
+        return ProbabilisticPCA(decoder.bias.detach().double(), self.weight.detach().double(), sigma2)
+
+    @property
+    def linear_posterior(self) -> LinearPosterior:
+        """q(z|x) as a closed form; float64, its parameters those of this moment."""
+        assert isinstance(self.encoder, nn.Sequential) and isinstance(self.encoder[1], nn.Linear)
+        affine, variance = self.encoder[1], self.log_variance.detach().double().exp()
+        return LinearPosterior.diagonal(affine.weight.detach(), affine.bias.detach(), variance)
+
     def encode(self, x: Tensor) -> Normal:
         mean = self.encoder(x)
         return Normal(mean, (0.5 * self.log_variance).exp().expand_as(mean), validate_args=False)
@@ -75,7 +91,6 @@ class LinearVAE(BetaVAE):
     def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
         if not self.analytic:
             return super().expected_log_likelihood(x, posterior, z)
-        spread = (self.weight.square() @ self.log_variance.exp()).view(
-            self.shape
-        )  # Var[Wz] under q, the same for all x
+        # Var[Wz] under q, the same for all x.
+        spread = (self.weight.square() @ self.log_variance.exp()).view(self.shape)
         return self.likelihood.expected_log_prob(self.parameters_at(posterior.mean), spread, x)

@@ -1,0 +1,140 @@
+"""The calibration itself: it covers every instrument, it is right, and a wrong instrument does not pass it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from vaebench import bounds
+from vaebench.calibration import grade, tabulation
+from vaebench.calibration.answers import ANSWERS
+from vaebench.calibration.by_hand import hand_grades
+from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
+from vaebench.calibration.grade import Grade
+from vaebench.calibration.grading import linear_grades
+from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
+from vaebench.config import load
+from vaebench.datamodule import DataModule
+from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.record import RecordError, read
+from vaebench.registry import ESTIMATORS, METRICS
+from vaebench.run import Execution, execute
+
+STUDY = Path(__file__).parents[1] / "conf" / "calibration.yaml"
+
+
+@pytest.fixture(scope="module")
+def grades() -> list[Grade]:
+    return [*hand_grades(), *known_grades()]
+
+
+@pytest.fixture(scope="module")
+def data() -> DataModule:
+    data = DataModule(LinearGaussian(dim=16, latent_dim=4, noise=1.0), batch_size=500)
+    data.setup()
+    return data
+
+
+def test_every_instrument_is_right(grades):
+    """About ninety grades, each a false alarm once in a million or never; seeds are fixed."""
+    assert [str(g) for g in grades if not g.is_within] == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_column_of_every_diagnostic_is_graded(name, grades):
+    graded = {g.quantity for g in grades if g.instrument == name}
+    wanted = {c for c in METRICS.build(name).columns(DRAWS) if c != "iwae_5000"}
+    assert graded >= wanted
+    assert graded, "an instrument without a column is graded on its arrays"
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_column_of_every_estimator_is_graded(name, grades):
+    assert {g.quantity for g in grades if g.instrument == name} >= set(ESTIMATORS.build(name).columns)
+
+
+def test_bounds_are_told_apart_where_they_differ(data):
+    """A grade between two ends means little where they are far apart; at the optimum they are one number."""
+    ends = {g.quantity: g.high - g.low for g in linear_grades(next(optima(data))) if g.quantity.startswith("iwae")}
+    assert len(ends) == 4
+    assert max(ends.values()) < 1e-9
+    assert next(g for g in linear_grades(misfit(data)) if g.quantity == "iwae_5").high > -24.7
+
+
+FAULTS = {
+    "softmax of the loss": lambda w, k: -(torch.logsumexp(-w.unflatten(0, (len(w) // k, k)), 1) - math.log(k)),
+    "a weighted sum of log-weights": lambda w, k: (w.unflatten(0, (len(w) // k, k)).softmax(1).mul(
+        w.unflatten(0, (len(w) // k, k)))).sum(1),
+    "log k left out": lambda w, k: torch.logsumexp(w.double().unflatten(0, (len(w) // k, k)), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_bound_does_not_pass(fault, data, monkeypatch):
+    monkeypatch.setattr(bounds, "iwae_groups", FAULTS[fault])
+    wrong = [g for g in (*linear_grades(misfit(data)), *hand_grades()) if not g.is_within]
+    assert {g.instrument for g in wrong} == {"IWAE"}
+
+
+@pytest.mark.parametrize(
+    "instrument", ["ELBO", "Rate", "Distortion", "SquaredError", "ActiveUnits", "TotalCorrelation"]
+)
+def test_a_number_that_is_off_does_not_pass(instrument, data):
+    """By a tenth of a nat, or by a unit."""
+    problem = replace(next(optima(data)), name="off")
+    for g in linear_grades(problem):
+        if g.instrument == instrument:
+            assert g.is_within
+            assert not g._replace(measured=g.measured + (1.0 if g.quantity == "active_units" else 0.1)).is_within
+            assert not g._replace(measured=math.nan).is_within
+
+
+def test_what_is_not_measured_is_out(data):
+    missing = list(linear_grades(next(optima(data)), estimates=[]))
+    assert {g.instrument for g in missing} == set(ANSWERS)
+    assert not any(g.is_within for g in missing)
+
+
+def test_trained_runs_are_graded_on_their_records(tmp_path):
+    """And a record that says something else than its checkpoint is out."""
+    run = load(STUDY, ["train.epochs=60", "evaluate.draws=50"]).runs[1]
+    record = execute(run, "calibration", [], tmp_path, Execution("disabled"), lambda epoch, latest: None)
+    assert [str(g) for g in trained_grades(run, record, tmp_path) if not g.is_within] == []
+    shifted = [
+        e._replace(value=e.value + 0.5) if e.name == "elbo" else e for e in read(tmp_path / "record.json").estimates
+    ]
+    wrong = [g.quantity for g in trained_grades(run, replace(record, estimates=shifted), tmp_path) if not g.is_within]
+    assert wrong == ["elbo"]
+
+
+def test_a_study_without_exact_answers_is_refused(tmp_path):
+    study = load(STUDY.with_name("smoke.yaml"), [])
+    with pytest.raises(CalibrationError, match=r"expected model\.name: LinearVAE, whose numbers are known, got VAE"):
+        calibrate(study, tmp_path, Execution("disabled"), Console(quiet=True))
+
+
+def test_grades_come_back_and_tables_follow_from_them(tmp_path, grades):
+    grade.write(grades, tmp_path)
+    assert grade.read(tmp_path) == grades
+    files = tabulation.write(grades, tmp_path)
+    assert {f.suffix for f in files} == {".csv", ".md", ".tex"}
+    assert tabulation.check(grade.read(tmp_path), tmp_path) == []
+    (tmp_path / "calibration.md").write_text("by hand")
+    assert tabulation.check(grades, tmp_path) == [tmp_path / "calibration.md"]
+    assert grade.read(tmp_path / "elsewhere") == []
+
+
+def test_one_wrong_grade_shows(grades):
+    wrong = [*grades, grades[0]._replace(measured=grades[0].high + 1)]
+    assert "1 WRONG" in tabulation.markdown(wrong)
+    assert "| NO" in tabulation.markdown(wrong)
+    assert "| NO" not in tabulation.markdown(grades)
+
+
+def test_half_a_file_of_grades_is_one_error(tmp_path):
+    (tmp_path / grade.FILE).write_text('[{"problem": "x"')
+    with pytest.raises(RecordError, match=r"calibration\.json: expected grades"):
+        grade.read(tmp_path)

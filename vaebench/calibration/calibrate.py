@@ -1,0 +1,78 @@
+"""The whole calibration: by hand, on known models, and on the trained runs of a study."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from vaebench.calibration.answers import Answer, LinearProblem
+from vaebench.calibration.by_hand import hand_grades
+from vaebench.calibration.grade import Grade
+from vaebench.calibration.grading import graded, linear_grades
+from vaebench.calibration.known import known_grades
+from vaebench.config import Run, Study
+from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.models.linear_vae import LinearVAE
+from vaebench.record import Record
+from vaebench.run import CHECKPOINT, Execution, data_of
+from vaebench.sweep import sweep
+
+CONVERGED = 0.05
+"""Nats by which a trained linear VAE may be below its optimum."""
+
+ABOVE = 1e-3
+"""Nats by which float32 may put it above."""
+
+
+class CalibrationError(ValueError):
+    """A study whose runs have no exact answers; the message says what to change."""
+
+
+def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> list[Grade]:
+    """Every grade there is.
+
+    Args:
+        study: linear VAEs on linear-Gaussian data.
+        folder: where it works; what is done there is not trained again.
+        how: how runs are executed.
+        console: for progress.
+
+    Raises:
+        CalibrationError: if the study has other runs, or one of them failed.
+    """
+    for run in study.runs:
+        _check(run)
+    outcome = sweep(study, folder, how, console)
+    if outcome.failed or outcome.missing:
+        told = [f"{r.id} failed ({r.reason})" for r in outcome.failed] + [f"{r.id} is missing" for r in outcome.missing]
+        raise CalibrationError(f"{folder}: every run must be done to be graded: {'; '.join(told)}")
+    records = {record.id: record for record in outcome.records}
+    trained = [grade for run in study.runs for grade in trained_grades(run, records[run.id], folder / run.id)]
+    return [*hand_grades(), *known_grades(), *trained]
+
+
+def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
+    """The numbers in a run's record against the exact ones of the model in its checkpoint."""
+    data = data_of(run)
+    data.setup()
+    assert isinstance(data.dataset, LinearGaussian)
+    model = LinearVAE.load_from_checkpoint(folder / CHECKPOINT, weights_only=True)
+    x = {"train": data.train, "validation": data.validation, "test": data.test}[run.evaluate.split].x
+    name = f"trained: {run.slug}"
+    problem = LinearProblem(name, model, x, run.evaluate.draws, data.dataset.model)
+    yield from linear_grades(problem, record.estimates)
+    answers = (
+        Answer("below_optimum", -ABOVE, CONVERGED),
+        Answer("collapsed_by_optimisation", 0.0),
+        Answer("collapsed_by_objective", float(model.latent_dim - record.facts["forecast_active_units"])),
+    )
+    yield from graded(name, "verdict", answers, record.estimates, 0.0)
+
+
+def _check(run: Run) -> None:
+    names = {"model": "LinearVAE", "data": "LinearGaussian"}
+    for key, wanted in names.items():
+        spec = getattr(run, key)
+        name = spec if isinstance(spec, str) else spec["name"]
+        if name != wanted:
+            raise CalibrationError(f"{run.slug}: expected {key}.name: {wanted}, whose numbers are known, got {name}")
