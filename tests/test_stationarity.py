@@ -114,10 +114,15 @@ def test_a_variance_a_pixel_is_probed_too() -> None:
     assert found.gradient_norm > 0.01
 
 
-def test_few_products_of_a_large_model_still_find_the_way_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The direction of an empty column is far down the spectrum of curvatures, and is found with few products."""
+def test_few_products_may_find_a_way_up_and_never_rule_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A negative curvature is certain after any number of products, the absence of one only once they converge."""
     spectrum = spectrum_of([0.9**i * 9 for i in range(40)])
     saddle, best = (stationary_point(spectrum, kept, 6, 1.0, 1.0) for kept in (range(5), range(6)))
-    monkeypatch.setattr("vaebench.stationarity.WORK", 0)
-    assert stationarity(linear_vae_at(saddle), spectrum).verdict == "saddle"
     assert stationarity(linear_vae_at(best), spectrum).verdict == "maximum"
+    monkeypatch.setattr("vaebench.stationarity.WORK", 0)
+    found = stationarity(linear_vae_at(saddle), spectrum)
+    assert (found.verdict, found.smallest_curvature < 0) == ("saddle", True)
+    monkeypatch.setattr("vaebench.stationarity.FEWEST_PRODUCTS", 4)
+    found = stationarity(linear_vae_at(best), spectrum)
+    assert found.uncertainty > 1e-3 * found.largest_curvature
+    assert (found.verdict, found.explanation.split(":")[0]) == ("undecided", "undecided")

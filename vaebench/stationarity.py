@@ -29,6 +29,9 @@ NEGLIGIBLE = 1e-5
 DOMINANT = 3
 """A way up by curvature makes a saddle where it gains so many times more than the gradient does."""
 
+CONVERGED = 1e-3
+"""Of the largest curvature: an uncertainty of the smallest one above which it does not say that there is no way up."""
+
 MOST_PRODUCTS = 300
 """Hessian-vector products of a probe at most."""
 
@@ -65,10 +68,12 @@ class Stationarity(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`still moving`, `saddle` or `maximum`."""
+        """`still moving`, `saddle`, `maximum`, or `undecided` where so few products leave the curvature open."""
         if self.gradient_gain > MOVING:
             return "still moving"
-        return "saddle" if self.curvature_gain > max(NEGLIGIBLE, DOMINANT * self.gradient_gain) else "maximum"
+        if self.curvature_gain > max(NEGLIGIBLE, DOMINANT * self.gradient_gain):
+            return "saddle"
+        return "maximum" if self.uncertainty <= CONVERGED * self.largest_curvature else "undecided"
 
     @property
     def explanation(self) -> str:
@@ -76,6 +81,7 @@ class Stationarity(NamedTuple):
         return {
             "still moving": f"still moving: one step along the gradient gains more than {MOVING:g} nats",
             "saddle": "a saddle: hardly any gradient, but a way up along the smallest curvature",
+            "undecided": "undecided: hardly any gradient, but too few products to rule out that it is a saddle",
             "maximum": f"a maximum: no step along gradient or smallest curvature gains more than {MOVING:g} nats",
         }[self.verdict]
 
