@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import table
-from vaebench.intervals import prediction_half_width
 from vaebench.published import PublishError, compare, publish
 from vaebench.record import Estimate, Record, read_all, write
+from vaebench.tables import table
+from vaebench.tables.intervals import prediction_half_width
 
 
 def record(seed: int, elbo: float = -20.0, beta: float = 1.0, **changes) -> Record:

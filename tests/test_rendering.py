@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench import table
-from vaebench.intervals import Interval
-from vaebench.latex import escape
 from vaebench.record import Estimate, Record, write
-from vaebench.rendering import RENDERINGS
-from vaebench.sheets import decimals, figure
+from vaebench.tables import table
+from vaebench.tables.intervals import Interval
+from vaebench.tables.latex import escape
+from vaebench.tables.rendering import RENDERINGS
+from vaebench.tables.sheets import decimals, figure
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}
@@ -94,7 +94,8 @@ def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
     for seed in (0, 1):
         write(record(seed), tmp_path / "run" / f"{seed}" / "record.json")
     program = (
-        "import sys; from pathlib import Path; from vaebench import table; from vaebench.record import read_all\n"
+        "import sys; from pathlib import Path\n"
+        "from vaebench.record import read_all; from vaebench.tables import table\n"
         "table.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "assert not {'torch', 'lightning', 'sklearn', 'pandas', 'scipy', 'wandb', 'jaxtyping'} & set(sys.modules)"
     )

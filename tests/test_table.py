@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench import table
-from vaebench.blocks import Cell, Table
-from vaebench.intervals import t_interval
-from vaebench.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, quantities
 from vaebench.record import Estimate, Record
-from vaebench.rendering import RENDERINGS, markdown
-from vaebench.sheets import page
+from vaebench.tables import table
+from vaebench.tables.blocks import Cell, Table
+from vaebench.tables.intervals import t_interval
+from vaebench.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, quantities
+from vaebench.tables.rendering import RENDERINGS, markdown
+from vaebench.tables.sheets import page
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}

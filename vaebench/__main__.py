@@ -28,6 +28,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="beta=4, model.latent_dim=5,10, seed=0..4", metavar="[KEY=VALUE]...")
 ]
 WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(help="Weights & Biases.")]
+Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads a run; one keeps small runs reproducible to the bit.")]
 
 
@@ -42,16 +43,24 @@ def refusing() -> Iterator[None]:
 
 
 @app.command()
-def sweep(study: StudyFile, overrides: Overrides = None, wandb: WandbMode = "offline", threads: Threads = 1) -> None:
+def sweep(
+    study: StudyFile,
+    overrides: Overrides = None,
+    wandb: WandbMode = "offline",
+    threads: Threads = 1,
+    pack: Pack = "auto",
+) -> None:
     """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
     with refusing():
-        plan = _load(study, overrides)
+        from vaebench.plan import most_of
+
+        plan, most = _load(study, overrides), most_of(pack)
         folder = RUNS / plan.name
         from vaebench.run import Execution
         from vaebench.sweep import sweep as execute
 
         try:
-            outcome = execute(plan, folder, Execution(wandb, threads), console)
+            outcome = execute(plan, folder, Execution(wandb, threads, most), console)
         except KeyboardInterrupt:
             console.print("stopped; what is done is kept, the same command goes on")
             raise typer.Exit(130) from None
@@ -142,8 +151,8 @@ def table(
     """Write the tables of results/ again from their records alone."""
     with refusing():
         from vaebench import record
-        from vaebench import table as tables
         from vaebench.calibration import grade, tabulation
+        from vaebench.tables import table as tables
 
         names = [s.stem for s in studies] if studies else sorted(p.parent.name for p in RESULTS.glob("*/records"))
         stale = []
@@ -223,7 +232,7 @@ def _load(study: Path, overrides: list[str] | None) -> "Study":
 def _show(records: list, folder: Path, name: str) -> None:
     """Write a sweep's tables, print them, and say how the numbers compare with the published ones."""
     from vaebench import published, record
-    from vaebench import table as tables
+    from vaebench.tables import table as tables
 
     if not records:
         return

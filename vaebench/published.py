@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from vaebench import table
 from vaebench.atomic import write_atomically
-from vaebench.blocks import Row
-from vaebench.intervals import prediction_half_width
-from vaebench.labels import slug
-from vaebench.quantities import Fact, Quantity
 from vaebench.record import Record, encode, read_all
+from vaebench.tables import table
+from vaebench.tables.blocks import Row
+from vaebench.tables.intervals import prediction_half_width
+from vaebench.tables.labels import slug
+from vaebench.tables.quantities import Fact, Quantity
 
 EXACT = 1e-9
 """Relative difference up to which two numbers count as the same number."""

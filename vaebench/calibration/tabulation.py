@@ -1,17 +1,22 @@
 """Grades as CSV, Markdown and LaTeX; a function of the grades alone."""
 
+import csv
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
-import pandas as pd
+from tabulate import tabulate
 
 from vaebench.atomic import write_atomically
 from vaebench.calibration.grade import Grade
-from vaebench.latex import escape
+from vaebench.tables.latex import escape
 
 NAME = "calibration"
 
 RIGHT, WRONG = "yes", "NO"
+
+HEADINGS = ("instrument", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
+ALIGNMENT = ("left", "left", "right", "right", "right", "right", "left", "left")
 
 
 def write(grades: Sequence[Grade], folder: Path) -> list[Path]:
@@ -43,9 +48,8 @@ def markdown(grades: Sequence[Grade]) -> str:
         "what the last column names: errors are those that the instrument itself states."
     )
     for problem in dict.fromkeys(grade.problem for grade in grades):
-        frame = _frame([grade for grade in grades if grade.problem == problem])
-        right = ("right",) * 4
-        table = frame.to_markdown(index=False, disable_numparse=True, colalign=("left", "left", *right, "left", "left"))
+        rows = [_cells(grade) for grade in grades if grade.problem == problem]
+        table = tabulate(rows, HEADINGS, tablefmt="pipe", disable_numparse=True, colalign=ALIGNMENT)
         parts += [f"## {problem}", table]
     return "\n\n".join(parts) + "\n"
 
@@ -53,30 +57,34 @@ def markdown(grades: Sequence[Grade]) -> str:
 def _files(grades: Sequence[Grade], folder: Path) -> dict[Path, bytes]:
     if not grades:
         return {}
-    rows = pd.DataFrame([{**g._asdict(), "difference": g.difference, "right": g.is_within} for g in grades])
-    texts = {".csv": rows.to_csv(index=False), ".md": markdown(grades), ".tex": _latex(grades)}
+    texts = {".csv": _csv(grades), ".md": markdown(grades), ".tex": _latex(grades)}
     return {folder / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
 
 
-def _frame(grades: Sequence[Grade]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "instrument": [g.instrument for g in grades],
-            "quantity": [g.quantity for g in grades],
-            "measured": [_figure(g.measured) for g in grades],
-            "exact": [_figure(g.low) if g.low == g.high else f"{_figure(g.low)} … {_figure(g.high)}" for g in grades],
-            "difference": [_small(g.difference) for g in grades],
-            "allowed": [_small(g.allowed) for g in grades],
-            "right": [RIGHT if g.is_within else WRONG for g in grades],
-            "allowed for": [g.basis for g in grades],
-        }
-    )
+def _cells(grade: Grade) -> tuple[str, ...]:
+    low, high = _figure(grade.low), _figure(grade.high)
+    exact = low if grade.low == grade.high else f"{low} … {high}"
+    numbers = _figure(grade.measured), exact, _small(grade.difference), _small(grade.allowed)
+    return grade.instrument, grade.quantity, *numbers, RIGHT if grade.is_within else WRONG, grade.basis
+
+
+def _csv(grades: Sequence[Grade]) -> str:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*Grade._fields, "difference", "right"))
+    writer.writerows((*grade, grade.difference, grade.is_within) for grade in grades)
+    return text.getvalue()
 
 
 def _latex(grades: Sequence[Grade]) -> str:
-    frame = _frame(grades).map(escape)
-    frame.insert(0, "problem", [escape(g.problem) for g in grades])
-    return frame.to_latex(index=False, column_format="lllrrrrll")
+    lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand", r"\begin{longtable}{lllrrrrll}"]
+    lines += [r"\toprule", _line(("problem", *HEADINGS)), r"\midrule", r"\endhead"]
+    lines += [_line((grade.problem, *_cells(grade))) for grade in grades]
+    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape, cells)) + r" \\"
 
 
 def _figure(value: float) -> str:

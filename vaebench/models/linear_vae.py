@@ -73,15 +73,17 @@ class LinearVAE(BetaVAE):
     def density(self) -> ProbabilisticPCA:
         """p(x), of which everything has a closed form; float64, its parameters those of this moment."""
         decoder = self.decoder[0]
-        assert isinstance(decoder, nn.Linear) and isinstance(self.likelihood, Gaussian)
+        assert isinstance(decoder, nn.Linear)
+        assert isinstance(self.likelihood, Gaussian)
         sigma2 = self.likelihood.sigma2().detach().double().flatten()
         return ProbabilisticPCA(decoder.bias.detach().double(), self.weight.detach().double(), sigma2)
 
     @property
     def linear_posterior(self) -> LinearPosterior:
         """q(z|x) as a closed form; float64, its parameters those of this moment."""
-        assert isinstance(self.encoder, nn.Sequential) and isinstance(self.encoder[1], nn.Linear)
+        assert isinstance(self.encoder, nn.Sequential)
         affine, variance = self.encoder[1], self.log_variance.detach().double().exp()
+        assert isinstance(affine, nn.Linear)
         return LinearPosterior.diagonal(affine.weight.detach(), affine.bias.detach(), variance)
 
     def encode(self, x: Tensor) -> Normal:

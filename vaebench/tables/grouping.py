@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vaebench.intervals import Interval, t_interval
-from vaebench.labels import SEED, canonical
-from vaebench.quantities import Quantity
 from vaebench.record import Record
+from vaebench.tables.intervals import Interval, t_interval
+from vaebench.tables.labels import SEED, canonical
+from vaebench.tables.quantities import Quantity
 
 
 class Cell(NamedTuple):

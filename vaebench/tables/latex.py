@@ -1,7 +1,7 @@
 """A table as LaTeX, for booktabs: a tabular a sheet, notes below."""
 
-from vaebench.blocks import Table
-from vaebench.sheets import Entry, Page, Sheet
+from vaebench.tables.blocks import Table
+from vaebench.tables.sheets import Entry, Page, Sheet
 
 MATHEMATICS = {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "β": "beta", "δ": "delta", "ε": "epsilon"} | {
     "λ": "lambda",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
-from vaebench.blocks import Block, Row, Table
-from vaebench.intervals import Interval
-from vaebench.labels import ABSENT, canonical, plain
-from vaebench.quantities import PANELS, Quantity
+from vaebench.tables.blocks import Block, Row, Table
+from vaebench.tables.intervals import Interval
+from vaebench.tables.labels import ABSENT, canonical, plain
+from vaebench.tables.quantities import PANELS, Quantity
 
 DIGITS = 5
 """Significant digits of a column that has no interval."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vaebench.grouping import Cell, Group
-from vaebench.labels import canonical, natural
-from vaebench.quantities import UNRANKED, Quantity
+from vaebench.tables.grouping import Cell, Group
+from vaebench.tables.labels import canonical, natural
+from vaebench.tables.quantities import UNRANKED, Quantity
 
 
 class Row(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
-from vaebench.blocks import Table
-from vaebench.intervals import Interval
-from vaebench.labels import canonical
-from vaebench.latex import latex
-from vaebench.sheets import Entry, Sheet, comparability, page
+from vaebench.tables.blocks import Table
+from vaebench.tables.intervals import Interval
+from vaebench.tables.labels import canonical
+from vaebench.tables.latex import latex
+from vaebench.tables.sheets import Entry, Sheet, comparability, page
 
 LEGEND = "Mean ± half-width of the 95 % Student-t interval over seeds; one seed has none. Bold: best of its block."
 APART = "Rows of different blocks were measured on other pixels, or under another measure, and are not ranked together."

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from vaebench.intervals import Interval
-from vaebench.labels import natural
 from vaebench.record import Record
+from vaebench.tables.intervals import Interval
+from vaebench.tables.labels import natural
 
 HIGHER, LOWER, UNRANKED = 1, -1, 0
 

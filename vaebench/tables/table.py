@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vaebench.atomic import write_atomically
-from vaebench.blocks import Row, Table, blocks
-from vaebench.grouping import distinct, groups
-from vaebench.labels import SEED, labels, merged_axes, slug
-from vaebench.quantities import quantities
 from vaebench.record import Record
-from vaebench.rendering import RENDERINGS
+from vaebench.tables.blocks import Row, Table, blocks
+from vaebench.tables.grouping import distinct, groups
+from vaebench.tables.labels import SEED, labels, merged_axes, slug
+from vaebench.tables.quantities import quantities
+from vaebench.tables.rendering import RENDERINGS
 
 
 def table(records: Sequence[Record]) -> Table:
