@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vaebench import record
 from vaebench.config import Study, load
+from vaebench.packing.program import Unpackable
 from vaebench.record import Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
@@ -43,9 +44,9 @@ def written(folder: Path, text: str) -> Study:
     return load(path)
 
 
-def swept(study: Study, folder: Path) -> tuple[list[Record], str]:
+def swept(study: Study, folder: Path, how: Execution = QUIET) -> tuple[list[Record], str]:
     heard = io.StringIO()
-    outcome = sweep(study, folder, QUIET, Console(file=heard, width=200))
+    outcome = sweep(study, folder, how, Console(file=heard, width=200))
     assert not outcome.missing
     return outcome.records, heard.getvalue()
 
@@ -99,9 +100,54 @@ def test_one_failing_run_stops_no_other_and_says_why(tmp_path):
     assert str(reason) in heard
 
 
+GRID = """
+grid:
+  model.beta: [1, 4]
+  model.learning_rate: [1.0e-3, 1.0e+18]
+  train.gradient_clip: [null, 1]
+  seed: 0..1
+"""
+
+
+def test_packing_moves_no_number(tmp_path):
+    """Sixteen runs, half of them diverging, as one pack, in threes and each by itself: the same records."""
+    text = STUDY.partition("grid:")[0].replace("model: {", "model: {name: BetaVAE, ")
+    study = written(tmp_path, text + GRID)
+    (one, heard), (threes, _), (alone, _) = (
+        swept(study, tmp_path / str(most), replace(QUIET, most=most)) for most in (16, 3, 1)
+    )
+    assert "16 runs as 1 pack" in heard
+    assert list(map(numbers, one)) == list(map(numbers, threes)) == list(map(numbers, alone))
+    assert [r.status for r in one].count("failed") == 8
+
+
+def test_what_keeps_a_pack_from_training_does_not_keep_its_runs(study, tmp_path, monkeypatch):
+    """There is no room for two: each run comes out as it does in a pack that fits."""
+    expected, _ = swept(study, tmp_path / "fits")
+    monkeypatch.setattr("vaebench.fitting.LARGEST", 3000)
+    parted, _ = swept(study, tmp_path / "parted")
+    assert list(map(numbers, parted)) == list(map(numbers, expected))
+
+
+def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monkeypatch):
+    """To rounding the same numbers, by Lightning's own loop."""
+    expected, _ = swept(study, tmp_path / "packed")
+
+    def refuse(*_):
+        raise Unpackable("for this test")
+
+    monkeypatch.setattr("vaebench.packing.pack.check_alike", refuse)
+    plain, _ = swept(study, tmp_path / "plain")
+    for a, b in zip(plain, expected, strict=True):
+        assert a.status == b.status == "done"
+        assert a.curve["train/objective"] == pytest.approx(b.curve["train/objective"], rel=1e-6)
+        assert [e.name for e in a.estimates] == [e.name for e in b.estimates]
+        assert a.absent == b.absent
+
+
 def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
     study = written(tmp_path, STUDY)
-    monkeypatch.setattr("vaebench.run._train_and_measure", lambda *_: (_ for _ in ()).throw(MemoryError("too large")))
+    monkeypatch.setattr("vaebench.run.fit", lambda *_: (_ for _ in ()).throw(MemoryError("too large")))
     records, _ = swept(study, tmp_path / "runs")
     assert {(r.status, r.reason) for r in records} == {("failed", "MemoryError: too large")}
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """The curve of a run: cheap diagnostics on the validation split while it trains, kept for its record."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -8,6 +9,7 @@ from torch import nn
 
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.base import Autoencoder
+from vaebench.packing.pack import Pack
 
 DRAWS = 10
 """Posterior draws of an observation for a point of the curve."""
@@ -53,13 +55,16 @@ class Validation(lightning.Callback):
     """Measures cheap diagnostics on the validation split whenever Lightning validates."""
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        assert isinstance(pl_module, Autoencoder)
         batches = trainer.val_dataloaders
         assert batches is not None
-        seen = measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)
-        for estimate in seen.estimates:
-            if not isinstance(estimate.value, list):
-                pl_module.log(f"val/{estimate.name}", estimate.value)
+        if isinstance(pl_module, Pack):
+            for i in pl_module.living:
+                for name, value in _cheap(pl_module.models[i], batches):
+                    pl_module.history.tell(i, name, value)
+        else:
+            assert isinstance(pl_module, Autoencoder)
+            for name, value in _cheap(pl_module, batches):
+                pl_module.log(name, value)
 
 
 class Report(lightning.Callback):
@@ -73,4 +78,12 @@ class Report(lightning.Callback):
         self.watch = watch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
-        self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in trainer.callback_metrics.items()})
+        latest = pl_module.history.latest[0] if isinstance(pl_module, Pack) else trainer.callback_metrics
+        self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
+
+
+def _cheap(model: Autoencoder, batches: Any) -> Iterator[tuple[str, float]]:
+    """A point of the curve, by name."""
+    for estimate in measure(model, batches, diagnostics(CHEAP), DRAWS, model.seed).estimates:
+        if not isinstance(estimate.value, list):
+            yield f"val/{estimate.name}", estimate.value

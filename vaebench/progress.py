@@ -51,9 +51,9 @@ class Display:
         if self.console.is_terminal:
             self._live.__exit__(kind, error, trace)
 
-    def watch(self, run: Run) -> "Epochs":
-        """A line for a run that starts; what it returns is told of every epoch."""
-        return Epochs(self._epochs, run)
+    def watch(self, *runs: Run) -> "Epochs":
+        """A line for a run that starts, or for several that train together; what it returns is told of every epoch."""
+        return Epochs(self._epochs, *runs)
 
     def finished(self, run: Run, outcome: Record | Exception) -> None:
         """A line for a run that has ended."""
@@ -63,11 +63,12 @@ class Display:
 
 
 class Epochs:
-    """The epochs of one run. Called as `execute` calls its `watch`."""
+    """The epochs of one run, or of several that train together. Called as `execute` calls its `watch`."""
 
-    def __init__(self, bars: Progress, run: Run) -> None:
+    def __init__(self, bars: Progress, *runs: Run) -> None:
         self.bars = bars
-        self.task = bars.add_task(run.slug, total=run.train.epochs, latest="")
+        name = runs[0].slug if len(runs) == 1 else f"{len(runs)} runs, {runs[0].slug} … {runs[-1].slug}"
+        self.task = bars.add_task(name, total=runs[0].train.epochs, latest="")
 
     def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
         known = (name for name in ("val/elbo", "val/objective") if name in latest)

@@ -1,35 +1,30 @@
-"""One run, from its configuration to its record: seed, fit, evaluate, write."""
+"""Runs, from their configurations to their records: fit together, evaluate, write."""
 
 import logging
-import os
-import signal
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import lightning
 import torch
 
 from vaebench import provenance, record
 from vaebench.config import Run
-from vaebench.curve import Curve, Report, Validation
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.fitting import CHECKPOINT, Fitted, Watch, data_of, fit
 from vaebench.models.base import Autoencoder
+from vaebench.packing.program import Unpackable
+from vaebench.plan import MOST
 from vaebench.record import Record
-from vaebench.registry import DATASETS, MODELS
-from vaebench.tracking import Mode, Tracker, tracked
+from vaebench.tracking import Mode, tracked
 from vaebench.verdict import explain
 
-CHECKPOINT = "model.ckpt"
-"""The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""
-
-Watch = Callable[[int, Mapping[str, float]], None]
-"""Told of every finished epoch: how many, and the latest numbers."""
+__all__ = ["CHECKPOINT", "Execution", "Watch", "data_of", "evaluate", "execute", "execute_pack"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,8 @@ class Execution:
 
     wandb: Mode = "offline"
     threads: int = 1
+    most: int = MOST
+    """The largest number of runs that train together."""
 
     def apply(self) -> None:
         """Set what belongs to the process."""
@@ -47,7 +44,7 @@ class Execution:
 
 
 def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: Watch) -> Record:
-    """Train and measure one run and write its record, whatever comes of it.
+    """Train and measure one run and write its record, whatever comes of it: a pack of one.
 
     A run that fails (an impossible hyper-parameter, a NaN, no memory) leaves a record with the reason.
 
@@ -59,33 +56,62 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
         how: what does not define the numbers.
         watch: told of every epoch.
     """
-    how.apply()
-    folder.mkdir(parents=True, exist_ok=True)
-    bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
-    with tracked(run, study, folder, how.wandb) as tracker:
-        try:
-            outcome = _train_and_measure(run, bare, folder, tracker, watch)
-        except (Exception, torch.cuda.OutOfMemoryError) as error:
-            outcome = replace(bare, reason=_reason(error), provenance=_provenance(run, study, "cpu"))
-        tracker.conclude(outcome)
-    record.write(outcome, folder / "record.json")
+    (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
     return outcome
 
 
-def _train_and_measure(run: Run, bare: Record, folder: Path, tracker: Tracker, watch: Watch) -> Record:
+def execute_pack(
+    runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: Watch
+) -> Iterator[Record]:
+    """Train runs together, measure one after the other, and write the record of each, whatever comes of it.
+
+    What stops a pack as a whole (its members cannot be mapped, there is no memory) stops none of its runs: it is parted
+    until the runs at fault are by themselves. None of this moves a number.
+
+    Yields:
+        The records, in the order of the runs, each when it is written.
+    """
+    how.apply()
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        pairs = zip(runs, folders, strict=True)
+        trackers = [stack.enter_context(tracked(run, study, folder, how.wandb)) for run, folder in pairs]
+        started, parts = perf_counter(), 0
+        fitted: list[Fitted | Exception] = []
+        try:
+            fitted = fit(runs, folders, [t.loggers for t in trackers], watch)
+        except Exception as error:
+            fitted = [error] * len(runs)
+            parts = 1 if len(runs) == 1 else len(runs) if isinstance(error, Unpackable) else 2
+        seconds = (perf_counter() - started) / len(runs)
+        for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=True) if parts < 2 else ():
+            outcome = _outcome(run, study, axes, trained, seconds)
+            tracker.conclude(outcome)
+            record.write(outcome, folder / "record.json")
+            yield outcome
+    borders = [len(runs) * i // parts for i in range(parts + 1)] if parts > 1 else []
+    for a, b in pairwise(borders):
+        yield from execute_pack(runs[a:b], study, axes, folders[a:b], how, watch)
+
+
+def _outcome(run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float) -> Record:
+    """The record of a run that has been trained, or of why it has not."""
+    bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
+    try:
+        if isinstance(trained, Exception):
+            raise trained
+        return _measured(run, bare, trained, seconds)
+    except Exception as error:
+        return replace(bare, reason=_reason(error), provenance=_provenance(run, study, "cpu"))
+
+
+def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record:
     started = perf_counter()
-    data, model, curve = data_of(run), None, Curve()
-    data.setup("fit")
-    model = MODELS.build(run.model, data.shape, run.seed)
-    trainer = _trainer(run, [curve, *tracker.loggers], watch)
-    with interruptible():
-        trainer.fit(model, datamodule=data)
-    _save(trainer, folder / CHECKPOINT)
-    fitted = perf_counter()
-    model.to(trainer.strategy.root_device)
+    model, data, curve = trained
     seen, why = evaluate(run, model, data), explain(model, data)
     measured = seen.beside(why.measurement)
-    seconds = {"fit": round(fitted - started, 3), "evaluate": round(perf_counter() - fitted, 3)}
+    spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     return replace(
         bare,
         status="done",
@@ -93,14 +119,9 @@ def _train_and_measure(run: Run, bare: Record, folder: Path, tracker: Tracker, w
         facts=model.facts() | why.facts,
         estimates=measured.estimates,
         absent=measured.absent,
-        curve=curve.columns,
-        provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": seconds},
+        curve=curve,
+        provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": spent},
     )
-
-
-def data_of(run: Run) -> DataModule:
-    """The data of a run, not yet loaded."""
-    return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
@@ -108,42 +129,6 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
     batches, how = data.batches(run.evaluate.split), run.evaluate
     measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
     return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
-
-
-def _trainer(run: Run, loggers: list[Any], watch: Watch) -> lightning.Trainer:
-    return lightning.Trainer(
-        max_epochs=run.train.epochs,
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        logger=loggers,
-        callbacks=[Validation(), Report(watch)],
-        check_val_every_n_epoch=run.train.validate_every,
-        gradient_clip_val=run.train.gradient_clip,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,  # nothing is logged at a step; a larger interval only draws a warning
-    )
-
-
-def _save(trainer: lightning.Trainer, path: Path) -> None:
-    """Lightning's own checkpoint, under its name only once it is whole."""
-    temporary = path.with_suffix(".part")
-    trainer.save_checkpoint(temporary, weights_only=False)
-    os.replace(temporary, path)
-
-
-@contextmanager
-def interruptible() -> Any:
-    """Ctrl-C as KeyboardInterrupt; Lightning turns it into an exit and leaves the signal ignored."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exit_:
-        raise KeyboardInterrupt from exit_
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _measure_of(model: Autoencoder) -> str:

@@ -4,6 +4,8 @@ So running the same command again is resuming, whatever stopped the last one.
 """
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from rich.console import Console
 from vaebench import record
 from vaebench.config import Run, Study
 from vaebench.engines.inline import Inline
+from vaebench.plan import decision, packs_of
 from vaebench.progress import Display
 from vaebench.record import Record, RecordError
-from vaebench.run import Execution, Watch, execute
+from vaebench.run import Execution, Watch, execute_pack
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,23 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console) -> Outco
     done = len(study.runs) - len(pending)
     if done:
         console.print(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go")
-    axes = list(study.axes)
+    packs = packs_of(pending, how.most)
+    if pending:
+        console.print(decision(packs, how.most))
     with Display(study.name, len(study.runs), done, console) as display:
 
-        def work(run: Run) -> Record | None:
-            watch = display.watch(run)
+        def work(pack: list[Run]) -> None:
+            watch = display.watch(*pack)
             try:
-                return _claimed(run, study.name, axes, folder / run.id, how, watch)
+                for run, outcome in _claimed(pack, study, folder, how, watch):
+                    display.finished(run, outcome)
             finally:
                 watch.close()
 
-        for run, outcome in Inline().map(work, pending):
-            if outcome is not None:
-                display.finished(run, outcome)
+        for pack, error in Inline().map(work, packs):
+            if error is not None:
+                for run in (r for r in pack if _existing(folder / r.id) is None):
+                    display.finished(run, error)
     found = [r for r in (_existing(folder / run.id) for run in study.runs) if r is not None]
     recorded = {r.id for r in found}
     return Outcome(found, [run for run in study.runs if run.id not in recorded])
@@ -76,17 +83,26 @@ def is_done(folder: Path, console: Console) -> bool:
         return False
 
 
-def _claimed(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: Watch) -> Record | None:
-    """Execute a run unless another process holds it or has just done it; None where another holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            existing = _existing(folder)
+def _claimed(
+    pack: Sequence[Run], study: Study, folder: Path, how: Execution, watch: Watch
+) -> Iterator[tuple[Run, Record]]:
+    """Execute the runs of a pack, but for those that another process holds or has just done."""
+    with ExitStack() as held:
+        mine = []
+        for run in pack:
+            (folder / run.id).mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(FileLock(folder / run.id / "lock", timeout=0))
+            except Timeout:
+                continue
+            existing = _existing(folder / run.id)
             if existing is not None and existing.status == "done":
-                return existing
-            return execute(run, study, axes, folder, how, watch)
-    except Timeout:
-        return None
+                yield run, existing
+            else:
+                mine.append(run)
+        if mine:
+            folders = [folder / run.id for run in mine]
+            yield from zip(mine, execute_pack(mine, study.name, list(study.axes), folders, how, watch), strict=True)
 
 
 def _existing(folder: Path) -> Record | None:

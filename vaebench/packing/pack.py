@@ -59,7 +59,7 @@ class Pack(lightning.LightningModule):
         super().__init__()
         check_alike(members)
         self.automatic_optimization = False
-        self.members, self._models = nn.ModuleList(members), list(members)
+        self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.history = History([()] * len(members) if loggers is None else loggers)
         self.seeds = list(dict.fromkeys(m.seed for m in members))
@@ -76,17 +76,22 @@ class Pack(lightning.LightningModule):
         """Which members are being trained."""
         return [death is None for death in self.deaths]
 
+    @property
+    def living(self) -> list[int]:
+        """The numbers of those."""
+        return [i for i, death in enumerate(self.deaths) if death is None]
+
     # -- its training -------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
             x = self.trainer.datamodule.train.x  # type: ignore[attr-defined]
-            for member in self._models:
+            for member in self.models:
                 member.prepare(x)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Only here are the members on their device, and loaded where a run is resumed.
-        members = self._models
+        members = self.models
         self._of_seed = self._of_seed.to(self.device)
         self._rows = Rows(members)
         buffers = stack_untrained(members)
@@ -169,8 +174,8 @@ class Pack(lightning.LightningModule):
         if data.seeds != self.seeds:
             raise ValueError(f"expected PackedData of the members' seeds {self.seeds}, got {data.seeds}")
         x = next(iter(data.batches("validation"))).x
-        for member in self._models:
-            drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self._models[0], member)]
+        for member in self.models:
+            drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
         noise = self._of_members(self._drawn(len(x), [generator(s, "check", self.device) for s in self.seeds]))
@@ -180,7 +185,7 @@ class Pack(lightning.LightningModule):
         """The function for all members, recorded when it first meets data of this shape."""
         key = (function, train, *(d.shape for d in data))
         if key not in self._programs:
-            first = self._models[0]
+            first = self.models[0]
             trained, was_training = len(self._rows.names) if train else 0, first.training
             first.train(train)
             self._programs[key] = program(Stateless(first, function, self._names).of, self._fixed, data, trained)
@@ -188,16 +193,16 @@ class Pack(lightning.LightningModule):
         return self._programs[key]
 
     def _drawn(self, batch_size: int, streams: list[torch.Generator]) -> Float[Tensor, "U B *noise"]:
-        first = self._models[0]
+        first = self.models[0]
         noise = [first.noise(batch_size, stream) for stream in streams]
         return torch.stack(noise)
 
     def _of_members(self, x: Float[Tensor, "U *any"]) -> Float[Tensor, "M *any"]:
         """What belongs to the seeds, for every member; members of one seed share it."""
-        return x if len(self.seeds) == len(self._models) else x.index_select(0, self._of_seed)
+        return x if len(self.seeds) == len(self.models) else x.index_select(0, self._of_seed)
 
     def _for_all(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "M B *event"]:
-        return x.expand(len(self._models), *x.shape).contiguous()
+        return x.expand(len(self.models), *x.shape).contiguous()
 
     def tell(self, name: str, numbers: Sequence[float]) -> None:
         """A number of this epoch for every member; those of the dead are left out."""
@@ -215,9 +220,9 @@ class Pack(lightning.LightningModule):
             self.trainer.should_stop = True
 
     def _refit(self) -> None:
-        first = self._models[0]
+        first = self.models[0]
         if first.likelihood.refits:
-            for member in self._models:
+            for member in self.models:
                 total, count = member.squared_error(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
                 member.likelihood.refit(total / count)
 
