@@ -117,9 +117,10 @@ class Objective(nn.Module):
 
     def __init__(self, model: LinearVAE, points: Float64[Tensor, "P D"]) -> None:
         super().__init__()
-        # One draw would add noise to what has a closed form; β is at the end of its schedule.
-        self.model = type(model)(**{**model.hparams, "analytic": True}).to(model.device).double()
+        self.model = type(model)(**model.hparams).to(model.device).double()
         self.model.load_state_dict(model.state_dict())
+        # One draw would add noise to what has a closed form; β is at the end of its schedule.
+        self.model.analytic = True
         self.model.progress.fill_(1.0)
         self.model.eval()
         self._points = points.to(model.device).view(-1, *model.shape)
