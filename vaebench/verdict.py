@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from vaebench import oracle
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, measure
+from vaebench.likelihoods import Gaussian
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import Forecast, StationaryPoint
@@ -124,7 +125,7 @@ def _probe(model: Autoencoder, spectrum: Spectrum, n: int) -> Verdict:
 
 def _standing(model: Autoencoder) -> str:
     """What the closed form is to this model."""
-    if not model.linear:
+    if not (model.linear and isinstance(model.likelihood, Gaussian)):
         return REFERENCE
     return EXACT if model.likelihood.sigma2().numel() == 1 else PER_PIXEL
 
