@@ -195,8 +195,9 @@ def list_() -> None:
 
         for heading, rows in catalogue(Path("conf")):
             console.print(f"[bold]{heading}[/]")
+            width = max(len(name) for name, _ in rows)
             for name, line in rows:
-                console.print(f"  {name:22} {escape(line)}", soft_wrap=True)
+                console.print(f"  {name:{width}}  {escape(line)}", soft_wrap=True)
 
 
 @app.command()

@@ -151,6 +151,9 @@ class Dataset(ABC):
         binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
     """
 
+    source: str | None = None
+    """The class of torchvision that it is made of, where that is not its own name."""
+
     def __init__(self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None) -> None:
         self.binarization = None if binarize is None else BINARIZATIONS.build(binarize)
 
