@@ -78,7 +78,9 @@ class Report(lightning.Callback):
         self.watch = watch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
-        latest = pl_module.history.latest[0] if isinstance(pl_module, Pack) else trainer.callback_metrics
+        latest: Any = trainer.callback_metrics
+        if isinstance(pl_module, Pack):
+            latest = pl_module.history.latest[0] if len(pl_module.models) == 1 else {}
         self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
 
 

@@ -77,22 +77,26 @@ def execute_pack(
     with ExitStack() as stack:
         pairs = zip(runs, folders, strict=True)
         trackers = [stack.enter_context(tracked(run, study, folder, how.wandb)) for run, folder in pairs]
-        started, parts = perf_counter(), 0
-        fitted: list[Fitted | Exception] = []
+        started, parts = perf_counter(), 1
         try:
             fitted = fit(runs, folders, [t.loggers for t in trackers], watch)
         except Exception as error:
-            fitted = [error] * len(runs)
-            parts = 1 if len(runs) == 1 else len(runs) if isinstance(error, Unpackable) else 2
+            parts = _parts(len(runs), error)
+            fitted = [error] if parts == 1 else []
         seconds = (perf_counter() - started) / len(runs)
-        for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=True) if parts < 2 else ():
+        for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=parts == 1):
             outcome = _outcome(run, study, axes, trained, seconds)
             tracker.conclude(outcome)
             record.write(outcome, folder / "record.json")
             yield outcome
-    borders = [len(runs) * i // parts for i in range(parts + 1)] if parts > 1 else []
-    for a, b in pairwise(borders):
-        yield from execute_pack(runs[a:b], study, axes, folders[a:b], how, watch)
+    if parts > 1:
+        for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):
+            yield from execute_pack(runs[a:b], study, axes, folders[a:b], how, watch)
+
+
+def _parts(members: int, error: Exception) -> int:
+    """Into how many a pack that could not be trained is parted: single runs, or halves where it may be too large."""
+    return members if isinstance(error, Unpackable) else min(members, 2)
 
 
 def _outcome(run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float) -> Record:

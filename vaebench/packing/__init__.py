@@ -8,6 +8,7 @@ step on stacks `[M, …]`. The models stay plain code for one member.
   by `mapping` (what vmap does slowly), `independence` (the same bits in any company) and `shortening` (less to do).
 - `adam`: all parameters as one matrix, a row a member, each with its own learning rate, clipping and death.
 - `data`: for every seed the batches of a run alone.
+- `stacks`: the tensors of all members, a stack each, and the programs on them.
 - `pack`: the LightningModule; `history`: what its members' loggers are told; `checkpoint`: what a member leaves.
 
 The same bits alone and in any company on a CPU with one thread; elsewhere, and against the plain model in a plain

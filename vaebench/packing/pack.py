@@ -5,7 +5,7 @@ likelihood, level of corruption, weights. Each gives the numbers it would give a
 order, pixels and noise, its own learning rate and gradient clipping, and if it diverges it stops and nothing else does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from vaebench.draws import Batch
 from vaebench.models.base import Autoencoder
-from vaebench.packing.adam import PackedAdam, Rows
+from vaebench.packing.adam import PackedAdam
 from vaebench.packing.data import Chunk, PackedBatches, PackedData
 from vaebench.packing.history import History
-from vaebench.packing.members import Stateless, check_alike, stack_untrained, values
-from vaebench.packing.program import Program, Unpackable, program
+from vaebench.packing.members import check_alike
+from vaebench.packing.program import Unpackable
+from vaebench.packing.stacks import Shared, Stacks
 from vaebench.seeding import generator
 
 KEY = "pack"
@@ -62,12 +63,10 @@ class Pack(lightning.LightningModule):
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.history = History([()] * len(members) if loggers is None else loggers)
-        self.seeds = list(dict.fromkeys(m.seed for m in members))
+        self.shared = Shared(self.models)
         self.steps_done = 0
         self.deaths: list[Death | None] = [None] * len(members)
-        self._of_seed = torch.tensor([self.seeds.index(m.seed) for m in members])
         self._steps = 0.0
-        self._programs: dict[tuple[Any, ...], Program] = {}
         self._resumed: dict[str, Any] | None = None
         self._noise: list[torch.Generator] = []
 
@@ -91,24 +90,15 @@ class Pack(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Only here are the members on their device, and loaded where a run is resumed.
-        members = self.models
-        self._of_seed = self._of_seed.to(self.device)
-        self._rows = Rows(members)
-        buffers = stack_untrained(members)
-        owners = [values(m) for m in members]
-        kind = self._rows.values
-        lifted = {k: kind.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
-        self._names = [*self._rows.names, *buffers, *lifted]
-        self._fixed = [*self._rows.stacks, *buffers.values(), *lifted.values()]
-        self._progress = buffers["progress"]
-        self._total = kind.new_zeros(len(members), dtype=torch.float64)
+        self._stacks = Stacks(self.models)
+        rows = self._stacks.rows
+        self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
         self._count = 0
-        self._adam = PackedAdam(self._rows, [m.learning_rate for m in members], self.clips)
+        self._adam = PackedAdam(rows, [m.learning_rate for m in self.models], self.clips)
         return self._adam
 
     def on_fit_start(self) -> None:
-        self._programs.clear()
-        self._noise = [generator(seed, "noise of rank 0", self.device) for seed in self.seeds]
+        self._noise = self._streams("noise of rank 0")
         if self._resumed is not None:
             self._resume(self._resumed)
         self._check()
@@ -128,9 +118,9 @@ class Pack(lightning.LightningModule):
         counted.completed += self.steps_done - before
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
-        self._progress.fill_(self.steps_done / max(1, self._steps - 1))
-        data = (self._of_members(x), self._of_members(self._drawn(x.shape[1], self._noise)))
-        mean, total, *gradients = self._program(objective, data, train=True)(*data)
+        self._stacks.progress.fill_(self.steps_done / max(1, self._steps - 1))
+        data = (self.shared.spread(x), self.shared.noise(x.shape[1], self._noise))
+        mean, total, *gradients = self._stacks.program(objective, data, train=True)(*data)
         if not bool(mean.isfinite().all()):
             self._bury(mean, "train/objective")
         self._total += total
@@ -148,12 +138,11 @@ class Pack(lightning.LightningModule):
         self._refit()
         self._validated = torch.zeros_like(self._total)
         self._seen = 0
-        self._validation_noise = [generator(seed, "validation", self.device) for seed in self.seeds]
+        self._validation_noise = self._streams("validation")
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        noise = self._of_members(self._drawn(len(batch.x), self._validation_noise))
-        data = (self._for_all(batch.x), noise)
-        self._validated += self._program(objective, data)(*data)[1]
+        data = (self._for_all(batch.x), self.shared.noise(len(batch.x), self._validation_noise))
+        self._validated += self._stacks.program(objective, data)(*data)[1]
         self._seen += len(batch.x)
 
     def on_validation_epoch_end(self) -> None:
@@ -171,35 +160,17 @@ class Pack(lightning.LightningModule):
     def _check(self) -> None:
         """Refuse, before anything is told to a logger, what would fail or be wrong later."""
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data.seeds != self.seeds:
-            raise ValueError(f"expected PackedData of the members' seeds {self.seeds}, got {data.seeds}")
+        if data.seeds != self.shared.seeds:
+            raise ValueError(f"expected PackedData of the members' seeds {self.shared.seeds}, got {data.seeds}")
         x = next(iter(data.batches("validation"))).x
         for member in self.models:
             drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
-        noise = self._of_members(self._drawn(len(x), [generator(s, "check", self.device) for s in self.seeds]))
-        self._program(objective, (self._for_all(x), noise))
+        self._stacks.program(objective, (self._for_all(x), self.shared.noise(len(x), self._streams("check"))))
 
-    def _program(self, function: Callable[..., Tensor], data: tuple[Tensor, ...], train: bool = False) -> Program:
-        """The function for all members, recorded when it first meets data of this shape."""
-        key = (function, train, *(d.shape for d in data))
-        if key not in self._programs:
-            first = self.models[0]
-            trained, was_training = len(self._rows.names) if train else 0, first.training
-            first.train(train)
-            self._programs[key] = program(Stateless(first, function, self._names).of, self._fixed, data, trained)
-            first.train(was_training)
-        return self._programs[key]
-
-    def _drawn(self, batch_size: int, streams: list[torch.Generator]) -> Float[Tensor, "U B *noise"]:
-        first = self.models[0]
-        noise = [first.noise(batch_size, stream) for stream in streams]
-        return torch.stack(noise)
-
-    def _of_members(self, x: Float[Tensor, "U *any"]) -> Float[Tensor, "M *any"]:
-        """What belongs to the seeds, for every member; members of one seed share it."""
-        return x if len(self.seeds) == len(self.models) else x.index_select(0, self._of_seed)
+    def _streams(self, purpose: str) -> list[torch.Generator]:
+        return [generator(seed, purpose, self.device) for seed in self.shared.seeds]
 
     def _for_all(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "M B *event"]:
         return x.expand(len(self.models), *x.shape).contiguous()
