@@ -49,7 +49,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console) -> Outco
         console.print(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go")
     packs = packs_of(pending, how.most)
     if pending:
-        console.print(decision(packs, how.most))
+        console.print(decision(packs, how.most), soft_wrap=True)
     with Display(study.name, len(study.runs), done, console) as display:
 
         def work(pack: list[Run]) -> None:
