@@ -56,6 +56,20 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
     assert (here / "results/tiny/table.md").read_bytes() == published
 
 
+def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
+    said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+    assert "the same with charts: runs/tiny/report.html" in said
+    vaebench("publish", "conf/tiny.yaml")
+    page = here / "results/tiny/report.html"
+    assert page.read_bytes() == (here / "runs/tiny/report.html").read_bytes()
+    assert "Is the command line usable?" in page.read_text()
+    assert vaebench("report", "--check") == ""
+    page.write_text("edited by hand")
+    assert "differ from their records: results/tiny/report.html" in vaebench("report", "--check", status=1)
+    assert vaebench("report", "tiny").splitlines() == ["results/tiny/report.html", "results/index.html"]
+    assert "nothing: no records" in vaebench("report", "nothing", status=1)
+
+
 def test_published_results_are_no_reason_to_skip_work(here):
     vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
     vaebench("publish", "conf/tiny.yaml")
@@ -139,7 +153,10 @@ def test_doctor_finds_the_data_root(here, monkeypatch):
     assert "my data" in vaebench("doctor")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"]])
+LIGHT_VERBS = (["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"], ["report"])
+
+
+@pytest.mark.parametrize("arguments", LIGHT_VERBS)
 def test_light_verbs_import_nothing_heavy(here, arguments):
     """In a process of its own, what was imported by the end."""
     code = (

@@ -37,7 +37,7 @@ LAYERS = (
     # 5: many runs.
     "sweep engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
-    "tables published",
+    "tables published pairing report",
     # 5: every instrument against an exact answer.
     "calibration",
     # 6: the command line.
@@ -47,7 +47,9 @@ LAYERS = (
 
 SIBLINGS = frozenset({"models", "metrics", "datasets"})
 
-LIGHT = ("registry", "record", "config", "plan", "schema", "catalogue", "progress", "tables", "published", "__main__")
+LIGHT = tuple(
+    "registry record config plan schema catalogue progress tables published pairing report __main__".split()
+)
 """Rooms that answer before torch could be imported; with them, every room they stand on."""
 
 HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "sklearn", "wandb", "jaxtyping"})

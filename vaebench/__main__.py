@@ -1,4 +1,7 @@
-"""The verbs of the command line. torch is imported inside a verb, and only by those that train or measure."""
+"""The verbs of the command line. torch is imported inside a verb, and only by those that train or measure.
+
+Long because every verb stands here with its options; what a verb does stands elsewhere.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +24,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
-RUNS, RESULTS = Path("runs"), Path("results")
+RUNS, RESULTS, CONF = Path("runs"), Path("results"), Path("conf")
 
 StudyFile = Annotated[Path, typer.Argument(help="A study, e.g. conf/beta.yaml.", metavar="STUDY", show_default=False)]
 Overrides = Annotated[
@@ -64,7 +67,7 @@ def sweep(
         except KeyboardInterrupt:
             console.print("stopped; what is done is kept, the same command goes on")
             raise typer.Exit(130) from None
-        _show(outcome.records, folder, plan.name)
+        _show(outcome.records, folder, plan)
         if outcome.failed or outcome.missing:
             console.print(f"[red]{len(outcome.failed)} failed, {len(outcome.missing)} not recorded[/]")
             raise typer.Exit(1)
@@ -173,17 +176,36 @@ def table(
 
 
 @app.command()
+def report(
+    studies: Annotated[list[Path] | None, typer.Argument(help="Studies; all with results if none is given.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Fail if what is committed differs.")] = False,
+) -> None:
+    """Write the pages of results/ again from their records alone, and the page over them."""
+    with refusing():
+        from vaebench.report import site
+
+        found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
+        if check and found:
+            console.print(f"[red]differ from their records:[/] {', '.join(map(str, found))}; run `vaebench report`")
+            raise typer.Exit(1)
+        for path in found:
+            console.print(str(path), soft_wrap=True)
+
+
+@app.command()
 def publish(study: StudyFile) -> None:
     """Move the light part of runs/STUDY (records, grades, tables) to results/STUDY, the published reference."""
     with refusing():
         from vaebench import published
         from vaebench.calibration import grade, tabulation
+        from vaebench.report import site
 
         plan = _load(study, None)
         runs, results = RUNS / plan.name, RESULTS / plan.name
         files = published.publish(runs, results, [run.id for run in plan.runs])
         if grades := grade.read(runs):
             files += [grade.write(grades, results), *tabulation.write(grades, results)]
+        files += site.write(RESULTS, CONF, [plan.name])
         console.print(f"{RESULTS / plan.name}: {len(files)} files written")
 
 
@@ -193,7 +215,7 @@ def list_() -> None:
     with refusing():
         from vaebench.catalogue import catalogue
 
-        for heading, rows in catalogue(Path("conf")):
+        for heading, rows in catalogue(CONF):
             console.print(f"[bold]{heading}[/]")
             width = max(len(name) for name, _ in rows)
             for name, line in rows:
@@ -230,17 +252,21 @@ def _load(study: Path, overrides: list[str] | None) -> "Study":
     return load(study, overrides or [])
 
 
-def _show(records: list, folder: Path, name: str) -> None:
-    """Write a sweep's tables, print them, and say how the numbers compare with the published ones."""
+def _show(records: list, folder: Path, plan: "Study") -> None:
+    """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
     from vaebench import published, record
+    from vaebench.report import site
     from vaebench.tables import table as tables
 
     if not records:
         return
     tables.write(records, folder)
+    page = site.write_one(records, folder, plan.question)
     console.print(escape((folder / "table.md").read_text()), soft_wrap=True)
-    reference = record.read_all(RESULTS / name)
-    lines = published.compare(records, reference).lines() if reference else [f"{RESULTS / name}: nothing published"]
+    console.print(f"the same with charts: {page}", soft_wrap=True)
+    results = RESULTS / plan.name
+    reference = record.read_all(results)
+    lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for line in lines:
         console.print(escape(line), soft_wrap=True)
 

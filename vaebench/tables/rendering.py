@@ -34,7 +34,7 @@ def comma_separated(table: Table) -> str:
 def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
-    parts = [f"# {table.title}", *_legend(table)]
+    parts = [f"# {table.title}", *legend(table)]
     block = ""
     for sheet in laid_out.sheets:
         parts += [f"## {sheet.block}"] if sheet.block != block and len(table.blocks) > 1 else []
@@ -48,7 +48,16 @@ def markdown(table: Table) -> str:
 
 def tex(table: Table) -> str:
     """A tabular a sheet."""
-    return latex(table, page(table), _legend(table))
+    return latex(table, page(table), legend(table))
+
+
+def legend(table: Table) -> list[str]:
+    """How the table is to be read, a line a rule."""
+    return [
+        LEGEND,
+        APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",
+        *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
+    ]
 
 
 RENDERINGS: Mapping[str, Callable[[Table], str]] = {
@@ -64,14 +73,6 @@ def _fields(interval: Interval | None) -> tuple[str, str, str]:
         return "", "", ""
     half_width = "" if interval.half_width is None else f"{interval.half_width:.10g}"
     return repr(interval.mean), half_width, str(interval.n)
-
-
-def _legend(table: Table) -> list[str]:
-    return [
-        LEGEND,
-        APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",
-        *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
-    ]
 
 
 def _grid(sheet: Sheet) -> str:

@@ -1,0 +1,253 @@
+"""The page of a study: what it says, what it draws and what it leaves out, and the same bytes for the same records."""
+
+import random
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from vaebench import record as files
+from vaebench.record import Estimate, Record
+from vaebench.report import index, page, site
+from vaebench.report.answer import answer
+from vaebench.tables import table as tables
+
+ROOT = Path(__file__).parents[1]
+EPSILON = [0.01, 0.1, 1.0]
+
+
+def record(beta: float = 1.0, seed: int = 0, variance: float | None = None, **changes) -> Record:
+    """A run of a β-VAE in which more β means less of everything."""
+    model = {"name": "BetaVAE", "latent_dim": 3, "beta": beta, "likelihood": {"name": "Bernoulli"}}
+    if variance is not None:
+        model["likelihood"] = {"name": "Gaussian", "variance": variance}
+    made = Record(
+        id=f"{round(beta * 10):04x}{seed:03x}{round((variance or 0) * 100):03x}",
+        study="study",
+        status="done",
+        axes=["model.likelihood.variance", "model.beta", "seed"],
+        config={"model": model, "seed": seed},
+        comparability={"checksum": "ab12" * 16, "split": "test", "measure": "discrete"},
+        facts={
+            "beta": beta,
+            "variance": variance,
+            "latent_dim": 3,
+            "forecast_active_units": 2,
+            "forecast_note": "exact",
+        },
+        estimates=[
+            Estimate("elbo", -20.0 - beta - 0.1 * seed),
+            Estimate("iwae_1", -20.0 - beta - 0.1 * seed),
+            Estimate("iwae_50", -19.0 - beta - 0.1 * seed),
+            Estimate("rate", 9.0 / beta + 0.1 * seed),
+            Estimate("distortion", 9.0 + beta),
+            Estimate("active_units", 3.0 if beta < 2 else 2.0),
+            Estimate("kl_per_unit", [3.0 / beta, 0.0, 1.0]),
+            Estimate("collapse_curve", [0.0, 0.5, 1.0]),
+            Estimate("collapse_epsilon", EPSILON),
+        ],
+        curve={"epoch": [1, 2, 3], "train/objective": [-30.0, -25.0, -24.0], "val/elbo": [None, -21.0, -20.0]},
+        provenance={"commit": "c0ffee" * 6, "dirty": False, "command": "python -m vaebench train conf/study.yaml"},
+    )
+    return replace(made, **changes)
+
+
+GRID = [record(beta, seed) for beta in (0.5, 1.0, 4.0) for seed in (0, 1, 2)]
+
+
+class Reader(HTMLParser):
+    """What a browser would find: headings, text, everything that could be fetched, tags left open."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sections: list[str] = []
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+        self.panels: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.fetched += [f"{k}={v}" for k, v in attrs if k in {"src", "href", "srcset", "data", "action"}]
+        if tag == "section":
+            self.sections.append(str(found.get("aria-labelledby")))
+        if tag == "svg":
+            self.panels.append(str(found.get("aria-label")))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(records, question="What does β buy?") -> Reader:
+    return Reader(page.render(records, question))
+
+
+# -- the whole page ---------------------------------------------------------------------------------------------------
+
+
+def test_a_page_has_every_section_of_which_the_records_have_numbers():
+    seen = read(GRID)
+    charts = ["forecast", "plane", "bounds", "units", "collapse", "curves"]
+    assert seen.sections == ["answer", *charts, "tables", "origin"]
+    assert seen.open == []
+
+
+def test_a_chart_without_numbers_is_not_there():
+    bare = [record(beta, estimates=[Estimate("elbo", -beta)], curve={}, facts={}) for beta in (1.0, 2.0)]
+    assert read(bare).sections == ["answer", "tables", "origin"]
+
+
+def test_a_page_fetches_nothing():
+    text = page.render(GRID, "What does β buy?")
+    assert not re.search(r"https?:|//[\w.]+/|@import|url\((?!#)", text)
+    assert all(found.startswith("href=#") for found in Reader(text).fetched)
+    assert "default-src 'none'" in text
+
+
+def test_what_a_record_says_is_text_and_never_markup():
+    lost = replace(record(1.0, 9), status="failed", reason="<script>alert(1)</script> & more", estimates=[], facts={})
+    text = page.render([*GRID, lost], "<b>Why?</b>")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
+    assert "&lt;b&gt;Why?&lt;/b&gt;" in text
+    hostile = record(1.0, config={**record().config, "model": {**record().config["model"], "name": '"><b>&'}})
+    assert Reader(page.render([record(2.0), hostile], "")).open == []
+
+
+def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(tmp_path):
+    for made in GRID:
+        files.write(made, tmp_path / "results/study/records" / f"{made.id}.json")
+    first = page.render(random.Random(1).sample(GRID, len(GRID)), "")
+    code = "from pathlib import Path; from vaebench.report import site; site.write(Path('results'), Path('conf'))"
+    arguments = [sys.executable, "-c", code]
+    environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
+    subprocess.run(arguments, check=True, cwd=tmp_path, env=environment)
+    assert (tmp_path / "results/study/report.html").read_text() == first == page.render(GRID, "")
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("results/*/records")), ids=lambda p: p.name)
+def test_every_published_study_renders(folder):
+    asked = site.question(folder.name, ROOT / "conf")
+    text = page.render(files.read_all(folder), asked)
+    assert asked
+    assert Reader(text).open == []
+    assert len(text.encode()) < 1_000_000
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def said(records) -> str:
+    return " ".join(answer(tables.table(records)))
+
+
+def test_the_trend_along_the_only_axis_of_numbers_and_the_lead_paired_by_seed():
+    text = said(GRID)
+    assert text.startswith("As beta rises from 0.5 to 4, rate goes from 18.10 ± 0.25 to 2.35 ± 0.25")
+    assert "active units from 3 to 2." in text
+    # Every seed shifts both rows alike, so that the difference is exact where the means are not.
+    assert "The highest IWAE-50 is that of beta=0.5: -19.60 ± 0.25 nats over 3 seeds, 0.5 above beta=1" in text
+
+
+def test_a_lead_that_the_seeds_do_not_support_is_called_one():
+    noisy = [record(b, s, estimates=[Estimate("elbo", -20.0 - 0.01 * b + (s if b > 1 else -s))])
+             for b in (1.0, 2.0) for s in (-1, 0, 1)]  # fmt: skip
+    assert "which these seeds do not tell from none" in said(noisy)
+
+
+def test_the_forecast_is_counted_by_model_and_comes_first_on_the_split_it_is_of():
+    train = {**record().comparability, "split": "train"}
+    text = said([replace(r, comparability=train) for r in GRID])
+    assert text.startswith("The number of active units is the one forecast from the data's spectrum in 3 of 9 runs of")
+
+
+def test_a_row_alone_says_its_bounds_and_failed_runs_are_counted():
+    assert said([record()]).startswith("BetaVAE has ELBO -21 and IWAE-50 -20 nats per observation.")
+    lost = replace(record(1.0, 9), status="failed", reason="lower model.learning_rate", estimates=[])
+    assert "1 of 10 runs failed." in said([*GRID, lost])
+    text = page.render([*GRID, lost], "")
+    assert "Runs that failed" in text
+    assert text.count("lower model.learning_rate") == 2  # among the failures, and in the list of runs
+    assert said([lost]) == "1 of 1 runs failed."
+
+
+def test_rows_that_do_not_compare_are_not_ranked_and_share_no_panel():
+    density = replace(record(2.0, comparability={**record().comparability, "measure": "density"}))
+    text = said([record(1.0), density])
+    assert "highest" not in text
+    assert sum("Rate and distortion" in label for label in read([record(1.0), density]).panels) == 2
+
+
+# -- what it draws ----------------------------------------------------------------------------------------------------
+
+
+def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
+    plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.1, 0.4)]
+    assert "phase" in read(plane).sections
+    assert "phase" not in read(plane[:2]).sections
+    text = page.render(plane, "")
+    assert text.count(">3 (2)<") == 2  # three active units, two forecast, at β = 0.5
+    assert ">0.4<" in text
+
+
+def test_numbers_inside_a_picture_are_not_rounded():
+    """Coordinates are, but σ² = 0.125 is not 0.12."""
+    plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.125, 0.4)]
+    assert ">0.125<" in page.render(plane, "")
+
+
+def test_more_rows_than_colours_share_the_ramp():
+    many = [record(float(beta)) for beta in range(1, 30)]
+    seen = read(many)
+    assert seen.open == []
+    assert "units" in seen.sections
+
+
+def test_colours_are_the_pages():
+    text = page.render(GRID, "")
+    svg = text[text.index("<svg") : text.rindex("</svg>")]
+    assert not re.search(r"#[0-9a-f]{6}", svg)
+    assert "var(--r0)" in svg
+
+
+# -- its place --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for study in ("a", "b"):
+        made = replace(record(), study=study)
+        files.write(made, tmp_path / f"results/{study}/records/{made.id}.json")
+    (tmp_path / "conf").mkdir()
+    return tmp_path / "results"
+
+
+def test_pages_are_written_checked_and_listed(results):
+    conf = results.parent / "conf"
+    assert site.check(results, conf) == [results / "a/report.html", results / "b/report.html", results / "index.html"]
+    site.write(results, conf)
+    assert site.check(results, conf) == []
+    (results / "b/report.html").write_text("edited by hand")
+    assert site.check(results, conf) == [results / "b/report.html"]
+    assert site.check(results, conf, ["a"]) == []
+    listed = Reader((results / "index.html").read_text())
+    assert listed.fetched == ["href=a/report.html", "href=b/report.html"]
+    with pytest.raises(FileNotFoundError, match="no records; run `python"):
+        site.write(results, conf, ["c"])
+
+
+def test_an_index_of_nothing_says_so():
+    assert "No study has results." in index.render([])

@@ -1,0 +1,121 @@
+"""What the numbers say, in sentences; a sentence for which the records have no numbers is not there."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from vaebench.pairing import difference
+from vaebench.report.arrangement import is_number
+from vaebench.report.figures.forecast import pairs
+from vaebench.tables.blocks import Block, Row, Table
+from vaebench.tables.intervals import Interval
+from vaebench.tables.labels import slug
+from vaebench.tables.quantities import BOUNDS, HIGHER, Quantity
+from vaebench.tables.sheets import comparability, decimals, figure
+
+TREND = ("rate", "distortion", "active_units")
+"""What is followed along an axis of numbers."""
+
+TINY = 1e-4
+"""Below this, a mean is told by its first digit."""
+
+
+def answer(table: Table) -> list[str]:
+    """The sentences, the one that the study was made for first."""
+    rows = [row for block in table.blocks for row in block.rows]
+    forecast, others = list(_forecast(rows)), [*_trend(table, rows), *_best(table)]
+    on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
+    said = [*forecast, *others] if on_training else [*others, *forecast]
+    runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
+    failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
+    return [*said, *([failed] if failed else [])] or ["No run has a number to compare."]
+
+
+def interval(found: Interval) -> str:
+    """A mean with its half-width, to the digits that the half-width supports; seeds that agree have none."""
+    if abs(found.mean) < TINY:
+        return f"{found.mean:.1g}"
+    places = decimals([found])
+    return figure(found.mean, places) + (f" ± {figure(found.half_width, places)}" if found.half_width else "")
+
+
+def _best(table: Table) -> Iterator[str]:
+    """The highest of the tightest bound in every block of several rows, and by how much it leads."""
+    bounds = [q for q in table.quantities if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
+    for block in table.blocks:
+        for bound in bounds[-1:]:
+            column = table.quantities.index(bound)
+            ranked = [r for r in block.rows if r.cells[column].interval is not None]
+            ranked.sort(key=lambda r: -(r.cells[column].interval or Interval(0, None, 0)).mean)
+            if len(ranked) == len(block.rows) == 1:
+                yield _alone(table, ranked[0], bounds)
+            elif len(ranked) > 1:
+                yield _leader(table, block, bound, ranked[0], ranked[1], column)
+
+
+def _alone(table: Table, row: Row, bounds: Sequence[Quantity]) -> str:
+    """The loosest and the tightest bound of the only row of a block."""
+    ends = dict.fromkeys((bounds[0], bounds[-1]))
+    parts = [f"{q.heading} {interval(found)}" for q in ends if (found := _cell(table, row, q)) is not None]
+    return f"{_name(table, row)} has {_listed(parts)} nats per observation."
+
+
+def _leader(table: Table, block: Block, bound: Quantity, first: Row, second: Row, column: int) -> str:
+    found = first.cells[column].interval
+    lead = difference(first.group, second.group, bound)
+    assert found is not None
+    among = f" among {comparability(block, table.blocks)}" if len(table.blocks) > 1 else ""
+    seeds = f" over {found.n} seeds" if found.n > 1 else ""
+    sentence = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {interval(found)} nats{seeds}"
+    if lead is None:
+        return f"{sentence}."
+    gap = f"{interval(lead.difference)} above {_name(table, second)}"
+    if lead.difference.n == 1:
+        return f"{sentence}, {gap}."
+    clear = "" if lead.is_clear else ", which these seeds do not tell from none"
+    return f"{sentence}, {gap}, paired by seed{clear}."
+
+
+def _forecast(rows: list[Row]) -> Iterator[str]:
+    """How often the forecast of active units holds, a class of models at a time."""
+    held: defaultdict[str, list[bool]] = defaultdict(list)
+    notes: dict[str, str] = {}
+    for row in rows:
+        name = row.group.config["model"]["name"]
+        held[name] += [expected == found for expected, found in pairs(row)]
+        for record in row.group.done:
+            notes.setdefault(name, record.facts.get("forecast_note", ""))
+    parts = [
+        f"in {sum(h)} of {len(h)} runs of {name}" + (f" ({notes[name]})" if notes.get(name) else "")
+        for name, h in sorted(held.items(), key=lambda item: -sum(item[1]) / max(len(item[1]), 1))
+        if h
+    ]
+    if parts:
+        yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
+
+
+def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
+    """What an only axis of numbers does, from one end to the other."""
+    ends = [r for r in rows if r.group.done]
+    if len(table.headings) != 1 or len(ends) < 3 or not all(is_number(r.labels[0]) for r in ends):
+        return
+    low, high = (f(ends, key=lambda r: float(r.labels[0])) for f in (min, max))
+    found = [(q, _cell(table, low, q), _cell(table, high, q)) for q in table.quantities if q.name in TREND]
+    parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
+    if parts:
+        parts[0] = parts[0].replace(" from ", " goes from ", 1)
+        heading = table.headings[0]
+        yield f"As {heading} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
+
+
+def _cell(table: Table, row: Row, quantity: Quantity) -> Interval | None:
+    return row.cells[table.quantities.index(quantity)].interval
+
+
+def _listed(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _name(table: Table, row: Row) -> str:
+    """A row in words; a name says what it is without its heading."""
+    words = [t if not is_number(t) else slug([h], [t]) for h, t in zip(table.headings, row.labels, strict=True)]
+    return ", ".join(words)

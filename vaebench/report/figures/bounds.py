@@ -1,0 +1,41 @@
+"""How far more draws tighten the bound."""
+
+import re
+
+from matplotlib.axes import Axes
+
+from vaebench.report.arrangement import Arrangement, Facet
+from vaebench.report.drawing import Chart, Panel, panel
+from vaebench.report.marks import banded
+from vaebench.report.profiles import Profile, profile
+from vaebench.tables.blocks import Row, Table
+from vaebench.tables.quantities import Quantity
+
+
+def chart(table: Table, arrangement: Arrangement) -> Chart | None:
+    """IWAE-k over k, a line a row."""
+    sizes = sorted(int(found[1]) for q in table.quantities if (found := re.fullmatch(r"iwae_(\d+)", q.name)))
+    facets = arrangement.showing(lambda row: len(_line(row, sizes).x) > 1)
+    if not facets:
+        return None
+    caption = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
+    panels = tuple(_panel(facet, sizes) for facet in facets)
+    return Chart("bounds", "IWAE bounds over k", caption, panels, arrangement.legend(facets))
+
+
+def _line(row: Row, sizes: list[int]) -> Profile:
+    by_size = {k: row.group.values(Quantity(f"iwae_{k}")) for k in sizes}
+    return profile([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
+
+
+def _panel(facet: Facet, sizes: list[int]) -> Panel:
+    def draw(axes: Axes) -> None:
+        for strand in facet.strands:
+            banded(axes, _line(strand.row, sizes), strand.colour, "o")
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, labels=[str(k) for k in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("k")
+        axes.set_ylabel("IWAE-k")
+
+    return panel("IWAE bounds over k", facet.title, draw)

@@ -1,0 +1,36 @@
+"""What a chart puts on its axes: lines with bands, and how far the axes reach."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from vaebench.report.profiles import Profile
+
+SETTLED = 0.05
+"""The share of a curve, at its start, that may lie outside the picture."""
+
+
+def banded(axes: Axes, line: Profile, colour: str, marker: str = "") -> None:
+    """A line with the interval over seeds around it."""
+    axes.plot(line.x, line.mean, color=colour, marker=marker)
+    if line.low != line.high:
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def settled_limits(axes: Axes, lines: Sequence[Profile]) -> None:
+    """Limits by what follows the first epochs, whose values would flatten everything else."""
+    last = max((line.x[-1] for line in lines), default=0.0)
+    rest = [(a, b) for line in lines for x, a, b in zip(line.x, line.low, line.high, strict=True) if x > SETTLED * last]
+    if rest:
+        low, high = min(a for a, _ in rest), max(b for _, b in rest)
+        margin = 0.04 * (high - low) or 0.5
+        axes.set_ylim(low - margin, high + margin)
+
+
+def whole_numbers(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Ticks at whole numbers, for what is counted."""
+    if x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if y:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))

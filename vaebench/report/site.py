@@ -1,0 +1,58 @@
+"""The pages in their places: `results/<study>/report.html`, and `results/index.html` over them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaebench import record
+from vaebench.atomic import write_atomically
+from vaebench.config import ConfigError, load
+from vaebench.record import Record
+from vaebench.report import index, page
+
+
+def question(study: str, conf: Path) -> str:
+    """What a study asks, as its file says; empty where there is no such file or it does not load."""
+    try:
+        return load(conf / f"{study}.yaml").question
+    except ConfigError:
+        return ""
+
+
+def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> dict[Path, bytes]:
+    """The pages of the studies, of all with results if none is named, and always the one over all of them.
+
+    Raises:
+        FileNotFoundError: if a named study has no records.
+    """
+    folders = sorted(path.parent for path in results.glob("*/records"))
+    entries = {f.name: index.Entry(f.name, question(f.name, conf), record.read_all(f)) for f in folders}
+    entries = {name: entry for name, entry in entries.items() if entry.records}
+    made = {}
+    for name in entries if studies is None else studies:
+        if name not in entries:
+            raise FileNotFoundError(
+                f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
+            )
+        made[results / name / index.PAGE] = page.render(entries[name].records, entries[name].question).encode()
+    return {**made, results / "index.html": index.render(list(entries.values())).encode()}
+
+
+def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
+    """Writes the pages."""
+    made = pages(results, conf, studies)
+    for path, content in made.items():
+        write_atomically(path, content)
+    return list(made)
+
+
+def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
+    """The pages that are missing or are not what the records say."""
+    made = pages(results, conf, studies)
+    return [path for path, content in made.items() if not path.is_file() or path.read_bytes() != content]
+
+
+def write_one(records: Sequence[Record], folder: Path, asked: str) -> Path:
+    """Writes the page of one study into its folder, wherever that is."""
+    path = folder / index.PAGE
+    write_atomically(path, page.render(records, asked).encode())
+    return path
