@@ -59,7 +59,10 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
 def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
     said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
     assert "the same with charts: runs/tiny/report.html" in said
+    (path, _) = sorted(here.glob("runs/tiny/*/record.json"))
+    assert "KL per unit in nats" in vaebench("show", path.parent.name)
     vaebench("publish", "conf/tiny.yaml")
+    assert "runs/tiny: model=VAE" in vaebench("compare", "runs/tiny", "results/tiny")
     page = here / "results/tiny/report.html"
     assert page.read_bytes() == (here / "runs/tiny/report.html").read_bytes()
     assert "Is the command line usable?" in page.read_text()
@@ -116,6 +119,8 @@ def test_what_a_run_has_no_number_for_is_said_with_the_reason(here):
         (["train", "conf/tiny.yaml", "--id", "zzz"], "no run 'zzz'"),
         (["evaluate", "runs/tiny/nothing"], "no checkpoint"),
         (["publish", "conf/tiny.yaml"], "tiny"),
+        (["show", "zzz"], "expected a run's folder"),
+        (["compare", "zzz", "yyy"], "zzz: nothing of that name"),
         (["table", "conf/tiny.yaml"], "no records; run `python -m vaebench sweep conf/tiny.yaml`"),
     ],
 )
@@ -153,7 +158,7 @@ def test_doctor_finds_the_data_root(here, monkeypatch):
     assert "my data" in vaebench("doctor")
 
 
-LIGHT_VERBS = (["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"], ["report"])
+LIGHT_VERBS = (["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"], ["report"], ["show", "0"])
 
 
 @pytest.mark.parametrize("arguments", LIGHT_VERBS)

@@ -37,7 +37,7 @@ LAYERS = (
     # 5: many runs.
     "sweep engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
-    "tables published pairing report",
+    "tables published pairing selection cards report",
     # 5: every instrument against an exact answer.
     "calibration",
     # 6: the command line.
@@ -47,8 +47,9 @@ LAYERS = (
 
 SIBLINGS = frozenset({"models", "metrics", "datasets"})
 
-LIGHT = tuple(
-    "registry record config plan schema catalogue progress tables published pairing report __main__".split()
+LIGHT = (
+    *("registry", "record", "config", "plan", "schema", "catalogue", "progress"),
+    *("tables", "published", "pairing", "selection", "cards", "report", "__main__"),
 )
 """Rooms that answer before torch could be imported; with them, every room they stand on."""
 

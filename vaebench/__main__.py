@@ -120,6 +120,32 @@ def evaluate(
 
 
 @app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")],
+) -> None:
+    """A run's card: its numbers, its units, and the verdict on collapse, from its record."""
+    with refusing():
+        from vaebench import selection
+        from vaebench.cards.run import card
+
+        console.print(card(selection.run(run, (RUNS, RESULTS))))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A run, a study, or a row of one, e.g. beta:beta=4.")],
+    second: Annotated[str, typer.Argument(help="The same.")],
+) -> None:
+    """Two configurations, or two studies row by row, paired by seed, from their records."""
+    with refusing():
+        from vaebench import selection
+        from vaebench.cards.versus import pairs, versus
+
+        sides = (selection.rows(word, (RUNS, RESULTS)) for word in (first, second))
+        console.print(versus(pairs(*sides)))
+
+
+@app.command()
 def calibrate(
     study: Annotated[Path, typer.Argument(help="Linear VAEs on linear-Gaussian data.", metavar="[STUDY]")] = Path(
         "conf/calibration.yaml"

@@ -1,10 +1,13 @@
 """Two configurations seed by seed: what the seeds share (data order, initial weights) drops out of the difference."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vaebench.tables.grouping import Group
 from vaebench.tables.intervals import Interval, t_interval
-from vaebench.tables.quantities import Quantity
+from vaebench.tables.labels import canonical
+from vaebench.tables.quantities import Fact, Quantity, quantities
+from vaebench.tables.sheets import leaf
 
 
 class Difference(NamedTuple):
@@ -35,3 +38,43 @@ def difference(first: Group, second: Group, quantity: Quantity) -> Difference | 
         t_interval([theirs[seed] for seed in seeds]),
         t_interval(gaps),
     )
+
+
+def differences(first: Group, second: Group) -> list[Difference]:
+    """Every measured quantity of both.
+
+    Raises:
+        ValueError: if there is nothing to pair, or the two were not measured on the same pixels under the same measure.
+    """
+    if reason := obstacle(first, second):
+        raise ValueError(reason)
+    measured = [q for q in quantities([*first.done, *second.done]) if not isinstance(q, Fact)]
+    return [d for q in measured if (d := difference(first, second, q)) is not None]
+
+
+def obstacle(first: Group, second: Group) -> str | None:
+    """Why two configurations do not compare."""
+    for name, group in (("first", first), ("second", second)):
+        if not group.done:
+            return f"no run of the {name} finished: {_reasons(group)}"
+    keys = dict.fromkeys((*first.comparability, *second.comparability))
+    apart = [k for k in keys if canonical(first.comparability.get(k)) != canonical(second.comparability.get(k))]
+    if apart:
+        told = [f"{k} {leaf(first.comparability.get(k))} and {leaf(second.comparability.get(k))}" for k in apart]
+        return f"not comparable: {', '.join(told)}; a bound means something else on other pixels or another measure"
+    ours, theirs = (_seeds(group) for group in (first, second))
+    if not set(ours) & set(theirs):
+        return f"no seed in common: {_listed(ours)} and {_listed(theirs)}; run both with the same seeds"
+    return None
+
+
+def _seeds(group: Group) -> list[int]:
+    return [record.config["seed"] for record in group.done]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _reasons(group: Group) -> str:
+    return "; ".join(dict.fromkeys(str(record.reason) for record in group.failed)) or "there is none"

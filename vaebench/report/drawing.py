@@ -124,6 +124,7 @@ def _inline(svg: str, label: str) -> str:
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(?<![\w.#])-?\d+\.\d{3,}", _short, tag[0]), body)
     body = re.sub(r"#010[123][0-9a-f]{2}", lambda found: VARIABLES[found[0]], body)
     body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    body = re.sub(r"<[^>]*>", lambda tag: " ".join(tag[0].split()), body)
     text = re.sub(r"\s*\n\s*", "\n", body).strip()
     return f'<svg role="img" aria-label="{_attribute(label)}" viewBox="{box[1]}">\n{text}'
 

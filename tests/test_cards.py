@@ -1,0 +1,185 @@
+"""A run's card and two configurations side by side, from records alone."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaebench import record as files
+from vaebench import selection
+from vaebench.cards.run import BAR, bar, card
+from vaebench.cards.versus import pairs, versus
+from vaebench.pairing import difference, differences, obstacle
+from vaebench.record import Estimate, Record
+from vaebench.tables import table as tables
+from vaebench.tables.grouping import Group
+from vaebench.tables.intervals import t_interval
+from vaebench.tables.quantities import Quantity
+
+SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
+LUCK = [3.0, -4.0, 1.0]
+"""What a seed does to every configuration alike."""
+
+
+def record(beta: float, seed: int = 0, **changes) -> Record:
+    made = Record(
+        id=f"{round(beta * 10):06x}{seed:04x}",
+        study="study",
+        status="done",
+        axes=["model.beta", "seed"],
+        config={"model": {"name": "BetaVAE", "beta": beta}, "train": {"epochs": 3}, "seed": seed},
+        comparability=SHARED,
+        facts={"beta": beta, "latent_dim": 3, "collapse": "2 of 3 units active", "stationary_verdict": "a saddle"},
+        estimates=[
+            Estimate("elbo", -20.0 - beta + LUCK[seed], 0.25, 360, note="weights collapsed"),
+            Estimate("collapsed_units", 1.0),
+            Estimate("kl_per_unit", [0.5, 2.0, 0.0]),
+        ],
+        absent={"psnr": "not an image", "ssim": "not an image"},
+        provenance={"command": "python -m vaebench train conf/study.yaml", "seconds": {"fit": 1.0, "evaluate": 0.5}},
+    )
+    return replace(made, **changes)
+
+
+def group(beta: float, seeds=range(3), **changes) -> Group:
+    (row,) = tables.table([record(beta, seed, **changes) for seed in seeds]).blocks[0].rows
+    return row.group
+
+
+def printed(shown) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120, highlight=False).print(shown)
+    return out.getvalue()
+
+
+@pytest.fixture
+def roots(tmp_path: Path, monkeypatch) -> tuple[Path, Path]:
+    """Three values of β, three seeds each, where a sweep works; one of them published."""
+    monkeypatch.chdir(tmp_path)
+    for beta in (1.0, 2.0, 4.0):
+        for seed in range(3):
+            made = record(beta, seed)
+            files.write(made, Path("runs/study") / made.id / "record.json")
+    files.write(record(1.0), Path("results/study/records") / f"{record(1.0).id}.json")
+    return Path("runs"), Path("results")
+
+
+# -- a run's card -----------------------------------------------------------------------------------------------------
+
+
+def test_a_card_has_numbers_bars_verdict_reasons_and_the_command():
+    lines = [" ".join(line.split()) for line in printed(card(record(1.0))).splitlines()]
+    assert "00000a0000 study, BetaVAE, seed 0" in lines
+    assert "ELBO -18 ± 0.25 (n = 360) weights collapsed" in lines
+    units = lines.index("KL per unit in nats")
+    assert lines[units + 1 : units + 4] == [
+        f"unit 2 2.0000 {bar(1.0)}",
+        f"unit 1 0.5000 {bar(0.25)}",
+        "unit 3 0.0000",
+    ]
+    assert "1 of 3 units collapsed" in lines
+    assert "where training ended: a saddle" in lines
+    assert "psnr, ssim: not an image" in lines
+    assert "1.5 s" in lines
+
+
+def test_a_bar_is_as_long_as_its_share_and_what_is_not_zero_is_seen():
+    assert (bar(1.0), bar(0.5), bar(0.0), bar(1e-9)) == ("█" * BAR, "█" * (BAR // 2), "", "▏")
+
+
+def test_a_failed_run_shows_why_and_markup_is_text():
+    lost = record(1.0, status="failed", reason="lower [red]model.learning_rate[/]", estimates=[], facts={}, absent={})
+    text = printed(card(lost))
+    assert "failed: lower [red]model.learning_rate[/]" in text
+    assert "KL per unit" not in text
+
+
+def test_many_units_are_summed():
+    wide = record(1.0, estimates=[Estimate("kl_per_unit", [1.0] * 60)])
+    assert "20 more  20.0000" in printed(card(wide))
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_seeds_share_drops_out_of_the_difference():
+    found = difference(group(1.0), group(4.0), Quantity("elbo"))
+    assert found is not None
+    assert found.first == t_interval([-21.0 + luck for luck in LUCK])
+    assert found.difference.mean == pytest.approx(3.0)
+    assert found.difference.half_width == pytest.approx(0.0, abs=1e-12)
+    assert found.is_clear
+    assert not difference(group(1.0, [0]), group(4.0, [0]), Quantity("elbo")).is_clear
+
+
+def test_only_seeds_of_both_take_part():
+    found = difference(group(1.0, [0, 1]), group(4.0, [1, 2]), Quantity("elbo"))
+    assert found.difference == t_interval([3.0])
+    assert difference(group(1.0), group(2.0), Quantity("rate")) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"comparability": {**SHARED, "measure": "density"}}, "not comparable: measure discrete and density"),
+        ({"status": "failed", "reason": "not finite"}, "no run of the second finished: not finite"),
+    ],
+)
+def test_what_does_not_compare_is_refused_with_the_reason(other, reason):
+    with pytest.raises(ValueError, match=reason):
+        differences(group(1.0), group(2.0, **other))
+
+
+def test_without_a_seed_in_common_there_is_no_pair():
+    said = obstacle(group(1.0, [0]), group(2.0, [1, 2]))
+    assert said == "no seed in common: seed 0 and seeds 1, 2; run both with the same seeds"
+
+
+def test_side_by_side_what_is_set_and_what_came_of_it(roots):
+    sides = (selection.rows(word, roots) for word in ("study:beta=1", "study:model.beta=4"))
+    text = printed(versus(pairs(*sides)))
+    assert "model.beta: 1 against 4" in text
+    assert "epochs" not in text
+    assert [line.split()[-2:] for line in text.splitlines() if line.startswith("ELBO")] == [["0.0", "3"]]
+
+
+# -- what a word means ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_by_id_beginning_folder_or_file(roots):
+    made = record(2.0, 1)
+    words = [made.id, made.id[:6] + "0001", f"runs/study/{made.id}", f"runs/study/{made.id}/record.json"]
+    assert {selection.run(word, roots).id for word in words} == {made.id}
+    published = f"results/study/records/{record(1.0).id}.json"
+    assert selection.run(published, roots) == record(1.0)
+
+
+def test_a_run_stands_for_its_configuration_with_every_seed(roots):
+    (chosen,) = selection.rows(record(2.0, 1).id, roots)
+    assert [r.config["seed"] for r in chosen.row.group.done] == [0, 1, 2]
+    assert chosen.name == "runs/study: beta=2"
+
+
+def test_two_studies_are_paired_row_by_row(roots):
+    found = pairs(selection.rows("runs/study", roots), selection.rows("results/study", roots))
+    assert [(a.name, b.name) for a, b in found] == [("runs/study: beta=1", "results/study: model=BetaVAE")]
+    elsewhere = [selection.Chosen("elsewhere", row) for row in tables.table([record(9.0)]).blocks[0].rows]
+    with pytest.raises(ValueError, match="3 rows against 1, none of one configuration; choose one: runs/study: beta=1"):
+        pairs(selection.rows("study", roots), elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("zzz", r"zzz: nothing of that name in runs/ or results/; expected a run's folder"),
+        ("0000", r"0000: 9 runs begin so: .*; give more of the id"),
+        ("study:beta=3", r"study:beta=3: no such row; there are beta=1; beta=2; beta=4"),
+        ("study:bta=3", r"no label 'bta'; this study has beta"),
+        ("../*", r"nothing of that name"),
+    ],
+)
+def test_a_word_that_means_nothing_is_refused_with_what_would(roots, word, message):
+    with pytest.raises((LookupError, ValueError), match=message):
+        selection.rows(word, roots)

@@ -1,0 +1,1 @@
+"""Records in a terminal: `run` shows one, `versus` sets two configurations side by side; nothing here imports torch."""

@@ -1,0 +1,122 @@
+"""The card of a run: what was measured, which units carry the rate, and why the others do not."""
+
+import math
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vaebench.record import Estimate, Record
+from vaebench.tables.quantities import FACTS, PANELS, Fact, Quantity, quantities
+
+BAR = 30
+"""Cells of the longest bar."""
+
+MOST_BARS = 40
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+LINES = {"collapse": "", "forecast_note": "the forecast: ", "stationary_verdict": "where training ended: "}
+"""What a record's facts say of collapse, in words."""
+
+
+def card(record: Record) -> RenderableType:
+    """A run on one screen."""
+    parts = [_head(record), *_numbers(record), *_units(record), *_verdict(record), *_absent(record), *_origin(record)]
+    return Group(*parts)
+
+
+def _head(record: Record) -> RenderableType:
+    config = record.config
+    model, data = config.get("model", {}), config.get("data", {})
+    words = [record.study, model.get("name"), data.get("name"), f"seed {config.get('seed')}"]
+    head = Text.assemble((record.id, "bold"), "  ", ", ".join(str(w) for w in words if w))
+    return head if record.status == "done" else Text.assemble(head, "\n", (f"failed: {record.reason}", "red"))
+
+
+def _numbers(record: Record) -> Iterator[RenderableType]:
+    """A grid a panel of the table."""
+    for panel in PANELS:
+        shown = [q for q in quantities([record]) if q.description.panel == panel and q.read(record).value is not None]
+        if not shown:
+            continue
+        grid = _grid()
+        for quantity in shown:
+            value, remark = quantity.read(record)
+            assert value is not None
+            error = None if isinstance(quantity, Fact) else _error(record.estimate(quantity.name))
+            said = remark if quantity.name not in FACTS else None
+            grid.add_row(quantity.heading, f"{value:.6g}", error or "", Text(said or "", style="dim"))
+        yield _section(panel, grid)
+
+
+def _error(estimate: Estimate | None) -> str | None:
+    """The standard error over observations."""
+    error = None if estimate is None else estimate.standard_error
+    return None if error is None else f"± {error:.2g} (n = {estimate.n})" if estimate else None
+
+
+def _units(record: Record) -> Iterator[RenderableType]:
+    """A bar a unit, the largest first."""
+    estimate = record.estimate("kl_per_unit")
+    if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
+        return
+    ranked = sorted(enumerate(estimate.value, 1), key=lambda pair: -pair[1])
+    most = max(ranked[0][1], 1e-12) if ranked else 1.0
+    grid = _grid()
+    for unit, nats in ranked[:MOST_BARS]:
+        grid.add_row(f"unit {unit}", f"{nats:.4f}", Text(bar(nats / most), style="blue"), "")
+    rest = ranked[MOST_BARS:]
+    if rest:
+        grid.add_row(f"{len(rest)} more", f"{sum(nats for _, nats in rest):.4f}", Text("together", style="dim"), "")
+    yield _section("KL per unit in nats", grid)
+
+
+def bar(share: float) -> str:
+    """A bar as long as a share of the longest, to an eighth of a cell; what is not zero is seen."""
+    eighths = round(max(share, 0.0) * BAR * 8)
+    full, part = divmod(max(eighths, 1 if share > 0 else 0), 8)
+    return "█" * full + (EIGHTHS[part] if part else "")
+
+
+def _verdict(record: Record) -> Iterator[RenderableType]:
+    """Why units are collapsed, as the record's facts tell it."""
+    said = [f"{before}{record.facts[name]}" for name, before in LINES.items() if record.facts.get(name)]
+    count = Quantity("collapsed_units").read(record).value
+    if count is not None:
+        said.insert(0, f"{count:g} of {record.facts.get('latent_dim', '?')} units collapsed")
+    if said:
+        yield _section("Collapse", Text("\n".join(said)))
+
+
+def _absent(record: Record) -> Iterator[RenderableType]:
+    """What there is no number for, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in record.absent.items():
+        by_reason.setdefault(reason, []).append(name)
+    if by_reason:
+        lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        yield _section("No number", Text("\n".join(lines), style="dim"))
+
+
+def _origin(record: Record) -> Iterator[RenderableType]:
+    seen = record.provenance
+    commit = str(seen.get("commit") or "")[:12] + (" with changes" if seen.get("dirty") else "")
+    seconds = sum((seen.get("seconds") or {}).values())
+    words = [seen.get("command"), commit, seen.get("device"), f"{seconds:.1f} s" if seconds else None]
+    if told := [str(word) for word in words if word]:
+        yield _section("Origin", Text("\n".join(told)))
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _section(title: str, body: RenderableType) -> RenderableType:
+    return Group(Text(f"\n{title}", style="bold"), Padding(body, (0, 0, 0, 2)))
