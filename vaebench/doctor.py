@@ -90,8 +90,8 @@ def data() -> Iterator[Finding]:
         asked = [k for k, p in DATASETS.keywords(name).items() if p.default is p.empty]
         if asked:
             yield Finding("data", name, f"your own; give {', '.join(asked)}")
-        elif (source := getattr(datasets, DATASETS[name].source or name, None)) is not None:
-            yield _fetched(name, source, root)
+        elif hasattr(datasets, source := DATASETS.named(name).source or name):
+            yield _fetched(name, getattr(datasets, source), root)
         else:
             yield Finding("data", name, "needs no download")
 

@@ -13,9 +13,10 @@ from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, Pos
 
 @MODELS.register
 class LinearVAE(BetaVAE):
-    """Linear VAE (Lucas et al. 2019): x = Wz + μ + σε, q(z|x) = N(V(x − μ), diag d) with one learned d for all x.
+    """Linear VAE (Lucas et al. 2019): x = Wz + μ + σε, q(z|x) = N(V(x − m) + b, diag d) with one learned d for all x.
 
-    Its optimum is probabilistic PCA, so its evidence, its active units and its collapse are known in closed form
+    m is the mean of the training observations: where it were left to b, every step of V would have to be made up for
+    by b, and training would take many times as long. Its optimum is probabilistic PCA, so its evidence, its active units and its collapse are known in closed form
     (`vaebench.oracle`).
 
     Args:
@@ -30,6 +31,7 @@ class LinearVAE(BetaVAE):
 
     linear = True
     statistics = 1
+    centre: Tensor
 
     def __init__(
         self,
@@ -60,7 +62,13 @@ class LinearVAE(BetaVAE):
                 "set model.likelihood: Gaussian | LearnedGaussian | OptimalGaussian"
             )
         self.analytic = analytic
+        self.register_buffer("centre", torch.zeros(self.shape))
         self.log_variance = nn.Parameter(torch.zeros(latent_dim))
+
+    @torch.no_grad()
+    def prepare(self, x: Float[Tensor, "N *event"]) -> None:
+        super().prepare(x)
+        self.centre.copy_(x.mean(0))
 
     @property
     def weight(self) -> Float[Tensor, "D L"]:
@@ -84,10 +92,12 @@ class LinearVAE(BetaVAE):
         assert isinstance(self.encoder, nn.Sequential)
         affine, variance = self.encoder[1], self.log_variance.detach().double().exp()
         assert isinstance(affine, nn.Linear)
-        return LinearPosterior.diagonal(affine.weight.detach(), affine.bias.detach(), variance)
+        weight = affine.weight.detach().double()
+        bias = affine.bias.detach().double() - weight @ self.centre.double().flatten()
+        return LinearPosterior.diagonal(weight, bias, variance)
 
     def encode(self, x: Tensor) -> Normal:
-        mean = self.encoder(x)
+        mean = self.encoder(x - self.centre)
         return Normal(mean, (0.5 * self.log_variance).exp().expand_as(mean), validate_args=False)
 
     def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
