@@ -66,6 +66,8 @@ def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
     page = here / "results/tiny/report.html"
     assert page.read_bytes() == (here / "runs/tiny/report.html").read_bytes()
     assert "Is the command line usable?" in page.read_text()
+    assert "data:image/png;base64," in page.read_text()
+    assert len([*here.glob("results/tiny/arrays/*.npz")]) == 1  # of two seeds, the one that the page shows
     assert vaebench("report", "--check") == ""
     page.write_text("edited by hand")
     assert "differ from their records: results/tiny/report.html" in vaebench("report", "--check", status=1)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "vaebench"
 
 LAYERS = (
     # 0: what everything may stand on.
-    "torchvision_ops signature registry seeding draws bounds atomic record provenance",
+    "torchvision_ops signature registry seeding draws bounds atomic record provenance pictures",
     # 1: parts that know nothing of one another's use.
     "likelihoods priors networks corruptions schedules binarization batches",
     # 1, the oracle: from a spectrum to what a linear model must come to.
@@ -30,6 +30,8 @@ LAYERS = (
     "lines annotations derivation crosschecks study grid overrides config schema evaluation",
     # 3, why units collapsed.
     "stationarity verdict",
+    # 3, what a model makes of images.
+    "picturing",
     # 3, many members trained as one program.
     "packing",
     # 4: one run.

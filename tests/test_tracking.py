@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
+from vaebench import pictures
 from vaebench.config import load
 from vaebench.record import Record
 from vaebench.run import Execution, execute
@@ -45,6 +48,18 @@ def test_summary_and_configuration_are_the_record(tracked):
     summary = seen["summary"]
     for estimate in record.scalars:
         assert summary[f"test/{estimate.name}"] == pytest.approx(estimate.value, rel=1e-12)
+
+
+def test_pictures_are_media_of_the_run(tracked):
+    """The pixels that the summary points to are those of the file beside the record."""
+    _, path = tracked
+    summary = json.loads(inspected(path, "--summary"))["summary"]
+    kept = pictures.read(path.parents[2] / pictures.NAME)
+    for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
+        media = summary[f"test/{name}"]
+        assert media["_type"] == "image-file"
+        found = imread(path.parent / "files" / media["path"])
+        assert np.array_equal((found * 255).round().astype(np.uint8), pictures.coloured(sheet))
 
 
 def test_history_is_the_curve(tracked):

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from vaebench import pictures
 from vaebench.atomic import write_atomically
 from vaebench.record import Record, encode, read_all
 from vaebench.tables import table
@@ -102,7 +103,7 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
 def publish(
     runs: Path, results: Path, planned: Collection[str] | None = None, *, incomplete: bool = False
 ) -> list[Path]:
-    """Makes the records of `runs/<study>` the published ones of `results/<study>`, and writes their tables.
+    """Makes the records of `runs/<study>` the published ones of `results/<study>`, with pictures, and writes tables.
 
     Args:
         runs: where the sweep worked.
@@ -123,13 +124,20 @@ def publish(
         raise PublishError(f"{runs}: no records to publish; run the sweep first")
     if faults and not incomplete:
         raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again, or ask for it incomplete")
-    folder = results / "records"
-    wanted = {folder / f"{r.id}.json": encode(r) for r in records}
+    wanted = {results / "records" / f"{r.id}.json": encode(r) for r in records}
+    wanted |= {results / "arrays" / f"{id}.npz": path.read_bytes() for id, path in _pictured(records, runs).items()}
     for path, content in wanted.items():
         write_atomically(path, content)
-    for old in set(folder.glob("*.json")) - set(wanted):
+    for old in {*results.glob("records/*.json"), *results.glob("arrays/*.npz")} - set(wanted):
         old.unlink()
     return [*wanted, *table.write(records, results)]
+
+
+def _pictured(records: Sequence[Record], runs: Path) -> dict[str, Path]:
+    """The pictures of the first seed of every row, which its page shows."""
+    rows = (row for block in table.table(records).blocks for row in block.rows)
+    firsts = [row.group.done[0].id for row in rows if row.group.done]
+    return {id: path for id in firsts if (path := pictures.find(runs, id)) is not None}
 
 
 def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vaebench import provenance, record
+from vaebench import picturing, provenance, record
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
@@ -85,7 +85,7 @@ def execute_pack(
             fitted = [error] if parts == 1 else []
         seconds = (perf_counter() - started) / len(runs)
         for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=parts == 1):
-            outcome = _outcome(run, study, axes, trained, seconds)
+            outcome = _outcome(run, study, axes, trained, seconds, folder)
             tracker.conclude(outcome)
             record.write(outcome, folder / "record.json")
             yield outcome
@@ -99,13 +99,17 @@ def _parts(members: int, error: Exception) -> int:
     return members if isinstance(error, Unpackable) else min(members, 2)
 
 
-def _outcome(run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float) -> Record:
-    """The record of a run that has been trained, or of why it has not."""
+def _outcome(
+    run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float, folder: Path
+) -> Record:
+    """The record of a run that has been trained, or of why it has not; its pictures go to the folder."""
     bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
     try:
         if isinstance(trained, Exception):
             raise trained
-        return _measured(run, bare, trained, seconds)
+        measured = _measured(run, bare, trained, seconds)
+        picturing.keep(trained.model, trained.data, measured, folder)
+        return measured
     except Exception as error:
         return replace(bare, reason=_reason(error), provenance=_provenance(run, study, "cpu"))
 

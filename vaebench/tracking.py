@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lightning.pytorch.loggers import WandbLogger
 
+from vaebench import pictures
 from vaebench.config import Run
 from vaebench.record import Record
 
@@ -19,8 +20,8 @@ PROJECT = "vaebench"
 class Tracker:
     """An open W&B run, or nothing where W&B is disabled."""
 
-    def __init__(self, experiment: Any | None) -> None:
-        self.experiment = experiment
+    def __init__(self, experiment: Any | None, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
 
     @property
     def loggers(self) -> list[WandbLogger]:
@@ -28,7 +29,10 @@ class Tracker:
         return [] if self.experiment is None else [WandbLogger(experiment=self.experiment)]
 
     def conclude(self, record: Record) -> None:
-        """The record's headline numbers into the summary, under `test/…`, flat; its facts into the configuration."""
+        """The record's headline numbers into the summary, under `test/…`, flat; its facts into the configuration.
+
+        The pictures beside the record become media.
+        """
         if self.experiment is None:
             return
         split = record.config["evaluate"]["split"]
@@ -37,6 +41,25 @@ class Tracker:
         )
         self.experiment.summary.update({f"{split}/{e.name}": e.value for e in record.scalars})
         self.experiment.summary.update({"status": record.status, "reason": record.reason})
+        if record.status == "done" and (self.folder / pictures.NAME).is_file():
+            self.experiment.log({f"{split}/{name}": image for name, image in _media(self.folder).items()})
+
+
+def _media(folder: Path) -> dict[str, Any]:
+    """A run's pictures as W&B shows them."""
+    import wandb
+
+    seen = pictures.read(folder / pictures.NAME)
+    sheets = {
+        "reconstructions": (seen.pairs, "observations above, reconstructions below"),
+        "samples": (seen.drawn, "drawn from the prior"),
+        "traversals": (seen.moved, f"units {', '.join(map(str, seen.units))}, a row each, moved across the prior"),
+    }
+    return {
+        name: wandb.Image(pictures.coloured(pixels), caption=caption)
+        for name, (pixels, caption) in sheets.items()
+        if pixels is not None
+    }
 
 
 @contextmanager
@@ -47,7 +70,7 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
     is in its configuration.
     """
     if mode == "disabled":
-        yield Tracker(None)
+        yield Tracker(None, folder)
         return
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
@@ -68,7 +91,7 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
     for prefix in ("train", "val"):
         experiment.define_metric(f"{prefix}/*", step_metric="epoch", summary="max")
     try:
-        yield Tracker(experiment)
+        yield Tracker(experiment, folder)
     except BaseException:
         experiment.finish(exit_code=1)
         raise

@@ -6,6 +6,7 @@ A function of the records and the question, byte for byte, for given versions of
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from vaebench.record import Record
 from vaebench.report.answer import answer
 from vaebench.report.arrangement import arrange
 from vaebench.report.figures import bounds, collapse, curves, forecast, phase, plane, units
+from vaebench.report.gallery import gallery
 from vaebench.report.origin import conditions, origins
 from vaebench.tables import table as tables
 from vaebench.tables.rendering import legend
@@ -23,12 +25,13 @@ CHARTS = (phase.chart, forecast.chart, plane.chart, bounds.chart, units.chart, c
 """In the order of the page."""
 
 
-def render(records: Sequence[Record], question: str) -> str:
+def render(records: Sequence[Record], question: str, folder: Path | None = None) -> str:
     """The page of a study.
 
     Args:
         records: of one study.
         question: what the study asks; empty if nobody knows.
+        folder: where pictures are looked for, `runs/<study>` or `results/<study>`.
 
     Raises:
         ValueError: if there is no record.
@@ -47,6 +50,7 @@ def render(records: Sequence[Record], question: str) -> str:
             blocks=len(table.blocks),
             legend=legend(table),
             charts=charts,
+            gallery=gallery(table, folder),
             failures=table.failures,
             conditions=conditions(records),
             origins=origins(table),

@@ -33,8 +33,12 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        made[results / name / index.PAGE] = page.render(entries[name].records, entries[name].question).encode()
+        made[results / name / index.PAGE] = _page(entries[name], results / name)
     return {**made, results / "index.html": index.render(list(entries.values())).encode()}
+
+
+def _page(entry: index.Entry, folder: Path) -> bytes:
+    return page.render(entry.records, entry.question, folder).encode()
 
 
 def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
@@ -54,5 +58,5 @@ def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> li
 def write_one(records: Sequence[Record], folder: Path, asked: str) -> Path:
     """Writes the page of one study into its folder, wherever that is."""
     path = folder / index.PAGE
-    write_atomically(path, page.render(records, asked).encode())
+    write_atomically(path, page.render(records, asked, folder).encode())
     return path

@@ -1,0 +1,174 @@
+"""Pictures of a run: what is asked of the model, the file, and the sheets."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from vaebench import pictures
+from vaebench.datamodule import DataModule
+from vaebench.datasets.digits import Digits
+from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.models.ae import AE
+from vaebench.models.linear_vae import LinearVAE
+from vaebench.models.vae import VAE
+from vaebench.pictures import Pictures, coloured, find, png, read, sheet, write
+from vaebench.picturing import BYTES, PAIRS, SAMPLES, STEPS, take
+from vaebench.report.gallery import MOST
+from vaebench.report.gallery import gallery as exhibits
+
+KL = [0.1, 3.0, 2.0]
+
+
+@pytest.fixture(scope="module")
+def data() -> DataModule:
+    made = DataModule(Digits())
+    made.setup()
+    return made
+
+
+def vae(**keywords) -> VAE:
+    return VAE((1, 8, 8), 0, latent_dim=3, network={"name": "MLP", "hidden": [8]}, likelihood="Gaussian", **keywords)
+
+
+@pytest.fixture(scope="module")
+def seen(data) -> Pictures:
+    taken = take(vae(), data, "test", 0, KL)
+    assert taken is not None
+    return taken
+
+
+def as_pixels(x: torch.Tensor) -> np.ndarray:
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+# -- what the model is asked ------------------------------------------------------------------------------------------
+
+
+def test_reconstructions_are_the_models_of_observations_across_the_split(seen, data):
+    x = data.test.x
+    chosen = x[torch.arange(PAIRS) * len(x) // PAIRS]
+    assert np.array_equal(seen.originals, as_pixels(chosen))
+    assert np.array_equal(seen.reconstructions, as_pixels(vae()(chosen).detach()))
+
+
+def test_units_are_moved_in_the_order_of_their_kl_and_nothing_else_moves(seen, data):
+    assert seen.units.tolist() == [2, 3, 1]
+    assert seen.traversals.shape == (3, STEPS, 1, 8, 8)
+    model = vae()
+    code = model.encode(data.test.x[:1]).mean.detach().repeat(STEPS, 1)
+    drawn = take(model, data, "test", 0, [])
+    assert drawn is not None
+    assert drawn.units.tolist() == [1, 2, 3]
+    for row in range(3):  # the prior is N(0, I), of which a thousand draws say the mean and the spread to a few percent
+        code_moved = code.clone()
+        code_moved[:, row] = torch.linspace(-3, 3, STEPS)
+        expected = as_pixels(model.decode(code_moved).mean.detach())
+        assert np.abs(expected.astype(int) - drawn.traversals[row].astype(int)).max() <= 20
+
+
+def test_a_model_without_a_prior_has_no_samples(data):
+    model = AE((1, 8, 8), 0, latent_dim=3, network={"name": "MLP", "hidden": [8]})
+    taken = take(model, data, "test", 0, [])
+    assert taken is not None
+    assert (len(taken.samples), taken.drawn) == (0, None)
+
+
+@pytest.mark.parametrize("prior", ["StandardNormal", "GaussianMixture", {"name": "VampPrior", "pseudo_inputs": 4}])
+def test_the_same_seed_draws_the_same_whatever_was_drawn_before(data, prior):
+    model = vae(prior=prior)
+    first = take(model, data, "test", 7, KL)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    again = take(model, data, "test", 7, KL)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert np.array_equal(first.samples, again.samples)
+    assert first.samples.shape == (SAMPLES, 1, 8, 8)
+    assert model.training
+
+
+def test_what_is_no_image_has_no_pictures():
+    data = DataModule(LinearGaussian())
+    data.setup()
+    assert take(LinearVAE(data.shape, 0, latent_dim=2), data, "test", 0, []) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
+def test_pixels_have_a_bound_whatever_the_size(shape, tmp_path):
+    """Noise, which nothing compresses."""
+    from vaebench import picturing
+
+    pairs, samples, units = picturing._counts(int(np.prod(shape)))
+    stream = np.random.default_rng(0)
+    made = [stream.integers(0, 256, (*n, *shape), np.uint8) for n in ((pairs,), (pairs,), (samples,), (units, STEPS))]
+    write(Pictures(*made, units=np.arange(units)), tmp_path / "arrays.npz")
+    if units > 1:
+        assert sum(a.nbytes for a in made) <= BYTES
+        assert (tmp_path / "arrays.npz").stat().st_size <= 100_000
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_back_and_is_the_same_bytes_again(seen, tmp_path):
+    write(seen, tmp_path / "a.npz")
+    write(read(tmp_path / "a.npz"), tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert np.array_equal(read(tmp_path / "b.npz").traversals, seen.traversals)
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04 and no more"])
+def test_half_a_file_is_refused_by_name(tmp_path, content):
+    (tmp_path / "arrays.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"arrays\.npz: not a file of pictures"):
+        read(tmp_path / "arrays.npz")
+
+
+def test_a_runs_file_is_found_where_it_worked_and_where_it_is_published(seen, tmp_path):
+    assert find(tmp_path, "ab") is None
+    write(seen, tmp_path / "arrays" / "ab.npz")
+    assert find(tmp_path, "ab") == tmp_path / "arrays" / "ab.npz"
+    write(seen, tmp_path / "ab" / pictures.NAME)
+    assert find(tmp_path, "ab") == tmp_path / "ab" / pictures.NAME
+
+
+# -- the sheets -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_has_every_image_in_its_place_and_gaps_that_let_the_page_through():
+    grid = np.arange(2 * 3 * 1 * 2 * 2, dtype=np.uint8).reshape(2, 3, 1, 2, 2)
+    laid = sheet(grid)
+    assert laid.shape == (5, 8, 2)
+    assert np.array_equal(laid[3:5, 3:5, 0], grid[1, 1, 0])
+    assert not laid[2].any()
+    assert not laid[:, 2].any()
+    assert laid[..., 1].sum() == 255 * grid.size
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_is_what_others_read(channels):
+    laid = sheet(np.random.default_rng(0).integers(0, 256, (2, 2, channels, 3, 5), np.uint8))
+    assert np.array_equal((imread(io.BytesIO(png(laid))) * 255).round().astype(np.uint8), coloured(laid))
+
+
+def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_path: Path):
+    from vaebench.record import Record
+    from vaebench.tables import table as tables
+
+    def record(beta: int, seed: int) -> Record:
+        config = {"model": {"name": "VAE", "beta": beta}, "seed": seed}
+        return Record(id=f"{beta:02x}{seed}", study="s", status="done", axes=["model.beta", "seed"], config=config)
+
+    made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
+    assert exhibits(made, tmp_path) == exhibits(made, None) == []
+    for beta in range(30):
+        write(seen, tmp_path / f"{beta:02x}0" / pictures.NAME)
+        write(seen, tmp_path / f"{beta:02x}1" / pictures.NAME)
+    shown = exhibits(made, tmp_path)
+    assert len(shown) == MOST
+    assert shown[0].title == "beta=0, seed=0"
+    assert [p.caption.split()[0] for p in shown[0].pictures] == ["Observations", "Drawn", "A"]
+    assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)

@@ -1,0 +1,108 @@
+"""What a trained model makes of images, as 8-bit pixels: one compressed file beside the record, and sheets of them."""
+
+import io
+import struct
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebench.atomic import write_atomically
+
+NAME = "arrays.npz"
+
+Pixels = NDArray[np.uint8]
+"""`[..., C, H, W]`, 0 to 255."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images of one run.
+
+    Attributes:
+        originals: observations of the evaluated split, `[N, C, H, W]`.
+        reconstructions: the likelihood's mean at the posterior's mean of each.
+        samples: the likelihood's mean at draws from the prior, `[S, C, H, W]`; none without a prior.
+        traversals: a row a unit that is moved while the others stay, `[U, T, C, H, W]`.
+        units: which units these are, counted from one, the one with the largest KL first, `[U]`.
+    """
+
+    originals: Pixels
+    reconstructions: Pixels
+    samples: Pixels
+    traversals: Pixels
+    units: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> Pixels:
+        """Observations above, reconstructions below."""
+        return sheet(np.stack([self.originals, self.reconstructions]))
+
+    @property
+    def drawn(self) -> Pixels | None:
+        """The samples in rows of ten, None without a prior."""
+        if not len(self.samples):
+            return None
+        columns = min(10, len(self.samples))
+        whole = len(self.samples) // columns * columns
+        return sheet(self.samples[:whole].reshape(-1, columns, *self.samples.shape[1:]))
+
+    @property
+    def moved(self) -> Pixels:
+        """The traversals, a row a unit."""
+        return sheet(self.traversals)
+
+
+def sheet(grid: Pixels, gap: int = 1) -> Pixels:
+    """Images `[R, K, C, H, W]` side by side with transparent gaps, `[H', W', C + 1]`; the last channel is opacity."""
+    rows, columns, channels, height, width = grid.shape
+    out = np.zeros((rows, height + gap, columns, width + gap, channels + 1), np.uint8)
+    out[:, :height, :, :width, :channels] = grid.transpose(0, 3, 1, 4, 2)
+    out[:, :height, :, :width, channels] = 255
+    return out.reshape(rows * (height + gap), columns * (width + gap), channels + 1)[:-gap, :-gap]
+
+
+def coloured(image: Pixels) -> Pixels:
+    """A sheet with three channels of colour and one of opacity, whatever it had."""
+    return image if image.shape[-1] == 4 else image[..., [0, 0, 0, 1]]
+
+
+def png(image: Pixels) -> bytes:
+    """A sheet of grey or coloured images as a PNG file (ISO/IEC 15948)."""
+    height, width, channels = image.shape
+    kind = {2: 4, 4: 6}[channels]  # grey or colour, with opacity
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
+    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def write(pictures: Pictures, path: Path) -> None:
+    """Writes the file, whole or not at all."""
+    out = io.BytesIO()
+    np.savez_compressed(out, **asdict(pictures))
+    write_atomically(path, out.getvalue())
+
+
+def read(path: Path) -> Pictures:
+    """Reads the file back.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with np.load(content, allow_pickle=False) as found:
+            return Pictures(**found)
+    except (ValueError, TypeError, EOFError, OSError, zlib.error, BadZipFile) as error:
+        raise ValueError(f"{path}: not a file of pictures ({error}); delete it, or train the run again") from None
+
+
+def find(folder: Path, id: str) -> Path | None:
+    """The file of a run, in `runs/<study>/<id>/` or `results/<study>/arrays/`, if it has one."""
+    places = (folder / id / NAME, folder / "arrays" / f"{id}.npz")
+    return next((path for path in places if path.is_file()), None)
