@@ -10,7 +10,7 @@ from vaebench import annealing
 from vaebench.annealing import QUARTER, Path, tuned
 from vaebench.bounds import iwae
 from vaebench.hmc import Moved, transition
-from vaebench.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 
 SIZES = [  # singular values of W, D, σ², temperatures
     ([2.0, 1.0], 4, 0.5, 80),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vaebench import config
 from vaebench.config import ConfigError, Refused, Run, Study, load
-from vaebench.grid import laid
+from vaebench.config.grid import laid
 from vaebench.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
 
 Write = Callable[[str], Path]

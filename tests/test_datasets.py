@@ -21,8 +21,8 @@ from vaebench.datasets.base import Dataset, Examples, Splits, data_root, held_ou
 from vaebench.datasets.lucas_mnist import first_of_shards
 from vaebench.datasets.omniglot import _half as omniglot_half
 from vaebench.oracle import maximum_likelihood
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.registry import DATASETS
-from vaebench.spectrum import Spectrum
 
 N = 40
 LABEL = np.arange(N) % 10

@@ -14,9 +14,9 @@ from vaebench.estimators.base import evenly_spaced, mean_over_observations
 from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
-from vaebench.spectrum import Spectrum
 from vaebench.tables.quantities import EVIDENCE, Quantity
 
 CHEAP = {

@@ -8,9 +8,10 @@ from vaebench.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE
+from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.registry import DATASETS, MODELS
 from vaebench.seeding import generator
-from vaebench.spectrum import Spectrum
 
 SIZES = [
     {"dim": 6, "latent_dim": 2, "noise": 0.3},
@@ -75,7 +76,7 @@ def test_no_bound_exceeds_the_exact_evidence(name, size):
     likelihood = {"name": "Gaussian", "variance": size["noise"]}
     model = MODELS.build({"name": name, "latent_dim": 3, "likelihood": likelihood, **extra}, (size["dim"],), 0)
     model.prepare(x)
-    exact = oracle.ProbabilisticPCA(
+    exact = ProbabilisticPCA(
         model.decoder[0].bias.detach().double(), model.decoder[0].weight.detach().double(), size["noise"]
     ).log_prob(x.double())
     drawn = model.draws(Batch(x), 100, generator(0, "evaluation"))

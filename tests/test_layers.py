@@ -17,7 +17,7 @@ LAYERS = (
     # 1: parts that know nothing of one another's use.
     "likelihoods priors networks corruptions schedules binarization batches",
     # 1, the oracle: from a spectrum to what a linear model must come to.
-    "spectrum probabilistic_pca oracle stationary",
+    "oracle",
     # 1, samplers: pure functions of a log-density.
     "hmc curvature annealing",
     # 1, linear algebra of large matrices.
@@ -27,7 +27,7 @@ LAYERS = (
     # 2, what asks a model itself for its densities.
     "estimators",
     # 3: a study's file, and a model measured.
-    "lines annotations derivation crosschecks study grid overrides config schema evaluation",
+    "config evaluation",
     # 3, why units collapsed.
     "stationarity verdict",
     # 3, what a model makes of images.
@@ -50,7 +50,7 @@ LAYERS = (
 SIBLINGS = frozenset({"models", "metrics", "datasets"})
 
 LIGHT = (
-    *("registry", "record", "config", "plan", "schema", "catalogue", "progress"),
+    *("registry", "record", "config", "plan", "catalogue", "progress"),
     *("tables", "published", "pairing", "selection", "cards", "report", "__main__"),
 )
 """Rooms that answer before torch could be imported; with them, every room they stand on."""

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import chi2, kstest, multivariate_normal
 
 from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.registry import DATASETS
-from vaebench.spectrum import Spectrum
 
 CASES = [
     {},

@@ -20,8 +20,8 @@ from vaebench.oracle import (
     learned_variance_optimum,
     maximum_likelihood,
 )
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
+from vaebench.oracle.spectrum import Spectrum
 
 FIXED = [  # eigenvalues, L, β, σ²
     ([5.0, 2.0, 1.0, 0.3, 0.1], 3, 1.0, 0.2),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo, distortion
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo, distortion
 
 
 def normal(stream: torch.Generator, *size: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from vaebench import registry as names
-from vaebench.derivation import entry
+from vaebench.config.derivation import entry
 from vaebench.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
 from vaebench.signature import ClassSource, SignatureError, arguments_described, classes_in
 

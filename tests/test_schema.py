@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vaebench import schema
+from vaebench.config import schema
 from vaebench.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]

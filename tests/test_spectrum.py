@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.spectrum import Spectrum
 
 
 def random_data(n: int, dim: int, rank: int, seed: int, offset: float = 0.0) -> torch.Tensor:

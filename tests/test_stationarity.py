@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.spectrum import Spectrum
+from vaebench.oracle.stationary import is_stable, loss_around, smallest_curvature, stationary_point
 from vaebench.stationarity import Stationarity, linear_vae_at, stationarity
-from vaebench.stationary import is_stable, loss_around, smallest_curvature, stationary_point
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: learned)
     ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
-from vaebench.spectrum import Spectrum
-from vaebench.stationary import is_stable, loss_around, smallest_curvature, stationary_point
+from vaebench.oracle.spectrum import Spectrum
+from vaebench.oracle.stationary import is_stable, loss_around, smallest_curvature, stationary_point
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: stationary)
     ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
@@ -81,7 +81,7 @@ def test_lanczos_finds_the_same_curvature(kept: tuple[int, ...], monkeypatch: py
     spectrum = Spectrum.given([0.8**i * 9 for i in range(12)])
     loss, at = loss_around(stationary_point(spectrum, kept, 5, 1.0, 0.5), learned_variance=False)
     dense = smallest_curvature(loss, at)
-    monkeypatch.setattr("vaebench.stationary.DENSE", 0)
+    monkeypatch.setattr("vaebench.oracle.stationary.DENSE", 0)
     assert smallest_curvature(loss, at) == pytest.approx(dense, abs=1e-6)
     assert (dense < -1e-3) == (kept[-1] == 7)
 

@@ -8,11 +8,11 @@ from vaebench.datasets.digits import Digits
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum
+from vaebench.oracle.spectrum import Spectrum
+from vaebench.oracle.stationary import stationary_point
 from vaebench.record import Record, decode, encode
 from vaebench.registry import DATASETS, MODELS
-from vaebench.spectrum import Spectrum
 from vaebench.stationarity import linear_vae_at, off_diagonal_share
-from vaebench.stationary import stationary_point
 from vaebench.tables.quantities import Fact, Quantity, quantities
 from vaebench.verdict import DEATHS, PROBE, Verdict, explain
 

@@ -266,7 +266,7 @@ def schema(
 ) -> None:
     """Write the JSON schema of a study file, by which an editor completes and checks it."""
     with refusing():
-        from vaebench import schema as schemas
+        from vaebench.config import schema as schemas
 
         schemas.write(path)
         console.print(f"wrote {path}")

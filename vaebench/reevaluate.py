@@ -5,8 +5,8 @@ from typing import Any
 
 from vaebench import record
 from vaebench.config import ConfigError, Run
+from vaebench.config.lines import Document
 from vaebench.evaluation import Measurement
-from vaebench.lines import Document
 from vaebench.models.base import Autoencoder
 from vaebench.registry import MODELS
 from vaebench.run import CHECKPOINT, data_of, evaluate

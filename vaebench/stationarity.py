@@ -17,8 +17,8 @@ from vaebench.lanczos import ends
 from vaebench.likelihoods import LearnedGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import StationaryPoint
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.seeding import generator
-from vaebench.spectrum import Spectrum
 
 MOVING = 0.01
 """Nats that a step along the gradient may still gain at a point that counts as stationary."""

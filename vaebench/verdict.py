@@ -10,8 +10,8 @@ from vaebench.likelihoods import Gaussian
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import Forecast, StationaryPoint
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.record import Estimate
-from vaebench.spectrum import Spectrum
 from vaebench.stationarity import off_diagonal_share, stationarity
 
 EXACT = "exact at a linear VAE's optimum"

@@ -19,7 +19,7 @@ from torch import Tensor
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 from vaebench.record import Estimate
 from vaebench.registry import MODELS, Spec
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaebench.oracle import beta_optimum, forecast
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.spectrum import Spectrum
 
 
 def active_units_by_standard_deviation(means: Tensor) -> int:

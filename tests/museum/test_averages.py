@@ -16,10 +16,10 @@ from vaebench import bounds
 from vaebench.batches import Share
 from vaebench.draws import Batch
 from vaebench.oracle import maximum_likelihood
-from vaebench.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.registry import METRICS
 from vaebench.seeding import generator
-from vaebench.spectrum import Spectrum
 
 
 def elbo(vae, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vaebench.oracle import maximum_likelihood
-from vaebench.probabilistic_pca import ProbabilisticPCA
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.spectrum import Spectrum
 
 
 def maximum_by_numpys_covariance(x: Tensor, latent_dim: int) -> float:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vaebench.oracle import maximum_likelihood
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.priors import kl_from_standard_normal
-from vaebench.spectrum import Spectrum
 
 
 def elbo_at_the_posteriors_mean(vae, x: Tensor) -> float:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vaebench.draws import Batch
 from vaebench.oracle import StationaryPoint, beta_optimum, maximum_likelihood
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.seeding import generator
-from vaebench.spectrum import Spectrum
 
 D = 10
 SPECTRUM = Spectrum.given([4.0, 2.0, 1.0] + [0.05] * (D - 3))

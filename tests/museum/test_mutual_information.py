@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 from vaebench.seeding import generator
 
 

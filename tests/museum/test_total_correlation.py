@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, RateDecomposition
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, RateDecomposition
 from vaebench.record import Estimate
 from vaebench.seeding import generator
 

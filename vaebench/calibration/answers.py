@@ -17,7 +17,13 @@ from torch import Tensor
 
 from vaebench.metrics.collapsed_units import GRID
 from vaebench.models.linear_vae import LinearVAE
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, RateDecomposition, beta_elbo, distortion
+from vaebench.oracle.probabilistic_pca import (
+    LinearPosterior,
+    ProbabilisticPCA,
+    RateDecomposition,
+    beta_elbo,
+    distortion,
+)
 
 ERRORS = 5
 """Standard or Monte-Carlo errors that an estimate may be off."""

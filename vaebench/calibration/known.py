@@ -17,7 +17,7 @@ from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.evaluation import estimate
 from vaebench.oracle import StationaryPoint
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.spectrum import Spectrum
 from vaebench.stationarity import linear_vae_at
 
 DRAWS = 500

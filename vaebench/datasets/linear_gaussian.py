@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.datasets.base import Dataset, Examples, Splits
-from vaebench.probabilistic_pca import ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
 from vaebench.seeding import generator
 

@@ -7,7 +7,7 @@ from torch.distributions import Normal
 
 from vaebench.likelihoods import Gaussian
 from vaebench.models.beta_vae import BetaVAE
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
 
 
@@ -15,9 +15,9 @@ from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, Pos
 class LinearVAE(BetaVAE):
     """Linear VAE (Lucas et al. 2019): x = Wz + μ + σε, q(z|x) = N(V(x − m) + b, diag d) with one learned d for all x.
 
-    m is the mean of the training observations: where it were left to b, every step of V would have to be made up for
-    by b, and training would take many times as long. Its optimum is probabilistic PCA, so its evidence, its active units and its collapse are known in closed form
-    (`vaebench.oracle`).
+    m is the mean of the training observations: were it left to b, b would have to make up for every step of V, and
+    training would take many times as long. The optimum is probabilistic PCA, so its evidence, its active units and its
+    collapse are known in closed form (`vaebench.oracle`).
 
     Args:
         likelihood: a Gaussian one, of fixed, learned or optimal variance.

@@ -15,11 +15,11 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
 
-from vaebench.annotations import EVERY, Keywords, keys_of, registry_of
-from vaebench.grid import RANGE
+from vaebench.config.annotations import EVERY, Keywords, keys_of, registry_of
+from vaebench.config.grid import RANGE
+from vaebench.config.study import KEYWORDS, Run
 from vaebench.registry import REGISTRIES, Registry
 from vaebench.signature import arguments_described
-from vaebench.study import KEYWORDS, Run
 
 Schema = dict[str, Any]
 

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaebench import grid, lines, overrides
-from vaebench.annotations import shown
-from vaebench.grid import Axis, GridError, Point
-from vaebench.lines import DeadReference, Document, Fault, Keys, dotted
+from vaebench.config import grid, lines, overrides
+from vaebench.config.annotations import shown
+from vaebench.config.grid import Axis, GridError, Point
+from vaebench.config.lines import DeadReference, Document, Fault, Keys, dotted
+from vaebench.config.study import KEYWORDS, ConfigError, Refused, Run, Study
 from vaebench.registry import did_you_mean
-from vaebench.study import KEYWORDS, ConfigError, Evaluate, Refused, Run, Study, Train
-
-__all__ = ["ConfigError", "Evaluate", "Refused", "Run", "Study", "Train", "load"]
 
 HEAD = ("question", "grid")
 """What a study file has beside the sections of a run."""

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from vaebench.oracle import StationaryPoint
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.optimum import StationaryPoint
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
+from vaebench.oracle.spectrum import Spectrum
 
 DENSE = 512
 """Number of parameters up to which the whole Hessian is built."""

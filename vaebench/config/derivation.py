@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined
 
-from vaebench.annotations import Keywords, alternatives, described, expected, named, registry_of, shown
+from vaebench.config.annotations import Keywords, alternatives, described, expected, named, registry_of, shown
 from vaebench.registry import Registry, Spec, UnknownName, did_you_mean
 from vaebench.signature import ClassSource
 

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from vaebench.annotations import Keywords, item_of, registry_of, shown
-from vaebench.lines import Keys
+from vaebench.config.annotations import Keywords, item_of, registry_of, shown
+from vaebench.config.lines import Keys
 from vaebench.registry import Divides, Registry
 
 WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}

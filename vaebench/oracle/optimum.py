@@ -3,7 +3,7 @@
 The data's covariance (divided by N, not N − 1) is U Λ Uᵀ, λ_1 ≥ λ_2 ≥ …. A β-weighted objective with noise σ² has the
 optimum of a linear VAE with noise τ = βσ² (Lucas et al. 2019; Wang & Ziyin 2022): a direction with λ_i > τ gets a
 latent unit; one with λ_i ≤ τ does not pay for it, and the unit collapses. The models themselves are in
-`vaebench.probabilistic_pca`.
+`vaebench.oracle.probabilistic_pca`.
 """
 
 import math
@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.probabilistic_pca import LinearPosterior, ProbabilisticPCA
-from vaebench.spectrum import Spectrum
+from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
+from vaebench.oracle.spectrum import Spectrum
 
 
 @dataclass(frozen=True, eq=False)

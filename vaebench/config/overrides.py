@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vaebench.annotations import Keywords, keys_of
-from vaebench.grid import Axis, GridError, points, span
-from vaebench.lines import Document, Fault
+from vaebench.config.annotations import Keywords, keys_of
+from vaebench.config.grid import Axis, GridError, points, span
+from vaebench.config.lines import Document, Fault
 from vaebench.registry import nearest
 
 

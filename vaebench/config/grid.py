@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from vaebench.annotations import shown
-from vaebench.lines import Document, Fault, Keys
+from vaebench.config.annotations import shown
+from vaebench.config.lines import Document, Fault, Keys
 
 MOST_RUNS = 100_000
 """More runs than this in one study are taken for a slip of the pen."""

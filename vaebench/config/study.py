@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from vaebench.crosschecks import disagreements
-from vaebench.derivation import Checked, section
-from vaebench.lines import Keys, dotted
+from vaebench.config.crosschecks import disagreements
+from vaebench.config.derivation import Checked, section
+from vaebench.config.lines import Keys, dotted
 from vaebench.registry import DatasetSpec, EstimatorSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
