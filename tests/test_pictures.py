@@ -16,7 +16,7 @@ from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.pictures import Pictures, coloured, find, png, read, sheet, write
-from vaebench.picturing import BYTES, PAIRS, SAMPLES, STEPS, take
+from vaebench.picturing import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, take
 from vaebench.report.gallery import MOST
 from vaebench.report.gallery import gallery as exhibits
 
@@ -63,11 +63,29 @@ def test_units_are_moved_in_the_order_of_their_kl_and_nothing_else_moves(seen, d
     drawn = take(model, data, "test", 0, [])
     assert drawn is not None
     assert drawn.units.tolist() == [1, 2, 3]
-    for row in range(3):  # the prior is N(0, I), of which a thousand draws say the mean and the spread to a few percent
+    for row in range(3):
         code_moved = code.clone()
         code_moved[:, row] = torch.linspace(-3, 3, STEPS)
         expected = as_pixels(model.decode(code_moved).mean.detach())
-        assert np.abs(expected.astype(int) - drawn.traversals[row].astype(int)).max() <= 20
+        assert np.abs(expected.astype(int) - drawn.traversals[row].astype(int)).max() <= 1
+
+
+def test_a_latent_space_of_two_units_is_shown_from_corner_to_corner(seen, data):
+    assert (len(seen.plane), seen.spanned) == (0, None)
+    model = VAE((1, 8, 8), 0, latent_dim=2, network={"name": "MLP", "hidden": [8]}, likelihood="Gaussian")
+    taken = take(model, data, "test", 0, [1.0, 2.0])
+    assert taken is not None
+    assert taken.plane.shape == (SIDE, SIDE, 1, 8, 8)
+    corner = torch.full((1, 2), 1.5341)  # the upper right one: both units at the share 15/16 of N(0, 1)
+    expected = as_pixels(model.decode(corner).mean.detach())[0].astype(int)
+    assert np.abs(expected - taken.plane[0, -1].astype(int)).max() <= 1
+
+
+def test_codes_are_posterior_means_in_the_units_of_largest_kl_with_their_labels(seen, data):
+    chosen = torch.arange(POINTS) * len(data.test.x) // POINTS
+    means = vae().encode(data.test.x[chosen]).mean.detach()
+    assert np.allclose(seen.codes, means[:, [1, 2]].numpy(), atol=1e-6)
+    assert np.array_equal(seen.labels, data.test.label[chosen].numpy())
 
 
 def test_a_model_without_a_prior_has_no_samples(data):
@@ -96,15 +114,19 @@ def test_what_is_no_image_has_no_pictures():
     assert take(LinearVAE(data.shape, 0, latent_dim=2), data, "test", 0, []) is None
 
 
+@pytest.mark.parametrize("latent_dim", [2, 50])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
-def test_pixels_have_a_bound_whatever_the_size(shape, tmp_path):
+def test_pixels_have_a_bound_whatever_the_size(shape, latent_dim, tmp_path):
     """Noise, which nothing compresses."""
     from vaebench import picturing
 
-    pairs, samples, units = picturing._counts(int(np.prod(shape)))
+    pairs, samples, units, side = picturing._counts(int(np.prod(shape)), latent_dim)
     stream = np.random.default_rng(0)
-    made = [stream.integers(0, 256, (*n, *shape), np.uint8) for n in ((pairs,), (pairs,), (samples,), (units, STEPS))]
-    write(Pictures(*made, units=np.arange(units)), tmp_path / "arrays.npz")
+    counts = ((pairs,), (pairs,), (samples,), (units, STEPS), (side, side))
+    *made, plane = [stream.integers(0, 256, (*n, *shape), np.uint8) for n in counts]
+    codes = stream.normal(size=(200, 2)).astype(np.float32)
+    write(Pictures(*made, np.arange(units), plane, codes, np.arange(200)), tmp_path / "arrays.npz")
+    made.append(plane)
     if units > 1:
         assert sum(a.nbytes for a in made) <= BYTES
         assert (tmp_path / "arrays.npz").stat().st_size <= 100_000
@@ -163,12 +185,14 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
         return Record(id=f"{beta:02x}{seed}", study="s", status="done", axes=["model.beta", "seed"], config=config)
 
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
-    assert exhibits(made, tmp_path) == exhibits(made, None) == []
+    assert exhibits(made, tmp_path).exhibits == exhibits(made, None).exhibits == ()
     for beta in range(30):
         write(seen, tmp_path / f"{beta:02x}0" / pictures.NAME)
         write(seen, tmp_path / f"{beta:02x}1" / pictures.NAME)
-    shown = exhibits(made, tmp_path)
+    shown, legend = exhibits(made, tmp_path)
     assert len(shown) == MOST
+    assert [text for _, text in legend] == [f"class {i}" for i in range(10)]
+    assert "var(--c9)" in shown[0].codes.svg
     assert shown[0].title == "beta=0, seed=0"
     assert [p.caption.split()[0] for p in shown[0].pictures] == ["Observations", "Drawn", "A"]
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)

@@ -27,7 +27,10 @@ class Pictures:
         reconstructions: the likelihood's mean at the posterior's mean of each.
         samples: the likelihood's mean at draws from the prior, `[S, C, H, W]`; none without a prior.
         traversals: a row a unit that is moved while the others stay, `[U, T, C, H, W]`.
-        units: which units these are, counted from one, the one with the largest KL first, `[U]`.
+        units: all units counted from one, the one with the largest KL first, `[L]`; the first U are moved.
+        plane: a latent space of two units from corner to corner, `[G, G, C, H, W]`; none if there are more.
+        codes: posterior means of observations in the two first units, `[M, 2]`; `[M, 1]` if there is one unit.
+        labels: their classes `[M]`, none where the data has none.
     """
 
     originals: Pixels
@@ -35,6 +38,9 @@ class Pictures:
     samples: Pixels
     traversals: Pixels
     units: NDArray[np.int64]
+    plane: Pixels
+    codes: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
     @property
     def pairs(self) -> Pixels:
@@ -54,6 +60,16 @@ class Pictures:
     def moved(self) -> Pixels:
         """The traversals, a row a unit."""
         return sheet(self.traversals)
+
+    @property
+    def moved_units(self) -> str:
+        """The units that are moved, in words."""
+        return ", ".join(map(str, self.units[: len(self.traversals)]))
+
+    @property
+    def spanned(self) -> Pixels | None:
+        """The plane, None where the latent space is none."""
+        return sheet(self.plane) if len(self.plane) else None
 
 
 def sheet(grid: Pixels, gap: int = 1) -> Pixels:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.distributions import Normal
 
 from vaebench.datamodule import DataModule
 from vaebench.estimators.base import evenly_spaced
@@ -20,6 +21,12 @@ from vaebench.seeding import seeded
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 """Observations, samples, units that are moved, and places that each is moved to."""
+
+SIDE = 8
+"""Images along each side of the plane of a latent space that is one."""
+
+POINTS = 200
+"""Observations whose codes are kept."""
 
 BYTES = 90_000
 """Pixels of one run at most, before they are compressed."""
@@ -50,34 +57,62 @@ def take(model: Autoencoder, data: DataModule, split: str, seed: int, kl: Sequen
     """
     if len(model.shape) != 3 or model.shape[0] not in (1, 3):
         return None
-    pairs, samples, units = _counts(prod(model.shape))
+    pairs, samples, units, side = _counts(prod(model.shape), model.latent_dim)
     with evaluating(model), seeded(seed, "pictures"):
         x = evenly_spaced(data.batches(split), pairs)
         codes = model.encode(x).mean
-        drawn = model.prior(model.encode).sample(torch.Size([1000])) if isinstance(model, VAE) else codes
+        middle, spread, drawn = _across(model, codes, samples)
         order = sorted(range(model.latent_dim), key=lambda i: -kl[i]) if kl else list(range(model.latent_dim))
-        moved = torch.stack([_moved(codes[0], drawn, unit) for unit in order[:units]])
+        moved = torch.stack([_moved(codes[0], middle, spread, unit) for unit in order[:units]])
+        many = data.resident(split)[_evenly(data.sizes[split], POINTS)]
         return Pictures(
             originals=_pixels(x),
             reconstructions=_pixels(model.decode(codes).mean),
-            samples=_pixels(model.decode(drawn[:samples]).mean)[: samples if isinstance(model, VAE) else 0],
+            samples=_pixels(x[:0]) if drawn is None else _pixels(model.decode(drawn).mean),
             traversals=_pixels(model.decode(moved.flatten(0, 1)).mean).reshape(len(moved), STEPS, *model.shape),
-            units=np.array([unit + 1 for unit in order[:units]]),
+            units=np.array([unit + 1 for unit in order]),
+            plane=_pixels(model.decode(_plane(middle, spread, side)).mean) if side else _pixels(x[:0, None]),
+            codes=model.encode(many.x).mean[:, order[:2]].float().cpu().numpy(),
+            labels=np.empty(0, np.int64) if many.label is None else many.label.cpu().numpy(),
         )
 
 
-def _counts(dimensions: int) -> tuple[int, int, int]:
-    """Pairs, samples and units, so many that the pixels have room."""
-    share = min(1.0, BYTES / (dimensions * (2 * PAIRS + SAMPLES + UNITS * STEPS)))
-    pairs, samples, units = (max(1, int(n * share)) for n in (PAIRS, SAMPLES, UNITS))
-    return pairs, samples, units
+def _counts(dimensions: int, latent_dim: int) -> tuple[int, int, int, int]:
+    """Pairs, samples, units and the side of the plane, so many that the pixels have room."""
+    units, side = min(UNITS, latent_dim), SIDE if latent_dim == 2 else 0
+    share = min(1.0, BYTES / (dimensions * (2 * PAIRS + SAMPLES + units * STEPS + side**2)))
+    pairs, samples, units = (max(1, int(n * share)) for n in (PAIRS, SAMPLES, units))
+    return pairs, samples, units, int(side * share**0.5)
 
 
-def _moved(code: Float[Tensor, " L"], drawn: Float[Tensor, "N L"], unit: int) -> Float[Tensor, "T L"]:
-    """A code with one unit moved across what the prior (or, without one, the codes) has there."""
-    mean, std = drawn[:, unit].mean(), drawn[:, unit].std(correction=0)
+def _evenly(total: int, count: int) -> Int64[Tensor, " count"]:
+    """So many numbers below a total, at equal distances."""
+    count = min(count, total)
+    return torch.arange(count) * total // count
+
+
+def _across(model: Autoencoder, codes: Float[Tensor, "N L"], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean and standard deviation of the prior, `[L]` each, and draws; without a prior those of codes, and no draws."""
+    if not isinstance(model, VAE):
+        return codes.mean(0), codes.std(0, correction=0), None
+    prior = model.prior(model.encode)
+    return prior.mean, prior.stddev, prior.sample(torch.Size([count]))
+
+
+def _plane(middle: Float[Tensor, " 2"], spread: Float[Tensor, " 2"], side: int) -> Float[Tensor, "side side 2"]:
+    """Latents at equal shares of a normal distribution of the prior's mean and spread, the second unit upwards."""
+    shares = (torch.arange(side, device=middle.device) + 0.5) / side
+    quantiles = Normal(middle, spread).icdf(shares[:, None])
+    first, second = quantiles.unbind(1)
+    return torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
+
+
+def _moved(
+    code: Float[Tensor, " L"], middle: Float[Tensor, " L"], spread: Float[Tensor, " L"], unit: int
+) -> Float[Tensor, "T L"]:
+    """A code with one unit moved across what lies there."""
     moved = code.repeat(STEPS, 1)
-    moved[:, unit] = mean + std * torch.linspace(-REACH, REACH, STEPS, device=code.device)
+    moved[:, unit] = middle[unit] + spread[unit] * torch.linspace(-REACH, REACH, STEPS, device=code.device)
     return moved
 
 

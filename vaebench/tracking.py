@@ -53,7 +53,8 @@ def _media(folder: Path) -> dict[str, Any]:
     sheets = {
         "reconstructions": (seen.pairs, "observations above, reconstructions below"),
         "samples": (seen.drawn, "drawn from the prior"),
-        "traversals": (seen.moved, f"units {', '.join(map(str, seen.units))}, a row each, moved across the prior"),
+        "traversals": (seen.moved, f"units {seen.moved_units}, a row each, moved across the prior"),
+        "plane": (seen.spanned, "the latent space of two units"),
     }
     return {
         name: wandb.Image(pictures.coloured(pixels), caption=caption)

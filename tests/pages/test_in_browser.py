@@ -96,7 +96,10 @@ def test_text_and_lines_stand_out_from_the_ground(tab, results, dark):
     tab.open(results / "report.html", dark=dark)
     colour = "getComputedStyle(document.documentElement).getPropertyValue('--{}').trim()"
     ground = tab.evaluate(colour.format("ground"))
-    text, drawn = ("text", "muted", "link", "warning"), ("accent", *(f"{k}{i}" for k in "cr" for i in range(8)))
+    text, drawn = (
+        ("text", "muted", "link", "warning"),
+        ("accent", *(f"c{i}" for i in range(10)), *(f"r{i}" for i in range(8))),
+    )
     for names, least in ((text, 4.5), (drawn, 3.0)):
         found = {name: contrast(tab.evaluate(colour.format(name)), ground) for name in names}
         assert {name: ratio for name, ratio in found.items() if ratio < least} == {}

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, FAINT, ACCENT, WARNING = "#010101", "#010102", "#010103", "#010104"
-CATEGORIES = tuple(f"#0102{i:02x}" for i in range(8))
+CATEGORIES = tuple(f"#0102{i:02x}" for i in range(10))
 """Colours of things that have no order."""
 
 RAMP = tuple(f"#0103{i:02x}" for i in range(8))

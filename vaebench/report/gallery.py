@@ -1,10 +1,16 @@
 """The pictures of a study: the first seed of its rows, inside the page."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from matplotlib.axes import Axes
+
 from vaebench.pictures import Pictures, Pixels, find, png, read
+from vaebench.report.drawing import ACCENT, CATEGORIES, Panel, panel, variable
+from vaebench.report.marks import at_least_one
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.labels import slug
 
@@ -25,19 +31,31 @@ class Picture(NamedTuple):
 
 
 class Exhibit(NamedTuple):
-    """The sheets of one row, and which run they are of."""
+    """The sheets of one row, which run they are of, and its codes; of a single unit there is no such picture."""
 
     title: str
     pictures: tuple[Picture, ...]
+    codes: Panel | None = None
 
 
-def gallery(table: Table, folder: Path | None) -> list[Exhibit]:
+class Gallery(NamedTuple):
+    """The exhibits, and which class has which colour (a CSS variable's name)."""
+
+    exhibits: tuple[Exhibit, ...]
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def gallery(table: Table, folder: Path | None) -> Gallery:
     """What the folder of a study has to show; nothing where no run has pictures."""
     rows = [row for block in table.blocks for row in block.rows if row.group.done]
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
     chosen = [found[i * len(found) // most] for i in range(most)]
-    return [Exhibit(_title(table, row), tuple(_sheets(read(path)))) for row, path in chosen]
+    seen = [(_title(table, row), read(path)) for row, path in chosen]
+    classes = sorted({int(label) for _, pictures in seen for label in pictures.labels})
+    coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
+    exhibits = tuple(Exhibit(title, tuple(_sheets(one)), _codes(title, one, coloured)) for title, one in seen)
+    return Gallery(exhibits, tuple((variable(colour), f"class {label}") for label, colour in coloured.items()))
 
 
 def _size(path: Path) -> int:
@@ -51,13 +69,30 @@ def _title(table: Table, row: Row) -> str:
 
 def _sheets(seen: Pictures) -> list[Picture]:
     scale = max(1, round(LEAST_PIXELS / seen.originals.shape[-1]))
-    units = ", ".join(map(str, seen.units))
     captioned = [
         ("Observations above, reconstructions below", seen.pairs),
         ("Drawn from the prior", seen.drawn),
-        (f"A unit moved from −3 to 3 standard deviations, a row each: {units}", seen.moved),
+        (f"A unit moved from −3 to 3 standard deviations, a row each: {seen.moved_units}", seen.moved),
+        ("The latent space of two units, at equal shares of the prior", seen.spanned),
     ]
     return [_picture(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
+
+
+def _codes(title: str, seen: Pictures, coloured: Mapping[int, str]) -> Panel | None:
+    """Posterior means in the plane of the two units of largest KL."""
+    if seen.codes.shape[1] < 2:
+        return None
+    labels = seen.labels if len(seen.labels) else np.full(len(seen.codes), -1)
+
+    def draw(axes: Axes) -> None:
+        for label in dict.fromkeys(sorted(labels.tolist())):
+            x, y = seen.codes[labels == label].T
+            axes.plot(x, y, "o", color=coloured.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
+        at_least_one(axes)
+        axes.set_xlabel(f"unit {seen.units[0]}")
+        axes.set_ylabel(f"unit {seen.units[1]}")
+
+    return panel("Codes of observations", title, draw)
 
 
 def _picture(caption: str, sheet: Pixels, scale: int) -> Picture:

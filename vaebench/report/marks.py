@@ -10,6 +10,9 @@ from vaebench.report.profiles import Profile
 SETTLED = 0.05
 """The share of a curve, at its start, that may lie outside the picture."""
 
+MOST_TICKS = 6
+"""Labels below an axis that do not touch, whatever they say."""
+
 
 def banded(axes: Axes, line: Profile, colour: str, marker: str = "") -> None:
     """A line with the interval over seeds around it."""
@@ -34,3 +37,10 @@ def whole_numbers(axes: Axes, *, x: bool = False, y: bool = False) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if y:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def at_least_one(axes: Axes) -> None:
+    """Limits that hold −1 to 1, the scale of a prior, so that a collapsed cloud is seen to be one."""
+    for low, high, limit in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
+        limit(min(low, -1.1), max(high, 1.1))
+    axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))

@@ -1,9 +1,11 @@
 """Rate against distortion (Alemi et al. 2018)."""
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from vaebench.report.arrangement import Arrangement, Facet
 from vaebench.report.drawing import FAINT, Chart, Panel, panel
+from vaebench.report.marks import MOST_TICKS
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.quantities import Quantity
 
@@ -33,6 +35,7 @@ def _panel(facet: Facet) -> Panel:
             x, y = zip(*_points(strand.row), strict=True)
             axes.plot(x, y, "o", color=strand.colour, alpha=0.85, markeredgewidth=0)
         _equal_elbo(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.set_xlabel("rate")
         axes.set_ylabel("distortion")
 
