@@ -184,6 +184,17 @@ def test_a_row_alone_says_its_bounds_and_failed_runs_are_counted():
     assert said([lost]) == "1 of 1 runs failed."
 
 
+def test_of_several_blocks_the_ranked_come_first_and_each_says_what_it_is():
+    density = record(2.0, comparability={**record().comparability, "measure": "density"})
+    sentences = answer(tables.table([record(1.0), record(4.0), density]))
+    assert sentences[0].startswith(
+        "The highest IWAE-50 (measure discrete) is that of beta=1: -20 nats, 3 above beta=4."
+    )
+    assert sentences[1] == (
+        "beta=2 has ELBO -22 and IWAE-50 -21 nats per observation, comparable with no other (measure density)."
+    )
+
+
 def test_rows_that_do_not_compare_are_not_ranked_and_share_no_panel():
     density = replace(record(2.0, comparability={**record().comparability, "measure": "density"}))
     text = said([record(1.0), density])

@@ -39,31 +39,31 @@ def interval(found: Interval) -> str:
 
 
 def _best(table: Table) -> Iterator[str]:
-    """The highest of the tightest bound in every block of several rows, and by how much it leads."""
+    """The highest of the tightest bound in every block of several rows, and by how much it leads; then rows alone."""
     bounds = [q for q in table.quantities if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
-    for block in table.blocks:
-        for bound in bounds[-1:]:
-            column = table.quantities.index(bound)
-            ranked = [r for r in block.rows if r.cells[column].interval is not None]
-            ranked.sort(key=lambda r: -(r.cells[column].interval or Interval(0, None, 0)).mean)
-            if len(ranked) == len(block.rows) == 1:
-                yield _alone(table, ranked[0], bounds)
-            elif len(ranked) > 1:
-                yield _leader(table, block, bound, ranked[0], ranked[1], column)
+    for bound in bounds[-1:]:
+        measured = [(b, [r for r in b.rows if _cell(table, r, bound) is not None]) for b in table.blocks]
+        for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
+            if len(rows) > 1:
+                yield _leader(table, block, bound, rows)
+            elif rows:
+                yield _alone(table, block, bounds, rows[0])
 
 
-def _alone(table: Table, row: Row, bounds: Sequence[Quantity]) -> str:
-    """The loosest and the tightest bound of the only row of a block."""
+def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> str:
+    """The loosest and the tightest bound of a row to which no other compares."""
     ends = dict.fromkeys((bounds[0], bounds[-1]))
     parts = [f"{q.heading} {interval(found)}" for q in ends if (found := _cell(table, row, q)) is not None]
-    return f"{_name(table, row)} has {_listed(parts)} nats per observation."
+    apart = f", comparable with no other ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
+    return f"{_name(table, row)} has {_listed(parts)} nats per observation{apart}."
 
 
-def _leader(table: Table, block: Block, bound: Quantity, first: Row, second: Row, column: int) -> str:
-    found = first.cells[column].interval
-    lead = difference(first.group, second.group, bound)
+def _leader(table: Table, block: Block, bound: Quantity, rows: list[Row]) -> str:
+    means = {i: found.mean for i, row in enumerate(rows) if (found := _cell(table, row, bound)) is not None}
+    first, second = (rows[i] for i in sorted(means, key=lambda i: -means[i])[:2])
+    found, lead = _cell(table, first, bound), difference(first.group, second.group, bound)
     assert found is not None
-    among = f" among {comparability(block, table.blocks)}" if len(table.blocks) > 1 else ""
+    among = f" ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
     seeds = f" over {found.n} seeds" if found.n > 1 else ""
     sentence = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {interval(found)} nats{seeds}"
     if lead is None:
@@ -93,12 +93,21 @@ def _forecast(rows: list[Row]) -> Iterator[str]:
         yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
 
 
+def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:
+    """The rows at both ends of an only axis of numbers; None if there is another axis, or rows do not compare."""
+    done = [row for row in rows if row.group.done]
+    measured = [block for block in table.blocks if block.comparability]
+    if len(measured) != 1 or len(table.headings) != 1 or len(done) < 3 or not all(is_number(r.labels[0]) for r in done):
+        return None
+    ordered = sorted(done, key=lambda row: float(row.labels[0]))
+    return ordered[0], ordered[-1]
+
+
 def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
-    """What an only axis of numbers does, from one end to the other."""
-    ends = [r for r in rows if r.group.done]
-    if len(table.headings) != 1 or len(ends) < 3 or not all(is_number(r.labels[0]) for r in ends):
+    """What changes from one end of an axis of numbers to the other."""
+    if (ends := _ends(table, rows)) is None:
         return
-    low, high = (f(ends, key=lambda r: float(r.labels[0])) for f in (min, max))
+    low, high = ends
     found = [(q, _cell(table, low, q), _cell(table, high, q)) for q in table.quantities if q.name in TREND]
     parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
     if parts:
