@@ -1,8 +1,9 @@
 # make sweep      set-up, then conf/beta.yaml from training to tables     (STUDY=conf/models.yaml for another)
 # make test       set-up, then the tests
+# make test-slow  set-up, then the tests that take long
 # make calibrate  set-up, then every instrument against an exact answer
 # make lint       set-up, then ruff and mypy
-# make check      lint, test, and the committed tables against their records: before every commit
+# make check      lint, all tests, and the committed tables against their records: before every commit
 #
 # Set-up makes .venv once, and again when pyproject.toml or constraints.txt change. The README has the same in plain pip.
 
@@ -16,13 +17,16 @@ PIP := $(RUN) pip install -qq --disable-pip-version-check --progress-bar off
 PIP += --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test calibrate lint format check table clean
+.PHONY: sweep test test-slow calibrate lint format check table clean
 
 sweep: .venv/ready
 	$(RUN) vaebench sweep $(STUDY)
 
 test: .venv/ready
 	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-slow: .venv/ready
+	$(RUN) pytest -m slow -n auto --maxprocesses 4 --dist worksteal
 
 calibrate: .venv/ready
 	$(RUN) vaebench calibrate
@@ -38,8 +42,9 @@ format: .venv/linters
 
 table: .venv/ready
 	$(RUN) vaebench table --check
+	$(RUN) vaebench report --check
 
-check: lint test table
+check: lint test test-slow table
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

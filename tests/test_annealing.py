@@ -80,6 +80,7 @@ def weights(model: ProbabilisticPCA, count: int, chains: int, temperatures: int)
     return forwards - exact, path.backwards(z, generator(97)) + exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("singular", "dim", "variance", "temperatures"), SIZES)
 def test_it_comes_to_the_exact_evidence_from_both_sides(
     singular: list[float], dim: int, variance: float, temperatures: int

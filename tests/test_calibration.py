@@ -23,6 +23,8 @@ from vaebench.record import RecordError, read
 from vaebench.registry import ESTIMATORS, METRICS
 from vaebench.run import Execution, execute
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).parents[1] / "conf" / "calibration.yaml"
 
 

@@ -56,6 +56,7 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
     assert (here / "results/tiny/table.md").read_bytes() == published
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
     said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
     assert "the same with charts: runs/tiny/report.html" in said
@@ -75,6 +76,7 @@ def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
     assert "nothing: no records" in vaebench("report", "nothing", status=1)
 
 
+@pytest.mark.slow
 def test_published_results_are_no_reason_to_skip_work(here):
     vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
     vaebench("publish", "conf/tiny.yaml")

@@ -116,6 +116,7 @@ HARD = [  # eigenvalues, L, σ², temperatures
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("eigenvalues", "latent_dim", "variance", "temperatures"), HARD)
 def test_annealing_comes_to_the_exact_evidence(
     eigenvalues: list[float], latent_dim: int, variance: float, temperatures: int

@@ -73,6 +73,7 @@ def same_bits(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, b.state_dict()[k]) for k, x in a.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_member_of_thirty_has_the_bits_it_has_alone(name):
     many, curves = packed(various(name, 30), 2, SHORT)
@@ -117,6 +118,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), PARTS)
 def test_every_part_is_packed(name, part):
     """The same bits in company as alone, and the plain model's numbers."""

@@ -109,6 +109,7 @@ grid:
 """
 
 
+@pytest.mark.slow
 def test_packing_moves_no_number(tmp_path):
     """Sixteen runs, half of them diverging, as one pack, in threes and each by itself: the same records."""
     text = STUDY.partition("grid:")[0].replace("model: {", "model: {name: BetaVAE, ")
@@ -166,6 +167,7 @@ def test_a_run_held_by_another_process_is_left_to_it(study, tmp_path):
     assert len(outcome.records) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sent):
     """The sweep runs as a user runs it; it is stopped after its first record, and what it had done is not repeated."""
