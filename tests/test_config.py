@@ -109,7 +109,7 @@ BAD = {
     "backward range": (HEAD + "grid:\n  seed: 4..0", 5, "grid.seed", "write 0..4"),
     "axis by its short name": (HEAD + "grid:\n  beta: [1, 4]", 5, "grid.beta", "did you mean model.beta?"),
     "misspelt axis": (HEAD + "grid:\n  modle.beta: [1, 4]", 5, "grid.modle.beta", "did you mean model.beta?"),
-    "misspelt end of an axis": (HEAD + "grid:\n  model.betta: [1]", 5, "grid.model.betta[0]", "did you mean beta?"),
+    "misspelt end of an axis": (HEAD + "grid:\n  model.betta: [1, 2]", 5, "grid.model.betta", "did you mean beta?"),
     "one bad value of an axis": (HEAD + "grid:\n  model.beta:\n  - 1\n  - -4", 7, "grid.model.beta[1]", "≥ 0, got -4"),
     "bad value deep in an axis": (
         HEAD + "grid:\n  model:\n  - AE\n  - name: VAE\n    learning_rate: 0",

@@ -54,8 +54,26 @@ def _runs(path: Path, document: Document, base: Mapping[str, Any], points: Seque
         except (Refused, DeadReference) as error:
             for keys, text in error.places:
                 found.setdefault(_placed(document, base, point, keys, text), []).append(point)
+    found = _of_whole_axes(document, found, points)
     _refuse(path, [fault._replace(text=fault.text + _only_at(bad, points, fault)) for fault, bad in found.items()])
     return tuple(runs)
+
+
+def _of_whole_axes(
+    document: Document, found: Mapping[Fault, list[Point]], points: Sequence[Point]
+) -> dict[Fault, list[Point]]:
+    """The faults, with one for an axis in place of the same one at each of its values."""
+    sizes: dict[str | int, int] = {axis.key: len(axis.values) for axis in points[0].axes}
+    alike: dict[Fault, list[Fault]] = {}
+    for fault in found:
+        if fault.keys[:1] == ("grid",) and len(fault.keys) == 3:
+            whole = fault.keys[:2]
+            alike.setdefault(Fault(document.line(whole), whole, fault.text), []).append(fault)
+    merged = {part: whole for whole, parts in alike.items() if len(parts) == sizes[whole.keys[1]] for part in parts}
+    faults: dict[Fault, list[Point]] = {}
+    for fault, bad in found.items():
+        faults.setdefault(merged.get(fault, fault), []).extend(bad)
+    return faults
 
 
 def _placed(document: Document, base: Mapping[str, Any], point: Point, keys: Keys, text: str) -> Fault:
