@@ -16,12 +16,12 @@ LAYERS = (
     "torchvision_ops signature registry seeding draws bounds atomic record provenance pictures",
     # 1: parts that know nothing of one another's use.
     "likelihoods priors networks corruptions schedules binarization batches",
+    # 1, linear algebra of large matrices.
+    "lanczos",
     # 1, the oracle: from a spectrum to what a linear model must come to.
     "oracle",
     # 1, samplers: pure functions of a log-density.
     "hmc curvature annealing",
-    # 1, linear algebra of large matrices.
-    "lanczos",
     # 2: three siblings that meet only through `draws`, and the one data module.
     "models metrics datasets datamodule",
     # 2, what asks a model itself for its densities.

@@ -6,18 +6,18 @@ maximum only if no kept λ lies below a discarded λ > τ, and leaves a column a
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
+from vaebench.lanczos import ends
 from vaebench.oracle.optimum import StationaryPoint
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.oracle.spectrum import Spectrum
+from vaebench.seeding import generator
 
-DENSE = 512
-"""Number of parameters up to which the whole Hessian is built."""
+PRODUCTS = 1000
+"""Hessian-vector products at most; as many as there are parameters are always enough."""
 
 Loss = Callable[[Float[Tensor, " P"]], Float[Tensor, ""]]
 
@@ -86,22 +86,10 @@ def loss_around(point: StationaryPoint, learned_variance: bool) -> tuple[Loss, F
 def smallest_curvature(loss: Loss, at: Float[Tensor, " P"]) -> float:
     """The smallest eigenvalue of the Hessian of a loss: below zero, a saddle (a way down); at a minimum, zero or more.
 
-    The whole Hessian for few parameters; else Lanczos on Hessian-vector products, from a fixed start. It comes from
-    above, so a negative answer is certain; a positive one holds to a millionth of the largest curvature.
+    Lanczos on Hessian-vector products, from a fixed start. It comes from above, so a negative answer is certain; a
+    positive one holds to a ten-millionth of the largest curvature, if `PRODUCTS` are enough.
     """
     at = at.detach().requires_grad_()
     slope = torch.autograd.grad(loss(at), at, create_graph=True)[0]
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        along = torch.from_numpy(vector).to(at).view_as(at)
-        return torch.autograd.grad(slope, at, along, retain_graph=True)[0].double().numpy(force=True)
-
-    if len(at) <= DENSE:
-        return float(np.linalg.eigvalsh(np.stack([product(axis) for axis in np.eye(len(at))]))[0])
-    size, start = len(at), np.random.default_rng(0).standard_normal(len(at))
-    hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    top = float(eigsh(hessian, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
-    # Of the Hessian below its top the wanted end is the largest: Lanczos finds it to a share of the whole width.
-    below = LinearOperator((size, size), matvec=lambda v: top * v - product(v), dtype=np.float64)
-    basis = min(size, 32)
-    return top - float(eigsh(below, 1, which="LA", v0=start, tol=1e-6, ncv=basis, return_eigenvectors=False)[0])
+    start = torch.randn(len(at), generator=generator(0, "curvature"), dtype=at.dtype)
+    return ends(lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0], start, PRODUCTS).smallest
