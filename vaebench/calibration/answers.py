@@ -42,6 +42,7 @@ class Answer(NamedTuple):
         monte_carlo: Monte-Carlo errors allowed.
         standard: standard errors allowed.
         bias: of the estimate, to first order; half of it is allowed for the higher ones.
+        scatter: standard deviation of the estimate, where it is known beforehand; `ERRORS` of them are allowed.
     """
 
     quantity: str
@@ -50,6 +51,7 @@ class Answer(NamedTuple):
     monte_carlo: float = 0
     standard: float = 0
     bias: float = 0
+    scatter: float = 0
 
 
 @dataclass(frozen=True, eq=False)

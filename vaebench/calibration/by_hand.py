@@ -103,7 +103,7 @@ def tail(k: float) -> Case:
     u = torch.rand(TAIL_DRAWS, TAIL_OBSERVATIONS, generator=generator(0, f"tail {k}"), dtype=torch.float64)
     size = int(3 * TAIL_DRAWS**0.5)
     expected, scatter = (size * k + 5) / (size + 10), 1.25 * (1 + k) / math.sqrt(size * TAIL_OBSERVATIONS)
-    median = Answer("pareto_k_median", expected - 5 * scatter, expected + 5 * scatter)
+    median = Answer("pareto_k_median", expected, scatter=scatter)
     share = Answer("pareto_k_above_0.7", float(k > 0.7))
     return Case("ParetoK", _draws(log_weight=((1 - u) ** -k / k).log()), (median, share))
 

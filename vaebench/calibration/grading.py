@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from vaebench.calibration.answers import ANSWERS, Answer, LinearProblem
+from vaebench.calibration.answers import ANSWERS, ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
@@ -39,6 +39,7 @@ def graded(
             f"{answer.monte_carlo:g} Monte-Carlo errors": answer.monte_carlo * (measured.monte_carlo_error or 0),
             f"{answer.standard:g} standard errors": answer.standard * (measured.standard_error or 0),
             "half of the stated bias": abs(answer.bias) / 2,
+            f"{ERRORS} known standard deviations": ERRORS * answer.scatter,
         }
         basis = ", ".join(name for name, size in parts.items() if size)
         quantity, shift = answer.quantity, answer.bias

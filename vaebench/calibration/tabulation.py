@@ -44,8 +44,9 @@ def markdown(grades: Sequence[Grade]) -> str:
     """A table a problem."""
     parts = ["# Calibration", verdict(grades) + "."]
     parts.append(
-        "Nats per observation where it is a density. An interval is exact at both ends. What is allowed is made of "
-        "what the last column names: errors are those that the instrument itself states."
+        "Nats per observation where it is a density. Between two ends the number has to lie: a bound between the ELBO "
+        "and the evidence, an estimate of the evidence at most 0.1 nats off on its own side. What is allowed beyond is "
+        "made of what the last column names: errors are those that the instrument itself states."
     )
     for problem in dict.fromkeys(grade.problem for grade in grades):
         rows = [_cells(grade) for grade in grades if grade.problem == problem]
