@@ -1,6 +1,7 @@
 """A file that is whole or unchanged: written under a temporary name in the same folder, then renamed."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -32,3 +33,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_all(files: Mapping[Path, bytes]) -> list[Path]:
+    """Replaces the content of each file as a whole.
+
+    Raises:
+        WriteError: at the first that cannot be written.
+    """
+    for path, content in files.items():
+        write_atomically(path, content)
+    return list(files)
+
+
+def stale(files: Mapping[Path, bytes]) -> list[Path]:
+    """The files that are missing or have other bytes."""
+    return [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]

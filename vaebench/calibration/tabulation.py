@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from vaebench.atomic import write_atomically
+from vaebench.atomic import stale, write_all
 from vaebench.calibration.grade import Grade
 from vaebench.tables.latex import escape
 
@@ -21,15 +21,12 @@ ALIGNMENT = ("left", "left", "right", "right", "right", "right", "left", "left")
 
 def write(grades: Sequence[Grade], folder: Path) -> list[Path]:
     """Writes `calibration.csv`, `.md` and `.tex` into the folder; nothing where there are no grades."""
-    files = _files(grades, folder)
-    for path, content in files.items():
-        write_atomically(path, content)
-    return list(files)
+    return write_all(_files(grades, folder))
 
 
 def check(grades: Sequence[Grade], folder: Path) -> list[Path]:
     """The tables in the folder that are missing or are not what the grades say."""
-    return [p for p, content in _files(grades, folder).items() if not p.is_file() or p.read_bytes() != content]
+    return stale(_files(grades, folder))
 
 
 def verdict(grades: Sequence[Grade]) -> str:

@@ -104,7 +104,7 @@ def panel(chart: str, title: str, draw: Callable[[Axes], None]) -> Panel:
 def _make_room(axes: Axes) -> None:
     """Moves the left edge to where the labels of the vertical axis need it, and no farther."""
     labels = axes.yaxis.get_tightbbox()
-    left = 0.02 if labels is None else (labels.width + 4) / (WIDTH * POINTS)
+    left = 0.02 if labels is None else (axes.bbox.x0 - labels.x0 + 3) / (WIDTH * POINTS)
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vaebench import record
-from vaebench.atomic import write_atomically
+from vaebench.atomic import stale, write_all, write_atomically
 from vaebench.config import ConfigError, load
 from vaebench.record import Record
 from vaebench.report import index, page
@@ -43,16 +43,12 @@ def _page(entry: index.Entry, folder: Path) -> bytes:
 
 def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
     """Writes the pages."""
-    made = pages(results, conf, studies)
-    for path, content in made.items():
-        write_atomically(path, content)
-    return list(made)
+    return write_all(pages(results, conf, studies))
 
 
 def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
     """The pages that are missing or are not what the records say."""
-    made = pages(results, conf, studies)
-    return [path for path, content in made.items() if not path.is_file() or path.read_bytes() != content]
+    return stale(pages(results, conf, studies))
 
 
 def write_one(records: Sequence[Record], folder: Path, asked: str) -> Path:

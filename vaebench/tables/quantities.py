@@ -61,7 +61,7 @@ DESCRIPTIONS = (
     Description("parameters", "parameters", OBJECTIVE),
     Description("collapsed_by_objective", "collapsed by objective", COLLAPSE),
     Description("collapsed_by_optimisation", "collapsed by optimisation", COLLAPSE),
-    Description("below_optimum", "nats below optimum", COLLAPSE, LOWER),
+    Description("below_optimum", "nats below optimum", COLLAPSE),
     Description("gradient_norm", "gradient norm", COLLAPSE),
     Description("gradient_gain", "gain along gradient", COLLAPSE),
     Description("smallest_curvature", "smallest curvature", COLLAPSE),

@@ -7,7 +7,7 @@ the table; rows that are not comparable stand in blocks of their own and are nev
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench.atomic import write_atomically
+from vaebench.atomic import stale, write_all
 from vaebench.record import Record
 from vaebench.tables.blocks import Row, Table, blocks
 from vaebench.tables.grouping import distinct, groups
@@ -43,15 +43,12 @@ def table(records: Sequence[Record]) -> Table:
 
 def write(records: Sequence[Record], folder: Path) -> list[Path]:
     """Writes `table.csv`, `table.md` and `table.tex` into the folder."""
-    files = _files(records, folder)
-    for path, content in files.items():
-        write_atomically(path, content)
-    return list(files)
+    return write_all(_files(records, folder))
 
 
 def check(records: Sequence[Record], folder: Path) -> list[Path]:
     """The tables in the folder that are missing or are not what the records say."""
-    return [p for p, content in _files(records, folder).items() if not p.is_file() or p.read_bytes() != content]
+    return stale(_files(records, folder))
 
 
 def _files(records: Sequence[Record], folder: Path) -> dict[Path, bytes]:
