@@ -42,7 +42,9 @@ LAYERS = (
     "tables published pairing selection cards report",
     # 5: every instrument against an exact answer.
     "calibration",
-    # 6: the command line.
+    # 6: the command line, its verbs below what assembles them.
+    "commands",
+    # 7.
     "__main__",
 )
 """The rooms, a file or a folder each, from the ground up. A new file takes its place here."""
@@ -51,7 +53,7 @@ SIBLINGS = frozenset({"models", "metrics", "datasets"})
 
 LIGHT = (
     *("registry", "record", "config", "plan", "catalogue", "progress"),
-    *("tables", "published", "pairing", "selection", "cards", "report", "__main__"),
+    *("tables", "published", "pairing", "selection", "cards", "report", "commands", "__main__"),
 )
 """Rooms that answer before torch could be imported; with them, every room they stand on."""
 

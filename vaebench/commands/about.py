@@ -1,0 +1,39 @@
+"""The verbs about what there is to run, and to run it on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from vaebench.commands.arguments import CONF
+from vaebench.commands.terminal import console
+
+
+def list_() -> None:
+    """Everything a YAML file may name, with one line each, and the studies."""
+    from vaebench.catalogue import catalogue
+
+    for heading, rows in catalogue(CONF):
+        console.print(f"[bold]{heading}[/]")
+        width = max(len(name) for name, _ in rows)
+        for name, line in rows:
+            console.print(f"  {name:{width}}  {escape(line)}", soft_wrap=True)
+
+
+def doctor() -> None:
+    """Versions, devices, torchvision's state, the data found."""
+    from vaebench.doctor import examine
+
+    for topic, item, found, remedy in examine():
+        console.print(escape(f"{topic:12} {item:18} {found}"), soft_wrap=True)
+        if remedy is not None:
+            console.print(f"{'':31} [yellow]→ {escape(remedy)}[/]", soft_wrap=True)
+
+
+def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:
+    """Write the JSON schema of a study file, by which an editor completes and checks it."""
+    from vaebench.config import schema as schemas
+
+    schemas.write(path)
+    console.print(f"wrote {path}")

@@ -1,0 +1,25 @@
+"""Where the verbs write to, and how they refuse."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+console = Console(highlight=False)
+
+
+def refusing(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, of which what a user can mend is one line a fault and status 1; anything else keeps its traceback."""
+
+    @wraps(verb)
+    def refuses(*args: Any, **kwargs: Any) -> None:
+        try:
+            verb(*args, **kwargs)
+        except (ValueError, LookupError, OSError) as error:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+            raise typer.Exit(1) from None
+
+    return refuses

@@ -1,0 +1,125 @@
+"""The verbs that train and measure. torch is imported inside them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from vaebench.commands.arguments import RESULTS, RUNS, Overrides, Pack, StudyFile, Threads, WandbMode, study_of
+from vaebench.commands.terminal import console
+
+if TYPE_CHECKING:
+    from vaebench.config import Study
+
+
+def sweep(
+    study: StudyFile,
+    overrides: Overrides = None,
+    wandb: WandbMode = "offline",
+    threads: Threads = 1,
+    pack: Pack = "auto",
+) -> None:
+    """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
+    from vaebench.plan import most_of
+
+    plan, most = study_of(study, overrides), most_of(pack)
+    folder = RUNS / plan.name
+    from vaebench.run import Execution
+    from vaebench.sweep import sweep as execute
+
+    try:
+        outcome = execute(plan, folder, Execution(wandb, threads, most), console)
+    except KeyboardInterrupt:
+        console.print("stopped; what is done is kept, the same command goes on")
+        raise typer.Exit(130) from None
+    _show(outcome.records, folder, plan)
+    if outcome.failed or outcome.missing:
+        console.print(f"[red]{len(outcome.failed)} failed, {len(outcome.missing)} not recorded[/]")
+        raise typer.Exit(1)
+
+
+def train(
+    study: StudyFile,
+    overrides: Overrides = None,
+    id: Annotated[str | None, typer.Option(help="The run's id, as records and tables show it.")] = None,
+    wandb: WandbMode = "offline",
+    threads: Threads = 1,
+) -> None:
+    """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
+    plan = study_of(study, overrides)
+    run = plan.only(id)
+    from vaebench.progress import Display, summary
+    from vaebench.run import Execution, execute
+
+    folder = RUNS / plan.name / run.id
+    with Display(plan.name, 1, 0, console) as display:
+        record = execute(run, plan.name, list(plan.axes), folder, Execution(wandb, threads), display.watch(run))
+    console.print(f"{run.id} {run.slug}: {summary(record)}\n{folder / 'record.json'}")
+    if record.status == "failed":
+        raise typer.Exit(1)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, runs/STUDY/ID, or the checkpoint in it.")],
+    draws: Annotated[int | None, typer.Option(min=1, help="K; the run's own if not given.")] = None,
+    k: Annotated[str | None, typer.Option(help="Sizes of the IWAE bounds, e.g. 1,64,1000.")] = None,
+    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="The run's own.")] = None,
+    estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
+) -> None:
+    """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
+    from vaebench.reevaluate import reevaluate
+
+    sizes = None if k is None else tuple(int(n) for n in k.split(","))
+    seen = reevaluate(run, draws, sizes, split, estimators)
+    for estimate in seen.estimates:
+        if not isinstance(estimate.value, list):
+            error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
+            note = f"  [{estimate.note}]" if estimate.note else ""
+            console.print(escape(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}"))
+    for name, reason in seen.absent.items():
+        console.print(escape(f"{name:30} {'':12} {reason}"), soft_wrap=True)
+
+
+def calibrate(
+    study: Annotated[Path, typer.Argument(help="Linear VAEs on linear-Gaussian data.", metavar="[STUDY]")] = Path(
+        "conf/calibration.yaml"
+    ),
+    wandb: WandbMode = "disabled",
+    threads: Threads = 1,
+) -> None:
+    """Grade every instrument against an exact answer; status 1 if one is out."""
+    plan = study_of(study)
+    from vaebench.calibration import grade, tabulation
+    from vaebench.calibration.calibrate import calibrate as grades_of
+    from vaebench.run import Execution
+
+    folder = RUNS / plan.name
+    grades = grades_of(plan, folder, Execution(wandb, threads), console)
+    grade.write(grades, folder)
+    tabulation.write(grades, folder)
+    console.print(escape(tabulation.markdown(grades)), soft_wrap=True)
+    for wrong in (g for g in grades if not g.is_within):
+        console.print(f"[red]out:[/] {escape(str(wrong))}", soft_wrap=True)
+    console.print(tabulation.verdict(grades))
+    if not all(g.is_within for g in grades):
+        raise typer.Exit(1)
+
+
+def _show(records: list, folder: Path, plan: "Study") -> None:
+    """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
+    from vaebench import published, record
+    from vaebench.report import site
+    from vaebench.tables import table as tables
+
+    if not records:
+        return
+    tables.write(records, folder)
+    page = site.write_one(records, folder, plan.question)
+    console.print(escape((folder / "table.md").read_text()), soft_wrap=True)
+    console.print(f"the same with charts: {page}", soft_wrap=True)
+    results = RESULTS / plan.name
+    reference = record.read_all(results)
+    lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)

@@ -1,0 +1,57 @@
+"""The verbs that write tables and pages again, from records alone, and that publish."""
+
+import typer
+
+from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Studies, StudyFile, study_of
+from vaebench.commands.terminal import console
+
+
+def table(studies: Studies = None, check: Check = False) -> None:
+    """Write the tables of results/ again from their records alone."""
+    from vaebench import record
+    from vaebench.calibration import grade, tabulation
+    from vaebench.tables import table as tables
+
+    names = [s.stem for s in studies] if studies else sorted(p.parent.name for p in RESULTS.glob("*/records"))
+    stale = []
+    for name in names:
+        folder = RESULTS / name
+        records, grades = record.read_all(folder), grade.read(folder)
+        if not records:
+            raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{name}.yaml`")
+        if check:
+            stale += [*tables.check(records, folder), *tabulation.check(grades, folder)]
+        else:
+            tables.write(records, folder)
+            tabulation.write(grades, folder)
+        console.print(f"{folder}: {len(records)} records")
+    if stale:
+        console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
+        raise typer.Exit(1)
+
+
+def report(studies: Studies = None, check: Check = False) -> None:
+    """Write the pages of results/ again from their records alone, and the page over them."""
+    from vaebench.report import site
+
+    found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
+    if check and found:
+        console.print(f"[red]differ from their records:[/] {', '.join(map(str, found))}; run `vaebench report`")
+        raise typer.Exit(1)
+    for path in found:
+        console.print(str(path), soft_wrap=True)
+
+
+def publish(study: StudyFile) -> None:
+    """Move the light part of runs/STUDY (records, grades, tables) to results/STUDY, the published reference."""
+    from vaebench import published
+    from vaebench.calibration import grade, tabulation
+    from vaebench.report import site
+
+    plan = study_of(study)
+    runs, results = RUNS / plan.name, RESULTS / plan.name
+    files = published.publish(runs, results, [run.id for run in plan.runs])
+    if grades := grade.read(runs):
+        files += [grade.write(grades, results), *tabulation.write(grades, results)]
+    files += site.write(RESULTS, CONF, [plan.name])
+    console.print(f"{RESULTS / plan.name}: {len(files)} files written")
