@@ -15,7 +15,7 @@ LAYERS = (
     # 0: what everything may stand on.
     "torchvision_ops signature registry seeding draws bounds atomic record provenance pictures",
     # 1: parts that know nothing of one another's use.
-    "likelihoods priors networks corruptions schedules binarization batches",
+    "scores likelihoods priors networks corruptions schedules binarization batches",
     # 1, linear algebra of large matrices.
     "lanczos",
     # 1, the oracle: from a spectrum to what a linear model must come to.
@@ -34,12 +34,14 @@ LAYERS = (
     "picturing",
     # 3, many members trained as one program.
     "packing",
+    # 4: what records say together.
+    "tables",
     # 4: one run.
-    "run tracking curve fitting plan",
+    "run tracking curve fitting snapshots plan",
     # 5: many runs.
     "sweep engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
-    "tables published pairing selection cards report",
+    "published pairing selection cards report",
     # 5: every instrument against an exact answer.
     "calibration",
     # 6: the command line, its verbs below what assembles them.

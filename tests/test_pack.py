@@ -15,7 +15,7 @@ from vaebench.curve import Curve
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
-from vaebench.packing.checkpoint import plain, save
+from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
@@ -182,7 +182,7 @@ def test_a_pack_of_the_dead_stops():
 @pytest.mark.parametrize("name", MODELS)
 def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
     pack, _ = packed(various(name, 2), 1)
-    save(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
+    leave(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
     assert (tmp_path / "model.ckpt").stat().st_size < 1.5 * 4 * sum(p.numel() for p in pack.parameters()) / 2 + 10_000
     loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
     assert dict(loaded.hparams) == dict(pack.members[1].hparams)

@@ -22,11 +22,14 @@ class Curve(Logger):
     """Keeps what Lightning logs, one row an epoch.
 
     A run's curve is therefore what every other logger was given, and not a second account of it.
+
+    Attributes:
+        rows: what was logged, by epoch, counted from zero.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[int, dict[str, float]] = {}
+        self.rows: dict[int, dict[str, float]] = {}
 
     @property
     def name(self) -> str:
@@ -41,14 +44,14 @@ class Curve(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        self._rows.setdefault(int(metrics["epoch"]), {}).update(values)
+        self.rows.setdefault(int(metrics["epoch"]), {}).update(values)
 
     @property
     def columns(self) -> dict[str, list[float | None]]:
         """`epoch`, counted from one, and a column for every logged name; None where it was not logged."""
-        names = sorted({name for row in self._rows.values() for name in row})
-        columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self._rows]}
-        return columns | {name: [row.get(name) for row in self._rows.values()] for name in names}
+        names = sorted({name for row in self.rows.values() for name in row})
+        columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
+        return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}
 
 
 class Validation(lightning.Callback):

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from vaebench import picturing, provenance, record
+from vaebench import picturing, provenance, record, snapshots
+from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
@@ -35,6 +36,8 @@ class Execution:
     threads: int = 1
     most: int = MOST
     """The largest number of runs that train together."""
+    save_every: float = snapshots.EVERY
+    """Seconds from one snapshot of a run in training to the next."""
 
     def apply(self) -> None:
         """Set what belongs to the process."""
@@ -68,6 +71,9 @@ def execute_pack(
     What stops a pack as a whole (its members cannot be mapped, there is no memory) stops none of its runs: it is parted
     until the runs at fault are by themselves. None of this moves a number.
 
+    Raises:
+        WriteError: if what was trained or measured cannot be written; the runs not yet yielded have no record.
+
     Yields:
         The records, in the order of the runs, each when it is written.
     """
@@ -79,7 +85,9 @@ def execute_pack(
         trackers = [stack.enter_context(tracked(run, study, folder, how.wandb)) for run, folder in pairs]
         started, parts = perf_counter(), 1
         try:
-            fitted = fit(runs, folders, [t.loggers for t in trackers], watch)
+            fitted = fit(runs, folders, [t.loggers for t in trackers], watch, how.save_every)
+        except WriteError:
+            raise
         except Exception as error:
             parts = _parts(len(runs), error)
             fitted = [error] if parts == 1 else []
@@ -88,6 +96,8 @@ def execute_pack(
             outcome = _outcome(run, study, axes, trained, seconds, folder)
             tracker.conclude(outcome)
             record.write(outcome, folder / "record.json")
+            if outcome.status == "done" or isinstance(trained, Exception):
+                snapshots.forget(folder)  # what was trained and could not be measured need not be trained again
             yield outcome
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):

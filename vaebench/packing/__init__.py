@@ -10,6 +10,7 @@ step on stacks `[M, …]`. The models stay plain code for one member.
 - `data`: for every seed the batches of a run alone.
 - `stacks`: the tensors of all members, a stack each, and the programs on them.
 - `pack`: the LightningModule; `history`: what its members' loggers are told; `checkpoint`: what a member leaves.
+- `snapshot`: a member at the end of an epoch, from which it goes on in any pack; `resuming`: how.
 
 The same bits alone and in any company on a CPU with one thread; elsewhere, and against the plain model in a plain
 Trainer, the same to rounding.

@@ -115,6 +115,19 @@ class PackedAdam(torch.optim.Optimizer):
                 spans.append((rate, [[x[members[0] : members[-1] + 1]] for x in matrices]))
         return spans
 
+    def moments(self, member: int) -> Float[Tensor, "2 P"]:
+        """A member's two running means, of the gradient and of its square."""
+        state = self.state[self.rows.values]
+        return torch.stack([state["exp_avg"][member], state["exp_avg_sq"][member]])
+
+    def resume(self, step: int, moments: Sequence[Float[Tensor, "2 P"]]) -> None:
+        """Go on after a number of steps that left these moments of each member."""
+        state = self.state[self.rows.values]
+        state["step"].fill_(step)
+        for member, (first, second) in enumerate(moments):
+            state["exp_avg"][member].copy_(first)
+            state["exp_avg_sq"][member].copy_(second)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self._alive = []

@@ -1,11 +1,12 @@
 """What a member of a pack leaves: the plain model that it is, and a checkpoint from which that model is loaded."""
 
-import os
+import io
 from pathlib import Path
 
 import lightning
 import torch
 
+from vaebench.atomic import write_atomically
 from vaebench.models.base import Autoencoder
 
 
@@ -17,7 +18,7 @@ def plain(member: Autoencoder) -> Autoencoder:
     return model.eval()
 
 
-def save(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
+def leave(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
     """Write a checkpoint that `Model.load_from_checkpoint` reads, under its name only once it is whole.
 
     Args:
@@ -25,6 +26,9 @@ def save(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
         path: of the file.
         epoch: how many it has been trained.
         step: how many steps.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
     """
     checkpoint = {
         "epoch": epoch,
@@ -35,6 +39,6 @@ def save(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
         member.CHECKPOINT_HYPER_PARAMS_NAME: "kwargs",
         member.CHECKPOINT_HYPER_PARAMS_KEY: dict(member.hparams),
     }
-    temporary = path.with_suffix(".part")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_atomically(path, content.getvalue())

@@ -1,6 +1,6 @@
 """The data of a pack: one split in memory, for every seed its own order and its own pixels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,14 @@ class PackedData(DataModule):
             batches.load_state_dict(self._resumed)
             self._resumed = None
         return batches
+
+    def next_epoch(self, seed: int) -> dict[str, Any]:
+        """What `resume` needs to give the batches of a seed's next epoch."""
+        return self._streams[self.seeds.index(seed)].next_epoch()
+
+    def resume(self, orders: Mapping[int, dict[str, Any]]) -> None:
+        """Let the next training loader go on from where each seed's batches stood."""
+        self._resumed = {"streams": [orders[seed] for seed in self.seeds]}
 
     def state_dict(self) -> dict[str, Any]:
         if not self._streams or self.trainer is None:

@@ -5,6 +5,9 @@ from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 
+Row = tuple[int, int, dict[str, float]]
+"""An epoch that is over, the steps done by then, and the numbers."""
+
 
 class History:
     """Numbers of every member, one row an epoch: told to its loggers once, kept so that a resumed run can tell them.
@@ -13,14 +16,15 @@ class History:
         loggers: for each member, its own.
 
     Attributes:
-        latest: the newest row of each member that has one.
+        rows: of each member, those that have numbers.
+        latest: the numbers of each one's newest row.
     """
 
     def __init__(self, loggers: Sequence[Sequence[Logger]]) -> None:
         self.loggers = [list(own) for own in loggers]
         self.latest: list[dict[str, float]] = [{} for _ in loggers]
+        self.rows: list[list[Row]] = [[] for _ in loggers]
         self._row: list[dict[str, float]] = [{} for _ in loggers]
-        self._epochs: list[tuple[int, int, list[dict[str, float]]]] = []
 
     def tell(self, member: int, name: str, number: float) -> None:
         """A number of this epoch."""
@@ -28,21 +32,28 @@ class History:
 
     def end(self, epoch: int, step: int) -> None:
         """The epoch is over: its numbers go to the loggers."""
-        self._epochs.append((epoch, step, self._row))
+        for member, row in enumerate(self._row):
+            if row:
+                self._log(member, (epoch, step, row))
         self._row = [{} for _ in self.loggers]
-        self._log(*self._epochs[-1])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"row": self._row, "epochs": self._epochs}
+        return {"row": self._row, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint: what came before is told again, to loggers that have not heard it."""
-        self._row, self._epochs = state["row"], list(state["epochs"])
-        for epoch in self._epochs:
-            self._log(*epoch)
+        self._row = state["row"]
+        self.resume(state["rows"])
 
-    def _log(self, epoch: int, step: int, rows: list[dict[str, float]]) -> None:
-        for i, (row, loggers) in enumerate(zip(rows, self.loggers, strict=True)):
-            self.latest[i] = row or self.latest[i]
-            for logger in loggers if row else ():
-                logger.log_metrics({"epoch": float(epoch), **row}, step - 1)
+    def resume(self, rows: Sequence[Sequence[Row]]) -> None:
+        """Go on after these rows of each member, which its loggers have not heard."""
+        for member, told in enumerate(rows):
+            for row in told:
+                self._log(member, row)
+
+    def _log(self, member: int, row: Row) -> None:
+        epoch, step, numbers = row
+        self.rows[member].append(row)
+        self.latest[member] = numbers
+        for logger in self.loggers[member]:
+            logger.log_metrics({"epoch": float(epoch), **numbers}, step - 1)

@@ -7,9 +7,7 @@ order, pixels and noise, its own learning rate and gradient clipping, and if it 
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any, NamedTuple
 
-import lightning
 import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers.logger import Logger
@@ -22,29 +20,23 @@ from vaebench.packing.data import Chunk, PackedBatches, PackedData
 from vaebench.packing.history import History
 from vaebench.packing.members import check_alike
 from vaebench.packing.program import Unpackable
+from vaebench.packing.resuming import Resumable
+from vaebench.packing.snapshot import Death, Snapshot
 from vaebench.packing.stacks import Shared, Stacks
 from vaebench.seeding import generator
 
-KEY = "pack"
-"""Where a pack's state stands in a checkpoint."""
 
-
-class Death(NamedTuple):
-    """The end of a member's training: the step whose objective was no finite number, and what to do about it."""
-
-    step: int
-    reason: str
-
-
-class Pack(lightning.LightningModule):
+class Pack(Resumable):
     """M models trained at once.
 
     Args:
         members: the models, not yet trained.
         clips: for each the largest norm of its gradient, or None; None for all if not given.
         loggers: for each the loggers that are told of its epochs.
+        start: for each the snapshot that it goes on from, all after as many epochs; at the beginning if not given.
 
     Raises:
+        ValueError: if the snapshots are of different epochs.
         Unpackable: if one program cannot train them, with the reason; here, or in `fit` before the first step.
     """
 
@@ -56,24 +48,22 @@ class Pack(lightning.LightningModule):
         *,
         clips: Sequence[float | None] | None = None,
         loggers: Sequence[Sequence[Logger]] | None = None,
+        start: Sequence[Snapshot] | None = None,
     ) -> None:
         super().__init__()
         check_alike(members)
+        if start is not None and len({(s.epochs, s.steps) for s in start}) != 1:
+            raise ValueError(f"expected snapshots after as many epochs, got {sorted({s.epochs for s in start})}")
         self.automatic_optimization = False
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.history = History([()] * len(members) if loggers is None else loggers)
         self.shared = Shared(self.models)
         self.steps_done = 0
-        self.deaths: list[Death | None] = [None] * len(members)
+        self.deaths = [None] * len(members)
         self._steps = 0.0
-        self._resumed: dict[str, Any] | None = None
-        self._noise: list[torch.Generator] = []
-
-    @property
-    def alive(self) -> list[bool]:
-        """Which members are being trained."""
-        return [death is None for death in self.deaths]
+        self._start, self._resumed = start, None
+        self._noise = []
 
     @property
     def living(self) -> list[int]:
@@ -99,8 +89,7 @@ class Pack(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         self._noise = self._streams("noise of rank 0")
-        if self._resumed is not None:
-            self._resume(self._resumed)
+        self.go_on()
         self._check()
 
     def on_train_start(self) -> None:
@@ -196,30 +185,6 @@ class Pack(lightning.LightningModule):
             for member in self.models:
                 total, count = member.squared_error(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
                 member.likelihood.refit(total / count)
-
-    # -- its checkpoint -----------------------------------------------------------------------------------------------
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {
-            "step": self.steps_done,
-            "deaths": [None if d is None else tuple(d) for d in self.deaths],
-            "noise": [stream.get_state() for stream in self._noise],
-            "total": self._total,
-            "count": self._count,
-            "history": self.history.state_dict(),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint[KEY]
-
-    def _resume(self, state: dict[str, Any]) -> None:
-        self.steps_done, self._count = state["step"], state["count"]
-        self.deaths = [None if d is None else Death(*d) for d in state["deaths"]]
-        self._total.copy_(state["total"])
-        for stream, noise in zip(self._noise, state["noise"], strict=True):
-            stream.set_state(noise.cpu())
-        self.history.load_state_dict(state["history"])
-        self._resumed = None
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""How a pack goes on where it was stopped: each member from its own snapshot, or the whole from Lightning's checkpoint.
+
+A snapshot is of the end of an epoch and of one member, which may go on in any other pack. Lightning's checkpoint is of
+any step and of this pack.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from vaebench.models.base import Autoencoder
+from vaebench.packing.adam import PackedAdam
+from vaebench.packing.data import PackedData
+from vaebench.packing.history import History
+from vaebench.packing.snapshot import Death, Snapshot
+from vaebench.packing.stacks import Shared
+
+KEY = "pack"
+"""Where a pack's state stands in Lightning's checkpoint."""
+
+
+class Resumable(lightning.LightningModule):
+    """The state of a pack's training, given and taken back.
+
+    Attributes:
+        models: the members.
+        history: what their loggers were told.
+        shared: what belongs to their seeds.
+        steps_done: the number of steps, of all epochs.
+        deaths: for each member the end of its training, if it has come to one.
+    """
+
+    models: list[Autoencoder]
+    history: History
+    shared: Shared
+    steps_done: int
+    deaths: list[Death | None]
+    _adam: PackedAdam
+    _noise: list[torch.Generator]
+    _total: Tensor
+    _count: int
+    _start: Sequence[Snapshot] | None
+    _resumed: dict[str, Any] | None
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which members are being trained."""
+        return [death is None for death in self.deaths]
+
+    @property
+    def _epoch_progress(self) -> Any:
+        return self.trainer.fit_loop.epoch_progress.current  # declared less exactly than it is
+
+    def snapshot(self, i: int, run: str = "") -> Snapshot:
+        """A member after the epochs that are over; it holds copies."""
+        data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        seed = self.shared.seeds.index(self.models[i].seed)
+        return Snapshot(
+            run,
+            self._epoch_progress.processed,
+            self.steps_done,
+            {name: t.detach().cpu().contiguous().clone() for name, t in self.models[i].state_dict().items()},
+            self._adam.moments(i).cpu(),
+            self._noise[seed].get_state(),
+            data.next_epoch(self.models[i].seed),
+            list(self.history.rows[i]),
+            self.deaths[i],
+        )
+
+    def go_on(self) -> None:
+        """Take over what was given to start from, once the members are on their device."""
+        if self._resumed is not None:
+            self._from_checkpoint(self._resumed)
+        if self._start is not None:
+            self._from_snapshots(self._start)
+        self._start = self._resumed = None
+
+    def _from_snapshots(self, start: Sequence[Snapshot]) -> None:
+        self.steps_done, self.deaths = start[0].steps, [s.death for s in start]
+        for member, snapshot in zip(self.models, start, strict=True):
+            member.load_state_dict(snapshot.weights)
+        self._adam.resume(self.steps_done, [s.moments for s in start])
+        of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
+        for seed, stream in zip(self.shared.seeds, self._noise, strict=True):
+            stream.set_state(of[seed].noise)
+        self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
+        self.history.resume([s.rows for s in start])
+        self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
+        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
+        self.trainer.should_stop = not any(self.alive)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {
+            "step": self.steps_done,
+            "deaths": [None if d is None else tuple(d) for d in self.deaths],
+            "noise": [stream.get_state() for stream in self._noise],
+            "total": self._total,
+            "count": self._count,
+            "history": self.history.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint[KEY]
+
+    def _from_checkpoint(self, state: dict[str, Any]) -> None:
+        self.steps_done, self._count = state["step"], state["count"]
+        self.deaths = [None if d is None else Death(*d) for d in state["deaths"]]
+        self._total.copy_(state["total"])
+        for stream, noise in zip(self._noise, state["noise"], strict=True):
+            stream.set_state(noise.cpu())
+        self.history.load_state_dict(state["history"])

@@ -1,0 +1,129 @@
+"""What a run goes on from if it is stopped: written now and then where its record will stand, and gone with the record.
+
+A run that packs leaves a snapshot of its own, so that it goes on alone, in another pack or on another engine. One that
+does not leaves Lightning's checkpoint, with its curve.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint
+
+from vaebench.atomic import WriteError
+from vaebench.config import Run
+from vaebench.curve import Curve
+from vaebench.packing.pack import Pack
+from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, read
+
+MEMBER, TRAINER = "resume.ckpt", "trainer.ckpt"
+"""The files in a run's folder: a member's snapshot, Lightning's checkpoint of a model trained by itself."""
+
+EVERY = 60.0
+"""Seconds from one to the next: what is lost at most, beside the epoch that was not over."""
+
+log = logging.getLogger(__name__)
+
+
+class Now(Checkpoint):
+    """Writes at the end of an epoch when some time has passed, and after the last; where it cannot, training goes on.
+
+    Args:
+        every: seconds.
+        write: what is to be done.
+    """
+
+    def __init__(self, every: float, write: Callable[[], None]) -> None:
+        self.every, self.write = every, write
+        self._last = monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert trainer.max_epochs is not None
+        if monotonic() - self._last >= self.every and trainer.current_epoch + 1 < trainer.max_epochs:
+            self.now()
+
+    def now(self) -> None:
+        """Write."""
+        try:
+            self.write()
+        except WriteError as error:
+            log.warning("%s; training goes on, and would start again from the last one that could", error)
+        self._last = monotonic()
+
+
+def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    """Write the snapshot of every member.
+
+    Raises:
+        WriteError: if one cannot be written.
+    """
+    for i, (run, folder) in enumerate(zip(runs, folders, strict=True)):
+        pack.snapshot(i, run.id).save(folder / MEMBER)
+
+
+def found(run: Run, folder: Path) -> Snapshot | None:
+    """The snapshot of a run, if there is one; a damaged one is put aside and the run begins anew."""
+    try:
+        return read(folder / MEMBER, run.id)
+    except FileNotFoundError:
+        return None
+    except SnapshotError as error:
+        _put_aside(folder / MEMBER, error)
+        return None
+
+
+def found_of_trainer(folder: Path) -> Path | None:
+    """Lightning's checkpoint of a run trained by itself, if one can be read; a damaged one is put aside."""
+    path = folder / TRAINER
+    try:
+        contents(path)
+    except FileNotFoundError:
+        return None
+    except SnapshotError as error:
+        _put_aside(path, error)
+        return None
+    return path
+
+
+def forget(folder: Path) -> None:
+    """Remove what a finished run would go on from."""
+    for name in (MEMBER, TRAINER):
+        (folder / name).unlink(missing_ok=True)
+
+
+class Retold(lightning.Callback):
+    """The curve of a model trained by itself, kept in Lightning's checkpoint and told again when it goes on.
+
+    Args:
+        curve: that hears of every epoch.
+        loggers: that heard it as well, in another process.
+    """
+
+    def __init__(self, curve: Curve, loggers: Sequence[Any]) -> None:
+        self.curve, self.loggers = curve, [curve, *loggers]
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        rows = {epoch: dict(row) for epoch, row in self.curve.rows.items()}
+        # Loggers hear of the training epoch only after its checkpoint.
+        ended = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+        rows.setdefault(trainer.current_epoch, {}).update(ended)
+        checkpoint["curve"] = rows
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        for epoch, row in checkpoint["curve"].items():
+            for logger in self.loggers:
+                logger.log_metrics({"epoch": float(epoch), **row}, epoch)
+
+
+def _put_aside(path: Path, error: Exception) -> None:
+    aside = path.with_suffix(".damaged")
+    os.replace(path, aside)
+    log.warning("%s; kept as %s, the run begins anew", error, aside.name)
