@@ -1,4 +1,7 @@
-"""Estimators of the evidence against exact answers; blank, or one clear error, where there is none."""
+"""Estimators of the evidence against exact answers; blank, or one clear error, where there is none.
+
+`ErasedOrShifted`, which estimates no evidence, has `test_erased_or_shifted.py`.
+"""
 
 import math
 import re
@@ -10,7 +13,7 @@ import torch
 
 from vaebench import oracle
 from vaebench.draws import Batch
-from vaebench.estimators.base import evenly_spaced, mean_over_observations
+from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations
 from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
@@ -25,7 +28,9 @@ CHEAP = {
         "observations": 12, "chains": 8, "temperatures": 40, "leapfrog": 3, "acceptance": 0.65,
     },
 }  # fmt: skip
-"""Sizes for tests; every registered estimator has an entry."""
+"""Sizes for tests; every registered estimator of the evidence has an entry."""
+
+EVIDENCE_ESTIMATORS = [name for name in ESTIMATORS if issubclass(ESTIMATORS[name], EvidenceEstimator)]
 
 
 def cheap(name: str, **changed: object) -> dict[str, object]:
@@ -55,7 +60,7 @@ def found(model: torch.nn.Module, x: torch.Tensor, *specs: object, seed: int = 0
     return {e.name: e for e in seen.estimates}
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 def test_every_estimator_comes_to_the_exact_evidence(name: str) -> None:
     """A linear VAE at the oracle's optimum, where all are good: within 0.1 nat, and within 6 Monte-Carlo errors.
 
@@ -65,12 +70,12 @@ def test_every_estimator_comes_to_the_exact_evidence(name: str) -> None:
     x = point.spectrum.points
     seen = found(model, x, cheap(name))
     lower = seen[ESTIMATORS.build(cheap(name)).columns[0]]
-    exact = float(point.model.log_prob(evenly_spaced([Batch(x)], lower.n)).mean())
+    exact = float(point.model.log_prob(evenly_spaced([Batch(x)], lower.n).x).mean())
     assert abs(lower.value - exact) < 0.1
     assert abs(lower.value - exact) < 6 * lower.monte_carlo_error
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 def test_columns_are_those_estimated(name: str) -> None:
     model, point = at_optimum([3.0, 1.5, 0.6], 2, 0.5)
     seen = found(model, point.spectrum.points, cheap(name, **few(name)))
@@ -78,7 +83,7 @@ def test_columns_are_those_estimated(name: str) -> None:
     assert all(math.isfinite(e.value) and e.n == 6 for e in seen.values())
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 def test_every_column_has_a_heading_and_none_stands_for_the_whole_split(name: str) -> None:
     """Bits per dimension are of the tightest bound at hand, and an estimate on some observations is none of those."""
     for column in ESTIMATORS.build(name).columns:
@@ -87,7 +92,7 @@ def test_every_column_has_a_heading_and_none_stands_for_the_whole_split(name: st
         assert quantity.description.panel == EVIDENCE
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 @pytest.mark.parametrize("model", MODELS)
 def test_an_estimator_measures_a_model_or_says_why_not(name: str, model: str) -> None:
     built = MODELS.build({"name": model, "likelihood": "Gaussian", "latent_dim": 2}, (1, 2, 2), 0)
@@ -148,7 +153,7 @@ def test_naive_monte_carlo_collapses_where_annealing_does_not() -> None:
     x = point.spectrum.points
     naive, annealed = cheap("NaiveMonteCarlo"), cheap("AnnealedImportanceSampling", temperatures=100, bracket=False)
     seen = found(model, x, naive, annealed)
-    exact = float(point.model.log_prob(evenly_spaced([Batch(x)], 12)).mean())
+    exact = float(point.model.log_prob(evenly_spaced([Batch(x)], 12).x).mean())
     assert seen["naive_monte_carlo"].value < exact - 10
     assert seen["naive_monte_carlo_effective_sample_size"].value < 1.5
     assert "weights collapsed: 100%" in str(seen["naive_monte_carlo"].note)
@@ -197,7 +202,7 @@ def density_of(model: VAE, z: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 def test_log_p_z_is_the_model_s_prior(name: str, prior: str) -> None:
     """A Bernoulli VAE with hidden layers in float32, one latent unit, against the integral: within 0.05 nat.
 
@@ -238,7 +243,7 @@ def test_every_likelihood_is_simulated_from_and_bracketed(name: str) -> None:
 # -- when something is wrong ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_diverged_decoder_is_one_clear_error_and_a_blank_in_a_record(name: str, value: float) -> None:
     model = MODELS.build({"name": "VAE", "latent_dim": 2, "likelihood": "Gaussian"}, (1, 3, 3), 0).eval()
@@ -247,14 +252,14 @@ def test_a_diverged_decoder_is_one_clear_error_and_a_blank_in_a_record(name: str
     (estimator,), x = estimators([cheap(name)]), torch.rand(4, 1, 3, 3)
     message = "expected a finite log p(x|z) at samples of the prior"
     with pytest.raises(FloatingPointError, match=re.escape(message)):
-        estimator.estimate(model, x, 0)
+        estimator.estimate(model, Batch(x), 0)
     seen = estimate(model, [Batch(x)], [estimator], 0)
     assert seen.estimates == []
     assert set(seen.absent) == set(estimator.columns)
     assert all("train again with a lower model.learning_rate" in reason for reason in seen.absent.values())
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)
 def test_the_seed_decides_and_nothing_else_is_touched(name: str) -> None:
     """The same numbers again whatever torch's own generator did; the model, its mode and that generator as before."""
     model, point = at_optimum([3.0, 1.5, 0.6], 2, 0.5)
@@ -273,13 +278,15 @@ def test_the_seed_decides_and_nothing_else_is_touched(name: str) -> None:
 
 
 def test_observations_are_evenly_spaced_in_the_split() -> None:
-    x = torch.arange(10.0)[:, None]
-    batches = [Batch(x[:3]), Batch(x[3:4]), Batch(x[4:])]
-    assert evenly_spaced(batches, 3)[:, 0].tolist() == [0, 3, 6]
-    assert evenly_spaced(batches, 5)[:, 0].tolist() == [0, 2, 4, 6, 8]
-    assert evenly_spaced(batches, 1)[:, 0].tolist() == [0]
-    assert evenly_spaced(batches, 10)[:, 0].tolist() == list(range(10))
-    assert evenly_spaced(batches, 99)[:, 0].tolist() == list(range(10))
+    x, label = torch.arange(10.0)[:, None], torch.arange(10)
+    batches = [Batch(x[:3], label[:3]), Batch(x[3:4], label[3:4]), Batch(x[4:], label[4:])]
+    assert evenly_spaced(batches, 3).x[:, 0].tolist() == [0, 3, 6]
+    assert evenly_spaced(batches, 5).x[:, 0].tolist() == [0, 2, 4, 6, 8]
+    assert evenly_spaced(batches, 1).x[:, 0].tolist() == [0]
+    assert evenly_spaced(batches, 10).x[:, 0].tolist() == list(range(10))
+    assert evenly_spaced(batches, 99).x[:, 0].tolist() == list(range(10))
+    assert evenly_spaced(batches, 3).label.tolist() == [0, 3, 6]
+    assert evenly_spaced([Batch(x)], 3).label is None
 
 
 def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from vaebench import pictures
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.estimators.erased_or_shifted import ErasedOrShifted
+from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
@@ -106,6 +108,21 @@ def test_the_same_seed_draws_the_same_whatever_was_drawn_before(data, prior):
     assert np.array_equal(first.samples, again.samples)
     assert first.samples.shape == (SAMPLES, 1, 8, 8)
     assert model.training
+
+
+def test_what_an_estimator_shows_is_kept_beside_the_rest(seen, data, tmp_path):
+    asked = [NaiveMonteCarlo(), ErasedOrShifted()]
+    taken = take(vae(), data, "test", 0, KL, asked)
+    assert taken.altered.shape == (6, PAIRS, 1, 8, 8)
+    assert np.array_equal(taken.altered[[0, 3]], np.stack([taken.originals, taken.reconstructions]))
+    write(taken, tmp_path / "a.npz")
+    assert np.array_equal(read(tmp_path / "a.npz").altered, taken.altered)
+    assert (len(seen.altered), seen.compared) == (0, None)
+    with np.load(tmp_path / "a.npz") as found:
+        assert "altered" in found
+    write(seen, tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as found:
+        assert "altered" not in found
 
 
 def test_what_is_no_image_has_no_pictures():

@@ -1,4 +1,4 @@
-"""A model measured on a split: draws once, every diagnostic from the same draws; then the evidence's estimators."""
+"""A model measured on a split: draws once, every diagnostic from the same draws; then what asks the model itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +21,13 @@ class Measurement(NamedTuple):
     estimates: list[Estimate]
     absent: dict[str, str]
 
+    @classmethod
+    def of(cls, outcomes: Iterable[Estimate | Blank]) -> "Measurement":
+        """What diagnostics gave."""
+        found = list(outcomes)
+        blanks = {o.name: o.reason for o in found if isinstance(o, Blank)}
+        return cls([o for o in found if not isinstance(o, Blank)], blanks)
+
     def beside(self, other: "Measurement") -> "Measurement":
         """This and another one of the same model."""
         return Measurement([*self.estimates, *other.estimates], self.absent | other.absent)
@@ -32,7 +39,7 @@ def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
 
 
 def estimators(specs: Iterable[Spec]) -> list[Estimator]:
-    """The estimators of the evidence that a study asks for."""
+    """The estimators that a study asks for."""
     return [ESTIMATORS.build(spec) for spec in specs]
 
 
@@ -58,18 +65,17 @@ def measure(
             seen = model.draws(batch, draws, noise)
             for metric in measured:
                 metric.update(seen)
-    outcomes = [outcome for metric in measured for outcome in metric.compute()]
-    blanks = {o.name: o.reason for o in outcomes if isinstance(o, Blank)}
-    return Measurement([o for o in outcomes if not isinstance(o, Blank)], absent | blanks)
+    found = Measurement.of(outcome for metric in measured for outcome in metric.compute())
+    return Measurement([], absent).beside(found)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
-    """Every estimator of a model's evidence, on as many of the split's observations as each asks for.
+    """Every estimator, on as many of the split's observations as each asks for.
 
     Args:
         model: on the device of the batches; it is put in evaluation mode for the while.
         batches: a split, which can be gone through again and again.
-        chosen: what to estimate by.
+        chosen: what asks the model.
         seed: of all that is random; the same seed gives the same numbers.
     """
     seen = Measurement([], {})
@@ -78,12 +84,12 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         if reason is None:
             try:
                 with evaluating(model):
-                    x = evenly_spaced(batches, estimator.observations)
-                    seen.estimates.extend(estimator.estimate(model, x, seed))  # type: ignore[arg-type] # it applies
+                    outcomes = estimator.estimate(model, evenly_spaced(batches, estimator.observations), seed)
             except FloatingPointError as error:
                 reason = str(error)
         if reason is not None:
-            seen.absent.update(dict.fromkeys(estimator.columns, reason))
+            outcomes = tuple(Blank(column, reason) for column in estimator.columns)
+        seen = seen.beside(Measurement.of(outcomes))
     return seen
 
 

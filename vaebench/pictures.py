@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -31,6 +31,7 @@ class Pictures:
         plane: a latent space of two units from corner to corner, `[G, G, C, H, W]`; none if there are more.
         codes: posterior means of observations in the two first units, `[M, 2]`; `[M, 1]` if there is one unit.
         labels: their classes `[M]`, none where the data has none.
+        altered: rows of images that show what an estimator measures, `[R, N, C, H, W]`; none if no estimator has any.
     """
 
     originals: Pixels
@@ -41,6 +42,7 @@ class Pictures:
     plane: Pixels
     codes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    altered: Pixels = field(default_factory=lambda: np.empty((0, 0, 1, 1, 1), np.uint8))
 
     @property
     def pairs(self) -> Pixels:
@@ -71,6 +73,11 @@ class Pictures:
         """The plane, None where the latent space is none."""
         return sheet(self.plane) if len(self.plane) else None
 
+    @property
+    def compared(self) -> Pixels | None:
+        """The altered images, None where there are none."""
+        return sheet(self.altered) if len(self.altered) else None
+
 
 def sheet(grid: Pixels, gap: int = 1) -> Pixels:
     """Images `[R, K, C, H, W]` side by side with transparent gaps, `[H', W', C + 1]`; the last channel is opacity."""
@@ -99,8 +106,10 @@ def png(image: Pixels) -> bytes:
 
 def write(pictures: Pictures, path: Path) -> None:
     """Writes the file, whole or not at all."""
-    out = io.BytesIO()
-    np.savez_compressed(out, **asdict(pictures))
+    out, arrays = io.BytesIO(), asdict(pictures)
+    if not len(pictures.altered):
+        del arrays["altered"]  # as in files from before there were any
+    np.savez_compressed(out, **arrays)
     write_atomically(path, out.getvalue())
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.datamodule import DataModule
-from vaebench.estimators.base import evenly_spaced
-from vaebench.evaluation import evaluating
+from vaebench.estimators.base import Estimator, evenly_spaced
+from vaebench.evaluation import estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.pictures import NAME, Pictures, Pixels, write
@@ -31,6 +31,9 @@ POINTS = 200
 BYTES = 90_000
 """Pixels of one run at most, before they are compressed."""
 
+ROWS = 6
+"""Rows of altered images that have room."""
+
 REACH = 3.0
 """Standard deviations to either side that a unit is moved."""
 
@@ -39,13 +42,21 @@ def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> 
     """Writes a measured model's pictures beside its record, where what it models are images."""
     kl = record.estimate("kl_per_unit")
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
-    pictures = take(model, data, record.config["evaluate"]["split"], record.config["seed"], ranked)
+    how = record.config["evaluate"]
+    pictures = take(model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ())))
     if pictures is not None:
         write(pictures, folder / NAME)
 
 
 @torch.no_grad()
-def take(model: Autoencoder, data: DataModule, split: str, seed: int, kl: Sequence[float]) -> Pictures | None:
+def take(
+    model: Autoencoder,
+    data: DataModule,
+    split: str,
+    seed: int,
+    kl: Sequence[float],
+    asked: Sequence[Estimator] = (),
+) -> Pictures | None:
     """A model's pictures, None where an observation is no image.
 
     Args:
@@ -54,12 +65,13 @@ def take(model: Autoencoder, data: DataModule, split: str, seed: int, kl: Sequen
         split: whose observations are rebuilt.
         seed: of the samples.
         kl: the rate of every unit, by which units are chosen; empty if there is none.
+        asked: estimators that may have something to show.
     """
     if len(model.shape) != 3 or model.shape[0] not in (1, 3):
         return None
     pairs, samples, units, side = _counts(prod(model.shape), model.latent_dim)
     with evaluating(model), seeded(seed, "pictures"):
-        x = evenly_spaced(data.batches(split), pairs)
+        x = evenly_spaced(data.batches(split), pairs).x
         codes = model.encode(x).mean
         middle, spread, drawn = _across(model, codes, samples)
         order = sorted(range(model.latent_dim), key=lambda i: -kl[i]) if kl else list(range(model.latent_dim))
@@ -74,7 +86,16 @@ def take(model: Autoencoder, data: DataModule, split: str, seed: int, kl: Sequen
             plane=_pixels(model.decode(_plane(middle, spread, side)).mean) if side else _pixels(x[:0, None]),
             codes=model.encode(many.x).mean[:, order[:2]].float().cpu().numpy(),
             labels=np.empty(0, np.int64) if many.label is None else many.label.cpu().numpy(),
+            **_altered(model, x, asked),
         )
+
+
+def _altered(model: Autoencoder, x: Float[Tensor, "N C H W"], asked: Sequence[Estimator]) -> dict[str, Pixels]:
+    """The images of the first estimator that has any, of as many observations as have room."""
+    shown = (
+        e.pictured(model, x[: max(1, BYTES // (ROWS * x[0].numel()))]) for e in asked if e.applies_to(model) is None
+    )
+    return next(({"altered": _pixels(rows)} for rows in shown if rows is not None), {})
 
 
 def _counts(dimensions: int, latent_dim: int) -> tuple[int, int, int, int]:

@@ -80,7 +80,7 @@ def estimator_grades(problem: LinearProblem) -> Iterator[Grade]:
     """The estimators of the evidence, each on observations of its own choice."""
     batches = [Batch(problem.x.to(problem.model.weight.dtype))]
     for estimator, samples in ESTIMATORS.items():
-        chosen = replace(problem, x=evenly_spaced(batches, estimator.observations))
+        chosen = replace(problem, x=evenly_spaced(batches, estimator.observations).x)
         estimates = estimate(problem.model, batches, [estimator], SEED).estimates
         answers = [a for a in _evidence(chosen, samples) if a.quantity in estimator.columns]
         yield from graded(problem.name, type(estimator).__name__, answers, estimates, rounding_of(chosen))

@@ -64,7 +64,7 @@ class Evaluate:
         split: the part of the data that is measured.
         draws: K, the number of posterior draws of each observation.
         metrics: the diagnostics; null takes every registered one that has a meaning for the model.
-        estimators: of log p(x), beside the diagnostics; each says on how many observations.
+        estimators: what asks the model itself, beside the diagnostics; each says on how many observations.
     """
 
     split: Literal["train", "validation", "test"] = "test"

@@ -1,1 +1,1 @@
-"""Estimates of log p(x) by other means than draws from q(z|x), a file each."""
+"""What asks a model itself: estimates of log p(x) by other means than draws from q(z|x), and altered images."""

@@ -5,7 +5,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench import annealing, bounds
-from vaebench.estimators.base import Estimator, collapse_note, mean_over_observations
+from vaebench.draws import Batch
+from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
@@ -20,7 +21,7 @@ PRELIMINARY = 4
 
 
 @ESTIMATORS.register
-class AnnealedImportanceSampling(Estimator):
+class AnnealedImportanceSampling(EvidenceEstimator):
     """Annealed importance sampling with Hamiltonian Monte Carlo (Neal 2001; Wu et al. 2017), a stochastic lower bound
     on log p(x), and the bracket of bidirectional Monte Carlo on simulated data (Grosse et al. 2015).
 
@@ -58,8 +59,9 @@ class AnnealedImportanceSampling(Estimator):
         return (*forwards, "bdmc_lower", "bdmc_upper", "bdmc_gap") if self.bracket else forwards
 
     @torch.no_grad()
-    def estimate(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> tuple[Estimate, ...]:
-        joint, noise = Joint(model), generator(seed, "annealed importance sampling", x.device)
+    def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
+        x, joint = batch.x, Joint(model)
+        noise = generator(seed, "annealed importance sampling", x.device)
         rows = max(1, ROWS // self.chains)
         with seeded(seed, "annealed importance sampling"):
             weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]

@@ -1,8 +1,9 @@
-"""What every estimator of the evidence is: a function of a model, some observations and a seed."""
+"""What every estimator is: a function of a model, some observations and a seed."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from vaebench import bounds
 from vaebench.draws import Batch
+from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
 
 
 class Estimator(ABC):
-    """An estimate of log p(x) that asks the model itself, and not draws from its posterior q(z|x).
+    """A measurement that asks the model itself, and not draws from its posterior q(z|x).
 
     It costs more than a diagnostic, so a study names it and says on how many observations. Where a number cannot be had
     (the decoder's output is not finite) it raises FloatingPointError, and a record leaves its columns blank with that
@@ -31,25 +33,39 @@ class Estimator(ABC):
     def columns(self) -> tuple[str, ...]:
         """The names of the numbers that `estimate` gives."""
 
+    @abstractmethod
     def applies_to(self, model: Autoencoder) -> str | None:
-        """None, or the reason why the model has no evidence to estimate."""
-        return None if model.stochastic else f"{type(model).__name__} has no prior p(z), and so no log p(x)"
+        """None, or the reason why the estimator has no meaning for this model."""
 
     @abstractmethod
-    def estimate(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> tuple[Estimate, ...]:
-        """The estimates, nats per observation, means over the given observations.
+    def estimate(self, model: Any, batch: Batch, seed: int) -> tuple[Estimate | Blank, ...]:
+        """The estimates, means over the given observations; a number that it does not give is blank, with the reason.
 
         Args:
-            model: in evaluation mode; it is left as it is.
-            x: on the model's device.
+            model: to which the estimator applies, in evaluation mode; it is left as it is.
+            batch: on the model's device.
             seed: of all that is random.
 
         Raises:
             FloatingPointError: if the model gives no finite number.
         """
 
+    def pictured(self, model: Any, x: Float[Tensor, "N *event"]) -> Float[Tensor, "R N *event"] | None:
+        """Rows of images, a column an observation, that show what is measured; None where there is nothing to see."""
+        return None
 
-def evenly_spaced(batches: Iterable[Batch], count: int) -> Float[Tensor, "N *event"]:
+
+class EvidenceEstimator(Estimator):
+    """An estimate of log p(x), nats per observation."""
+
+    def applies_to(self, model: Autoencoder) -> str | None:
+        return None if model.stochastic else f"{type(model).__name__} has no prior p(z), and so no log p(x)"
+
+    @abstractmethod
+    def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]: ...
+
+
+def evenly_spaced(batches: Iterable[Batch], count: int) -> Batch:
     """So many observations of a split, at equal distances in its own order, the first of all among them.
 
     All of them where there are no more. Data sets may be sorted, by writer or by difficulty: the first `count` would be
@@ -61,12 +77,13 @@ def evenly_spaced(batches: Iterable[Batch], count: int) -> Float[Tensor, "N *eve
     """
     total = sum(len(batch.x) for batch in batches)
     chosen = torch.arange(min(count, total)) * total // max(1, min(count, total))
-    parts, passed = [], 0
+    parts, labels, passed = [], [], 0
     for batch in batches:
-        here = chosen[(chosen >= passed) & (chosen < passed + len(batch.x))] - passed
-        parts.append(batch.x[here.to(batch.x.device)])
+        here = (chosen[(chosen >= passed) & (chosen < passed + len(batch.x))] - passed).to(batch.x.device)
+        parts.append(batch.x[here])
+        labels += [] if batch.label is None else [batch.label[here]]
         passed += len(batch.x)
-    return torch.cat(parts)
+    return Batch(torch.cat(parts), torch.cat(labels) if labels else None)
 
 
 def mean_over_observations(

@@ -1,11 +1,10 @@
 """The estimate of the evidence that fails, kept to show how."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vaebench import bounds
-from vaebench.estimators.base import Estimator, collapse_note, mean_over_observations
+from vaebench.draws import Batch
+from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
@@ -17,7 +16,7 @@ ROWS = 2048
 
 
 @ESTIMATORS.register
-class NaiveMonteCarlo(Estimator):
+class NaiveMonteCarlo(EvidenceEstimator):
     """Naive Monte Carlo E[log (1/K) Σ p(x|z_k)], z_k ~ p(z), nats per observation, and its effective sample size.
 
     A stochastic lower bound on log p(x). It needs about as many draws as the prior is wider than the posterior, e to
@@ -35,8 +34,9 @@ class NaiveMonteCarlo(Estimator):
         self.observations, self.draws = observations, draws
 
     @torch.no_grad()
-    def estimate(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> tuple[Estimate, ...]:
-        joint, step = Joint(model), max(1, ROWS // len(x))
+    def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
+        x, joint = batch.x, Joint(model)
+        step = max(1, ROWS // len(x))
         log_px = joint.log_likelihood(x)
         with seeded(seed, "naive Monte Carlo"):
             sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))

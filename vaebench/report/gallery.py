@@ -74,6 +74,7 @@ def _sheets(seen: Pictures) -> list[Picture]:
         ("Drawn from the prior", seen.drawn),
         (f"A unit moved from −3 to 3 standard deviations, a row each: {seen.moved_units}", seen.moved),
         ("The latent space of two units, at equal shares of the prior", seen.spanned),
+        ("Observations, shifted, with a part erased; then what the model makes of each", seen.compared),
     ]
     return [_picture(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
 

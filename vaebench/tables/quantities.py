@@ -32,6 +32,8 @@ OBJECTIVE = "Objective, rate and latent units"
 PARTS = "Parts of the rate in nats per observation"
 COLLAPSE = "Collapse explained, on the training split"
 USE = "Reconstruction and representation, higher is better"
+ALTERED = "A part erased against a shift: how often the erased image is the nearer one"
+AWAY = "How far the alteration takes an image (two different ones: 1), and how often its class is kept"
 
 DESCRIPTIONS = (
     Description("elbo", "ELBO", BOUNDS, HIGHER),
@@ -76,10 +78,22 @@ DESCRIPTIONS = (
     Description("ssim", "SSIM", USE, HIGHER),
     Description("linear_probe_accuracy", "linear probe", USE, HIGHER),
     Description("nearest_neighbours_accuracy", "nearest neighbours", USE, HIGHER),
+    Description("wrong_by_squared_error", "by squared error", ALTERED),
+    Description("wrong_by_cross_entropy", "by cross-entropy", ALTERED),
+    Description("wrong_by_reconstruction", "by reconstruction", ALTERED, LOWER),
+    Description("wrong_by_code", "by code", ALTERED, LOWER),
+    Description("wrong_by_posterior", "by posterior", ALTERED, LOWER),
+    Description("shifted_in_pixels", "pixels, shifted", AWAY),
+    Description("erased_in_pixels", "pixels, erased", AWAY),
+    Description("shifted_in_code", "code, shifted", AWAY),
+    Description("erased_in_code", "code, erased", AWAY),
+    Description("unaltered_as_class", "class, unaltered", AWAY),
+    Description("shifted_as_class", "class, shifted", AWAY),
+    Description("erased_as_class", "class, erased", AWAY),
 )
 """Every known quantity, in the order of the columns."""
 
-PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, COLLAPSE, PARTS, USE)
+PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, COLLAPSE, PARTS, USE, ALTERED, AWAY)
 FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
 """What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
 
