@@ -15,6 +15,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
 from torch.distributions import Distribution, Independent, Normal
 
+from vaebench import scores
 from vaebench.registry import LIKELIHOODS, Positive
 
 
@@ -53,6 +54,13 @@ class Likelihood(nn.Module, ABC):
         """log p(x|z) as the training objective takes it; the same as `self(parameters).log_prob(x)` unless said."""
         return self(parameters).log_prob(x)
 
+    def score(self, x: Float[Tensor, "B *shape"]) -> scores.Score:
+        """log p(x|z) of these observations at many z, without gradient: `self(parameters).log_prob(x)` to rounding.
+
+        A subclass says how that is had in fewer passes. What it holds, such as σ², is that of this moment.
+        """
+        return lambda parameters: self(parameters).log_prob(x)
+
     def expected_log_prob(
         self, mean: Float[Tensor, "*any"], variance: Float[Tensor, "*any"], x: Float[Tensor, "*any"]
     ) -> Float[Tensor, "*batch"]:
@@ -88,11 +96,14 @@ class Bernoulli(Likelihood):
     def pixels(self, parameters: Tensor) -> Distribution:
         return BernoulliDistribution(logits=parameters, validate_args=False)
 
+    def score(self, x: Tensor) -> scores.Score:
+        return super().score(x) if _between(x) else scores.bernoulli(x)
+
     def output_bias(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=1e-3)
 
     def check(self, x: Tensor) -> None:
-        if bool(((x != 0) & (x != 1)).any()):
+        if _between(x):
             raise ValueError(
                 f"a Bernoulli likelihood expects x in {{0, 1}}, got values in [{x.min():.3g}, {x.max():.3g}] with grey "
                 "levels; set `data.binarize: Fixed | Dynamic | Threshold`, or use ContinuousBernoulli or Gaussian"
@@ -137,6 +148,9 @@ class Gaussian(Likelihood):
 
     def pixels(self, parameters: Tensor) -> Distribution:
         return Normal(parameters, self.sigma2().sqrt().to(parameters.dtype), validate_args=False)
+
+    def score(self, x: Tensor) -> scores.Score:
+        return scores.gaussian(x, self.sigma2().sqrt().to(x.dtype))
 
     def expected_log_prob(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
         sigma2 = self.sigma2().to(mean.dtype)
@@ -194,3 +208,8 @@ class OptimalGaussian(Gaussian):
 
     def refit(self, squared_error: Tensor) -> None:
         self.variance.copy_(squared_error)
+
+
+def _between(x: Tensor) -> bool:
+    """Whether any observation is neither 0 nor 1."""
+    return bool(((x != 0) & (x != 1)).any())

@@ -45,12 +45,7 @@ class Joint:
 
     def log_likelihood(self, x: Float[Tensor, "B *event"]) -> LogDensity:
         """log p(x|z) as a function of z `[…, B, L]`, the b-th column for the b-th observation."""
-
-        def log_px(z: Float[Tensor, "*chains B L"]) -> Float[Tensor, "*chains B"]:
-            value: Tensor = self.model.decode(z).log_prob(x)
-            return value
-
-        return log_px
+        return self.model.log_likelihood(x)
 
 
 def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:

@@ -1,11 +1,13 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Normal
 
 from vaebench.draws import Batch, Draws
 from vaebench.models.base import Autoencoder
@@ -14,7 +16,10 @@ from vaebench.seeding import generator as stream_generator
 from vaebench.seeding import seeded
 
 ROWS = 2048
-"""Latents in one call of the decoder while weighing draws: enough for the matrix product, few enough for the cache."""
+"""Latents drawn at a time while weighing draws."""
+
+PIXELS = 2**18
+"""Pixels that one call of the decoder makes of them: enough for the matrix product, few enough for the cache."""
 
 
 @MODELS.register
@@ -68,19 +73,33 @@ class VAE(Autoencoder):
     @torch.no_grad()
     def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
-        step = max(1, ROWS // len(x), keep)
-        chunks = [self._weigh(x, posterior, prior, min(step, k - done), generator) for done in range(0, k, step)]
-        log_px, log_pz, log_qz = (torch.cat(table) for table in zip(*(tables for _, tables in chunks), strict=True))
-        reconstruction = self.decode(posterior.mean).mean
-        return Draws(x, batch.label, posterior, reconstruction, chunks[0][0][:keep], log_px, log_pz, log_qz)
+        log_px, step = self.log_likelihood(x), max(1, ROWS // len(x), keep)
+        kept, tables = [], []
+        for done in range(0, k, step):
+            shape = (min(step, k - done), *posterior.mean.shape)
+            noise = torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
+            z = posterior.mean + posterior.stddev * noise
+            kept.append(z[: max(0, keep - done)])
+            tables.append((log_px(z), prior.log_prob(z), _log_normal(noise, posterior.stddev)))
+        reconstruction, whole = self.decode(posterior.mean).mean, map(torch.cat, zip(*tables, strict=True))
+        return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 
-    def _weigh(
-        self, x: Tensor, posterior: Normal, prior: Distribution, k: int, generator: torch.Generator
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """k draws `[k, B, L]` and log p(x|z), log p(z), log q(z|x), `[k, B]` each."""
-        noise = torch.randn(k, *posterior.mean.shape, generator=generator, device=generator.device, dtype=x.dtype)
-        z = posterior.mean + posterior.stddev * noise
-        return z, (self.decode(z).log_prob(x), prior.log_prob(z), posterior.log_prob(z).sum(-1))
+    def log_likelihood(self, x: Float[Tensor, "B *event"]) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
+        """log p(x|z) as a function of z, the b-th column for the b-th observation, `[*chains, B]`.
+
+        Where no gradient is wanted it is quicker than `decode(z).log_prob(x)`, and the same to rounding; the decoder's
+        output is then held for some z at a time, however many there are.
+        """
+        score, rows = self.likelihood.score(x), max(1, PIXELS // x.numel())
+
+        def log_px(z: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                value: Tensor = self.decode(z).log_prob(x)
+                return value
+            parts = z.reshape(-1, *z.shape[-2:]).split(rows)
+            return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
+
+        return log_px
 
     def facts(self) -> dict[str, Any]:
         """The parameter counts, and β in its three currencies.
@@ -93,3 +112,9 @@ class VAE(Autoencoder):
         if self.likelihood.fixed_variance is not None:
             currencies["beta_effective"] = beta * self.likelihood.fixed_variance
         return facts | currencies
+
+
+def _log_normal(noise: Float[Tensor, "K B L"], stddev: Float[Tensor, "B L"]) -> Float[Tensor, "K B"]:
+    """log N(z; μ, σ²) of z = μ + σ·noise, from the noise itself."""
+    constant = stddev.log().sum(-1) + 0.5 * math.log(2 * math.pi) * noise.shape[-1]
+    return -0.5 * torch.linalg.vector_norm(noise, dim=-1).square() - constant
