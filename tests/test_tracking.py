@@ -1,18 +1,34 @@
-"""Offline W&B runs, read back by W&B's own command, say what the record says."""
+"""Offline W&B runs, read back by W&B's own command, say what the records say."""
 
+import base64
+import csv
+import hashlib
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
+from functools import cache
+from math import log10
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from rich.console import Console
 
-from vaebench import pictures
+from vaebench import pictures, tracking
+from vaebench import record as records
 from vaebench.config import load
 from vaebench.record import Record
-from vaebench.run import Execution, execute
+from vaebench.run import CHECKPOINT, Execution, execute
+from vaebench.sweep import sweep
+from vaebench.tables import table as tables
+from vaebench.tables.quantities import Fact, quantities
+
+ROOT = Path(__file__).parents[1]
 
 TINY = """
 question: Does W&B hear the truth?
@@ -23,9 +39,30 @@ evaluate: {draws: 10}
 """
 
 
+@cache
 def inspected(path: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def told(path: Path) -> dict[str, Any]:
+    """What W&B shows of a run when it is over."""
+    return json.loads(inspected(path, "--summary"))
+
+
+def entries(path: Path, kind: str) -> list[dict[str, Any]]:
+    lines = map(json.loads, inspected(path).splitlines())
+    return [line[kind] for line in lines if line["type"] == kind]
+
+
+def rows(path: Path, media: dict[str, Any]) -> dict[str, Any]:
+    """A table of a W&B run, as it lies beside its log."""
+    assert media["_type"] == "table-file"
+    return json.loads((path.parent / "files" / media["path"]).read_text())
+
+
+def runs_below(folder: Path) -> list[Path]:
+    return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +71,61 @@ def tracked(tmp_path_factory) -> tuple[Record, Path]:
     (folder / "tiny.yaml").write_text(TINY)
     study = load(folder / "tiny.yaml")
     record = execute(study.runs[0], study.name, [], folder, Execution(wandb="offline"), lambda epoch, latest: None)
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    (path,) = runs_below(folder)
     return record, path
 
 
-def test_summary_and_configuration_are_the_record(tracked):
+def test_configuration_is_the_records_own(tracked):
     record, path = tracked
-    seen = json.loads(inspected(path, "--summary"))
+    seen = told(path)
     config = seen["config"]
     assert {key: config[key] for key in record.config} == record.config
     assert (config["id"], config["study"], config["facts"]) == (record.id, "tiny", json.loads(json.dumps(record.facts)))
+    assert (config["absent"], config["provenance"]["commit"]) == (record.absent, record.provenance["commit"])
     assert seen["exit_code"] == 0
-    summary = seen["summary"]
-    for estimate in record.scalars:
-        assert summary[f"test/{estimate.name}"] == pytest.approx(estimate.value, rel=1e-12)
+    (run,) = entries(path, "run")
+    assert (run["project"], run["run_group"], run["job_type"]) == ("vaebench", "tiny", "train")
+    assert run["tags"] == ["VAE", "Digits"]
+
+
+def test_every_number_of_the_table_is_in_the_summary(tracked):
+    record, path = tracked
+    summary = told(path)["summary"]
+    shown = {q.name: q.read(record).value for q in quantities([record]) if not isinstance(q, Fact)}
+    assert {"elbo", "iwae_5", "bits_per_dimension", "collapsed_by_objective"} <= set(shown)
+    for name, value in shown.items():
+        assert summary[f"test/{name}"] == pytest.approx(value, rel=1e-12), name
+
+
+def test_history_is_the_curve_on_its_own_axis(tracked):
+    record, path = tracked
+    seen: dict[str, dict[float, float]] = {}
+    for item in (entry["item"] for entry in entries(path, "history")):
+        for name in item.keys() & record.curve.keys():
+            seen.setdefault(name, {})[item["epoch"]] = item[name]
+    axis = record.curve["epoch"]
+    assert axis == [1, 2, 3, 4]
+    for name in record.curve.keys() - {"epoch"}:
+        points = {e: v for e, v in zip(axis, record.curve[name], strict=True) if v is not None}
+        assert seen[name] == pytest.approx(points), name
+    stepped = {m.get("name", m.get("glob_name")): m.get("step_metric") for m in entries(path, "metric")}
+    assert all(stepped[name] == "epoch" for name in ("train/*", "val/*", "train/objective", "val/elbo"))
+
+
+def test_a_curve_is_summarised_by_its_better_end(tracked):
+    record, path = tracked
+    summary = told(path)["summary"]
+    curves = {name: [v for v in values if v is not None] for name, values in record.curve.items()}
+    for name, end in (("train/objective", max), ("val/elbo", max), ("val/distortion", min)):
+        expected = {end.__name__: end(curves[name]), "last": curves[name][-1]}
+        assert summary[name] == pytest.approx(expected)
+    assert summary["val/rate"] == pytest.approx(curves["val/rate"][-1])  # neither end is better
 
 
 def test_pictures_are_media_of_the_run(tracked):
     """The pixels that the summary points to are those of the file beside the record."""
     _, path = tracked
-    summary = json.loads(inspected(path, "--summary"))["summary"]
+    summary = told(path)["summary"]
     kept = pictures.read(path.parents[2] / pictures.NAME)
     for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
         media = summary[f"test/{name}"]
@@ -62,17 +134,37 @@ def test_pictures_are_media_of_the_run(tracked):
         assert np.array_equal((found * 255).round().astype(np.uint8), pictures.coloured(sheet))
 
 
-def test_history_is_the_curve(tracked):
+def test_charts_are_tables_of_the_records_arrays(tracked):
     record, path = tracked
-    lines = [json.loads(line) for line in inspected(path).splitlines()]
-    run = next(line["run"] for line in lines if line["type"] == "run")
-    assert (run["project"], run["run_group"], run["job_type"]) == ("vaebench", "tiny", "train")
-    seen: dict[str, list[float]] = {}
-    for line in (line["history"] for line in lines if line["type"] == "history"):
-        for key, value in line["item"].items():
-            seen.setdefault(key, []).append(value)
-    for name in ("train/objective", "val/elbo", "val/rate"):
-        assert seen[name] == pytest.approx([v for v in record.curve[name] if v is not None])
+    seen = told(path)["summary"]
+    array = {e.name: e.value for e in record.estimates if isinstance(e.value, list)}
+    kl = rows(path, seen["test/kl_per_unit_table"])["data"]
+    assert [value for _, value in kl] == sorted(array["kl_per_unit"], reverse=True)
+    assert all(array["kl_per_unit"][unit - 1] == value for unit, value in kl)
+    spectrum = rows(path, seen["test/variance_spectrum_table"])["data"]
+    assert spectrum == [[i, v] for i, v in enumerate(array["variance_spectrum"], 1)]
+    curve = rows(path, seen["test/collapse_curve_table"])["data"]
+    assert curve == [
+        [pytest.approx(log10(e)), s] for e, s in zip(array["collapse_epsilon"], array["collapse_curve"], strict=True)
+    ]
+    point = rows(path, seen["test/rate_distortion_table"])["data"]
+    assert point == [[record.estimate("rate").value, record.estimate("distortion").value]]
+    drawn = [key for entry in entries(path, "config") for key in entry.get("update", {}) if "visualize" in key]
+    assert {key.rpartition("/")[2] for key in drawn} == {
+        "kl_per_unit", "variance_spectrum", "collapse_curve", "rate_distortion",
+    }  # fmt: skip
+
+
+def test_record_and_checkpoint_are_artifacts(tracked):
+    """The files that W&B would upload are those of the run, by their MD5."""
+    record, path = tracked
+    kept = {a["type"]: a for a in entries(path, "artifact") if a["type"] in ("record", "model")}
+    files = {"record": records.encode(record), "model": (path.parents[2] / CHECKPOINT).read_bytes()}
+    for kind, content in files.items():
+        assert kept[kind]["name"] == f"{kind}-{record.id}"
+        (entry,) = kept[kind]["manifest"]["contents"]
+        assert entry["digest"] == base64.b64encode(hashlib.md5(content).digest()).decode()
+        assert Path(entry["local_path"]).read_bytes() == content
 
 
 def test_a_failing_run_leaves_its_reason_and_frees_the_logger(tmp_path):
@@ -81,9 +173,80 @@ def test_a_failing_run_leaves_its_reason_and_frees_the_logger(tmp_path):
     study = load(tmp_path / "tiny.yaml")
     for run in study.runs:
         execute(run, study.name, [], tmp_path / run.id, Execution(wandb="offline"), lambda epoch, latest: None)
-    seen = [
-        json.loads(inspected(next(tmp_path.glob(f"{run.id}/wandb/offline-run-*/*.wandb")), "--summary"))["summary"]
-        for run in study.runs
+    seen = [told(path) for run in study.runs for path in runs_below(tmp_path / run.id)]
+    assert [s["summary"]["status"] for s in seen] == ["failed", "done"]
+    assert [s["exit_code"] for s in seen] == [1, 0]
+    assert "lower model.learning_rate" in seen[0]["summary"]["reason"]
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
+    """Runs trained together are W&B runs of their own; the one beside them has the figures of the table."""
+    (tmp_path / "tiny.yaml").write_text(TINY + "grid: {model.learning_rate: [1.0e-2, 1.0e-3], seed: 0..1}\n")
+    study, folder = load(tmp_path / "tiny.yaml"), tmp_path / "runs"
+    outcome = sweep(study, folder, Execution(wandb="offline"), Console(file=io.StringIO()))
+    for record in outcome.records:
+        (path,) = runs_below(folder / record.id)
+        seen = told(path)
+        assert seen["config"]["id"] == record.id
+        assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
+    tables.write(outcome.records, folder)
+    for _ in range(2):  # the same records make no second one
+        tracking.conclude_sweep(study, outcome.records, folder, "offline")
+    (path,) = runs_below(folder)
+    (run,) = entries(path, "run")
+    assert (run["run_group"], run["job_type"]) == ("tiny", "aggregate")
+    summary = told(path)["summary"]
+    assert (summary["runs"], summary["done"], summary["failed"]) == (4, 4, 0)
+    results = rows(path, summary["results"])
+    headings, *lines = csv.reader((folder / "table.csv").read_text().splitlines())
+    assert results["columns"] == headings
+    assert [["" if v is None else str(v) for v in row] for row in results["data"]] == [
+        [str(float(field)) if _is_number(field) else field for field in line] for line in lines
     ]
-    assert [s["status"] for s in seen] == ["failed", "done"]
-    assert "lower model.learning_rate" in seen[0]["reason"]
+    each = rows(path, summary["runs_table"])
+    at = each["columns"].index
+    assert {row[at("id")]: row[at("elbo")] for row in each["data"]} == {
+        r.id: r.estimate("elbo").value for r in outcome.records
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_the_next_attempt_whole(tmp_path):
+    """Signal 9 in the middle of training: the same run again is a W&B run of its own, with everything in it."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    code = f"""
+import os
+from pathlib import Path
+from vaebench.config import load
+from vaebench.run import Execution, execute
+
+def watch(epoch, latest):
+    if epoch == 3:
+        os.kill(os.getpid(), {signal.SIGKILL:d})
+
+folder = Path({str(tmp_path)!r})
+study = load(folder / "tiny.yaml")
+execute(study.runs[0], study.name, [], folder, Execution(wandb="offline"), watch)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "record.json").exists()
+    (torn,) = runs_below(tmp_path)
+    study = load(tmp_path / "tiny.yaml")
+    record = execute(study.runs[0], study.name, [], tmp_path, Execution(wandb="offline"), lambda epoch, latest: None)
+    (path,) = set(runs_below(tmp_path)) - {torn}
+    seen = told(path)
+    assert (seen["exit_code"], seen["config"]["id"]) == (0, record.id)
+    assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
+    epochs = [e["item"]["epoch"] for e in entries(path, "history") if "train/objective" in e["item"]]
+    assert epochs == record.curve["epoch"] == [1, 2, 3, 4]

@@ -1,0 +1,101 @@
+"""One W&B run for every attempt at a run, from its configuration to its last number."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vaebench.config import Run
+from vaebench.record import Record
+from vaebench.tracking.artifacts import artifacts
+from vaebench.tracking.media import charts, pictures
+from vaebench.tracking.names import BEST, EPOCH, PROJECT, TRAIN, headline
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers.logger import Logger
+
+Mode = Literal["offline", "online", "disabled"]
+
+
+class Tracker:
+    """An open W&B run, or nothing where W&B is disabled."""
+
+    def __init__(self, experiment: Any | None, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.exit_code = 1
+        """What the W&B run ends with, unless the run is done."""
+
+    @property
+    def loggers(self) -> "list[Logger]":
+        """What a Trainer logs to."""
+        from vaebench.tracking.epochs import Epochs
+
+        return [] if self.experiment is None else [Epochs(self.experiment)]
+
+    def conclude(self, record: Record) -> None:
+        """What the record says: headline numbers in the summary, facts in the configuration, charts and pictures.
+
+        The record and the checkpoint become artifacts.
+        """
+        if self.experiment is None:
+            return
+        self.exit_code = 0 if record.status == "done" else 1
+        remarks = {e.name: e.note for e in record.estimates if e.note is not None}
+        self.experiment.config.update(
+            {
+                "facts": record.facts,
+                "comparability": record.comparability,
+                "absent": record.absent,
+                "remarks": remarks,
+                "provenance": record.provenance,
+            },
+            allow_val_change=True,
+        )
+        self.experiment.summary.update({**headline(record), "status": record.status, "reason": record.reason})
+        if media := {**charts(record), **pictures(record, self.folder)}:
+            self.experiment.log(media)
+        for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
+            self.experiment.log_artifact(artifact)
+
+
+@contextmanager
+def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]:
+    """A W&B run that is finished whatever happens inside; two loggers would share it otherwise.
+
+    A resumed run gets a new W&B run, since an offline one cannot be taken up again: its id is the attempt's, and ours
+    is in its configuration.
+    """
+    if mode == "disabled":
+        yield Tracker(None, folder)
+        return
+    tags = [run.config["model"]["name"], run.config["data"]["name"]]
+    config = {"id": run.id, "study": study, **run.config}
+    experiment = opened(folder, mode, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config)
+    experiment.define_metric(EPOCH, hidden=True)
+    for pattern in ("train/*", "val/*"):
+        experiment.define_metric(pattern, step_metric=EPOCH)
+    for name, end in BEST.items():
+        experiment.define_metric(name, step_metric=EPOCH, summary=f"{end},last")
+    tracker = Tracker(experiment, folder)
+    try:
+        yield tracker
+    except BaseException:
+        experiment.finish(exit_code=1)
+        raise
+    experiment.finish(exit_code=tracker.exit_code)
+
+
+def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
+    """A W&B run of the project, which keeps its files below the folder."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb.init(
+        project=PROJECT,
+        dir=str(folder),
+        mode=mode,
+        reinit="create_new",
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False),
+        **keywords,
+    )

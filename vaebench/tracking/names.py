@@ -1,0 +1,42 @@
+"""What W&B knows things by: the project, kinds of runs, and the keys of curves, numbers and media."""
+
+from vaebench.record import Record
+from vaebench.tables.quantities import Fact, quantities
+
+PROJECT = "vaebench"
+
+TRAIN, AGGREGATE = "train", "aggregate"
+"""Job types: an attempt at a run, and what a sweep came to."""
+
+EPOCH = "epoch"
+"""The axis of every curve, counted from one as in records."""
+
+BEST = {
+    "train/objective": "max",
+    "val/objective": "max",
+    "val/elbo": "max",
+    "val/distortion": "min",
+}
+"""Curves of which one end is better: W&B keeps that of all epochs, beside the last; of others it keeps the last."""
+
+PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
+PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
+
+KL, SPECTRUM, COLLAPSE, POINT = "kl_per_unit", "variance_spectrum", "collapse_curve", "rate_distortion"
+CHARTS = (KL, SPECTRUM, COLLAPSE, POINT)
+
+
+def key(split: str, name: str) -> str:
+    """A number, chart or sheet of pictures of the split that was measured, e.g. `test/elbo`."""
+    return f"{split}/{name}"
+
+
+def split_of(record: Record) -> str:
+    """The split that a run is measured on."""
+    return str(record.config["evaluate"]["split"])
+
+
+def headline(record: Record) -> dict[str, float]:
+    """Every number that a table shows of a run and that was measured, as the table reads it."""
+    readings = {q.name: q.read(record).value for q in quantities([record]) if not isinstance(q, Fact)}
+    return {key(split_of(record), name): value for name, value in readings.items() if value is not None}
