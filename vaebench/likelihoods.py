@@ -57,7 +57,8 @@ class Likelihood(nn.Module, ABC):
     def score(self, x: Float[Tensor, "B *shape"]) -> scores.Score:
         """log p(x|z) of these observations at many z, without gradient: `self(parameters).log_prob(x)` to rounding.
 
-        A subclass says how that is had in fewer passes. What it holds, such as σ², is that of this moment.
+        A subclass says how that is had in fewer passes; it may overwrite the parameters. What it holds, such as σ², is
+        that of this moment.
         """
         return lambda parameters: self(parameters).log_prob(x)
 

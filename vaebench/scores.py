@@ -13,7 +13,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 Score = Callable[[Float[Tensor, "K B *shape"]], Float[Tensor, "K B"]]
-"""log p(x|z) of B observations as a function of the likelihood's parameters at K latents of each."""
+"""log p(x|z) of B observations as a function of the likelihood's parameters at K latents of each.
+
+The parameters are overwritten: to put an output of that size elsewhere costs as much as to compute it.
+"""
 
 FACTORS = 32
 """Probabilities multiplied before a logarithm is taken: whole vectors of a processor, and above e^−87 as a rule."""
@@ -31,7 +34,7 @@ def bernoulli(x: Float[Tensor, "B *shape"]) -> Score:
     sign = (2 * x - 1).flatten(1)
 
     def score(logits: Tensor) -> Tensor:
-        signed = logits.flatten(2) * sign
+        signed = logits.flatten(2).mul_(sign)
         products = _products(torch.sigmoid(signed))
         if bool((products >= torch.finfo(x.dtype).tiny).all()):
             return products.log_().sum(-1)
@@ -52,7 +55,7 @@ def gaussian(x: Float[Tensor, "B *shape"], std: Float[Tensor, "*pixels"]) -> Sco
     target = x.flatten(1)
 
     def score(mean: Tensor) -> Tensor:
-        residual = (target - mean.flatten(2)).div_(own if std.ndim else std)
+        residual = mean.flatten(2).sub_(target).div_(own if std.ndim else std)
         return -0.5 * torch.linalg.vector_norm(residual, dim=-1).square() - constant
 
     return score

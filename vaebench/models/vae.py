@@ -18,7 +18,7 @@ from vaebench.seeding import seeded
 ROWS = 2048
 """Latents drawn at a time while weighing draws."""
 
-PIXELS = 2**18
+PIXELS = 2**19
 """Pixels that one call of the decoder makes of them: enough for the matrix product, few enough for the cache."""
 
 
@@ -90,13 +90,14 @@ class VAE(Autoencoder):
         Where no gradient is wanted it is quicker than `decode(z).log_prob(x)`, and the same to rounding; the decoder's
         output is then held for some z at a time, however many there are.
         """
-        score, rows = self.likelihood.score(x), max(1, PIXELS // x.numel())
+        score, most = self.likelihood.score(x), max(1, PIXELS // x.numel())
 
         def log_px(z: Tensor) -> Tensor:
             if torch.is_grad_enabled():
                 value: Tensor = self.decode(z).log_prob(x)
                 return value
-            parts = z.reshape(-1, *z.shape[-2:]).split(rows)
+            flat = z.reshape(-1, *z.shape[-2:])
+            parts = flat.tensor_split(-(-len(flat) // most))
             return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
 
         return log_px
