@@ -14,6 +14,8 @@ from vaebench import record as files
 from vaebench.record import Estimate, Record
 from vaebench.report import index, page, site
 from vaebench.report.answer import answer
+from vaebench.report.arrangement import arrange
+from vaebench.report.figures import units_by_beta
 from vaebench.tables import table as tables
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +102,7 @@ def read(records, question="What does β buy?") -> Reader:
 
 def test_a_page_has_every_section_of_which_the_records_have_numbers():
     seen = read(GRID)
-    charts = ["forecast", "plane", "bounds", "units", "collapse", "curves"]
+    charts = ["forecast", "plane", "bounds", "units-by-beta", "units", "collapse", "curves"]
     assert seen.sections == ["answer", *charts, "tables", "origin"]
     assert seen.open == []
 
@@ -212,6 +214,47 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
     text = page.render(plane, "")
     assert text.count(">3 (2)<") == 2  # three active units, two forecast, at β = 0.5
     assert ">0.4<" in text
+
+
+def over_beta(records):
+    table = tables.table(records)
+    return units_by_beta.chart(table, arrange(table))
+
+
+def test_units_over_beta_are_drawn_in_the_order_of_their_kl():
+    """KL of 3/β, 1 and 0 nats: the largest first, whatever its place in the array."""
+    chart = over_beta(GRID)
+    (only,) = chart.panels
+    assert [text for _, text in chart.legend] == ["unit 1", "unit 2", "unit 3"]
+    assert [variable for variable, _ in chart.legend] == ["r7", "r3", "r0"]
+    assert [f">{beta}<" in only.svg for beta in ("0.5", "1", "4")] == [True] * 3
+    assert over_beta(GRID[:6]) is None  # two values of β are no line
+
+
+def test_units_over_beta_have_a_panel_for_all_else_unless_they_are_many():
+    plane = [record(beta, 0, variance) for beta in (0.5, 1.0, 4.0) for variance in (0.1, 0.4)]
+    assert [p.title for p in over_beta(plane).panels] == ["variance=0.1", "variance=0.4"]
+    many = [record(beta, 0, i / 10) for beta in (0.5, 1.0, 4.0) for i in range(1, 8)]
+    assert over_beta(many) is None
+
+
+def altered(beta: float, seed: int, by_code: float) -> Record:
+    found = [
+        Estimate("wrong_by_squared_error", 0.67), Estimate("wrong_by_code", by_code),
+        Estimate("erased_share", [0.1, 0.5]), Estimate("wrong_by_squared_error_over_share", [0.9, 0.1]),
+        Estimate("wrong_by_code_over_share", [0.8, 0.0]),
+    ]  # fmt: skip
+    return record(beta, seed, estimates=found)
+
+
+def test_a_part_erased_against_a_shift_is_told_and_drawn():
+    made = [altered(beta, seed, 0.2 * beta + 0.01 * seed) for beta in (1.0, 2.0) for seed in (0, 1)]
+    assert said(made).startswith(
+        "The erased image is nearer than the shifted one for a share of 0.67 by pixels, and of "
+        "0.205 ± 0.064 (beta=1) to 0.405 ± 0.064 (beta=2) by code."
+    )
+    assert "altered" in read(made).sections
+    assert "for a share of" not in said(GRID)
 
 
 def test_numbers_inside_a_picture_are_not_rounded():

@@ -15,6 +15,8 @@ from vaebench.tables.sheets import comparability, decimals, figure
 TREND = ("rate", "distortion", "active_units")
 """What is followed along an axis of numbers."""
 
+BY_PIXELS, BY_CODE = Quantity("wrong_by_squared_error"), Quantity("wrong_by_code")
+
 TINY = 1e-4
 """Below this, a mean is told by its first digit."""
 
@@ -22,7 +24,7 @@ TINY = 1e-4
 def answer(table: Table) -> list[str]:
     """The sentences, the one that the study was made for first."""
     rows = [row for block in table.blocks for row in block.rows]
-    forecast, others = list(_forecast(rows)), [*_trend(table, rows), *_best(table)]
+    forecast, others = list(_forecast(rows)), [*_altered(table, rows), *_trend(table, rows), *_best(table)]
     on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
@@ -91,6 +93,21 @@ def _forecast(rows: list[Row]) -> Iterator[str]:
     ]
     if parts:
         yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
+
+
+def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
+    """How often a part erased counts for less than a shift: in pixels, and from the best code to the worst."""
+    by_pixels, by_code = (q if q in table.quantities else None for q in (BY_PIXELS, BY_CODE))
+    if by_pixels is None or by_code is None:
+        return
+    pixels = [found for row in rows if (found := _cell(table, row, by_pixels)) is not None]
+    codes = [(found, _name(table, row)) for row in rows if (found := _cell(table, row, by_code)) is not None]
+    if not pixels or not codes:
+        return
+    ends = dict.fromkeys((min(codes, key=lambda c: c[0].mean), max(codes, key=lambda c: c[0].mean)))
+    shares = " to ".join(f"{interval(found)} ({name})" for found, name in ends)
+    share = interval(pixels[0])
+    yield f"The erased image is nearer than the shifted one for a share of {share} by pixels, and of {shares} by code."
 
 
 def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:

@@ -14,14 +14,17 @@ from markupsafe import Markup
 from vaebench.record import Record
 from vaebench.report.answer import answer
 from vaebench.report.arrangement import arrange
-from vaebench.report.figures import bounds, collapse, curves, forecast, phase, plane, units
+from vaebench.report.figures import altered, bounds, collapse, curves, forecast, phase, plane, units, units_by_beta
 from vaebench.report.gallery import gallery
 from vaebench.report.origin import conditions, origins
 from vaebench.tables import table as tables
 from vaebench.tables.rendering import legend
 from vaebench.tables.sheets import page as laid_out
 
-CHARTS = (phase.chart, forecast.chart, plane.chart, bounds.chart, units.chart, collapse.chart, curves.chart)
+CHARTS = (
+    *(altered.chart, phase.chart, forecast.chart, plane.chart, bounds.chart),
+    *(units_by_beta.chart, units.chart, collapse.chart, curves.chart),
+)
 """In the order of the page."""
 
 
