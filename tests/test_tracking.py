@@ -21,12 +21,15 @@ from rich.console import Console
 
 from vaebench import pictures, tracking
 from vaebench import record as records
-from vaebench.config import load
+from vaebench.config import Run, load
+from vaebench.evaluation import diagnostics, measure
+from vaebench.models.vae import VAE
 from vaebench.record import Record
-from vaebench.run import CHECKPOINT, Execution, execute
+from vaebench.run import CHECKPOINT, Execution, data_of, execute
 from vaebench.sweep import sweep
 from vaebench.tables import table as tables
 from vaebench.tables.quantities import Fact, quantities
+from vaebench.tracking.names import UNIT_CURVE
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,6 +113,22 @@ def test_history_is_the_curve_on_its_own_axis(tracked):
         assert seen[name] == pytest.approx(points), name
     stepped = {m.get("name", m.get("glob_name")): m.get("step_metric") for m in entries(path, "metric")}
     assert all(stepped[name] == "epoch" for name in ("train/*", "val/*", "train/objective", "val/elbo"))
+
+
+def test_the_kl_of_every_unit_has_a_curve_that_the_record_has_not(tracked):
+    """In W&B alone, and at the last epoch the trained model's own."""
+    record, path = tracked
+    assert not any(name.startswith(UNIT_CURVE) for name in record.curve)
+    names = [f"{UNIT_CURVE}01", f"{UNIT_CURVE}02"]
+    seen = {
+        e["item"]["epoch"]: [e["item"][n] for n in names] for e in entries(path, "history") if names[0] in e["item"]
+    }
+    assert list(seen) == [2, 4]
+    data = data_of(Run.of(record.config))
+    data.setup("fit")
+    model = VAE.load_from_checkpoint(path.parents[2] / CHECKPOINT, weights_only=True)
+    (kl,) = measure(model, data.batches("validation"), diagnostics(("KLPerUnit",)), 1, 0).estimates
+    assert seen[4] == pytest.approx(kl.value)
 
 
 def test_a_curve_is_summarised_by_its_better_end(tracked):
@@ -226,7 +245,9 @@ def test_a_killed_run_leaves_the_next_attempt_whole(tmp_path):
     code = f"""
 import os
 from pathlib import Path
-from vaebench.config import load
+from vaebench.config import Run, load
+from vaebench.evaluation import diagnostics, measure
+from vaebench.models.vae import VAE
 from vaebench.run import Execution, execute
 
 def watch(epoch, latest):

@@ -14,8 +14,14 @@ from vaebench.packing.pack import Pack
 DRAWS = 10
 """Posterior draws of an observation for a point of the curve."""
 
-CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits")
+CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
 """Diagnostics worth watching while a model trains."""
+
+UNITS = 64
+"""Units that a chart can tell apart; of a model with more, no unit has a curve."""
+
+PER_UNIT = "val/kl_per_unit/"
+"""How the curves of single units begin. Loggers are told of them; a record would be many times as long."""
 
 
 class Curve(Logger):
@@ -48,8 +54,8 @@ class Curve(Logger):
 
     @property
     def columns(self) -> dict[str, list[float | None]]:
-        """`epoch`, counted from one, and a column for every logged name; None where it was not logged."""
-        names = sorted({name for row in self.rows.values() for name in row})
+        """`epoch`, counted from one, and a column for every name but single units'; None where it was not logged."""
+        names = sorted({name for row in self.rows.values() for name in row if not name.startswith(PER_UNIT)})
         columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
         return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}
 
@@ -92,3 +98,5 @@ def _cheap(model: Autoencoder, batches: Any) -> Iterator[tuple[str, float]]:
     for estimate in measure(model, batches, diagnostics(CHEAP), DRAWS, model.seed).estimates:
         if not isinstance(estimate.value, list):
             yield f"val/{estimate.name}", estimate.value
+        elif estimate.name == "kl_per_unit" and len(estimate.value) <= UNITS:
+            yield from ((f"{PER_UNIT}{unit:02}", kl) for unit, kl in enumerate(estimate.value, 1))

@@ -19,6 +19,9 @@ BEST = {
 }
 """Curves of which one end is better: W&B keeps that of all epochs, beside the last; of others it keeps the last."""
 
+UNIT_CURVE = "val/kl_per_unit/"
+"""How the curves of single units begin, which W&B has and the record has not."""
+
 PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
 PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
 
