@@ -32,6 +32,15 @@ def test_iwae_is_the_log_of_the_mean_weight(seed, k, shift):
     torch.testing.assert_close(bounds.iwae(weights + shift, k), expected + shift, rtol=1e-12, atol=1e-8)
 
 
+@given(seed=st.integers(0, 1000), sizes=st.lists(st.sampled_from([1, 2, 3, 4, 6, 10, 12, 60]), min_size=1, unique=True))
+def test_the_curve_of_bounds_is_the_bounds_one_by_one(seed, sizes):
+    """Whatever a group is made of, and in whatever order the sizes are asked for."""
+    weights = log_weights(seed)
+    for k, groups in zip(sizes, bounds.iwae_curve(weights, sizes), strict=True):
+        expected = weights.unflatten(0, (60 // k, k)).logsumexp(1) - math.log(k)
+        torch.testing.assert_close(groups, expected, rtol=1e-13, atol=1e-12)
+
+
 @pytest.mark.parametrize("k", [0, 7, 61, -1])
 def test_iwae_refuses_a_k_that_would_drop_draws(k):
     with pytest.raises(ValueError, match="divide the number of draws 60"):

@@ -4,6 +4,7 @@ Everything is in nats per observation and higher is better. Sums of weights are 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,19 +32,38 @@ def iwae(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
 
 def iwae_groups(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, "G B"]:
     """The IWAE-k estimate of each of the G = K/k disjoint groups of draws."""
-    draws = len(log_weight)
-    if k < 1 or draws % k:
-        raise ValueError(f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors")
-    return torch.logsumexp(log_weight.double().unflatten(0, (draws // k, k)), 1) - math.log(k)
+    return iwae_curve(log_weight, (k,))[0]
+
+
+def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[Float[Tensor, "G B"]]:
+    """`iwae_groups` of several k from one pass over the weights: a group is made of groups of a size that divides k.
+
+    Raises:
+        ValueError: if a k does not divide K, since the draws left over would be silently dropped.
+    """
+    draws, groups = len(log_weight), {1: log_weight.double()}
+    for k in sorted(sizes):
+        if k < 1 or draws % k:
+            raise ValueError(
+                f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors"
+            )
+        part = max(size for size in groups if k % size == 0)
+        if part < k:
+            groups[k] = torch.logsumexp(groups[part].unflatten(0, (draws // k, k // part)), 1) - math.log(k // part)
+    return [groups[k] for k in sizes]
 
 
 def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
-    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time.
+    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time."""
+    return variance_of_groups(iwae_groups(log_weight, k), log_weight)
 
-    From the spread of the groups where there are at least two; of a single group, to first order (delta method),
-    (1/ESS − 1/K), the relative variance of the mean weight.
+
+def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    """Monte-Carlo variance of the mean over groups of draws.
+
+    From their spread where there are at least two; of a single group, to first order (delta method), (1/ESS − 1/K), the
+    relative variance of the mean weight.
     """
-    groups = iwae_groups(log_weight, k)
     if len(groups) > 1:
         return groups.var(0) / len(groups)
     relative = 1 / effective_sample_size(log_weight) - 1 / len(log_weight)

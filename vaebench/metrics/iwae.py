@@ -33,6 +33,7 @@ class IWAE(MeanOverObservations):
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()
+        self._groups: list[Tensor] = []
         self.add_state("collapsed", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def columns(self, draws: int) -> tuple[str, ...]:
@@ -42,19 +43,20 @@ class IWAE(MeanOverObservations):
         return self.k or tuple(k for k in SIZES if draws % k == 0)
 
     def update(self, draws: Draws) -> None:
-        total = len(draws.log_weight)
-        self.sizes = self._sizes(total)
-        self.collapsed = self.collapsed + (bounds.effective_sample_size(draws.log_weight) < bounds.COLLAPSED).sum()
-        self.draws = total
+        log_weight = draws.log_weight.double()
+        self.draws, self.sizes = len(log_weight), self._sizes(len(log_weight))
+        self.collapsed = self.collapsed + (bounds.effective_sample_size(log_weight) < bounds.COLLAPSED).sum()
+        self._groups = bounds.iwae_curve(log_weight, self.sizes)
         super().update(draws)
+        self._groups = []
 
     def observe(self, draws: Draws) -> Float64[Tensor, "B C"]:
-        return torch.stack([bounds.iwae(draws.log_weight, k) for k in self.sizes], 1)
+        return torch.stack([groups.mean(0) for groups in self._groups], 1)
 
     def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
         if len(draws.log_weight) == 1:
             return None
-        return torch.stack([bounds.iwae_variance(draws.log_weight, k) for k in self.sizes], 1)
+        return torch.stack([bounds.variance_of_groups(groups, draws.log_weight) for groups in self._groups], 1)
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
         noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
