@@ -37,9 +37,9 @@ LAYERS = (
     # 4: what records say together.
     "tables",
     # 4: one run.
-    "run tracking curve fitting snapshots plan",
+    "run tracking curve fitting snapshots plan beacon",
     # 5: many runs.
-    "sweep engines progress reevaluate catalogue doctor",
+    "sweep work engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
     "published pairing selection cards report",
     # 5: every instrument against an exact answer.

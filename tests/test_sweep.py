@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from vaebench import record
@@ -18,6 +20,7 @@ from vaebench.packing.program import Unpackable
 from vaebench.record import Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
+from vaebench.work import LOCK
 
 QUIET = Execution(wandb="disabled")
 
@@ -156,15 +159,25 @@ def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
     assert {r.status for r in records} == {"done"}
 
 
-def test_a_run_held_by_another_process_is_left_to_it(study, tmp_path):
-    from filelock import FileLock
-
-    folder = tmp_path / study.runs[0].id
-    folder.mkdir()
-    with FileLock(folder / "lock"):
-        outcome = sweep(study, tmp_path, QUIET, Console(file=io.StringIO()))
-    assert [run.id for run in outcome.missing] == [study.runs[0].id]
-    assert len(outcome.records) == 3
+@pytest.mark.parametrize("leaves", ["nothing", "a record"])
+def test_a_run_held_by_another_process_is_waited_for(study, tmp_path, leaves):
+    """What it leaves undone is done, and what it has done is not done again."""
+    expected, _ = swept(study, tmp_path / "expected")
+    first = study.runs[0]
+    folder = tmp_path / "runs" / first.id
+    folder.mkdir(parents=True)
+    content = (tmp_path / "expected" / first.id / "record.json").read_bytes()
+    with ThreadPoolExecutor() as pool:
+        with FileLock(folder / LOCK):
+            ours = pool.submit(swept, study, tmp_path / "runs")
+            while len(list(tmp_path.glob("runs/*/record.json"))) < 3:
+                time.sleep(0.02)
+            if leaves == "a record":
+                (folder / "record.json").write_bytes(content)
+        records, heard = ours.result()
+    assert "waiting for 1 runs that another process works on" in heard
+    assert list(map(numbers, records)) == list(map(numbers, expected))
+    assert ((folder / "record.json").read_bytes() == content) == (leaves == "a record")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -174,6 +175,9 @@ def _trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C as KeyboardInterrupt; Lightning turns it into an exit and leaves the signal ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -25,16 +25,20 @@ def most_of(pack: str) -> int:
     return int(pack)
 
 
-def packs_of(runs: Sequence[Run], most: int = MOST) -> list[list[Run]]:
+def packs_of(runs: Sequence[Run], most: int = MOST, workers: int = 1) -> list[list[Run]]:
     """The runs in packs: those of one architecture, data and schedule together, in parts of about the same size.
 
     Args:
         runs: in any order.
         most: the largest size of a pack.
+        workers: how many packs are worked on at a time; each has a pack where there are as many runs.
     """
+    if not runs:
+        return []
     alike: dict[str, list[Run]] = {}
     for run in runs:
         alike.setdefault(shared(run), []).append(run)
+    most = min(most, math.ceil(len(runs) / workers))
     return [pack for group in alike.values() for pack in _parts(group, math.ceil(len(group) / most))]
 
 

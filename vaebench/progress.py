@@ -1,31 +1,51 @@
-"""What is running, how far it is, how long it will take: live in a terminal, plain lines in a pipe."""
+"""What is running and where, how far it is, how long it will take: live in a terminal, plain lines in a pipe."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic
 from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+from vaebench import record
+from vaebench.beacon import Sighting, sightings
 from vaebench.config import Run
-from vaebench.record import Record
+from vaebench.record import Record, RecordError
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
 """What the line of a finished run shows of its record."""
 
+LOOK = 0.5
+"""Seconds from one look at the runs' folders to the next."""
+
+LINE = 60.0
+"""Seconds from one line on what is running to the next, in a pipe."""
+
 
 class Display:
-    """The progress of a sweep.
+    """The progress of a sweep, read from its folder, whoever writes there.
 
     Args:
         study: its name.
-        total: how many runs it has.
-        done: how many of them were done before.
+        runs: those that are to be done.
+        folder: where they work.
+        total: how many runs the study has.
         console: where to write.
     """
 
-    def __init__(self, study: str, total: int, done: int, console: Console) -> None:
-        self.console = console
+    def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:
+        self.console, self.folder, self.total = console, folder, total
         self._sweep = Progress(
             TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True),
@@ -33,51 +53,84 @@ class Display:
         )  # fmt: skip
         self._epochs = Progress(
             TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
+            TextColumn("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
             TextColumn("{task.fields[latest]}"), console=console,
         )  # fmt: skip
-        self._task = self._sweep.add_task(study, total=total, completed=done)
+        self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
-        self._finished = done
-        self._total = total
+        self._left = {run.id: run for run in runs}
+        self._before = {run.id: _stamp(folder / run.id) for run in runs}
+        self._bars: dict[str, TaskID] = {}
+        self._said = monotonic()
+        self._over, self._mutex = Event(), Lock()
+        self._thread = Thread(target=self._watch, name="progress", daemon=True)
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
             self._live.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
+        self._thread.join()
+        self.look()
         if self.console.is_terminal:
             self._live.__exit__(kind, error, trace)
 
-    def watch(self, *runs: Run) -> "Epochs":
-        """A line for a run that starts, or for several that train together; what it returns is told of every epoch."""
-        return Epochs(self._epochs, *runs)
+    def look(self) -> None:
+        """Tell what has changed in the folder since the last look."""
+        with self._mutex:
+            for run, outcome in list(self._ended()):
+                self._finished(run, outcome)
+            seen = list(sightings([self.folder / id for id in self._left]))
+            self._draw(seen)
+            if seen and not self.console.is_terminal and monotonic() - self._said >= LINE:
+                self._said = monotonic()
+                for one in seen:
+                    self.console.print(f"{one.name}: epoch {one.epoch} of {one.epochs}, {one.where}", soft_wrap=True)
 
-    def finished(self, run: Run, outcome: Record | Exception) -> None:
-        """A line for a run that has ended."""
+    def stopped(self, runs: Sequence[Run], error: Exception) -> None:
+        """Tell of runs that ended without a record."""
+        self.look()
+        with self._mutex:
+            for run in runs:
+                if run.id in self._left:
+                    self._finished(run, error)
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK):
+            self.look()
+
+    def _ended(self) -> Iterator[tuple[Run, Record]]:
+        """The runs that have a record since the last look."""
+        for id, run in self._left.items():
+            if _stamp(self.folder / id) != self._before[id]:
+                try:
+                    yield run, record.read(self.folder / id / "record.json")
+                except (OSError, RecordError):
+                    continue
+
+    def _finished(self, run: Run, outcome: Record | Exception) -> None:
+        del self._left[run.id]
         self._sweep.advance(self._task)
-        self._finished += 1
-        self.console.print(f"[{self._finished}/{self._total}] {run.id} {run.slug}: {summary(outcome)}", soft_wrap=True)
+        place = f"[{self.total - len(self._left)}/{self.total}]"
+        self.console.print(f"{place} {run.id} {run.slug}: {summary(outcome)}", soft_wrap=True)
 
-
-class Epochs:
-    """The epochs of one run, or of several that train together. Called as `execute` calls its `watch`."""
-
-    def __init__(self, bars: Progress, *runs: Run) -> None:
-        self.bars = bars
-        name = runs[0].slug if len(runs) == 1 else f"{len(runs)} runs, {runs[0].slug} … {runs[-1].slug}"
-        self.task = bars.add_task(name, total=runs[0].train.epochs, latest="")
-
-    def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
-        known = (name for name in ("val/elbo", "val/objective") if name in latest)
-        shown = next((f"{name.partition('/')[2]} {latest[name]:.2f}" for name in known), "")
-        self.bars.update(self.task, completed=epoch, latest=shown)
-
-    def close(self) -> None:
-        """Take the line away."""
-        self.bars.remove_task(self.task)
+    def _draw(self, seen: Sequence[Sighting]) -> None:
+        """A bar for every pack that is seen, and none for the others."""
+        for one in seen:
+            name = one.runs[0]
+            if name not in self._bars:
+                text = f"{one.where}: {one.name}"
+                self._bars[name] = self._epochs.add_task(text, total=one.epochs, rate="", latest="")
+            bar = self._epochs.tasks[self._epochs.task_ids.index(self._bars[name])]
+            rate = f"{bar.speed:.1f} a second" if bar.speed else ""
+            self._epochs.update(bar.id, completed=one.epoch, rate=rate, latest=_latest(one))
+        for name in self._bars.keys() - {one.runs[0] for one in seen}:
+            self._epochs.remove_task(self._bars.pop(name))
 
 
 def summary(outcome: Record | Exception) -> str:
@@ -90,3 +143,15 @@ def summary(outcome: Record | Exception) -> str:
     numbers = [f"{label} {e.value:.2f}" for label, e in found if e is not None and not isinstance(e.value, list)]
     seconds = outcome.provenance.get("seconds", {})
     return ", ".join([*numbers, f"{sum(seconds.values()):.1f} s"])
+
+
+def _latest(one: Sighting) -> str:
+    known = (name for name in ("val/elbo", "val/objective") if name in one.latest)
+    return next((f"{name.partition('/')[2]} {one.latest[name]:.2f}" for name in known), "")
+
+
+def _stamp(folder: Path) -> int | None:
+    try:
+        return (folder / "record.json").stat().st_mtime_ns
+    except OSError:
+        return None

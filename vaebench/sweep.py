@@ -1,24 +1,26 @@
 """A sweep is nothing but runs: those whose record says done are done, the rest are executed.
 
-So running the same command again is resuming, whatever stopped the last one.
+So running the same command again is resuming, whatever stopped the last one, and several may work on one folder.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from rich.console import Console
 
 from vaebench import record
 from vaebench.config import Run, Study
+from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.plan import decision, packs_of
 from vaebench.progress import Display
 from vaebench.record import Record, RecordError
-from vaebench.run import Execution, Watch, execute_pack
+from vaebench.run import Execution
+from vaebench.work import LOCK, Work, existing, is_done
 
 
 @dataclass(frozen=True)
@@ -34,79 +36,65 @@ class Outcome:
         return [r for r in self.records if r.status == "failed"]
 
 
-def sweep(study: Study, folder: Path, how: Execution, console: Console) -> Outcome:
+def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: Engine | None = None) -> Outcome:
     """Execute what is not done of a study.
+
+    Runs that another process works on are waited for, and executed if it leaves them undone.
 
     Args:
         study: the runs.
         folder: where the study works, `runs/<study>`.
         how: how runs are executed.
         console: for progress.
+        engine: where they are executed; in this process if not given.
     """
-    pending = [run for run in study.runs if not is_done(folder / run.id, console)]
-    done = len(study.runs) - len(pending)
-    if done:
+    engine = Inline() if engine is None else engine
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    for run in study.runs:
+        _put_damaged_aside(folder / run.id, console)
+    pending = [run for run in study.runs if not is_done(folder / run.id)]
+    if done := len(study.runs) - len(pending):
         console.print(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go")
-    packs = packs_of(pending, how.most)
-    if pending:
-        console.print(decision(packs, how.most), soft_wrap=True)
-    with Display(study.name, len(study.runs), done, console) as display:
-
-        def work(pack: list[Run]) -> None:
-            watch = display.watch(*pack)
-            try:
-                for run, outcome in _claimed(pack, study, folder, how, watch):
-                    display.finished(run, outcome)
-            finally:
-                watch.close()
-
-        for pack, error in Inline().map(work, packs):
-            if error is not None:
-                for run in (r for r in pack if _existing(folder / r.id) is None):
-                    display.finished(run, error)
-    found = [r for r in (_existing(folder / run.id) for run in study.runs) if r is not None]
-    recorded = {r.id for r in found}
-    return Outcome(found, [run for run in study.runs if run.id not in recorded])
+    work = Work(study.name, study.axes, folder, how)
+    with ExitStack() as stack:
+        if pending:
+            stack.enter_context(engine)
+            console.print(decision(packs_of(pending, how.most, engine.workers), how.most), soft_wrap=True)
+            console.print(str(engine), soft_wrap=True)
+        display = stack.enter_context(Display(study.name, pending, folder, len(study.runs), console))
+        while pending:
+            held: list[str] = []
+            for pack, outcome in engine.map(work, packs_of(pending, how.most, engine.workers)):
+                if isinstance(outcome, Exception):
+                    display.stopped(pack, outcome)
+                else:
+                    held += outcome
+            pending = _left_undone([run for run in pending if run.id in held], folder, console)
+    found = [existing(folder / run.id) for run in study.runs]
+    missing = [run for run, one in zip(study.runs, found, strict=True) if one is None]
+    return Outcome([one for one in found if one is not None], missing)
 
 
-def is_done(folder: Path, console: Console) -> bool:
-    """Whether a run's record is there and says so; a damaged one is put aside, never trusted and never deleted."""
+def _put_damaged_aside(folder: Path, console: Console) -> None:
+    """A damaged record is never trusted and never deleted."""
     path = folder / "record.json"
     try:
-        return record.read(path).status == "done"
+        record.read(path)
     except FileNotFoundError:
-        return False
+        return
     except RecordError as error:
         aside = path.with_suffix(".damaged")
         os.replace(path, aside)
         console.print(f"[yellow]{error}; kept as {aside.name}, the run is repeated[/]")
-        return False
 
 
-def _claimed(
-    pack: Sequence[Run], study: Study, folder: Path, how: Execution, watch: Watch
-) -> Iterator[tuple[Run, Record]]:
-    """Execute the runs of a pack, but for those that another process holds or has just done."""
-    with ExitStack() as held:
-        mine = []
-        for run in pack:
-            (folder / run.id).mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(FileLock(folder / run.id / "lock", timeout=0))
-            except Timeout:
-                continue
-            existing = _existing(folder / run.id)
-            if existing is not None and existing.status == "done":
-                yield run, existing
-            else:
-                mine.append(run)
-        if mine:
-            folders = [folder / run.id for run in mine]
-            yield from zip(mine, execute_pack(mine, study.name, list(study.axes), folders, how, watch), strict=True)
-
-
-def _existing(folder: Path) -> Record | None:
-    try:
-        return record.read(folder / "record.json")
-    except (FileNotFoundError, RecordError):
-        return None
+def _left_undone(runs: Sequence[Run], folder: Path, console: Console) -> list[Run]:
+    """Of runs that another process holds, those that are not done when it lets go of them."""
+    if runs:
+        console.print(f"waiting for {len(runs)} runs that another process works on in {folder}", soft_wrap=True)
+    undone = []
+    for run in runs:
+        with FileLock(folder / run.id / LOCK):
+            undone += [] if is_done(folder / run.id) else [run]
+    return undone

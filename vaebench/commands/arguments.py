@@ -20,6 +20,16 @@ WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(hel
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads a run; one keeps small runs reproducible to the bit.")]
 
+Engine = Annotated[
+    Literal["auto", "inline", "ray", "slurm"],
+    typer.Option(help="Where packs are executed; auto: Ray for several GPUs or workers, else this process."),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Packs at a time; one a GPU (or core) by Ray, if not given.")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a pack; 0.5 lets two share one.")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: auto, HOST:6379 or ray://HOST:10001.")]
+Slurm = Annotated[list[str] | None, typer.Option(help="A parameter of sbatch, e.g. partition=gpu; may be repeated.")]
+SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds from one snapshot of a run in training to the next.")]
+
 
 def study_of(file: Path, overrides: list[str] | None = None) -> "Study":
     """The study in a file, checked."""

@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from vaebench.commands.arguments import RESULTS, RUNS, Overrides, Pack, StudyFile, Threads, WandbMode, study_of
+from vaebench.commands.arguments import (
+    RESULTS,
+    RUNS,
+    Address,
+    Engine,
+    Gpus,
+    Overrides,
+    Pack,
+    SaveEvery,
+    Slurm,
+    StudyFile,
+    Threads,
+    WandbMode,
+    Workers,
+    study_of,
+)
 from vaebench.commands.terminal import console
 
 if TYPE_CHECKING:
@@ -19,17 +34,25 @@ def sweep(
     wandb: WandbMode = "offline",
     threads: Threads = 1,
     pack: Pack = "auto",
+    engine: Engine = "auto",
+    workers: Workers = None,
+    gpus: Gpus = None,
+    address: Address = None,
+    slurm: Slurm = None,
+    save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
     from vaebench.plan import most_of
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
+    from vaebench.engines.choice import Choice, visible_gpus
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
 
+    where = Choice(engine, workers, threads, gpus, address, slurm or ()).built(visible_gpus())
     try:
-        outcome = execute(plan, folder, Execution(wandb, threads, most), console)
+        outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None
@@ -45,17 +68,19 @@ def train(
     id: Annotated[str | None, typer.Option(help="The run's id, as records and tables show it.")] = None,
     wandb: WandbMode = "offline",
     threads: Threads = 1,
+    save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
     plan = study_of(study, overrides)
     run = plan.only(id)
-    from vaebench.progress import Display, summary
-    from vaebench.run import Execution, execute
+    from vaebench.progress import Display
+    from vaebench.run import Execution
+    from vaebench.work import Work
 
-    folder = RUNS / plan.name / run.id
-    with Display(plan.name, 1, 0, console) as display:
-        record = execute(run, plan.name, list(plan.axes), folder, Execution(wandb, threads), display.watch(run))
-    console.print(f"{run.id} {run.slug}: {summary(record)}\n{folder / 'record.json'}")
+    folder = RUNS / plan.name
+    with Display(plan.name, [run], folder, 1, console):
+        record = Work(plan.name, plan.axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
+    console.print(str(folder / run.id / "record.json"), soft_wrap=True)
     if record.status == "failed":
         raise typer.Exit(1)
 

@@ -1,14 +1,19 @@
-"""One run after the other, in this process: the default on a CPU or a single GPU."""
+"""One pack after the other, in this process: the default on a CPU or a single GPU."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from vaebench.engines.base import Engine, Item, Result
 
 
-class Inline:
+class Inline(Engine):
     """Maps a function over items, keeping what fails from stopping the rest."""
+
+    @property
+    def workers(self) -> int:
+        return 1
+
+    def __str__(self) -> str:
+        return "one pack after the other, in this process"
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]

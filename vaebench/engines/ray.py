@@ -1,0 +1,104 @@
+"""Packs side by side by Ray: on the GPUs or the cores of this machine, or on a Ray cluster.
+
+A worker that dies (signal 9, a node taken away) does not take its pack along: Ray calls the function again, on another
+node where it must, and the runs go on from their snapshots.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from math import floor
+from types import TracebackType
+from typing import Any
+
+from vaebench.engines.base import Engine, Item, Result
+
+RETRIES = 5
+"""How often a pack whose worker died is begun again."""
+
+TOLD = ("VAEBENCH_DATA", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
+"""Variables of the environment that workers are given as they stand here."""
+
+
+class Ray(Engine):
+    """Maps a function over items by Ray tasks.
+
+    Args:
+        workers: how many items at a time; as many as there is room for if None.
+        threads: CPU cores that each takes.
+        gpus: GPUs that each takes; 0.5 lets two share one; if None, one where there are any.
+        address: of a cluster that runs (`auto`, `host:6379`, `ray://host:10001`); if None, a Ray of its own here.
+
+    Raises:
+        ValueError: if this machine has fewer cores than the workers take.
+    """
+
+    def __init__(
+        self, workers: int | None = None, threads: int = 1, gpus: float | None = None, address: str | None = None
+    ) -> None:
+        self.asked, self.threads, self.gpus, self.address = workers, threads, gpus, address
+        cores = len(os.sched_getaffinity(0))
+        if address is None and (workers or 1) * threads > cores:
+            raise ValueError(
+                f"expected at most {cores} workers × threads, the cores of this machine, got {workers or 1} × "
+                f"{threads}; more would wait for one another (--workers, --threads)"
+            )
+        self._ray: Any = None
+
+    @property
+    def workers(self) -> int:
+        if self.asked is not None:
+            return self.asked
+        there = self._ray.cluster_resources()
+        cores = there.get("CPU", 0) / self.threads
+        return max(1, floor(min(cores, there.get("GPU", 0) / self.gpus) if self.gpus else cores))
+
+    def __str__(self) -> str:
+        each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"
+        return f"{self.workers} packs at a time by Ray on {self.address or 'this machine'}, {each} each"
+
+    def __enter__(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        told = {name: os.environ[name] for name in TOLD if name in os.environ}
+        common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": told}}
+        if self.address is None:
+            cores = None if self.asked is None else self.asked * self.threads
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
+        else:
+            ray.init(address=self.address, **common)
+        self._ray = ray
+        if self.gpus is None:
+            self.gpus = float(ray.cluster_resources().get("GPU", 0) > 0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ray.shutdown()
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result | Exception]]:
+        task = self._ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES)(_call)
+        running: dict[Any, Item] = {}
+        left = list(items)
+        while left or running:
+            while left and (self.asked is None or len(running) < self.asked):
+                item = left.pop(0)
+                running[task.remote(function, item)] = item
+            (reference,), _ = self._ray.wait(list(running), num_returns=1)
+            yield running.pop(reference), self._result(reference)
+
+    def _result(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            return error.cause if isinstance(error.cause, Exception) else error
+        except self._ray.exceptions.RayError as error:
+            first = str(error).strip().partition("\n")[0]
+            return RuntimeError(f"the worker died, {RETRIES + 1} times in a row ({type(error).__name__}: {first})")
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
