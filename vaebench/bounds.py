@@ -73,7 +73,8 @@ def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """(Σw)² / Σw², between 1 (one draw carries all) and K (all weights equal) (Kong 1992)."""
     log_weight = log_weight.double()
-    return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
+    weight = (log_weight - log_weight.amax(0)).exp_()
+    return weight.sum(0).square() / weight.square().sum(0)
 
 
 def collapse_note(share: float, k: int) -> str | None:
