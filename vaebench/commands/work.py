@@ -46,6 +46,7 @@ def sweep(
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
+    from vaebench import tracking
     from vaebench.engines.choice import Choice, visible_gpus
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
@@ -57,6 +58,7 @@ def sweep(
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None
     _show(outcome.records, folder, plan)
+    tracking.conclude_sweep(plan, outcome.records, folder, wandb)
     if outcome.failed or outcome.missing:
         console.print(f"[red]{len(outcome.failed)} failed, {len(outcome.missing)} not recorded[/]")
         raise typer.Exit(1)

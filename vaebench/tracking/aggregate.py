@@ -15,7 +15,7 @@ from vaebench.tables.labels import SEED, labels, merged_axes
 from vaebench.tables.quantities import quantities
 from vaebench.tables.rendering import comma_separated
 from vaebench.tracking.attempt import Mode, opened
-from vaebench.tracking.media import tabulated
+from vaebench.tracking.media import drawn, tabulated
 from vaebench.tracking.names import AGGREGATE, POINT
 
 MARK = "wandb/aggregated"
@@ -52,8 +52,8 @@ def _told(text: str, records: Sequence[Record], page: Path) -> dict[str, Any]:
     headings, *rows = csv.reader(io.StringIO(text))
     results = tabulated(headings, ([_value(t) for t in row] for row in rows))
     told = {"results": results, "runs_table": _runs(records)}
-    if {"rate", "distortion"} <= set(headings):
-        told[POINT] = wandb.plot.scatter(results, "rate", "distortion", title="Rate and distortion")
+    if {*POINT.fields.values()} <= {*headings}:
+        told[POINT.name] = drawn(POINT, results)
     return told | ({"report": wandb.Html(page.read_text(), inject=False)} if page.is_file() else {})
 
 

@@ -7,7 +7,19 @@ from typing import Any
 
 from vaebench import pictures as files
 from vaebench.record import Record
-from vaebench.tracking.names import COLLAPSE, KL, PAIRS, PLANE, POINT, SAMPLES, SPECTRUM, TRAVERSALS, key, split_of
+from vaebench.tracking.names import (
+    COLLAPSE,
+    KL,
+    PAIRS,
+    PLANE,
+    POINT,
+    SAMPLES,
+    SPECTRUM,
+    TRAVERSALS,
+    Chart,
+    key,
+    split_of,
+)
 
 
 def charts(record: Record) -> dict[str, Any]:
@@ -15,26 +27,22 @@ def charts(record: Record) -> dict[str, Any]:
 
     Each is a table of the record's own numbers, which W&B draws.
     """
-    from wandb import plot
+    epsilon = map(log10, _array(record, "collapse_epsilon"))
+    made: list[tuple[Chart, list[tuple[float, ...]]]] = [
+        (KL, sorted(enumerate(_array(record, "kl_per_unit"), 1), key=lambda row: -row[1])),
+        (SPECTRUM, [*enumerate(_array(record, "variance_spectrum"), 1)]),
+        (COLLAPSE, [*zip(epsilon, _array(record, "collapse_curve"), strict=True)]),
+        (POINT, [*zip(_array(record, "rate"), _array(record, "distortion"), strict=False)]),
+    ]
+    split = split_of(record)
+    return {key(split, c.name): drawn(c, tabulated([*c.fields.values()], rows)) for c, rows in made if rows}
 
-    kl, split = _array(record, "kl_per_unit"), split_of(record)
-    drawn: dict[str, Any] = {}
-    if kl:
-        ranked = sorted(([i, value] for i, value in enumerate(kl, 1)), key=lambda row: -row[1])
-        table = tabulated(["unit", "KL in nats"], ranked)
-        drawn[KL] = plot.bar(table, "unit", "KL in nats", title="KL per unit")
-    if spectrum := _array(record, "variance_spectrum"):
-        table = tabulated(["rank", "variance"], enumerate(spectrum, 1))
-        drawn[SPECTRUM] = plot.line(table, "rank", "variance", title="Variance of the units' posterior means")
-    if share := _array(record, "collapse_curve"):
-        epsilon = [log10(e) for e in _array(record, "collapse_epsilon")]
-        table = tabulated(["log10 ε", "share of units"], zip(epsilon, share, strict=True))
-        drawn[COLLAPSE] = plot.line(table, "log10 ε", "share of units", title="Units collapsed by (ε, δ)")
-    rate, distortion = _number(record, "rate"), _number(record, "distortion")
-    if rate is not None and distortion is not None:
-        table = tabulated(["rate", "distortion"], [[rate, distortion]])
-        drawn[POINT] = plot.scatter(table, "rate", "distortion", title="Rate and distortion")
-    return {key(split, name): chart for name, chart in drawn.items()}
+
+def drawn(chart: Chart, table: Any) -> Any:
+    """A chart of a table that has its columns."""
+    import wandb
+
+    return wandb.plot_table(chart.preset, table, {**chart.fields}, {"title": chart.title})
 
 
 def pictures(record: Record, folder: Path) -> dict[str, Any]:
@@ -65,10 +73,8 @@ def tabulated(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
 
 
 def _array(record: Record, name: str) -> list[float]:
+    """An estimate's values, one or many; none where it was not measured."""
     estimate = record.estimate(name)
-    return estimate.value if estimate is not None and isinstance(estimate.value, list) else []
-
-
-def _number(record: Record, name: str) -> float | None:
-    estimate = record.estimate(name)
-    return None if estimate is None or isinstance(estimate.value, list) else estimate.value
+    if estimate is None:
+        return []
+    return estimate.value if isinstance(estimate.value, list) else [estimate.value]

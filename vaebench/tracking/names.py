@@ -1,5 +1,8 @@
 """What W&B knows things by: the project, kinds of runs, and the keys of curves, numbers and media."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from vaebench.record import Record
 from vaebench.tables.quantities import Fact, quantities
 
@@ -25,7 +28,31 @@ UNIT_CURVE = "val/kl_per_unit/"
 PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
 PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
 
-KL, SPECTRUM, COLLAPSE, POINT = "kl_per_unit", "variance_spectrum", "collapse_curve", "rate_distortion"
+
+class Chart(NamedTuple):
+    """A picture that W&B draws of a table's columns, one layer a run.
+
+    Attributes:
+        name: its key, without the split; the table's is the same with `_table`.
+        preset: which of W&B's charts.
+        fields: what the preset asks for, and the column that it gets.
+        title: what stands above it.
+    """
+
+    name: str
+    preset: str
+    fields: Mapping[str, str]
+    title: str
+
+
+KL = Chart("kl_per_unit", "wandb/bar/v0", {"label": "unit", "value": "KL in nats"}, "KL per unit")
+SPECTRUM = Chart(
+    "variance_spectrum", "wandb/line/v0", {"x": "rank", "y": "variance"}, "Variance of the units' posterior means"
+)
+COLLAPSE = Chart(
+    "collapse_curve", "wandb/line/v0", {"x": "log10 ε", "y": "share of units"}, "Units that are (ε, δ)-collapsed"
+)
+POINT = Chart("rate_distortion", "wandb/scatter/v0", {"x": "rate", "y": "distortion"}, "Rate and distortion")
 CHARTS = (KL, SPECTRUM, COLLAPSE, POINT)
 
 
