@@ -41,7 +41,7 @@ LAYERS = (
     # 5: many runs.
     "sweep work engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.
-    "published pairing selection cards report",
+    "published pairing selection cards report dashboard",
     # 5: every instrument against an exact answer.
     "calibration",
     # 6: the command line, its verbs below what assembles them.
@@ -55,7 +55,7 @@ SIBLINGS = frozenset({"models", "metrics", "datasets"})
 
 LIGHT = (
     *("registry", "record", "config", "plan", "catalogue", "progress"),
-    *("tables", "published", "pairing", "selection", "cards", "report", "commands", "__main__"),
+    *("tables", "published", "pairing", "selection", "cards", "report", "dashboard", "commands", "__main__"),
 )
 """Rooms that answer before torch could be imported; with them, every room they stand on."""
 

@@ -6,7 +6,7 @@ from vaebench.commands.about import doctor, list_, schema
 from vaebench.commands.look import compare, show
 from vaebench.commands.terminal import refusing
 from vaebench.commands.work import calibrate, evaluate, sweep, train
-from vaebench.commands.write import publish, report, table
+from vaebench.commands.write import dashboard, publish, report, table
 
 app = typer.Typer(
     help="Autoencoders compared honestly: sweeps that record bounds, active units and collapse into tables.",
@@ -16,7 +16,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for verb in (sweep, train, evaluate, show, compare, calibrate, table, report, publish, list_, doctor, schema):
+RUNS = (sweep, train, evaluate, show, compare, calibrate)
+RESULTS = (table, report, publish, dashboard)
+ABOUT = (list_, doctor, schema)
+
+for verb in (*RUNS, *RESULTS, *ABOUT):
     app.command(verb.__name__.rstrip("_"))(refusing(verb))
 
 

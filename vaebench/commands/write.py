@@ -1,8 +1,11 @@
-"""The verbs that write tables and pages again, from records alone, and that publish."""
+"""The verbs that write tables, pages and dashboards again, from records alone, and that publish."""
+
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Studies, StudyFile, study_of
+from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
 from vaebench.commands.terminal import console
 
 
@@ -55,3 +58,27 @@ def publish(study: StudyFile) -> None:
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, CONF, [plan.name])
     console.print(f"{RESULTS / plan.name}: {len(files)} files written")
+
+
+def dashboard(
+    study: StudyFile,
+    overrides: Overrides = None,
+    save: Annotated[bool, typer.Option("--save", help="Save it to W&B, which needs a login.")] = False,
+    entity: Annotated[str | None, typer.Option(help="Whose it is; of W&B's default entity if not given.")] = None,
+) -> None:
+    """Write a study's W&B workspace to runs/STUDY/dashboard.json and say what is in it; --save makes it a view."""
+    from vaebench import dashboard as dashboards
+    from vaebench import record
+    from vaebench.atomic import write_atomically
+
+    plan = study_of(study, overrides)
+    path = RUNS / plan.name / "dashboard.json"
+    records = record.read_all(RUNS / plan.name) or record.read_all(RESULTS / plan.name)
+    made = dashboards.workspace(plan, records, entity or "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, dashboards.encoded(made))
+    for section, panels in dashboards.outline(made):
+        console.print(f"[bold]{escape(section)}[/]\n  {escape(', '.join(panels))}", soft_wrap=True)
+    console.print(str(path))
+    if save:
+        console.print(dashboards.save(plan, records, entity), soft_wrap=True)

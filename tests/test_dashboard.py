@@ -1,0 +1,142 @@
+"""A study's W&B workspace, to the JSON that the server is given: which runs, which axes, and keys that W&B has."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vaebench import dashboard, record
+from vaebench.__main__ import app
+from vaebench.config import Study, load
+from vaebench.tracking.names import CHARTS, PICTURES, UNIT_CURVE, headline
+
+pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # wandb-workspaces 0.4
+
+ROOT = Path(__file__).parents[1]
+
+GRID = """
+question: Does the dashboard know the axes?
+model: {name: BetaVAE, latent_dim: 2, network: {name: MLP, hidden: [8]}, likelihood: {name: Gaussian, variance: 1.0}}
+data: {name: Digits}
+grid:
+  model.likelihood.variance: [0.01, 0.1, 10]
+  model.beta: [1, 4]
+  seed: 0..2
+"""
+
+
+@pytest.fixture(scope="module")
+def beta() -> Study:
+    return load(ROOT / "conf/beta.yaml")
+
+
+@pytest.fixture(scope="module")
+def records() -> list[record.Record]:
+    return record.read_all(ROOT / "results/beta")
+
+
+@pytest.fixture(scope="module")
+def view(beta, records) -> dict[str, Any]:
+    """The workspace as the server would be given it."""
+    return json.loads(dashboard.encoded(dashboard.workspace(beta, records, "somebody")))
+
+
+def panels(view: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    bank = view["spec"]["section"]["panelBankConfig"]
+    return [p["config"] for section in bank["sections"] for p in section["panels"] if p["viewType"] == kind]
+
+
+def grid(folder: Path, text: str = GRID) -> Study:
+    (folder / "grid.yaml").write_text(text)
+    return load(folder / "grid.yaml")
+
+
+def test_the_axes_are_those_of_the_study(tmp_path):
+    assert dashboard.axes(grid(tmp_path)) == {"model.likelihood.variance": True, "model.beta": False, "seed": False}
+
+
+def test_models_are_told_apart_by_class_and_by_what_one_class_has_several_of(tmp_path):
+    models = ("{name: VAE, latent_dim: 2}", *(f"{{name: BetaVAE, latent_dim: 2, beta: {b}}}" for b in (2, 4)))
+    text = f"question: Which?\ndata: {{name: Digits, binarize: Fixed}}\ngrid: {{model: [{', '.join(models)}]}}\n"
+    assert dashboard.axes(grid(tmp_path, text)) == {"model.name": False, "model.beta": False}
+
+
+def test_the_runs_are_the_studys_in_groups_of_seeds(view):
+    (runs,) = view["spec"]["section"]["runSets"]
+    chosen = {f["key"]["name"]: (f["op"], f["value"]) for f in runs["filters"]["filters"]}
+    assert chosen == {
+        "group": ("=", "beta"),
+        "jobType": ("=", "train"),
+        "state": ("NIN", ["failed", "crashed", "killed"]),
+    }
+    assert [g["name"] for g in runs["grouping"]] == ["model.value.beta"]
+    assert (view["entity"], view["project"], view["displayName"]) == ("somebody", "vaebench", "beta")
+    assert runs["runFeed"]["columnOrder"][:3] == ["run:displayName", "config:model.value.beta", "config:seed.value"]
+
+
+def test_parallel_coordinates_go_from_the_axes_to_the_numbers(view):
+    (found,) = panels(view, "Parallel Coordinates Plot")
+    columns = {c["accessor"]: c.get("log", False) for c in found["columns"]}
+    assert list(columns)[:3] == ["config:model.value.beta", "config:seed.value", "summary:test/elbo"]
+    assert columns["config:model.value.beta"]  # from 0.1 to 10
+    assert not columns["config:seed.value"]
+
+
+def test_every_panel_asks_for_what_a_run_of_the_study_has(view, records):
+    """Against the records that the tracker told W&B of."""
+    numbers = {name for r in records for name in headline(r)}
+    bars = [name.removeprefix("summary_metrics.") for p in panels(view, "Bar Chart") for name in p["metrics"]]
+    assert sorted(bars) == sorted(numbers)
+    curves = {name for p in panels(view, "Run History Line Plot") for name in p["metrics"]}
+    assert curves == set(records[0].curve) - {"epoch"}
+    assert {p["xAxis"] for p in panels(view, "Run History Line Plot")} == {"epoch"}
+    regexes = [p["metricRegex"] for p in panels(view, "Run History Line Plot") if "metricRegex" in p]
+    assert [bool(re.fullmatch(r, f"{UNIT_CURVE}01")) for r in regexes] == [True]
+    (plane,) = panels(view, "Scatter Plot")
+    assert {plane["xAxis"], plane["yAxis"]} <= {f"summary:{name}" for name in numbers}
+    (best,) = panels(view, "Scalar Chart")
+    assert best["metrics"] == ["summary_metrics.test/iwae_5000"]
+
+
+def test_charts_and_pictures_are_those_that_runs_log(view):
+    found = [(p["panelDefId"], p["fieldSettings"], p["stringSettings"]) for p in panels(view, "Vega2")]
+    assert found == [(c.preset, c.fields, {"title": c.title}) for c in CHARTS]
+    media = [key for p in panels(view, "Media Browser") for key in p["mediaKeys"]]
+    assert media == [f"test/{name}" for name in PICTURES]
+
+
+def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):
+    view = json.loads(dashboard.encoded(dashboard.workspace(beta)))
+    assert len(panels(view, "Bar Chart")) == len(dashboard.EXPECTED)
+
+
+def test_the_verb_writes_the_json_and_says_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid(tmp_path)
+    done = CliRunner().invoke(app, ["dashboard", "grid.yaml"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "Axes and numbers (ParallelCoordinatesPlot)" in done.output
+    assert json.loads((tmp_path / "runs/grid/dashboard.json").read_text())["displayName"] == "grid"
+
+
+def test_saving_asks_for_a_login(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    grid(tmp_path)
+    done = CliRunner().invoke(app, ["dashboard", "grid.yaml", "--save"])
+    assert done.exit_code == 1
+    assert "run `wandb login`" in done.output
+
+
+def test_without_the_library_the_extra_is_named(beta, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
+        dashboard.workspace(beta)
