@@ -79,7 +79,8 @@ class VAE(Autoencoder):
             shape = (min(step, k - done), *posterior.mean.shape)
             noise = torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
             z = posterior.mean + posterior.stddev * noise
-            kept.append(z[: max(0, keep - done)])
+            if done < keep:
+                kept.append(z[: keep - done])
             tables.append((log_px(z), prior.log_prob(z), _log_normal(noise, posterior.stddev)))
         reconstruction, whole = self.decode(posterior.mean).mean, map(torch.cat, zip(*tables, strict=True))
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
