@@ -119,6 +119,7 @@ def _inline(svg: str, label: str) -> str:
     assert box is not None
     body = svg[svg.index("<g ") :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)
+    body = re.sub(r'<g id="[^"]*"/>', "", body)  # an empty group, and its id would not be the page's only one
     body = re.sub(r'<g id="[^"]*">', "<g>", body).replace("xlink:href", "href")
     body = re.sub(r"<!--.*?-->", "", body, flags=re.S)
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(?<![\w.#])-?\d+\.\d{3,}", _short, tag[0]), body)
