@@ -1,6 +1,7 @@
 """Pictures of a run: what is asked of the model, the file, and the sheets."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,7 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     assert shown[0].title == "beta=0, seed=0"
     assert [p.caption.split()[0] for p in shown[0].pictures] == ["Observations", "Drawn", "A"]
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)
+    assert shown[0].said == "Posterior means in the two units of largest KL"
+    without_prior = replace(seen, samples=seen.samples[:0])
+    write(without_prior, tmp_path / "000" / pictures.NAME)
+    assert exhibits(made, tmp_path).exhibits[0].said == "Codes, first two units"

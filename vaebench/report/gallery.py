@@ -36,6 +36,8 @@ class Exhibit(NamedTuple):
     title: str
     pictures: tuple[Picture, ...]
     codes: Panel | None = None
+    said: str = ""
+    """What the codes are."""
 
 
 class Gallery(NamedTuple):
@@ -54,7 +56,9 @@ def gallery(table: Table, folder: Path | None) -> Gallery:
     seen = [(_title(table, row), read(path)) for row, path in chosen]
     classes = sorted({int(label) for _, pictures in seen for label in pictures.labels})
     coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
-    exhibits = tuple(Exhibit(title, tuple(_sheets(one)), _codes(title, one, coloured)) for title, one in seen)
+    exhibits = tuple(
+        Exhibit(title, tuple(_sheets(one)), _codes(title, one, coloured), _said(one)) for title, one in seen
+    )
     return Gallery(exhibits, tuple((variable(colour), f"class {label}") for label, colour in coloured.items()))
 
 
@@ -77,6 +81,11 @@ def _sheets(seen: Pictures) -> list[Picture]:
         ("Observations, shifted, with a part erased; then what the model makes of each", seen.compared),
     ]
     return [_picture(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
+
+
+def _said(seen: Pictures) -> str:
+    """Which codes are drawn: without a prior there is no KL by which units could be chosen."""
+    return "Codes, first two units" if seen.drawn is None else "Posterior means in the two units of largest KL"
 
 
 def _codes(title: str, seen: Pictures, coloured: Mapping[int, str]) -> Panel | None:
