@@ -83,13 +83,16 @@ def test_the_order_is_the_seed_s_and_nothing_else_s():
     assert labels(training(seed=2)) != expected[0]
 
 
-def test_two_processes_take_the_epoch_of_one():
-    alone = training()
-    two = [training(share=Share(5, rank, 2)) for rank in range(2)]
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 90])
+def test_two_processes_take_every_batch_of_one_and_its_pixels(batch_size):
+    """Batches of odd sizes, and of one example, which leaves the second process none."""
+    alone = training(binarization=Dynamic(), share=Share(batch_size))
+    two = [training(binarization=Dynamic(), share=Share(batch_size, rank, 2)) for rank in range(2)]
     for _ in range(2):
-        parts = [labels(loader) for loader in two]
-        epoch = labels(alone)
-        assert parts == [epoch[0::2], epoch[1::2]]
+        for whole, *parts in zip(alone, *two, strict=True):
+            for rank, part in enumerate(parts):
+                assert torch.equal(part.x, whole.x[rank::2])
+                assert torch.equal(part.label, whole.label[rank::2])
 
 
 def test_dynamic_pixels_are_binary_and_new_every_epoch_and_in_every_process():

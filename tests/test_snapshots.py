@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from vaebench import snapshots
+from vaebench.alone import CHECKPOINT, Fitted
 from vaebench.atomic import WriteError
 from vaebench.config import Run, load
-from vaebench.fitting import CHECKPOINT, Fitted, fit
+from vaebench.fitting import fit
 from vaebench.packing.snapshot import Snapshot, SnapshotError, read
 from vaebench.registry import MODELS
 

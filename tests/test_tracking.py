@@ -21,11 +21,12 @@ from rich.console import Console
 
 from vaebench import pictures, tracking
 from vaebench import record as records
+from vaebench.alone import CHECKPOINT, data_of
 from vaebench.config import Run, load
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.vae import VAE
 from vaebench.record import Record
-from vaebench.run import CHECKPOINT, Execution, data_of, execute
+from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
 from vaebench.tables import table as tables
 from vaebench.tables.quantities import Fact, quantities

@@ -85,14 +85,17 @@ class EvaluationBatches:
 class TrainingBatches:
     """The batches of the training set, in a new order every epoch; pixels drawn anew where binarisation is dynamic.
 
-    Epoch e has the e-th permutation of `generator(seed, "order")`, and its pixels come from the e-th seed, one a
-    process, of `generator(seed, "binarization")`: neither depends on what else the run draws. `state_dict` holds both
-    generators as they stood at the start of the epoch and the number of batches given since, which is the same in all
-    processes; a loader that has loaded it goes on with the next batch of that epoch, same examples and same pixels.
+    Epoch e has the e-th permutation of `generator(seed, "order")`, and its pixels come from the e-th seed of
+    `generator(seed, "binarization")`: neither depends on what else the run draws. Of every batch a process takes every
+    `world`-th example from its rank on, with the pixels it has in one process; a short batch may leave it none.
+
+    `state_dict` holds both generators as they stood at the start of the epoch and the number of batches given since,
+    the same in all processes; a loader that has loaded it goes on with the next batch of that epoch, same examples and
+    same pixels.
 
     Args:
         split: the training set, in grey where it is binarised here.
-        share: batch size, and the part that this process takes.
+        share: the batch size of all processes, and the part that this one takes.
         seed: the run's.
         binarization: the rule for a pixel, where it is drawn every time it is seen.
     """
@@ -104,7 +107,7 @@ class TrainingBatches:
         self._given = self._skip = 0
 
     def __len__(self) -> int:
-        return self.share.steps(len(self.split.x))
+        return math.ceil(len(self.split.x) / self.share.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return (self.seen(index, u) for index, u in self.picks())
@@ -116,12 +119,14 @@ class TrainingBatches:
         self._start = self._now()
         order = torch.randperm(len(self.split.x), generator=self._streams["order"])
         pixels = self._pixels()
-        batches = self.share.batches(order.to(self.split.x.device))
+        batches = order.to(self.split.x.device).split(self.share.batch_size)
         for index in batches[: self._given]:
             self._uniform(index, pixels)
+        mine = slice(self.share.rank, None, self.share.world)
         for index in batches[self._given :]:
             self._given += 1
-            yield index, self._uniform(index, pixels)
+            u = self._uniform(index, pixels)
+            yield index[mine], u if u is None else u[mine]
 
     def seen(self, index: Int64[Tensor, " B"], u: Float[Tensor, "B *shape"] | None) -> Batch:
         """The examples with these numbers, as training sees them."""
@@ -149,9 +154,9 @@ class TrainingBatches:
         return {name: stream.get_state() for name, stream in self._streams.items()}
 
     def _pixels(self) -> torch.Generator:
-        """This process's generator of pixels for one epoch, on the device that uses it."""
-        seeds = torch.randint(2**63 - 1, (self.share.world,), generator=self._streams["binarization"])
-        return torch.Generator(self.split.x.device).manual_seed(int(seeds[self.share.rank]))
+        """The generator of pixels for one epoch, on the device that uses it."""
+        seed = torch.randint(2**63 - 1, (1,), generator=self._streams["binarization"])
+        return torch.Generator(self.split.x.device).manual_seed(int(seed))
 
     def _uniform(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Tensor | None:
         if self.binarization is None:

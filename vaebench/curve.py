@@ -73,7 +73,7 @@ class Validation(lightning.Callback):
         else:
             assert isinstance(pl_module, Autoencoder)
             for name, value in _cheap(pl_module, batches):
-                pl_module.log(name, value)
+                pl_module.log(name, value, rank_zero_only=True)
 
 
 class Report(lightning.Callback):

@@ -19,7 +19,7 @@ class DataModule(LightningDataModule):
     Args:
         dataset: where the observations come from.
         seed: the run's; it decides the order of training and its dynamic binarisation, never the splits.
-        batch_size: examples a step, in each process.
+        batch_size: examples a step, of all processes together.
         root: the folder that downloaded data sets share; None is `data_root()`.
     """
 
@@ -136,16 +136,16 @@ class DataModule(LightningDataModule):
             self._resumed = state_dict
 
     def val_dataloader(self) -> EvaluationBatches:
-        """Batches of the validation set in its own order."""
+        """Batches of the validation set in its own order, all of it in every process: no number depends on how many."""
         return self.batches("validation")
 
     def test_dataloader(self) -> EvaluationBatches:
-        """Batches of the test set in its own order."""
-        return self.batches("test")
+        """Batches of the test set in its own order; every process has a share."""
+        return EvaluationBatches(self.resident("test"), self._share)
 
     def batches(self, split: str) -> EvaluationBatches:
-        """Batches of any split in its own order, as evaluation sees it."""
-        return EvaluationBatches(self.resident(split), self._share)
+        """Batches of any split in its own order, as evaluation sees it; all of it in every process."""
+        return EvaluationBatches(self.resident(split), Share(self.batch_size))
 
     def resident(self, split: str) -> Resident:
         """A split on the device, as evaluation sees it; indexing it gives a `Batch`."""

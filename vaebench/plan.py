@@ -45,10 +45,12 @@ def packs_of(runs: Sequence[Run], most: int = MOST, workers: int = 1) -> list[li
 def shared(run: Run) -> str:
     """What the runs of a pack have in common: everything but numbers of the model that are no sizes, and the seed.
 
-    How they are measured may differ as well, since each is measured by itself.
+    How they are measured may differ as well, since each is measured by itself. A run on several devices has nothing in
+    common with any other.
     """
     train = {key: value for key, value in run.config["train"].items() if key != "gradient_clip"}
-    return json.dumps([_sizes(run.config["model"]), run.config["data"], train], sort_keys=True)
+    alone = run.id if run.train.devices > 1 else None
+    return json.dumps([_sizes(run.config["model"]), run.config["data"], train, alone], sort_keys=True)
 
 
 def decision(packs: Sequence[Sequence[Run]], most: int) -> str:

@@ -1,7 +1,5 @@
 """Runs, from their configurations to their records: fit together, evaluate, write."""
 
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,22 +8,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-
 from vaebench import picturing, provenance, record, snapshots
+from vaebench.alone import Fitted
 from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
-from vaebench.fitting import CHECKPOINT, Fitted, Watch, data_of, fit
-from vaebench.models.base import Autoencoder
+from vaebench.fitting import fit
+from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable
 from vaebench.plan import MOST
 from vaebench.record import Record
 from vaebench.tracking import Mode, tracked
+from vaebench.trainers import Watch, settle
 from vaebench.verdict import explain
-
-__all__ = ["CHECKPOINT", "Execution", "Watch", "data_of", "evaluate", "execute", "execute_pack"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,7 @@ class Execution:
 
     def apply(self) -> None:
         """Set what belongs to the process."""
-        torch.set_num_threads(self.threads)
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
+        settle(self.threads)
 
 
 def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: Watch) -> Record:
@@ -96,8 +90,8 @@ def execute_pack(
             outcome = _outcome(run, study, axes, trained, seconds, folder)
             tracker.conclude(outcome)
             record.write(outcome, folder / "record.json")
-            if outcome.status == "done" or isinstance(trained, Exception):
-                snapshots.forget(folder)  # what was trained and could not be measured need not be trained again
+            if outcome.status == "done" or isinstance(trained, Diverged):
+                snapshots.forget(folder)  # what was trained, or stopped by chance, need not be trained again
             yield outcome
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):

@@ -43,7 +43,8 @@ class Now(Checkpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert trainer.max_epochs is not None
-        if monotonic() - self._last >= self.every and trainer.current_epoch + 1 < trainer.max_epochs:
+        due = monotonic() - self._last >= self.every and trainer.current_epoch + 1 < trainer.max_epochs
+        if trainer.strategy.broadcast(due):  # several processes write together or not at all
             self.now()
 
     def now(self) -> None:
@@ -99,20 +100,20 @@ class Retold(lightning.Callback):
     """The curve of a model trained by itself, kept in Lightning's checkpoint and told again when it goes on.
 
     Args:
-        curve: that hears of every epoch.
-        loggers: that heard it as well, in another process.
+        loggers: that hear of every epoch; the first is the curve.
     """
 
-    def __init__(self, curve: Curve, loggers: Sequence[Any]) -> None:
-        self.curve, self.loggers = curve, [curve, *loggers]
+    def __init__(self, loggers: Sequence[Any]) -> None:
+        self.loggers = list(loggers)
+        self.curve: Curve = self.loggers[0]
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         rows = {epoch: dict(row) for epoch, row in self.curve.rows.items()}
-        # Loggers hear of the training epoch only after its checkpoint.
-        ended = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-        rows.setdefault(trainer.current_epoch, {}).update(ended)
+        if trainer.training:  # loggers hear of the training epoch only after its checkpoint
+            ended = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+            rows.setdefault(trainer.current_epoch, {}).update(ended)
         checkpoint["curve"] = rows
 
     def on_load_checkpoint(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vaebench.alone import CHECKPOINT, data_of
 from vaebench.calibration.answers import Answer, LinearProblem
 from vaebench.calibration.by_hand import hand_grades
 from vaebench.calibration.grade import Grade
@@ -14,7 +15,7 @@ from vaebench.config import Run, Study
 from vaebench.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.record import Record
-from vaebench.run import CHECKPOINT, Execution, data_of
+from vaebench.run import Execution
 from vaebench.sweep import sweep
 
 CONVERGED = 0.05

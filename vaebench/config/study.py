@@ -48,12 +48,15 @@ class Train:
         batch_size: observations a step.
         validate_every: epochs from one look at the validation split to the next.
         gradient_clip: the largest norm of a gradient; null leaves gradients alone.
+        devices: GPUs (or processes on a CPU) that share every batch of one run. It moves a number by rounding alone,
+            and is therefore no part of a run's id.
     """
 
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 64
     validate_every: PositiveInt = 1
     gradient_clip: Positive | None = None
+    devices: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +113,9 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The run as JSON has it."""
+        """What defines the run, as JSON has it."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        del plain["slug"]
+        del plain["slug"], plain["train"]["devices"]
         return plain
 
     @cached_property

@@ -133,7 +133,7 @@ class Autoencoder(lightning.LightningModule, ABC):
             self.prepare(self.trainer.datamodule.train.x)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        self.generator = generator(self.seed, f"noise of rank {self.global_rank}", self.device)
+        self.generator = generator(self.seed, "noise of rank 0", self.device)  # the same in every process
         if self._noise_state is not None:
             self.generator.set_state(self._noise_state)
         self._steps = self.trainer.estimated_stepping_batches
@@ -144,9 +144,12 @@ class Autoencoder(lightning.LightningModule, ABC):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         assert self.generator is not None, "training_step needs a Trainer: call Trainer().fit(model, datamodule)"
         self.progress.fill_(self.global_step / max(1, self._steps - 1))
-        objective = self.objective(batch.x, self.noise(len(batch.x), self.generator))
+        world, total = self.trainer.world_size, self._in_all_processes(len(batch.x))
+        noise = self.noise(total, self.generator)[self.global_rank :: world]
+        objective = self.objective(batch.x, noise)
         self._trained += _tally(objective)
-        return -objective.mean()
+        # The mean over all processes' examples: gradients are averaged over processes, whatever each has.
+        return -objective.sum() / (total / world)
 
     def on_train_epoch_end(self) -> None:
         self._report("train/objective", self._trained)
@@ -190,7 +193,8 @@ class Autoencoder(lightning.LightningModule, ABC):
         """Let a likelihood that wants it take in the training split, while it is being trained on."""
         data = getattr(self.trainer, "datamodule", None)
         if self.likelihood.refits and data is not None and self.trainer.state.fn == "fit":
-            self.likelihood.refit(self._mean(self.squared_error(data.batches("train"))))
+            total, count = self.squared_error(data.batches("train"))
+            self.likelihood.refit(total / count)
 
     def _report(self, name: str, sums: Float64[Tensor, "2"]) -> None:
         mean = self._mean(sums)
@@ -200,6 +204,14 @@ class Autoencoder(lightning.LightningModule, ABC):
                 "lower model.learning_rate, or set train.gradient_clip"
             )
         self.log(name, mean.float(), rank_zero_only=True)
+
+    def _in_all_processes(self, n: int) -> int:
+        """The examples of a step, of which this process has n."""
+        if self.trainer.world_size == 1:
+            return n
+        gathered = self.all_gather(torch.tensor(n, device=self.device))
+        assert isinstance(gathered, Tensor)
+        return int(gathered.sum())
 
     def _mean(self, sums: Float64[Tensor, "2"]) -> Float64[Tensor, ""]:
         """The mean over all processes, of a sum and a count of each."""

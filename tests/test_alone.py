@@ -1,0 +1,70 @@
+"""A model trained by itself, on one device or on several: the same numbers to rounding."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaebench.alone import Fitted, fit_alone
+from vaebench.config import Run
+from vaebench.models.base import Diverged
+from vaebench.plan import packs_of
+from vaebench.snapshots import TRAINER
+
+
+def run(devices: int, **changes) -> Run:
+    """Batches of odd size, the last of one example: 1257 = 157 · 8 + 1."""
+    model = {"name": "BetaVAE", "latent_dim": 3, "network": {"name": "MLP", "hidden": [16]}, **changes}
+    train = {"epochs": 2, "batch_size": 157, "devices": devices}
+    return Run.of({"model": model, "data": {"name": "Digits", "binarize": "Dynamic"}, "train": train})
+
+
+def fitted(one: Run, folder: Path, every: float = 60.0) -> Fitted:
+    folder.mkdir(exist_ok=True)
+    return fit_alone(one, folder, [], print, every)
+
+
+def test_the_number_of_devices_is_no_part_of_the_id_and_packs_with_nobody():
+    assert run(2).id == run(1).id
+    assert "devices" not in run(2).config["train"]
+    others = [replace(run(n), seed=seed) for n in (1, 2) for seed in range(2)]
+    assert list(map(len, packs_of(others))) == [2, 1, 1]
+
+
+def test_a_likelihood_of_whole_batches_is_refused_on_parts_of_them(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.devices: OptimalGaussian takes its variance from a whole batch"):
+        fitted(replace(run(2, likelihood="OptimalGaussian"), data={"name": "Digits", "binarize": None}), tmp_path)
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_numbers_of_one(tmp_path):
+    one, two = (fitted(run(n), tmp_path / str(n)) for n in (1, 2))
+    assert one.curve.keys() == two.curve.keys()
+    for name, column in one.curve.items():
+        assert two.curve[name] == pytest.approx(column, rel=1e-5), name
+    state = two.model.state_dict()
+    for name, expected in one.model.state_dict().items():
+        torch.testing.assert_close(state[name], expected, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+
+
+@pytest.mark.slow
+def test_two_devices_go_on_where_two_stopped(tmp_path):
+    """The last checkpoint before the end is of the first of two epochs."""
+    whole = fitted(run(2), tmp_path / "whole", every=0.0)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "whole" / TRAINER).rename(tmp_path / "again" / TRAINER)
+    again = fitted(run(2), tmp_path / "again", every=0.0)
+    assert again.curve == whole.curve
+    state = again.model.state_dict()
+    assert all(torch.equal(t, state[name]) for name, t in whole.model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_divergence_on_two_devices_is_told_as_on_one(tmp_path):
+    told = []
+    for n in (1, 2):
+        with pytest.raises(Diverged, match=r"lower model\.learning_rate") as caught:
+            fitted(run(n, learning_rate=1e18), tmp_path / str(n))
+        told.append(str(caught.value))
+    assert told[0] == told[1]

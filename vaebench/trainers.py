@@ -1,0 +1,80 @@
+"""Lightning's Trainer as every run has it."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from vaebench.config import Run
+from vaebench.curve import Report, Validation
+
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Told of every finished epoch: how many, and the latest numbers."""
+
+
+def trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
+    """The Trainer of a run, on one device unless said."""
+    keywords = {"devices": 1, "accelerator": accelerator(), **keywords}
+    return lightning.Trainer(
+        max_epochs=run.train.epochs,
+        callbacks=[Validation(), Report(watch), Undisturbed(), *callbacks],
+        check_val_every_n_epoch=run.train.validate_every,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=LightningEnvironment(),  # Lightning would take a SLURM job's tasks, and its signals, for its own
+        log_every_n_steps=1,  # nothing is logged at a step; a larger interval only draws a warning
+        **keywords,
+    )
+
+
+def settle(threads: int) -> None:
+    """Set what belongs to a process that trains: its threads, and what Lightning says unasked."""
+    torch.set_num_threads(threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"torch.distributed.nn.functional.all_gather is deprecated", FutureWarning)
+    # What is logged is the same number in every process already.
+    warnings.filterwarnings("ignore", r"It is recommended to use .*sync_dist=True")
+
+
+def accelerator() -> str:
+    """What there is to compute on, in Lightning's word."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+class Undisturbed(lightning.Callback):
+    """Leaves SIGTERM to whoever held it before Lightning: to a cluster it is a warning, and training goes on."""
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if callable(self.handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as KeyboardInterrupt; Lightning turns it into an exit and leaves the signal ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        if isinstance(exit_, SIGTERMException) or isinstance(exit_.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from exit_
+        raise  # not Lightning's: a cluster's, which queues the job again
+    finally:
+        signal.signal(signal.SIGINT, handler)
