@@ -199,6 +199,31 @@ def test_a_failing_run_leaves_its_reason_and_frees_the_logger(tmp_path):
     assert "lower model.learning_rate" in seen[0]["summary"]["reason"]
 
 
+def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, caplog):
+    def full(*_: Any) -> Any:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("vaebench.tracking.attempt.artifacts", full)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    study = load(tmp_path / "tiny.yaml")
+    record = execute(study.runs[0], study.name, [], tmp_path, Execution(wandb="offline"), lambda epoch, latest: None)
+    assert records.read(tmp_path / "record.json") == record
+    assert record.status == "done"
+    assert "no space left on device" in caplog.text
+
+
+def test_online_asks_for_a_login_in_one_line(tmp_path, monkeypatch):
+    for name, value in (("HOME", tmp_path), ("NETRC", tmp_path / "netrc"), ("WANDB_MODE", "online")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with (
+        pytest.raises(ValueError, match="Or go on with --wandb offline"),
+        tracking.tracked(load(tmp_path / "tiny.yaml").runs[0], "tiny", tmp_path, "online"),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     """Runs trained together are W&B runs of their own; the one beside them has the figures of the table."""

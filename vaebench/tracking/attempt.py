@@ -1,5 +1,6 @@
 """One W&B run for every attempt at a run, from its configuration to its last number."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
 
 Mode = Literal["offline", "online", "disabled"]
+
+log = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -36,11 +39,20 @@ class Tracker:
     def conclude(self, record: Record) -> None:
         """What the record says: headline numbers in the summary, facts in the configuration, charts and pictures.
 
-        The record and the checkpoint become artifacts.
+        The record and the checkpoint become artifacts. Where W&B cannot take them, the record stands all the same.
         """
         if self.experiment is None:
             return
+        import wandb
+
         self.exit_code = 0 if record.status == "done" else 1
+        try:
+            self._tell(record)
+        except (OSError, wandb.Error) as error:
+            log.warning("W&B was not told all of run %s, its record has it: %s", record.id, error)
+
+    def _tell(self, record: Record) -> None:
+        assert self.experiment is not None
         remarks = {e.name: e.note for e in record.estimates if e.note is not None}
         self.experiment.config.update(
             {
@@ -87,15 +99,21 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
 
 
 def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
-    """A W&B run of the project, which keeps its files below the folder."""
+    """A W&B run of the project, which keeps its files below the folder.
+
+    Raises:
+        ValueError: if it is to be online, and nobody is logged in.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    return wandb.init(
-        project=PROJECT,
-        dir=str(folder),
-        mode=mode,
-        reinit="create_new",
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False),
-        **keywords,
-    )
+    # Reading every installed package takes longer than all else here; the record has the versions that matter.
+    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False)
+    try:
+        return wandb.init(
+            project=PROJECT, dir=str(folder), mode=mode, reinit="create_new", settings=settings, **keywords
+        )
+    except wandb.errors.UsageError as error:
+        raise ValueError(
+            f"W&B cannot be reached: {error} Or go on with --wandb offline, and `wandb sync` later"
+        ) from None
