@@ -43,6 +43,7 @@ def settle(threads: int) -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r"torch.distributed.nn.functional.all_gather is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"The .srun. command is available", UserWarning)  # on a login node of SLURM
     # What is logged is the same number in every process already.
     warnings.filterwarnings("ignore", r"It is recommended to use .*sync_dist=True")
 

@@ -25,7 +25,7 @@ Engine = Annotated[
     typer.Option(help="Where packs are executed; auto: Ray for several GPUs or workers, else this process."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Packs at a time; one a GPU (or core) by Ray, if not given.")]
-Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a pack; 0.5 lets two share one.")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a pack; by Ray, 0.5 lets two share one.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster: auto, HOST:6379 or ray://HOST:10001.")]
 Slurm = Annotated[list[str] | None, typer.Option(help="A parameter of sbatch, e.g. partition=gpu; may be repeated.")]
 SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds from one snapshot of a run in training to the next.")]

@@ -1,5 +1,6 @@
 """The verbs that train and measure. torch is imported inside them."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -51,7 +52,8 @@ def sweep(
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
 
-    where = Choice(engine, workers, threads, gpus, address, slurm or ()).built(visible_gpus())
+    tell = partial(console.print, soft_wrap=True)
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible_gpus())
     try:
         outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
     except KeyboardInterrupt:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.engines.ray import Ray
+from vaebench.engines.sbatch import parameters
+from vaebench.engines.slurm import Slurm
 
 Name = Literal["auto", "inline", "ray", "slurm"]
 
@@ -23,6 +26,8 @@ class Choice:
         gpus: GPUs of each, a fraction lets several share one; None: one where GPUs are visible.
         address: of a Ray cluster.
         slurm: parameters of sbatch, `key=value`.
+        folder: where the study works.
+        tell: hears what has to be known after the engine is left.
     """
 
     engine: Name = "auto"
@@ -31,6 +36,8 @@ class Choice:
     gpus: float | None = None
     address: str | None = None
     slurm: Sequence[str] = ()
+    folder: Path = Path()
+    tell: Callable[[str], None] = print
 
     def built(self, visible: int) -> Engine:
         """The engine, on a machine on which so many GPUs are visible.
@@ -54,10 +61,24 @@ def _inline(said: Choice, _: int) -> Engine:
 
 
 def _ray(said: Choice, _: int) -> Engine:
+    if said.slurm:
+        raise ValueError("--slurm: not of the engine ray; in an allocation, give --address of the Ray that runs there")
     return Ray(said.workers, said.threads, said.gpus, said.address)
 
 
-BUILDERS: dict[Name, Callable[[Choice, int], Engine]] = {"auto": _auto, "inline": _inline, "ray": _ray}
+def _slurm(said: Choice, _: int) -> Engine:
+    if said.address:
+        raise ValueError("--address: not of the engine slurm, which submits jobs by sbatch")
+    folder, name = said.folder / "slurm", f"vaebench-{said.folder.name}"
+    return Slurm(folder, parameters(said.slurm), said.workers, said.threads, said.gpus, name, said.tell)
+
+
+BUILDERS: dict[Name, Callable[[Choice, int], Engine]] = {
+    "auto": _auto,
+    "inline": _inline,
+    "ray": _ray,
+    "slurm": _slurm,
+}
 
 
 def visible_gpus() -> int:

@@ -1,0 +1,201 @@
+"""SLURM: what sbatch is given, what comes back of a job, and what is preempted goes on with the same numbers."""
+
+import io
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from submitit.slurm.slurm import SlurmJob
+
+from vaebench.config import load
+from vaebench.engines import slurm
+from vaebench.engines.base import Engine
+from vaebench.engines.choice import Choice
+from vaebench.engines.inline import Inline
+from vaebench.engines.sbatch import minutes, parameters
+from vaebench.plan import most_of
+from vaebench.record import Record
+from vaebench.run import Execution
+from vaebench.snapshots import MEMBER
+from vaebench.sweep import sweep
+
+FAKE = Path(__file__).with_name("fake_slurm.py")
+
+STUDY = """
+question: Does it come out the same?
+model: {name: BetaVAE, latent_dim: 3, network: {name: MLP, hidden: [16]}}
+data: {name: Digits, binarize: Dynamic}
+train: {epochs: 2, batch_size: 256}
+evaluate: {draws: 10}
+grid: {model.beta: [1, 4]}
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch) -> Path:
+    """A SLURM on this machine; the folder of its jobs' state."""
+    state, commands = tmp_path / "state", tmp_path / "bin"
+    state.mkdir()
+    commands.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
+        (commands / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {FAKE} {name} "$@"\n')
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=":")
+    monkeypatch.setenv("FAKE_SLURM", str(state))
+    monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[1]))
+    monkeypatch.setattr(slurm, "LOOK", 0.05)
+    monkeypatch.setattr(SlurmJob, "_results_timeout_s", 0)
+    SlurmJob.watcher.clear()
+    return state
+
+
+def swept(folder: Path, text: str, how: Execution, engine: Engine) -> tuple[list[Record], str]:
+    folder.mkdir()
+    (folder / "tiny.yaml").write_text(text)
+    heard = io.StringIO()
+    outcome = sweep(load(folder / "tiny.yaml"), folder / "runs", how, Console(file=heard, width=200), engine)
+    assert not outcome.missing, heard.getvalue()
+    return [replace(record, provenance={}) for record in outcome.records], heard.getvalue()
+
+
+def test_what_sbatch_is_given(cluster, tmp_path):
+    """Jobs that end without a word, since the queue is full: the script is there, and a line says what came of them."""
+    (cluster / "full").touch()
+    said = ["partition=gpu", "time=1-00:30", "mem=16G", "exclusive=true", "nice=100", "setup=module load cuda"]
+    heard: list[str] = []
+    choice = Choice("slurm", 2, 4, 1.0, None, said, tmp_path / "beta", heard.append)
+    outcomes = choice.built(0).map(most_of, ["1", "2", "3"])
+    threading.Timer(1, lambda: [p.write_text("CANCELLED by 0") for p in cluster.glob("*.state")]).start()
+    assert {(item, str(outcome).partition(";")[0]) for item, outcome in outcomes} == {
+        (str(i + 1), f"job 4711_{i}: no result (CANCELLED by 0)") for i in range(3)
+    }
+    logs = tmp_path / "beta/slurm"
+    lines = (logs / "4711_submission.sh").read_text().splitlines()
+    asked = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
+    assert asked == {
+        *("array=0-2%2", "cpus-per-task=4", "gpus-per-node=1", "job-name=vaebench-beta", "nodes=1"),
+        *("exclusive", "mem=16G", "nice=100", "partition=gpu", "time=1470", "wckey=submitit"),
+        *("requeue", "signal=USR2@90", "open-mode=append"),
+        *(f"output={logs}/%A_%a_0_log.out", f"error={logs}/%A_%a_0_log.err"),
+    }
+    assert "module load cuda" in lines
+    assert any(line.startswith("srun ") and "--cpus-per-task=4" in line for line in lines)
+    assert heard == ["submitted 4711; the jobs go on if this command ends, and it may be run again"]
+
+
+def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
+    (cluster / "full").touch()
+    heard: list[str] = []
+    engine = Choice("slurm", folder=tmp_path, tell=heard.append).built(0)
+    outcomes = engine.map(most_of, ["1", "2"])
+    threading.Timer(1, lambda: (cluster / "4711_0.state").write_text("CANCELLED")).start()
+    next(outcomes)
+    outcomes.close()
+    assert heard[-1] == "4711 go on; to cancel: scancel 4711; the same command waits for them"
+
+
+def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
+    refusing = cluster.parent / "bin/sbatch"
+    refusing.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: moon' >&2; exit 1\n")
+    engine = Choice("slurm", slurm=["partition=moon"], folder=tmp_path).built(0)
+    with pytest.raises(OSError, match=r"sbatch refused the jobs: .*invalid partition specified: moon"):
+        next(engine.map(most_of, ["1"]))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("partitio=gpu", r"--slurm partitio: unknown parameter \(did you mean partition\?\)"),
+        ("xyz=1", "--slurm xyz: unknown parameter, expected one of cluster, time, "),
+        ("partition", "--slurm: expected key=value, e.g. partition=gpu, got 'partition'"),
+        ("time=soon", "--slurm time: expected minutes, HH:MM:SS or D-HH:MM:SS, got 'soon'"),
+        ("time=0", "--slurm time: .* greater than 0, got '0'"),
+        ("nice=very", "--slurm nice: .* valid integer.*, got 'very'"),
+        ("mem=much", "--slurm mem: expected e.g. 16G or 500M, got 'much'"),
+        ("cluster=moon", "--slurm cluster: .*'slurm', 'local' or 'debug', got 'moon'"),
+        ("gpus_per_node=2", "--slurm gpus_per_node: the option --gpus says it"),
+        ("--cpus-per-task=2", "--slurm cpus_per_task: the option --threads says it"),
+    ],
+)
+def test_a_parameter_that_is_none_is_one_clear_error(said, expected):
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        parameters([said])
+
+
+def test_a_parameter_is_said_once():
+    with pytest.raises(ValueError, match="--slurm qos: said twice, 'a' and 'b'"):
+        parameters(["qos=a", "qos=b"])
+
+
+def test_times_are_those_of_sbatch():
+    """The examples of its manual."""
+    times = {"90": 90, "90:30": 90, "2:30:00": 150, "1-12": 2160, "1-12:30": 2190, "1-12:30:15": 2190}
+    assert {said: minutes(said) for said in times} == times
+
+
+def test_what_slurm_cannot_give_is_refused(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"--gpus: SLURM gives whole GPUs to a job, got 0\.5"):
+        Choice("slurm", gpus=0.5, folder=tmp_path).built(0)
+    with pytest.raises(ValueError, match="--address: not of the engine slurm"):
+        Choice("slurm", address="auto").built(0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"no sbatch on this machine; .* --slurm cluster=local"):
+        Choice("slurm").built(0)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ValueError, match=r"needs submitit: pip install 'vaebench\[slurm\]'"):
+        Choice("slurm", slurm=["cluster=debug"]).built(0)
+
+
+def test_it_is_tried_out_in_this_process(tmp_path):
+    how = Execution(wandb="disabled", most=1)
+    expected, _ = swept(tmp_path / "inline", STUDY, how, Inline())
+    choice = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path / "debug/runs")
+    found, heard = swept(tmp_path / "debug", STUDY, how, choice.built(0))
+    assert found == expected
+    assert "packs as jobs in this process, 1 core each; scripts and logs in" in heard
+
+
+def test_an_error_in_a_job_stops_no_other(tmp_path):
+    engine = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path).built(0)
+    (_, error), (_, result) = engine.map(most_of, ["none", "3"])
+    assert "expected auto, off" in str(error)
+    assert result == 3
+
+
+@pytest.mark.slow
+def test_an_error_in_a_job_elsewhere_is_one_line(cluster, tmp_path):
+    ((_, error),) = Choice("slurm", folder=tmp_path).built(0).map(most_of, ["none"])
+    log = tmp_path / "slurm/4711_0_log.err"
+    assert str(error) == (
+        "job 4711: ValueError: --pack: expected auto, off, or how many runs may train together, got 'none'; "
+        f"its log: {log}"
+    )
+
+
+@pytest.mark.slow
+def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path):
+    """SIGTERM, as SLURM sends it first, does not end the job; the signal before the end puts it in the queue again."""
+    text, how = STUDY.replace("epochs: 2", "epochs: 150"), Execution(wandb="disabled", save_every=0.0)
+    expected, _ = swept(tmp_path / "inline", text, how, Inline())
+
+    def preempt() -> None:
+        while not list(tmp_path.glob(f"slurm/runs/*/{MEMBER}")):
+            time.sleep(0.01)
+        for name in ("SIGTERM", "SIGUSR2"):
+            subprocess.run(["scancel", "4711", "--signal", name], check=True)
+
+    preempting = threading.Thread(target=preempt)
+    preempting.start()
+    heard: list[str] = []
+    engine = Choice("slurm", folder=tmp_path / "slurm/runs", tell=heard.append).built(0)
+    found, _ = swept(tmp_path / "slurm", text, how, engine)
+    preempting.join()
+    assert (cluster / "4711.requeued").exists()
+    assert found == expected
+    assert heard == ["submitted 4711; the jobs go on if this command ends, and it may be run again"]
