@@ -10,6 +10,7 @@ from vaebench.alone import CHECKPOINT, Fitted, fit_alone
 from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.curve import Curve
+from vaebench.memory import check_fits
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
@@ -19,9 +20,6 @@ from vaebench.packing.snapshot import Snapshot
 from vaebench.registry import DATASETS, MODELS
 from vaebench.snapshots import EVERY, Now, found, save
 from vaebench.trainers import Watch, interruptible, trainer
-
-LARGEST = 2**25
-"""Parameters of all members of a pack: four numbers each (value, gradient, two moments) are half a gigabyte."""
 
 
 def fit(
@@ -48,6 +46,7 @@ def fit(
 
     Raises:
         Unpackable: if one program cannot train several.
+        TooLargeError: if they will not fit in memory together.
         WriteError: if a checkpoint cannot be written.
         Exception: whatever else keeps all of them from being trained together.
     """
@@ -86,8 +85,7 @@ class Member(NamedTuple):
 
 
 def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: float) -> list[Fitted | Exception]:
-    if len(members) > 1 and sum(p.numel() for m in members for p in m.model.parameters()) > LARGEST:
-        raise MemoryError(f"expected at most {LARGEST} parameters in a pack; its parts are trained one after the other")
+    check_fits([m.model for m in members], members[0].run.train.batch_size)
     first, curves = members[0], [Curve() for _ in members]
     told = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
     try:

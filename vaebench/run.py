@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vaebench import picturing, provenance, record, snapshots
+from vaebench import memory, picturing, provenance, record, snapshots
 from vaebench.alone import Fitted
 from vaebench.atomic import WriteError
 from vaebench.config import Run
@@ -132,7 +132,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
         estimates=measured.estimates,
         absent=measured.absent,
         curve=curve,
-        provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": spent},
+        provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
     )
 
 
