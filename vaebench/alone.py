@@ -101,7 +101,10 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
     """Train in a process a device; the first leaves the checkpoint, with the curve."""
     n, there = run.train.devices, torch.cuda.device_count()
     if there and n > there:
-        raise ValueError(f"train.devices: expected at most {there}, the GPUs that are visible, got {n}")
+        raise ValueError(
+            f"train.devices: expected at most {there}, the GPUs that are visible here, got {n}; "
+            f"an engine with workers gives a pack as many by --gpus {n}"
+        )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

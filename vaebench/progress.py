@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -136,9 +137,9 @@ class Display:
 def summary(outcome: Record | Exception) -> str:
     """One line on how a run ended."""
     if isinstance(outcome, Exception):
-        return f"[red]not recorded:[/] {type(outcome).__name__}: {outcome}"
+        return f"[red]not recorded:[/] {type(outcome).__name__}: {escape(str(outcome))}"
     if outcome.status == "failed":
-        return f"[red]failed:[/] {outcome.reason}"
+        return f"[red]failed:[/] {escape(str(outcome.reason))}"
     found = ((label, outcome.estimate(name)) for name, label in HEADLINE)
     numbers = [f"{label} {e.value:.2f}" for label, e in found if e is not None and not isinstance(e.value, list)]
     seconds = outcome.provenance.get("seconds", {})

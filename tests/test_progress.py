@@ -1,0 +1,84 @@
+"""What is told of a sweep is what stands in its folder, whoever wrote it there: once, and nothing else."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaebench import beacon, progress, record
+from vaebench.beacon import Beacon, sightings
+from vaebench.config import Run, load
+from vaebench.progress import Display
+from vaebench.record import Record
+
+STUDY = "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Run, ...]:
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    return load(tmp_path / "tiny.yaml").runs
+
+
+def ended(run: Run, folder: Path, reason: str | None = None) -> None:
+    status = "done" if reason is None else "failed"
+    seconds = {"seconds": {"fit": 1.5, "evaluate": 0.5}}
+    one = Record(id=run.id, study="tiny", status=status, reason=reason, config=run.config, provenance=seconds)
+    record.write(one, folder / run.id / "record.json")
+
+
+def lines(heard: io.StringIO) -> list[str]:
+    return heard.getvalue().splitlines()
+
+
+def test_a_run_is_told_of_once_when_its_record_comes(runs, tmp_path):
+    """A failed record of an earlier attempt is no news; the one that replaces it is."""
+    heard = io.StringIO()
+    ended(runs[0], tmp_path, "an earlier attempt")
+    with Display("tiny", runs, tmp_path, 5, Console(file=heard, width=200)) as display:
+        display.look()
+        assert lines(heard) == []
+        ended(runs[1], tmp_path)
+        display.look()
+        display.look()
+        assert lines(heard) == [f"[3/5] {runs[1].id} seed=1: 2.0 s"]
+        ended(runs[0], tmp_path, "again")
+        display.stopped(runs, RuntimeError("the worker died"))
+    assert lines(heard)[1:] == [
+        f"[4/5] {runs[0].id} seed=0: failed: again",
+        f"[5/5] {runs[2].id} seed=2: not recorded: RuntimeError: the worker died",
+    ]
+
+
+def test_a_pipe_is_told_now_and_then_what_runs_and_where(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "LINE", 0.0)
+    heard, folders = io.StringIO(), [tmp_path / run.id for run in runs]
+    told = Beacon(folders, [run.slug for run in runs], 9)
+    with Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200)) as display:
+        told(4, {})
+        display.look()
+    assert lines(heard)[0].startswith("3 runs, seed=0 … seed=2: epoch 4 of 9, ")
+    (seen,) = sightings(folders)
+    assert seen.runs == [run.id for run in runs]
+    told.close()
+    assert list(sightings(folders)) == []
+
+
+def test_a_beacon_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
+    monkeypatch.setattr(beacon, "EVERY", 3600.0)
+    told = Beacon([tmp_path / "a"], ["seed=0"], 9)
+    seen = []
+    for epoch in (1, 2, 9):
+        told(epoch, {"val/elbo": -1.5})
+        (one,) = sightings([tmp_path / "a"])
+        seen.append((one.epoch, one.latest))
+    assert seen == [(1, {"val/elbo": -1.5}), (1, {"val/elbo": -1.5}), (9, {"val/elbo": -1.5})]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"epoch": 3})])
+def test_a_file_that_is_no_beacon_s_is_passed_over(content, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / beacon.NAME).write_text(content)
+    assert list(sightings([tmp_path / "a"])) == []
