@@ -1,0 +1,132 @@
+"""How long until a command that trains nothing has answered?
+
+`--help`; a study with a fault in its YAML; `table` over 1000 records, made of the 30 of results/beta with other ids and
+seeds; `list`; `doctor`, which imports torch and asks it. Each measurement is a fresh process, the files in the cache;
+medians of seven rounds, in turns. Python alone, which does nothing, stands beside them.
+
+    python benchmarks/startup.py
+
+writes results/benchmarks/startup.md, and fails if `--help` takes more than 0.4 s of the processor's time, the fault 0.8
+or the table 2. Seconds are this machine's; the processor's time is taken because it is the one that other work on the
+same machine moves least.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
+STUDY, RECORDS, ROUNDS = "beta", 1000, 7
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(ROOT)}
+
+
+class Command(NamedTuple):
+    """What is run, the status that it ends with, and the seconds that are claimed."""
+
+    arguments: tuple[str, ...]
+    status: int = 0
+    most: float | None = None
+
+
+COMMANDS = {
+    "Python alone": Command(("-c", "pass")),
+    "`--help`": Command(("-m", "vaebench", "--help"), 0, 0.4),
+    "a fault in the YAML": Command(("-m", "vaebench", "sweep", "conf/faulty.yaml"), 1, 0.8),
+    f"`table` over {RECORDS} records": Command(("-m", "vaebench", "table"), 0, 2.0),
+    "`list`": Command(("-m", "vaebench", "list")),
+    "`doctor`": Command(("-m", "vaebench", "doctor")),
+}
+BASE = next(iter(COMMANDS))
+
+
+class Seconds(NamedTuple):
+    """Of one process: the processor's, and the clock's."""
+
+    processor: float
+    clock: float
+
+
+def main() -> int:
+    """Measure, print and write the table; the number of broken claims."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        for command in COMMANDS.values():
+            seconds(command, folder)  # so that the files are in the cache
+        rounds = [{name: seconds(c, folder) for name, c in COMMANDS.items()} for _ in range(ROUNDS)]
+    seen = {name: Seconds(*(median(r[name][i] for r in rounds) for i in range(2))) for name in COMMANDS}
+    text = table(seen)
+    print(text)
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(text)
+    broken = list(faults(seen))
+    for fault in broken:
+        print(f"FAILED: {fault}")
+    return len(broken)
+
+
+def prepare(folder: Path) -> None:
+    """A folder to work in: the studies, one of them with a fault, and 1000 records."""
+    (folder / "conf").mkdir()
+    for path in (ROOT / "conf").glob("*.yaml"):
+        (folder / "conf" / path.name).write_text(path.read_text())
+    (folder / "conf" / "faulty.yaml").write_text((ROOT / "conf" / f"{STUDY}.yaml").read_text().replace("name", "nmae"))
+    records = folder / "results" / STUDY / "records"
+    records.mkdir(parents=True)
+    found = [json.loads(p.read_text()) for p in sorted((ROOT / "results" / STUDY / "records").glob("*.json"))]
+    seeds = 1 + max(record["config"]["seed"] for record in found)
+    for i in range(RECORDS):
+        record = json.loads(json.dumps(found[i % len(found)]))
+        record["config"]["seed"] += seeds * (i // len(found))
+        record["id"] = hashlib.sha256(str(i).encode()).hexdigest()[:10]
+        (records / f"{record['id']}.json").write_text(json.dumps(record))
+
+
+def seconds(command: Command, folder: str) -> Seconds:
+    """Of one fresh process."""
+    before, start = getrusage(RUSAGE_CHILDREN), perf_counter()
+    arguments = [sys.executable, *command.arguments]
+    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    clock, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
+    if done.returncode != command.status:
+        raise RuntimeError(f"{command.arguments}: expected status {command.status}, got {done.returncode}: {done.stderr}")
+    return Seconds(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, clock)
+
+
+def table(seen: dict[str, Seconds]) -> str:
+    """Markdown."""
+    lines = [
+        "# Until a command has answered",
+        "",
+        f"Fresh processes, files in the cache, medians of {ROUNDS} rounds in turns. Seconds are this machine's; what is",
+        "claimed is the processor's time. `python benchmarks/startup.py` writes this and fails if a claim does.",
+        "",
+        "| command | processor, s | by the clock, s | claimed at most, s | over Python alone |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, took in seen.items():
+        most = COMMANDS[name].most
+        claimed, over = "" if most is None else f"{most:g}", took.processor / seen[BASE].processor
+        lines.append(f"| {name} | {took.processor:.2f} | {took.clock:.2f} | {claimed} | {over:.1f} |")
+    return "\n".join([*lines, ""])
+
+
+def faults(seen: dict[str, Seconds]) -> Iterator[str]:
+    """The claims that do not hold."""
+    for name, took in seen.items():
+        most = COMMANDS[name].most
+        if most is not None and took.processor > most:
+            yield f"{name} takes {took.processor:.2f} s, claimed at most {most:g} (seconds of this machine)"
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main()))
