@@ -181,7 +181,7 @@ def test_an_error_in_a_job_elsewhere_is_one_line(cluster, tmp_path):
 @pytest.mark.slow
 def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path):
     """SIGTERM, as SLURM sends it first, does not end the job; the signal before the end puts it in the queue again."""
-    text, how = STUDY.replace("epochs: 2", "epochs: 150"), Execution(wandb="disabled", save_every=0.0)
+    text, how = STUDY.replace("epochs: 2", "epochs: 60"), Execution(wandb="disabled", save_every=0.0)
     expected, _ = swept(tmp_path / "inline", text, how, Inline())
 
     def preempt() -> None:

@@ -53,16 +53,19 @@ def _auto(said: Choice, visible: int) -> Engine:
     return _ray(said, visible) if said.address or several else _inline(said, visible)
 
 
-def _inline(said: Choice, _: int) -> Engine:
+def _inline(said: Choice, visible: int) -> Engine:
     for option, value in (("--workers", (said.workers or 1) > 1), ("--address", said.address), ("--slurm", said.slurm)):
         if value:
             raise ValueError(f"{option}: not of the engine inline, which is one pack after the other in this process")
+    _check_gpus(said, visible)
     return Inline()
 
 
-def _ray(said: Choice, _: int) -> Engine:
+def _ray(said: Choice, visible: int) -> Engine:
     if said.slurm:
         raise ValueError("--slurm: not of the engine ray; in an allocation, give --address of the Ray that runs there")
+    if said.address is None:
+        _check_gpus(said, visible)
     return Ray(said.workers, said.threads, said.gpus, said.address)
 
 
@@ -71,6 +74,11 @@ def _slurm(said: Choice, _: int) -> Engine:
         raise ValueError("--address: not of the engine slurm, which submits jobs by sbatch")
     folder, name = said.folder / "slurm", f"vaebench-{said.folder.name}"
     return Slurm(folder, parameters(said.slurm), said.workers, said.threads, said.gpus, name, said.tell)
+
+
+def _check_gpus(said: Choice, visible: int) -> None:
+    if (said.gpus or 0) > visible:
+        raise ValueError(f"--gpus: expected at most {visible}, the GPUs that are visible here, got {said.gpus:g}")
 
 
 BUILDERS: dict[Name, Callable[[Choice, int], Engine]] = {

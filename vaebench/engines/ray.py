@@ -15,8 +15,11 @@ from vaebench.engines.base import Engine, Item, Result
 RETRIES = 5
 """How often a pack whose worker died is begun again."""
 
-TOLD = ("VAEBENCH_DATA", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
+TOLD = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
 """Variables of the environment that workers are given as they stand here."""
+
+ITS_OWN = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0"}
+"""Ray that runs in a SLURM allocation hands its rank down, and Lightning would log on the first node alone."""
 
 
 class Ray(Engine):
@@ -61,7 +64,10 @@ class Ray(Engine):
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
-        told = {name: os.environ[name] for name in TOLD if name in os.environ}
+        from vaebench.datasets.base import data_root
+
+        told = {name: os.environ[name] for name in TOLD if name in os.environ} | ITS_OWN
+        told["VAEBENCH_DATA"] = str(data_root().absolute())  # workers stand in another folder
         common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": told}}
         if self.address is None:
             cores = None if self.asked is None else self.asked * self.threads

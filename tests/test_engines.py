@@ -1,0 +1,191 @@
+"""Engines: who gets which, and that workers, nodes and drivers that die move no number."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaebench.beacon import NAME
+from vaebench.config import load
+from vaebench.engines.base import Engine
+from vaebench.engines.choice import Choice
+from vaebench.engines.inline import Inline
+from vaebench.engines.ray import RETRIES, Ray
+from vaebench.plan import most_of
+from vaebench.record import Record
+from vaebench.run import Execution
+from vaebench.snapshots import MEMBER
+from vaebench.sweep import sweep
+
+STUDY = """
+question: Does it come out the same?
+model: {name: BetaVAE, latent_dim: 3, network: {name: MLP, hidden: [16]}}
+data: {name: Digits, binarize: Dynamic}
+train: {epochs: 40, batch_size: 256}
+evaluate: {draws: 10}
+grid:
+  model.beta: [1, 4]
+  seed: 0..1
+"""
+
+pytestmark = pytest.mark.timeout(300)  # each worker imports torch and Lightning, all at once
+
+OFTEN = Execution(wandb="disabled", save_every=0.0)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> list[Record]:
+    """The records of the study where nothing happens."""
+    return swept(tmp_path_factory.mktemp("inline"), Inline())
+
+
+def swept(folder: Path, engine: Engine, how: Execution = OFTEN) -> list[Record]:
+    (folder / "tiny.yaml").write_text(STUDY)
+    heard = io.StringIO()
+    outcome = sweep(load(folder / "tiny.yaml"), folder / "runs/tiny", how, Console(file=heard, width=200), engine)
+    assert not outcome.missing, heard.getvalue()
+    return [replace(record, provenance={}) for record in outcome.records]
+
+
+def once(ready: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """Something that happens as soon as it can, beside a sweep."""
+
+    def wait() -> None:
+        while not ready():
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def training(folder: Path) -> list[Path]:
+    """The runs that have a snapshot, and no record yet."""
+    return [path.parent for path in folder.glob(f"runs/tiny/*/{MEMBER}")]
+
+
+def where(run: Path) -> tuple[str, int]:
+    """Who trains a pack: host and process."""
+    host, _, process = json.loads((run / NAME).read_bytes())["where"].partition(" ")[0].partition(":")
+    return host, int(process)
+
+
+def packs(folder: Path) -> list[Path]:
+    """The first runs of packs in training."""
+    return [path.parent for path in folder.glob(f"runs/tiny/*/{NAME}")]
+
+
+@pytest.mark.parametrize(
+    ("said", "visible", "expected"),
+    [
+        (Choice(), 0, Inline),
+        (Choice(), 1, Inline),
+        (Choice(), 2, Ray),
+        (Choice(gpus=0.5), 1, Ray),
+        (Choice(address="auto"), 0, Ray),
+        (Choice("inline"), 2, Inline),
+    ],
+)
+def test_an_engine_uses_what_is_there(said, visible, expected):
+    assert isinstance(said.built(visible), expected)
+
+
+def test_more_workers_and_threads_than_cores_are_refused():
+    cores = len(os.sched_getaffinity(0))
+    message = rf"expected at most {cores} workers × threads, .* got {cores} × 2; .* \(--workers, --threads\)"
+    with pytest.raises(ValueError, match=message):
+        Choice("ray", workers=cores, threads=2).built(0)
+    assert isinstance(Choice("ray", workers=cores, threads=2, address="auto").built(0), Ray)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (Choice("inline", workers=2), "--workers: not of the engine inline"),
+        (Choice("inline", address="auto"), "--address: not of the engine inline"),
+        (Choice(slurm=["partition=gpu"]), "--slurm: not of the engine inline"),
+        (Choice("ray", slurm=["partition=gpu"]), "--slurm: not of the engine ray"),
+        (Choice("ray", gpus=0.5), "--gpus: expected at most 0, the GPUs that are visible here, got 0.5"),
+        (Choice(gpus=1.0), "--gpus: expected at most 0, the GPUs that are visible here, got 1"),
+    ],
+)
+def test_what_an_engine_does_not_know_is_refused(said, expected):
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        said.built(0)
+
+
+def test_an_error_stops_no_other_item():
+    (_, error), (_, result) = Inline().map(most_of, ["none", "3"])
+    assert "expected auto, off" in str(error)
+    assert result == 3
+
+
+@pytest.mark.slow
+def test_what_a_worker_raises_or_dies_of_is_a_line():
+    engine = Ray(workers=1)
+    with engine:
+        outcomes = dict(engine.map(most_of, ["none", "3"]))
+        ((_, death),) = engine.map(os._exit, [3])
+    assert type(outcomes["none"]) is ValueError
+    assert str(outcomes["none"]).endswith("got 'none'")
+    assert outcomes["3"] == 3
+    assert str(death).startswith(f"the worker died, {RETRIES + 1} times in a row (")
+    assert "\n" not in str(death)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected):
+    """Two workers, and one of them is killed when its runs have left a snapshot."""
+    killed = []
+
+    def kill() -> None:
+        killed.append(where(packs(tmp_path)[0])[1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killing = once(lambda: bool(training(tmp_path) and packs(tmp_path)), kill)
+    assert swept(tmp_path, Ray(workers=2)) == expected
+    killing.join()
+    assert killed != [os.getpid()]
+
+
+@pytest.mark.slow
+def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected):
+    """Two nodes of one GPU each, two packs a GPU; one node goes when all four packs train."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2)]
+    engine = Choice(gpus=0.5, address=cluster.address).built(0)
+    going = once(lambda: len(packs(tmp_path)) > 2, lambda: cluster.remove_node(nodes[1]))
+    try:
+        assert swept(tmp_path, engine, replace(OFTEN, most=1)) == expected
+        going.join()
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_killed_driver_is_followed_by_another_engine(tmp_path, expected):
+    """Two workers by Ray are stopped with their driver; this process goes on, in packs of another size."""
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    command = "sweep tiny.yaml --wandb disabled --engine ray --workers 2 --save-every 0"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-m", "vaebench", *command.split()], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    ) as driver:
+        while not training(tmp_path):
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.kill()
+    assert swept(tmp_path, Inline(), replace(OFTEN, most=3)) == expected
