@@ -60,7 +60,7 @@ class Display:
         self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
         self._left = {run.id: run for run in runs}
-        self._before = {run.id: _stamp(folder / run.id) for run in runs}
+        self._before = {run.id: record.stamp(folder / run.id / "record.json") for run in runs}
         self._bars: dict[str, TaskID] = {}
         self._said = monotonic()
         self._over, self._mutex = Event(), Lock()
@@ -108,9 +108,10 @@ class Display:
     def _ended(self) -> Iterator[tuple[Run, Record]]:
         """The runs that have a record since the last look."""
         for id, run in self._left.items():
-            if _stamp(self.folder / id) != self._before[id]:
+            path = self.folder / id / "record.json"
+            if record.stamp(path) != self._before[id]:
                 try:
-                    yield run, record.read(self.folder / id / "record.json")
+                    yield run, record.read(path)
                 except (OSError, RecordError):
                     continue
 
@@ -149,10 +150,3 @@ def summary(outcome: Record | Exception) -> str:
 def _latest(one: Sighting) -> str:
     known = (name for name in ("val/elbo", "val/objective") if name in one.latest)
     return next((f"{name.partition('/')[2]} {one.latest[name]:.2f}" for name in known), "")
-
-
-def _stamp(folder: Path) -> int | None:
-    try:
-        return (folder / "record.json").stat().st_mtime_ns
-    except OSError:
-        return None

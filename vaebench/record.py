@@ -154,6 +154,14 @@ def read(path: Path) -> Record:
     return decode(path.read_bytes(), path)
 
 
+def stamp(path: Path) -> int | None:
+    """What differs between a record and the one that takes its place; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def read_all(folder: Path) -> list[Record]:
     """Every record of a study, from `runs/<study>/<id>/record.json` or `results/<study>/records/<id>.json`, by id.
 

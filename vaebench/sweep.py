@@ -56,7 +56,8 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
     pending = [run for run in study.runs if not is_done(folder / run.id)]
     if done := len(study.runs) - len(pending):
         console.print(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go")
-    work = Work(study.name, study.axes, folder, how)
+    failed = {run.id: record.stamp(folder / run.id / "record.json") for run in pending}
+    work = Work(study.name, study.axes, folder, how, failed)
     with ExitStack() as stack:
         if pending:
             stack.enter_context(engine)
@@ -70,7 +71,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
                     display.stopped(pack, outcome)
                 else:
                     held += outcome
-            pending = _left_undone([run for run in pending if run.id in held], folder, console)
+            pending = _left_undone([run for run in pending if run.id in held], work, console)
     found = [existing(folder / run.id) for run in study.runs]
     missing = [run for run, one in zip(study.runs, found, strict=True) if one is None]
     return Outcome([one for one in found if one is not None], missing)
@@ -89,12 +90,12 @@ def _put_damaged_aside(folder: Path, console: Console) -> None:
         console.print(f"[yellow]{error}; kept as {aside.name}, the run is repeated[/]")
 
 
-def _left_undone(runs: Sequence[Run], folder: Path, console: Console) -> list[Run]:
-    """Of runs that another process holds, those that are not done when it lets go of them."""
+def _left_undone(runs: Sequence[Run], work: Work, console: Console) -> list[Run]:
+    """Of runs that another process holds, those that are not over when it lets go of them."""
     if runs:
-        console.print(f"waiting for {len(runs)} runs that another process works on in {folder}", soft_wrap=True)
+        console.print(f"waiting for {len(runs)} runs that another process works on in {work.folder}", soft_wrap=True)
     undone = []
     for run in runs:
-        with FileLock(folder / run.id / LOCK):
-            undone += [] if is_done(folder / run.id) else [run]
+        with FileLock(work.folder / run.id / LOCK):
+            undone += [] if work.is_over(run) else [run]
     return undone

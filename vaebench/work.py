@@ -1,8 +1,8 @@
 """What an engine is given to do, wherever that is: the runs of a pack, but for those that somebody else works on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,12 +26,14 @@ class Work:
         axes: paths of its grid.
         folder: where the study works; every worker has to reach it.
         how: how runs are executed.
+        failed: of runs whose record says so, when the sweep began, and are to be tried again, that record's stamp.
     """
 
     study: str
     axes: tuple[str, ...]
     folder: Path
     how: Execution
+    failed: Mapping[str, int | None] = field(default_factory=dict)
 
     def __call__(self, pack: Sequence[Run]) -> list[str]:
         """Execute what of a pack is not done, and leave the records.
@@ -56,10 +58,16 @@ class Work:
                 except Timeout:
                     held.append(run.id)
                 else:
-                    mine += [] if is_done(self.folder / run.id) else [run]
+                    mine += [] if self.is_over(run) else [run]
             if mine:
                 self._execute(mine)
         return held
+
+    def is_over(self, run: Run) -> bool:
+        """Whether a run is done, or has failed since the sweep began."""
+        path = self.folder / run.id / "record.json"
+        stamp, found = record.stamp(path), existing(path.parent)
+        return found is not None and (found.status == "done" or stamp != self.failed.get(run.id))
 
     def again(self, run: Run) -> Record:
         """Execute a run, done before or not.

@@ -57,7 +57,8 @@ class Ray(Engine):
 
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"
-        return f"{self.workers} packs at a time by Ray on {self.address or 'this machine'}, {each} each"
+        packs = f"{self.workers} pack{'s' * (self.workers > 1)}"
+        return f"{packs} at a time by Ray on {self.address or 'this machine'}, {each} each"
 
     def __enter__(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,9 @@ def contents(path: Path) -> Any:
     """
     content = path.read_bytes()
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on whatever a stranger's file may be
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SnapshotError(f"{path}: damaged, or no checkpoint ({type(error).__name__}: {reason})") from None
