@@ -1,6 +1,11 @@
 """Every diagnostic: the same batchwise, whole and over ranks; against references; blank where it must be."""
 
+import json
+import socket
+import sys
 from math import isclose
+from pathlib import Path
+from subprocess import PIPE, Popen
 
 import numpy as np
 import pytest
@@ -79,6 +84,22 @@ def test_whole_batchwise_and_over_two_ranks_are_one_number(name):
     assert_same(whole, computed(name, pieces))
     assert_same(whole, merged(name, pieces[:1], pieces[1:]))
     assert_same(whole, merged(name, pieces[2:], pieces[:2]))
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does():
+    """Over gloo, with sixteen observations in one and seven in the other; both end with the number of all."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    program = str(Path(__file__).with_name("two_processes.py"))
+    both = [Popen([sys.executable, program, rank, port], stdout=PIPE, text=True) for rank in "01"]
+    said = [json.loads(process.communicate(timeout=110)[0]) for process in both]
+    assert said[0].keys() == said[1].keys() == set(METRICS)
+    for ours in said:
+        for name in METRICS:
+            found = tuple((Blank if blank else Estimate)(*fields) for blank, fields in ours[name])
+            assert_same(found, computed(name, [drawn()]))
 
 
 @pytest.mark.parametrize("name", METRICS)
