@@ -58,7 +58,9 @@ class Ray(Engine):
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"
         packs = f"{self.workers} pack{'s' * (self.workers > 1)}"
-        return f"{packs} at a time by Ray on {self.address or 'this machine'}, {each} each"
+        there = self._ray.cluster_resources().get("GPU", 0)
+        short = f"; it has {there:g} now, and packs wait until it has more" if (self.gpus or 0) > there else ""
+        return f"{packs} at a time by Ray on {self.address or 'this machine'}, {each} each{short}"
 
     def __enter__(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
