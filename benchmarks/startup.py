@@ -98,7 +98,9 @@ def seconds(command: Command, folder: str) -> Seconds:
     done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     clock, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
     if done.returncode != command.status:
-        raise RuntimeError(f"{command.arguments}: expected status {command.status}, got {done.returncode}: {done.stderr}")
+        raise RuntimeError(
+            f"{command.arguments}: expected status {command.status}, got {done.returncode}: {done.stderr}"
+        )
     return Seconds(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, clock)
 
 
@@ -107,7 +109,7 @@ def table(seen: dict[str, Seconds]) -> str:
     lines = [
         "# Until a command has answered",
         "",
-        f"Fresh processes, files in the cache, medians of {ROUNDS} rounds in turns. Seconds are this machine's; what is",
+        f"Fresh processes, files in the cache, medians of {ROUNDS} rounds in turns. Seconds are this machine's;",
         "claimed is the processor's time. `python benchmarks/startup.py` writes this and fails if a claim does.",
         "",
         "| command | processor, s | by the clock, s | claimed at most, s | over Python alone |",

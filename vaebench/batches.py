@@ -27,7 +27,8 @@ class Resident:
 
     def __getitem__(self, index: Any) -> Batch:
         """The observations with the given numbers (a tensor of them, or a slice), in float32."""
-        x = self.x[index].float()
+        # index_select copies rows, where brackets look up every number.
+        x = (self.x.index_select(0, index) if isinstance(index, Tensor) else self.x[index]).float()
         return Batch(x if self.scale == 1 else x / self.scale, None if self.label is None else self.label[index])
 
     def to(self, device: torch.device) -> "Resident":

@@ -1,5 +1,6 @@
 """Lightning's Trainer as every run has it."""
 
+import gc
 import logging
 import signal
 import threading
@@ -39,6 +40,8 @@ def trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords: 
 def settle(threads: int) -> None:
     """Set what belongs to a process that trains: its threads, and what Lightning says unasked."""
     torch.set_num_threads(threads)
+    if not gc.get_freeze_count():
+        gc.freeze()  # the libraries' objects stay as long as the process: to walk them all takes 0.3 s every time
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)

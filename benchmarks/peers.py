@@ -1,0 +1,209 @@
+"""What does the sweep's training loop cost beside pythae, and beside Lightning as it is usually written?
+
+Two nets, the same for all: weights, data, binarised once, batches, Adam, number of steps.
+
+- 64-64-8, batches of 64 digits, the 30 members of conf/beta.yaml's grid. Ours is what `vaebench sweep` calls,
+  `fitting.fit`, on all of them; the peers train one member after the other. Of those two are trained, for twelve
+  epochs; the second's time is taken for that of each of the 30, and the median of ten epochs for that of each of 100.
+  What comes before the first step and after the last counts once a member for the peers, and once for ours.
+- 784-400-400-32, batches of 100, one run: an epoch of MNIST, after one that is not counted. Where MNIST is not found
+  under VAEBENCH_DATA, 50 000 images of its shape take its place: digits, larger, with noise.
+
+pythae is its BaseTrainer; usual Lightning a DataLoader, `self.log`, progress bar, logger and checkpoint callback. Each
+measurement is a fresh process of one thread, its processor time (on a GPU the clock's: that was never run); medians of
+three rounds' ratios. That all do the same work is checked in the same run: the losses of the pack's first 50 steps
+against the peers' from the same weights, batches and noise, and the objective where training ended.
+
+    pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay blank
+    python benchmarks/peers.py
+
+writes results/benchmarks/peers.md, and fails if 30 small members are less than 14 times quicker than pythae's or 22
+times than Lightning's, if an epoch of MNIST is less than 1.3 times quicker than pythae's, or if the losses differ.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import vaebench  # noqa: F401 (before lightning)
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
+ROUNDS, APART = 3, 1e-5
+OURS, PYTHAE, USUAL = "vaebench", "pythae", "Lightning as usually written"
+
+
+class Task(NamedTuple):
+    """What is trained: widths, overrides of conf/beta.yaml, epochs not counted and counted, of a whole training."""
+
+    widths: tuple[int, ...]
+    overrides: tuple[str, ...]
+    members: int
+    warm: int
+    counted: int
+    whole: int
+    claims: dict[str, float]
+
+
+SHARED = ("train.validate_every=1000000", "model.learning_rate=0.001")
+TASKS = {
+    "64-64-8": Task(
+        (64, 64, 8),
+        ("model.network={name: MLP, hidden: [64]}", "latent_dim=8", "data={name: Digits, binarize: Fixed}", *SHARED),
+        members=30, warm=2, counted=10, whole=100, claims={PYTHAE: 14, USUAL: 22},
+    ),
+    "784-400-400-32": Task(
+        (784, 400, 400, 32),
+        ("model.network={name: MLP, hidden: [400, 400]}", "latent_dim=32", "batch_size=100", "beta=1", "seed=0",
+         *SHARED),
+        members=1, warm=1, counted=1, whole=1, claims={PYTHAE: 1.3},
+    ),
+}  # fmt: skip
+SMALL, LARGE = TASKS
+
+
+def main() -> int:
+    """Measure, print and write the table; the number of broken claims."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = mnist(Path(folder))
+        same = {task: in_fresh_process("same", task, data) for task in TASKS}
+        rounds = [
+            {task: {peer: in_fresh_process(peer, task, data) for peer in (OURS, PYTHAE, USUAL)} for task in TASKS}
+            for _ in range(ROUNDS)
+        ]
+    text = table(rounds, same, "MNIST" if data.startswith("{name: MNIST") else "50 000 images of MNIST's shape")
+    print(text)
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(text)
+    broken = list(faults(rounds, same))
+    for fault in broken:
+        print(f"FAILED: {fault}")
+    return len(broken)
+
+
+def whole(task: Task, seen: dict[str, Any], members: int) -> float:
+    """Seconds of a whole training, of so many members one after the other."""
+    return members * (seen["rest"] + task.whole * seen["epoch"])
+
+
+def quicker(name: str, seen: dict[str, dict[str, Any]], peer: str) -> float:
+    """How many times longer a peer takes, in one round."""
+    task = TASKS[name]
+    if name == LARGE:
+        return seen[peer]["epoch"] / seen[OURS]["epoch"]
+    return whole(task, seen[peer], task.members) / whole(task, seen[OURS], 1)
+
+
+def faults(rounds: list[dict[str, Any]], same: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The claims that do not hold."""
+    for name, task in TASKS.items():
+        for peer, least in task.claims.items():
+            if "absent" not in rounds[0][name][peer]:
+                times = median(quicker(name, r[name], peer) for r in rounds)
+                if times < least:
+                    yield f"{name}: {times:.1f} times quicker than {peer}, claimed at least {least}"
+        for peer, apart in same[name].items():
+            if apart is not None and apart > APART:
+                yield f"{name}: the losses of {peer} differ by {apart:.1e}, relatively, from ours"
+
+
+def table(rounds: list[dict[str, Any]], same: dict[str, dict[str, Any]], mnist: str) -> str:
+    """Markdown."""
+    device = rounds[0][SMALL][OURS]["device"]
+    lines = [
+        "# The training loop beside pythae and usual Lightning",
+        "",
+        f"The same nets, data and steps, on {device}; medians of {ROUNDS} rounds of fresh processes. The work is the",
+        "products of a step, its share that of the rate of one large product. `python benchmarks/peers.py` writes this",
+        "and fails if a claim does.",
+    ]
+    for name, task in TASKS.items():
+        seen = {p: {k: median(r[name][p][k] for r in rounds) for k in NUMBERS} for p in present(rounds, name)}
+        steps = seen[OURS]["steps"]
+        what = f"{task.members} members × {task.whole} epochs" if name == SMALL else f"an epoch of {mnist}"
+        lines += [
+            "",
+            f"## {name}: {what}",
+            "",
+            f"| | µs a member-step | before and after, s | {what}, s | times vaebench | claimed at least "
+            "| share of peak | objective at the end |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for peer in (OURS, PYTHAE, USUAL):
+            if peer not in seen:
+                lines.append(f"| {peer} | | | | | {task.claims.get(peer, '')} | | {rounds[0][name][peer]['absent']} |")
+                continue
+            own, together = seen[peer], task.members if peer == OURS else 1
+            step = own["epoch"] / steps / together
+            total = own["epoch"] if name == LARGE else whole(task, own, task.members // together)
+            times = median(quicker(name, r[name], peer) for r in rounds) if peer != OURS else 1
+            share = flops(task.widths) * own["batch"] / step / own["peak"]
+            lines.append(
+                f"| {peer} | {step * 1e6:.0f} | {own['rest']:.2f} | {total:.1f} | {times:.{1 + (name == LARGE)}f} "
+                f"| {task.claims.get(peer, '')} | {share:.2f} | {own['objective']:.2f} |"
+            )
+        lines += ["", f"{steps:.0f} steps an epoch for each. {alike(same[name])}"]
+    return "\n".join([*lines, "", "bf16 is not implemented, so its claim (2 ×, opt in) is not measured.", ""])
+
+
+NUMBERS = ("epoch", "rest", "steps", "batch", "peak", "objective")
+
+
+def present(rounds: list[dict[str, Any]], name: str) -> list[str]:
+    """Who could be measured."""
+    return [peer for peer, seen in rounds[0][name].items() if "absent" not in seen]
+
+
+def alike(apart: dict[str, float | None]) -> str:
+    """A line on the losses of the first steps."""
+    told = [f"{peer} {value:.0e}" for peer, value in apart.items() if value is not None]
+    return f"Largest relative difference of a loss in the first 50 steps to the pack's: {', '.join(told)}."
+
+
+def flops(widths: tuple[int, ...]) -> int:
+    """Of an observation's products: two a weight forward, four backward, and no gradient for the observation."""
+    *hidden, latent = widths
+    sides = [*pairwise(hidden), (hidden[-1], 2 * latent), (latent, hidden[-1])]
+    sides += pairwise(hidden[::-1])
+    return 6 * sum(a * b for a, b in sides) - 2 * hidden[0] * hidden[1]
+
+
+def mnist(folder: Path) -> str:
+    """The data of the large net, in YAML: MNIST if it is there, else as many images of its shape."""
+    import numpy as np
+    import torch
+
+    from vaebench.datasets.base import data_root
+
+    if any((data_root() / "MNIST" / "raw").glob("train-images-idx3-ubyte*")):
+        return "{name: MNIST, binarize: Fixed}"
+    from sklearn.datasets import load_digits
+
+    stream = np.random.default_rng(0)
+    digits = torch.from_numpy(load_digits().images / 16).float()[:, None]
+    large = torch.nn.functional.interpolate(digits, size=28, mode="bilinear").squeeze(1).numpy()
+    grey = large[stream.integers(len(large), size=51_000)]
+    grey = ((grey + stream.normal(0, 0.05, grey.shape)).clip(0, 1) * 255).astype(np.uint8)
+    np.savez(folder / "large.npz", train=grey[:50_000], validation=grey[-1000:-500], test=grey[-500:])
+    return f"{{name: Arrays, path: {folder / 'large.npz'}, binarize: Fixed}}"
+
+
+def in_fresh_process(what: str, task: str, data: str) -> Any:
+    """What the child prints."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, str(Path(__file__).with_name("rivals.py")), what, task, data]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept | {"OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise RuntimeError(f"{what}, {task}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main()))

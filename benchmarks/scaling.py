@@ -1,0 +1,220 @@
+"""What do more workers save, and what do more members, epochs, units and draws cost?
+
+Workers: 16 runs of conf/beta.yaml in two packs of eight, by the sweep command with the engine Ray: one worker and two
+on this machine's cores; then a Ray cluster of one node and of two, with a logical GPU each (a number that Ray counts:
+the packs train on the CPU). One thread a worker. The clock counts, for the command and for what the engine has to do
+(in which every worker starts, and imports torch); other work on the same cores counts too, so the load stands beside.
+
+Costs: the training of a pack, from `fit` to its checkpoints, over its members, epochs and latent units; the IWAE
+bounds of the digits' test split over draws. Processor time in one thread, in one process a round, after a training that
+is not counted. Beside the ratios stands a + b·n by least squares, and the exponent of the last doubling: 1 is a cost
+that grows as n does, less is better.
+
+    python benchmarks/scaling.py
+
+writes results/benchmarks/scaling.md; medians of three rounds, in turns. It fails if two workers are no quicker than
+one, if the last doubling of the members has an exponent above 0.95, or of epochs, units or draws one above 1.1.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from math import log2
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import vaebench  # noqa: F401 (before lightning)
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
+STUDY, ROUNDS = ROOT / "conf" / "beta.yaml", 3
+SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=500", "--pack", "8", "--wandb", "disabled"]
+PLACES = {"workers 1": (1, False), "workers 2": (2, False), "nodes 1": (1, True), "nodes 2": (2, True)}
+"""How many, and whether on a cluster."""
+
+AXES = {"members": (1, 2, 4, 8, 16, 32), "epochs": (10, 20, 40, 80), "units": (4, 8, 16, 32, 64)}
+DRAWS = (500, 1000, 2000, 4000)
+MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1}
+"""Of the exponent of the last doubling."""
+
+Costs = dict[str, dict[int, float]]
+
+
+def main() -> int:
+    """Measure, print and write the table; the number of broken claims."""
+    rounds: list[Costs] = [
+        {axis: {int(n): s for n, s in seen.items()} for axis, seen in in_fresh_process("costs").items()}
+        for _ in range(ROUNDS)
+    ]
+    costs = {axis: {n: median(r[axis][n] for r in rounds) for n in rounds[0][axis]} for axis in rounds[0]}
+    load = os.getloadavg()[0]
+    places = [{place: in_fresh_process("sweep", place) for place in PLACES} for _ in range(ROUNDS)]
+    text = table(costs, places, (load + os.getloadavg()[0]) / 2)
+    print(text)
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(text)
+    broken = list(faults(costs, places))
+    for fault in broken:
+        print(f"FAILED: {fault}")
+    return len(broken)
+
+
+def in_fresh_process(*arguments: str) -> Any:
+    """What `child` prints."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    found = {"OMP_NUM_THREADS": "1", "VAEBENCH_DATA": str(ROOT / "data"), "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments], capture_output=True, text=True, cwd=folder, env=kept | found
+        )
+    if done.returncode:
+        raise RuntimeError(f"{arguments}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def faster(places: list[dict[str, Any]], kind: str, part: str) -> float:
+    """How many times less two take than one."""
+    return median(r[f"{kind} 1"][part] / r[f"{kind} 2"][part] for r in places)
+
+
+def exponent(seen: dict[int, float]) -> float:
+    """Of the last doubling."""
+    *_, half, whole = seen
+    return log2(seen[whole] / seen[half]) / log2(whole / half)
+
+
+def line(seen: dict[int, float]) -> tuple[float, float]:
+    """a and b of a + b·n by least squares of relative errors."""
+    import numpy as np
+
+    n, cost = np.array([*seen], float), np.array([*seen.values()])
+    (a, b), *_ = np.linalg.lstsq(np.stack([1 / cost, n / cost], 1), np.ones(len(n)), rcond=None)
+    return float(a), float(b)
+
+
+def faults(costs: Costs, places: list[dict[str, Any]]) -> Iterator[str]:
+    """The claims that do not hold."""
+    for kind in ("workers", "nodes"):
+        if (times := faster(places, kind, "engine")) <= 1:
+            yield f"two {kind} take {1 / times:.2f} of the time of one"
+    for axis, most in MOST.items():
+        if (found := exponent(costs[axis])) > most:
+            yield f"the cost over {axis} ends with an exponent of {found:.2f}, claimed at most {most}"
+
+
+def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
+    """Markdown."""
+    lines = [
+        "# What more workers save, and what more members, epochs, units and draws cost",
+        "",
+        "`python benchmarks/scaling.py` writes this and fails if a claim does.",
+        "",
+        f"16 runs in two packs by Ray, seconds by the clock, medians of {ROUNDS} rounds in turns;",
+        f"{os.cpu_count()} cores shared with other work, a load of {load:.1f} meanwhile, of which one or two are this.",
+        "",
+        "| | the command, s | in the engine, s | of one: the command | in the engine |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for place in PLACES:
+        whole, engine = (median(r[place][part] for r in places) for part in ("whole", "engine"))
+        shares = [median(r[place][p] / r[f"{place.split()[0]} 1"][p] for r in places) for p in ("whole", "engine")]
+        lines.append(f"| {place} | {whole:.1f} | {engine:.1f} | {shares[0]:.2f} | {shares[1]:.2f} |")
+    for axis, seen in costs.items():
+        first, (a, b) = next(iter(seen)), line(seen)
+        lines += [
+            "",
+            f"| {axis} | {' | '.join(map(str, seen))} | a, s | b, s | last exponent | claimed at most |",
+            f"| --- |{' --- |' * (len(seen) + 4)}",
+            f"| processor, s | {' | '.join(f'{s:.2f}' for s in seen.values())} | {a:.2f} | {b:.5f} "
+            f"| {exponent(seen):.2f} | {MOST[axis]} |",
+            f"| over {first} | {' | '.join(f'{s / seen[first]:.2f}' for s in seen.values())} | | | | |",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def costs() -> Costs:
+    """Processor seconds over each axis, in this process."""
+    from vaebench.trainers import settle
+
+    settle(1)
+    trained(members=2, epochs=1)
+    found = {axis: {n: trained(**{axis: n}) for n in sizes} for axis, sizes in AXES.items()}
+    return found | {"draws": {k: drawn(k) for k in DRAWS}}
+
+
+def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
+    """Processor seconds of the training of a pack of the runs of conf/beta.yaml."""
+    from vaebench.config import load
+    from vaebench.fitting import fit
+
+    overrides = ["seed=0..6", f"epochs={epochs}", f"latent_dim={units}", "validate_every=1000000"]
+    runs = load(STUDY, overrides).runs[:members]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder) / run.id for run in runs]
+        for own in folders:
+            own.mkdir()
+        start = process_time()
+        fit(runs, folders, [[] for _ in runs], lambda *_: None)
+        return process_time() - start
+
+
+def drawn(k: int) -> float:
+    """Processor seconds of the bounds of all sizes up to k."""
+    from vaebench.alone import data_of
+    from vaebench.config import load
+    from vaebench.evaluation import diagnostics, measure
+    from vaebench.registry import MODELS
+
+    run = load(STUDY).runs[0]
+    data = data_of(run)
+    data.setup()
+    model = MODELS.build(run.model, data.shape, run.seed).eval()
+    start = process_time()
+    measure(model, data.batches("test"), diagnostics(["IWAE"]), k, 0)
+    return process_time() - start
+
+
+def swept(place: str) -> dict[str, float]:
+    """Seconds of the sweep command, and of those in the engine, by the clock."""
+    from vaebench.__main__ import app
+    from vaebench.engines.ray import Ray
+
+    spent = [0.0]
+    real = Ray.map
+
+    def timed(engine: Ray, function: Callable[..., Any], items: Any) -> Iterator[Any]:
+        start = perf_counter()
+        yield from real(engine, function, items)
+        spent[0] += perf_counter() - start
+
+    Ray.map = timed  # type: ignore[assignment]
+    many, on_cluster = PLACES[place]
+    where = ["--address", cluster(many)] if on_cluster else ["--workers", str(many)]
+    start = perf_counter()
+    app([*SWEEP, "--engine", "ray", *where], standalone_mode=False)
+    return {"whole": perf_counter() - start, "engine": spent[0]}
+
+
+def cluster(nodes: int) -> str:
+    """The address of a Ray cluster that is left to end with this process."""
+    from ray.cluster_utils import Cluster
+
+    built = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(nodes):
+        built.add_node(num_cpus=1, num_gpus=1)
+    return str(built.address)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case []:
+            sys.exit(bool(main()))
+        case ["costs"]:
+            print(json.dumps(costs()))
+        case [_, place]:
+            print("\n" + json.dumps(swept(place)))
