@@ -14,10 +14,14 @@ from time import perf_counter, process_time
 from typing import Any
 from unittest.mock import patch
 
+import vaebench  # noqa: F401 (before lightning)
+
+# isort: split
+
 import lightning
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
-from peers import LARGE, OURS, PYTHAE, ROOT, TASKS, USUAL, Task  # which imports vaebench first
+from peers import LARGE, OURS, PYTHAE, ROOT, TASKS, USUAL, Task
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
