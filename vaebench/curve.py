@@ -7,8 +7,9 @@ import lightning
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
+from vaebench.packing.measuring import Measuring
 from vaebench.packing.pack import Pack
 
 DRAWS = 10
@@ -61,18 +62,24 @@ class Curve(Logger):
 
 
 class Validation(lightning.Callback):
-    """Measures cheap diagnostics on the validation split whenever Lightning validates."""
+    """Measures cheap diagnostics on the validation split whenever Lightning validates; a pack's members all at once."""
+
+    def __init__(self) -> None:
+        self._measuring: Measuring | None = None
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         batches = trainer.val_dataloaders
         assert batches is not None
         if isinstance(pl_module, Pack):
-            for i in pl_module.living:
-                for name, value in _cheap(pl_module.models[i], batches):
+            if self._measuring is None or self._measuring.stacks is not pl_module.stacks:
+                self._measuring = Measuring(pl_module.stacks, pl_module.shared, diagnostics(CHEAP), DRAWS)
+            living = pl_module.living
+            for i, measured in zip(living, self._measuring.of(living, batches), strict=True):
+                for name, value in _numbers(measured):
                     pl_module.history.tell(i, name, value)
         else:
             assert isinstance(pl_module, Autoencoder)
-            for name, value in _cheap(pl_module, batches):
+            for name, value in _numbers(measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)):
                 pl_module.log(name, value, rank_zero_only=True)
 
 
@@ -93,9 +100,9 @@ class Report(lightning.Callback):
         self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
 
 
-def _cheap(model: Autoencoder, batches: Any) -> Iterator[tuple[str, float]]:
+def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:
     """A point of the curve, by name."""
-    for estimate in measure(model, batches, diagnostics(CHEAP), DRAWS, model.seed).estimates:
+    for estimate in measured.estimates:
         if not isinstance(estimate.value, list):
             yield f"val/{estimate.name}", estimate.value
         elif estimate.name == "kl_per_unit" and len(estimate.value) <= UNITS:

@@ -1,6 +1,7 @@
 """What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it means nothing."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -57,6 +58,12 @@ class Diagnostic(Metric, ABC):
     @abstractmethod
     def compute(self) -> tuple[Estimate | Blank, ...]:
         """The estimates, over everything taken in; a number that it does not give is left blank, with the reason."""
+
+    def estimated(self, states: Mapping[str, Tensor]) -> tuple[Estimate | Blank, ...]:
+        """What `compute` gives for states that were taken in elsewhere."""
+        for name, state in states.items():
+            setattr(self, name, state)
+        return type(self).compute(self)  # torchmetrics' own wrapper knows of `update` alone
 
 
 class Columns(NamedTuple):

@@ -13,7 +13,7 @@ from vaebench.registry import METRICS
 
 def unit_kl(posterior: Normal) -> Float64[Tensor, "B L"]:
     """KL(q(z_i|x)‖N(0, 1)) of every unit, nats, in float64."""
-    return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double()))
+    return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double(), validate_args=False))
 
 
 def without_unit_priors(model: Subject) -> str | None:

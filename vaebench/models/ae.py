@@ -1,5 +1,7 @@
 """The autoencoder: a code instead of a distribution."""
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -28,8 +30,7 @@ class AE(Autoencoder):
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         return self.likelihood.log_prob(self.decoder(self.encoder(x)), x)
 
-    @torch.no_grad()
-    def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
+    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1) -> Draws:
         posterior = self.encode(batch.x)
         p = self.decode(posterior.mean)
         none = batch.x.new_empty(0, len(batch.x))

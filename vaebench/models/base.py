@@ -1,7 +1,7 @@
 """What every model is made of: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
@@ -87,8 +87,19 @@ class Autoencoder(lightning.LightningModule, ABC):
         """q(z|x), batch shape `[B, L]`."""
 
     @abstractmethod
+    def draws_at(self, batch: Batch, noise: Iterable[Float[Tensor, "S B *any"]], keep: int = 1) -> Draws:
+        """The draws that noise makes, S at a time, and their log-densities; the first `keep` draws are kept."""
+
+    def draw_noise(
+        self, x: Float[Tensor, "B *event"], k: int, generator: torch.Generator, keep: int = 1
+    ) -> Iterator[Float[Tensor, "S B *any"]]:
+        """The noise of K draws, the first `keep` of them at once; none, as a deterministic model has it."""
+        return iter(())
+
+    @torch.no_grad()
     def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
         """K draws from the posterior of each observation and their log-densities; the first `keep` draws are kept."""
+        return self.draws_at(batch, self.draw_noise(batch.x, k, generator, keep), keep)
 
     def parameters_at(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch_event"]:
         """The decoder's output, the likelihood's parameters."""

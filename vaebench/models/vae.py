@@ -1,7 +1,8 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -70,18 +71,21 @@ class VAE(Autoencoder):
         super().prepare(x)
         self.prior.prepare(x, stream_generator(self.seed, "pseudo-inputs"))
 
-    @torch.no_grad()
-    def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
-        x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
-        log_px, step = self.log_likelihood(x), max(1, ROWS // len(x), keep)
-        kept, tables = [], []
+    def draw_noise(self, x: Tensor, k: int, generator: torch.Generator, keep: int = 1) -> Iterator[Tensor]:
+        step = max(1, ROWS // len(x), keep)
         for done in range(0, k, step):
-            shape = (min(step, k - done), *posterior.mean.shape)
-            noise = torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
-            z = posterior.mean + posterior.stddev * noise
-            if done < keep:
-                kept.append(z[: keep - done])
-            tables.append((log_px(z), prior.log_prob(z), _log_normal(noise, posterior.stddev)))
+            shape = (min(step, k - done), len(x), self.latent_dim)
+            yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
+
+    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1) -> Draws:
+        x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
+        log_px, drawn, kept, tables = self.log_likelihood(x), 0, [], []
+        for some in noise:
+            z = posterior.mean + posterior.stddev * some
+            if drawn < keep:
+                kept.append(z[: keep - drawn])
+            drawn += len(z)
+            tables.append((log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev)))
         reconstruction, whole = self.decode(posterior.mean).mean, map(torch.cat, zip(*tables, strict=True))
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 
@@ -91,7 +95,7 @@ class VAE(Autoencoder):
         Where no gradient is wanted it is quicker than `decode(z).log_prob(x)`, and the same to rounding; the decoder's
         output is then held for some z at a time, however many there are.
         """
-        score, most = self.likelihood.score(x), max(1, PIXELS // x.numel())
+        score, most = cache(partial(self.likelihood.score, x)), max(1, PIXELS // x.numel())
 
         def log_px(z: Tensor) -> Tensor:
             if torch.is_grad_enabled():
@@ -99,7 +103,7 @@ class VAE(Autoencoder):
                 return value
             flat = z.reshape(-1, *z.shape[-2:])
             parts = flat.tensor_split(-(-len(flat) // most))
-            return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
+            return torch.cat([score()(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
 
         return log_px
 

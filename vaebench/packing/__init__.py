@@ -9,6 +9,7 @@ step on stacks `[M, …]`. The models stay plain code for one member.
 - `adam`: all parameters as one matrix, a row a member, each with its own learning rate, clipping and death.
 - `data`: for every seed the batches of a run alone.
 - `stacks`: the tensors of all members, a stack each, and the programs on them.
+- `measuring`: diagnostics of all members at once, for their curves.
 - `pack`: the LightningModule; `history`: what its members' loggers are told; `checkpoint`: what a member leaves.
 - `snapshot`: a member at the end of an epoch, from which it goes on in any pack; `resuming`: how.
 

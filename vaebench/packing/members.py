@@ -78,15 +78,15 @@ class Stateless(nn.Module):
         names: of the model's tensors, in the order in which they are given.
     """
 
-    def __init__(self, model: Autoencoder, function: Callable[..., Tensor], names: Sequence[str]) -> None:
+    def __init__(self, model: Autoencoder, function: Callable[..., Any], names: Sequence[str]) -> None:
         super().__init__()
         self.model, self.function, self.names = model, function, list(names)
         self._values = values(model)
 
-    def forward(self, *data: Tensor) -> Tensor:
+    def forward(self, *data: Tensor) -> Any:
         return self.function(self.model, *data)
 
-    def of(self, *tensors: Tensor) -> Tensor:
+    def of(self, *tensors: Tensor) -> Any:
         """The function at the given tensors of the model, followed by the data."""
         own, data = tensors[: len(self.names)], tensors[len(self.names) :]
         named = dict(zip(self.names, own, strict=True))

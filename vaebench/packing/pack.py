@@ -80,8 +80,8 @@ class Pack(Resumable):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Only here are the members on their device, and loaded where a run is resumed.
-        self._stacks = Stacks(self.models)
-        rows = self._stacks.rows
+        self.stacks = Stacks(self.models)
+        rows = self.stacks.rows
         self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
         self._count = 0
         self._adam = PackedAdam(rows, [m.learning_rate for m in self.models], self.clips)
@@ -107,9 +107,9 @@ class Pack(Resumable):
         counted.completed += self.steps_done - before
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
-        self._stacks.progress.fill_(self.steps_done / max(1, self._steps - 1))
+        self.stacks.progress.fill_(self.steps_done / max(1, self._steps - 1))
         data = (self.shared.spread(x), self.shared.noise(x.shape[1], self._noise))
-        mean, total, *gradients = self._stacks.program(objective, data, train=True)(*data)
+        mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
         if not bool(mean.isfinite().all()):
             self._bury(mean, "train/objective")
         self._total += total
@@ -131,7 +131,7 @@ class Pack(Resumable):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         data = (self._for_all(batch.x), self.shared.noise(len(batch.x), self._validation_noise))
-        self._validated += self._stacks.program(objective, data)(*data)[1]
+        self._validated += self.stacks.program(objective, data)(*data)[1]
         self._seen += len(batch.x)
 
     def on_validation_epoch_end(self) -> None:
@@ -156,7 +156,7 @@ class Pack(Resumable):
             drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
-        self._stacks.program(objective, (self._for_all(x), self.shared.noise(len(x), self._streams("check"))))
+        self.stacks.program(objective, (self._for_all(x), self.shared.noise(len(x), self._streams("check"))))
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
         return [generator(seed, purpose, self.device) for seed in self.shared.seeds]

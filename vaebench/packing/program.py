@@ -10,6 +10,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -54,10 +56,42 @@ def program(
             slopes = torch.autograd.grad(loss, leaves, ones, allow_unused=True, materialize_grads=True)
         return [-loss.detach(), objective.detach().double().sum(1), *slopes]
 
+    return recorded(step, fixed, given, gradient=trained > 0)
+
+
+def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor]) -> Program:
+    """A function of one member as a function of all that returns what it returns, a stack each.
+
+    Args:
+        function: takes one member's tensors, `*fixed` and `*given`, and gives tensors.
+        fixed: tensors of all members, `[M, …]`, that change in place only.
+        given: tensors of all members that are others at every call, as an example.
+
+    Raises:
+        Unpackable: if the function cannot be mapped, with the reason.
+    """
+
+    def step(*stacks: Tensor) -> list[Tensor]:
+        with Mapped():
+            return list(vmap(function)(*stacks))
+
+    return recorded(step, fixed, given)
+
+
+def recorded(
+    step: Callable[..., list[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor], gradient: bool = False
+) -> Program:
+    """A function of stacks as a flat list of operations.
+
+    Raises:
+        Unpackable: if the function cannot be recorded, with the reason.
+    """
     stacks = [*fixed, *given]
     versions = [s._version for s in stacks]
+    # What is recorded is described by fake tensors: one mode for them all, else each has its own, at a call's price.
+    context = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
     try:
-        with torch.inference_mode(False), torch.set_grad_enabled(trained > 0):
+        with context, torch.inference_mode(False), torch.set_grad_enabled(gradient):
             module = make_fx(step)(*stacks)
     except Exception as error:
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error

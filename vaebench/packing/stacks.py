@@ -1,6 +1,7 @@
 """The tensors of a pack's members, each kind in one stack, and the programs that run on them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import Rows
 from vaebench.packing.members import Stateless, stack_untrained, values
-from vaebench.packing.program import Program, program
+from vaebench.packing.program import Program, mapped, program
 
 
 class Stacks:
@@ -40,14 +41,29 @@ class Stacks:
         Raises:
             Unpackable: if it cannot be.
         """
+        trained = len(self.rows.names) if train else 0
+        return self._recorded(partial(program, trained=trained), function, data, train)
+
+    def mapped(self, function: Callable[..., Sequence[Tensor]], data: Sequence[Tensor]) -> Program:
+        """A function of a model in evaluation mode and of data, as `program`, but it returns what the function does.
+
+        Raises:
+            Unpackable: if it cannot be.
+        """
+        return self._recorded(mapped, function, data, train=False)
+
+    def _recorded(
+        self, record: Callable[..., Program], function: Callable[..., Any], data: Sequence[Tensor], train: bool
+    ) -> Program:
         key = (function, train, *(d.shape for d in data))
         if key not in self._programs:
             first = self.models[0]
             was_training = first.training
             first.train(train)
-            trained = len(self.rows.names) if train else 0
-            self._programs[key] = program(Stateless(first, function, self._names).of, self._fixed, data, trained)
-            first.train(was_training)
+            try:
+                self._programs[key] = record(Stateless(first, function, self._names).of, self._fixed, data)
+            finally:
+                first.train(was_training)
         return self._programs[key]
 
 

@@ -1,0 +1,158 @@
+"""What a pack measures of its members at once is what each gives alone, and what `measure` gives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from torch import Tensor
+
+from vaebench.curve import CHEAP, Curve, Validation
+from vaebench.datamodule import DataModule
+from vaebench.datasets.digits import Digits
+from vaebench.draws import Batch, Draws
+from vaebench.evaluation import Measurement, diagnostics, measure
+from vaebench.models.base import Autoencoder
+from vaebench.packing.data import PackedData
+from vaebench.packing.measuring import PIXELS, Measuring
+from vaebench.packing.pack import Pack
+from vaebench.packing.stacks import Shared, Stacks
+from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
+
+SHAPE = (1, 8, 8)
+DRAWS = 10
+
+
+@pytest.fixture(scope="module")
+def data() -> DataModule:
+    """A batch whose draws go through the decoder in two parts, and a short one."""
+    made = DataModule(Digits(binarize="Fixed"), 0, batch_size=101)
+    made.setup("fit")
+    assert [len(b.x) for b in made.batches("validation")] == [101, 79]
+    assert PIXELS // (101 * 64) == DRAWS // 2
+    return made
+
+
+def build(name: str, seed: int, **keywords: Any) -> Autoencoder:
+    small = {} if MODELS[name].linear else {"network": {"name": "MLP", "hidden": [16]}}
+    return MODELS.build({"name": name, "latent_dim": 3, **small, **keywords}, SHAPE, seed)
+
+
+def measuring(members: Sequence[Autoencoder]) -> Measuring:
+    return Measuring(Stacks(members), Shared(members), diagnostics(CHEAP), DRAWS)
+
+
+def measured(members: Sequence[Autoencoder], data: DataModule) -> list[Measurement]:
+    return measuring(members).of(range(len(members)), data.batches("validation"))
+
+
+def by_itself(model: Autoencoder, data: DataModule) -> Measurement:
+    return measure(model, data.batches("validation"), diagnostics(CHEAP), DRAWS, model.seed)
+
+
+def agree(found: Measurement, expected: Measurement) -> None:
+    """The same, rounding aside."""
+    assert found.absent == expected.absent
+    assert [(e.name, e.n) for e in found.estimates] == [(e.name, e.n) for e in expected.estimates]
+    for one, other in zip(found.estimates, expected.estimates, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-5, abs=1e-6)
+        assert [one.standard_error is None, one.monte_carlo_error is None] == [
+            other.standard_error is None,
+            other.monte_carlo_error is None,
+        ]
+        assert (one.standard_error or 0.0) == pytest.approx(other.standard_error or 0.0, rel=1e-3, abs=1e-6)
+        assert (one.monte_carlo_error or 0.0) == pytest.approx(other.monte_carlo_error or 0.0, rel=1e-3, abs=1e-6)
+
+
+PARTS = [
+    *[pytest.param(name, {}, id=name) for name in MODELS],
+    *[pytest.param("VAE", {"likelihood": name}, id=name) for name in LIKELIHOODS],
+    *[pytest.param("VAE", {"prior": name}, id=name) for name in PRIORS],
+    *[pytest.param("VAE", {"network": name}, id=name, marks=pytest.mark.slow) for name in NETWORKS],
+]
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS)
+def test_a_member_has_the_bits_it_has_alone_and_the_numbers_of_measure(name, part, data):
+    def members() -> list[Autoencoder]:
+        return [build(name, seed % 3, learning_rate=10.0**-seed, **part) for seed in range(5)]
+
+    many = measuring(members())
+    together = many.of(range(5), data.batches("validation"))
+    assert many._together
+    assert many.of([0, 4], data.batches("validation")) == [together[0], together[4]]
+    for i in (0, 4):
+        assert measured(members()[i : i + 1], data) == [together[i]]
+        agree(together[i], by_itself(members()[i], data))
+
+
+def test_what_is_measured_follows_the_training(data):
+    members = [build("VAE", seed) for seed in range(2)]
+    many = measuring(members)
+    before = many.of([0, 1], data.batches("validation"))
+    many.stacks.rows.values.mul_(1.5)
+    after = many.of([0, 1], data.batches("validation"))
+    assert before != after
+    for found, member in zip(after, members, strict=True):
+        agree(found, by_itself(member, data))
+
+
+class Branching(MODELS["VAE"]):
+    """A model whose draws depend on numbers by a branch."""
+
+    def draws_at(self, batch: Batch, noise: Any, keep: int = 1) -> Draws:
+        x = batch.x if bool(batch.x.sum() > 0) else -batch.x
+        return super().draws_at(batch._replace(x=x), noise, keep)
+
+
+class Own(MODELS["VAE"]):
+    """A model that draws its own way."""
+
+    def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
+        return super().draws(batch._replace(x=1 - batch.x), k, generator, keep)
+
+
+@pytest.mark.parametrize("kind", [Branching, Own])
+def test_draws_that_cannot_be_mapped_are_measured_one_by_one(kind, data):
+    members = [kind(SHAPE, seed, latent_dim=3) for seed in range(3)]
+    many = measuring(members)
+    for _ in range(2):
+        found = many.of([0, 2], data.batches("validation"))
+        assert found == [by_itself(members[i], data) for i in (0, 2)]
+    assert not many._together
+
+
+def curves(members: Callable[[], list[Autoencoder]]) -> list[dict[str, Any]]:
+    """Of a pack that is validated, diagnostics and all, after each of two epochs."""
+    kept, made = [Curve() for _ in members()], members()
+    training = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Validation()],
+    )  # fmt: skip
+    data = PackedData(Digits(binarize="Dynamic"), [m.seed for m in made], batch_size=419)
+    training.fit(Pack(made, loggers=[[c] for c in kept]), datamodule=data)
+    return [c.columns for c in kept]
+
+
+def test_the_dead_are_left_out_and_the_others_keep_their_bits():
+    def healthy() -> list[Autoencoder]:
+        return [build("VAE", seed) for seed in range(2)]
+
+    def with_one_that_dies() -> list[Autoencoder]:
+        first, second = healthy()
+        return [first, build("VAE", 5, learning_rate=1e18), second]
+
+    first, dead, second = curves(with_one_that_dies)
+    assert [first, second] == curves(healthy)
+    assert dead == {"epoch": []}
+    assert all(isinstance(v, float) for name in ("val/elbo", "val/rate") for v in first[name])
+
+
+def test_nothing_of_what_is_given_is_written_over(data):
+    members = [build("VAE", seed) for seed in range(2)]
+    many = measuring(members)
+    (batch, *_) = data.batches("validation")
+    kept: Tensor = batch.x.clone()
+    assert many.of([0, 1], [batch]) == many.of([0, 1], [batch])
+    assert torch.equal(batch.x, kept)
