@@ -13,7 +13,8 @@ that grows as n does, less is better.
     python benchmarks/scaling.py
 
 writes results/benchmarks/scaling.md; medians of three rounds, in turns. It fails if two workers are no quicker than
-one, if the last doubling of the members has an exponent above 0.95, or of epochs, units or draws one above 1.1.
+one on cores that are free (a load of at most 2.5), if the last doubling of the members has an exponent
+above 0.95, or of epochs, units or draws one above 1.1.
 """
 
 import json
@@ -37,6 +38,9 @@ SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=500", "--pack", "8
 PLACES = {"workers 1": (1, False), "workers 2": (2, False), "nodes 1": (1, True), "nodes 2": (2, True)}
 """How many, and whether on a cluster."""
 
+FREE = 2.5
+"""The load, this benchmark's included, up to which two workers can be expected to be quicker than one."""
+
 AXES = {"members": (1, 2, 4, 8, 16, 32), "epochs": (10, 20, 40, 80), "units": (4, 8, 16, 32, 64)}
 DRAWS = (500, 1000, 2000, 4000)
 MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1}
@@ -54,11 +58,12 @@ def main() -> int:
     costs = {axis: {n: median(r[axis][n] for r in rounds) for n in rounds[0][axis]} for axis in rounds[0]}
     load = os.getloadavg()[0]
     places = [{place: in_fresh_process("sweep", place) for place in PLACES} for _ in range(ROUNDS)]
-    text = table(costs, places, (load + os.getloadavg()[0]) / 2)
+    load = (load + os.getloadavg()[0]) / 2
+    text = table(costs, places, load)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text)
-    broken = list(faults(costs, places))
+    broken = list(faults(costs, places, load))
     for fault in broken:
         print(f"FAILED: {fault}")
     return len(broken)
@@ -97,10 +102,10 @@ def line(seen: dict[int, float]) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def faults(costs: Costs, places: list[dict[str, Any]]) -> Iterator[str]:
+def faults(costs: Costs, places: list[dict[str, Any]], load: float) -> Iterator[str]:
     """The claims that do not hold."""
     for kind in ("workers", "nodes"):
-        if (times := faster(places, kind, "engine")) <= 1:
+        if load <= FREE and (times := faster(places, kind, "engine")) <= 1:
             yield f"two {kind} take {1 / times:.2f} of the time of one"
     for axis, most in MOST.items():
         if (found := exponent(costs[axis])) > most:
@@ -114,8 +119,9 @@ def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
         "",
         "`python benchmarks/scaling.py` writes this and fails if a claim does.",
         "",
-        f"16 runs in two packs by Ray, seconds by the clock, medians of {ROUNDS} rounds in turns;",
-        f"{os.cpu_count()} cores shared with other work, a load of {load:.1f} meanwhile, of which one or two are this.",
+        f"16 runs in two packs by Ray, seconds by the clock, medians of {len(places)} rounds in turns;",
+        f"{os.cpu_count()} cores shared with other work, a load of {load:.1f} meanwhile, of which one or two are this;",
+        f"that two are quicker than one is claimed up to a load of {FREE}.",
         "",
         "| | the command, s | in the engine, s | of one: the command | in the engine |",
         "| --- | --- | --- | --- | --- |",
