@@ -98,23 +98,18 @@ def table(times: dict[str, dict[str, Any]], memory: dict[int, float]) -> str:
             if seen[name] is None:
                 lines.append(f"| {net} | {name} | | | {seen['absent']} |")
             else:
-                ratio = seen[name]
-                cells = f"{seen['floor'] * ratio:.2f} | {ratio:.2f} | {ratio / seen[OURS]:.2f}"
-                lines.append(f"| {net} | {name} | {cells} |")
+                cells = (seen["floor"] * seen[name], seen[name], seen[name] / seen[OURS])
+                lines.append(f"| {net} | {name} | {' | '.join(f'{c:.2f}' for c in cells)} |")
     lines += [
         "",
-        "| decoder | largest error of a bound against float64, nats | effective of 5000 draws, median "
-        "| pythae's bound less ours, other draws |",
+        "| decoder | largest error against float64, nats | effective draws, median | pythae's bound less ours, nats |",
         "| --- | --- | --- | --- |",
     ]
     for net, seen in times.items():
         apart = "" if seen["apart"] is None else f"{seen['apart']:+.3f}"
         lines.append(f"| {net} | {seen['error']:.1e} | {seen['effective']:.0f} | {apart} |")
-    lines += [
-        "",
-        "Where few draws are effective, either bound scatters by half a nat from one set of draws to another.",
-    ]
-    lines += ["", "| K | MiB held | claimed at most | the decoder's output at all draws |", "| --- | --- | --- | --- |"]
+    lines += ["", "Where few draws are effective, either bound scatters by half a nat from draws to draws.", ""]
+    lines += ["| K | MiB held | claimed at most | the decoder's output at all draws |", "| --- | --- | --- | --- |"]
     for k, held in memory.items():
         lines.append(f"| {k} | {held / MIB:.0f} | {allowed(k) / MIB:.0f} | {4 * k * POINTS * 784 / MIB:.0f} |")
     return "\n".join([*lines, ""])
