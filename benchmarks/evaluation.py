@@ -162,8 +162,8 @@ def timed(net: str) -> dict[str, Any]:
     found: dict[str, Any] = {PYTHAE: None, "absent": absent, "apart": None}
     if absent is None:
         found["apart"] = variants[PYTHAE]() - bounds_of(model, x, K)[f"iwae_{K}"]
-    found["error"] = error_of(model, x)
     found["effective"] = bounds_of(model, x, K, ("EffectiveSampleSize",))["effective_sample_size_median"]
+    found["error"] = error_of(model, x)
     found["floor"] = median(r[quickest] for r in rounds)
     return found | {name: median(r[name] / r[quickest] for r in rounds) for name in variants}
 
