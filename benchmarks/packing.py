@@ -57,12 +57,12 @@ def measured(members: int) -> float:
     import lightning
     import torch
 
-    from vaebench.alone import data_of
     from vaebench.config import load
     from vaebench.packing.data import PackedData
     from vaebench.packing.pack import Pack
     from vaebench.registry import DATASETS, MODELS
     from vaebench.run import Execution
+    from vaebench.training.alone import data_of
 
     Execution(threads=1).apply()
     torch.set_num_threads(1)

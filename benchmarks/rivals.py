@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from vaebench.alone import data_of
 from vaebench.config import Run, load
 from vaebench.datamodule import DataModule
-from vaebench.fitting import fit
 from vaebench.models.base import Autoencoder
 from vaebench.packing.stacks import Stacks
 from vaebench.registry import MODELS
-from vaebench.trainers import settle
+from vaebench.training.alone import data_of
+from vaebench.training.fitting import fit
+from vaebench.training.trainers import settle
 
 STEPS = 50
 """At which losses are compared."""

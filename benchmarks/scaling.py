@@ -145,7 +145,7 @@ def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
 
 def costs() -> Costs:
     """Processor seconds over each axis, in this process."""
-    from vaebench.trainers import settle
+    from vaebench.training.trainers import settle
 
     settle(1)
     trained(members=2, epochs=1)
@@ -156,7 +156,7 @@ def costs() -> Costs:
 def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
     """Processor seconds of the training of a pack of the runs of conf/beta.yaml."""
     from vaebench.config import load
-    from vaebench.fitting import fit
+    from vaebench.training.fitting import fit
 
     overrides = ["seed=0..6", f"epochs={epochs}", f"latent_dim={units}", "validate_every=1000000"]
     runs = load(STUDY, overrides).runs[:members]
@@ -171,10 +171,10 @@ def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
 
 def drawn(k: int) -> float:
     """Processor seconds of the bounds of all sizes up to k."""
-    from vaebench.alone import data_of
     from vaebench.config import load
     from vaebench.evaluation import diagnostics, measure
     from vaebench.registry import MODELS
+    from vaebench.training.alone import data_of
 
     run = load(STUDY).runs[0]
     data = data_of(run)

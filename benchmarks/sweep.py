@@ -137,8 +137,8 @@ def watched() -> tuple[dict[str, float], list[float]]:
     from decomposition import resident
 
     from vaebench import run, work
-    from vaebench.curve import Validation
     from vaebench.packing.pack import Pack
+    from vaebench.training.curve import Validation
 
     spent, before = dict.fromkeys(PARTS, 0.0), list[float]()
 
@@ -172,9 +172,9 @@ def products() -> float:
     """Seconds of the decoders' matrix products at all draws of all runs, and nothing else."""
     import torch
 
-    from vaebench.alone import data_of
     from vaebench.config import load
     from vaebench.registry import MODELS
+    from vaebench.training.alone import data_of
 
     runs = load(STUDY).runs
     data = data_of(runs[0])
@@ -195,7 +195,7 @@ def products() -> float:
 def alone() -> float:
     """Seconds of the training steps of one of the runs in a pack of its own."""
     from vaebench.config import load
-    from vaebench.fitting import fit
+    from vaebench.training.fitting import fit
 
     spent, _ = watched()
     runs = load(STUDY).runs[:1]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench.alone import Fitted, fit_alone
 from vaebench.config import Run
 from vaebench.models.base import Diverged
 from vaebench.plan import packs_of
-from vaebench.snapshots import TRAINER
+from vaebench.training.alone import Fitted, fit_alone
+from vaebench.training.snapshots import TRAINER
 
 
 def run(devices: int, **changes) -> Run:

@@ -24,8 +24,8 @@ from vaebench.engines.ray import RETRIES, Ray
 from vaebench.plan import most_of
 from vaebench.record import Record
 from vaebench.run import Execution
-from vaebench.snapshots import MEMBER
 from vaebench.sweep import sweep
+from vaebench.training.snapshots import MEMBER
 
 STUDY = """
 question: Does it come out the same?

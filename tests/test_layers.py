@@ -37,7 +37,7 @@ LAYERS = (
     # 4: what records say together.
     "tables",
     # 4: one run.
-    "run tracking curve fitting alone trainers snapshots memory plan beacon",
+    "run training tracking plan beacon",
     # 5: many runs.
     "sweep work engines progress reevaluate catalogue doctor",
     # 5: what comes out of them.

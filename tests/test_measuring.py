@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebench.curve import CHEAP, Curve, Validation
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.draws import Batch, Draws
@@ -19,6 +18,7 @@ from vaebench.packing.measuring import PIXELS, Measuring
 from vaebench.packing.pack import Pack
 from vaebench.packing.stacks import Shared, Stacks
 from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.training.curve import CHEAP, Curve, Validation
 
 SHAPE = (1, 8, 8)
 DRAWS = 10

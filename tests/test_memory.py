@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from vaebench import memory
-from vaebench.memory import TooLargeError, check_fits, needs
 from vaebench.models.base import Autoencoder
 from vaebench.registry import MODELS, NETWORKS
+from vaebench.training import memory
+from vaebench.training.memory import TooLargeError, check_fits, needs
 
 TRAINED = """
 import json, sys
@@ -17,7 +17,7 @@ from dataclasses import replace
 import vaebench
 import lightning, torch
 from vaebench.config import Run
-from vaebench.memory import needs, peak
+from vaebench.training.memory import needs, peak
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.registry import DATASETS, MODELS

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench.alone import CHECKPOINT
 from vaebench.config import Study, load
 from vaebench.record import Record
 from vaebench.run import Execution
-from vaebench.snapshots import MEMBER
 from vaebench.sweep import sweep
 from vaebench.tracking import Mode
+from vaebench.training.alone import CHECKPOINT
+from vaebench.training.snapshots import MEMBER
 from vaebench.work import Work
 
 STUDY = """

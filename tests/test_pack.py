@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from vaebench.curve import Curve
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
@@ -20,6 +19,7 @@ from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
+from vaebench.training.curve import Curve
 
 SHAPE = (1, 8, 8)
 BATCH = 419  # a third of the training digits

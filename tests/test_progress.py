@@ -13,7 +13,9 @@ from vaebench.config import Run, load
 from vaebench.progress import Display
 from vaebench.record import Record
 
-STUDY = "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
+STUDY = (
+    "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
+)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from vaebench.engines.sbatch import minutes, parameters
 from vaebench.plan import most_of
 from vaebench.record import Record
 from vaebench.run import Execution
-from vaebench.snapshots import MEMBER
 from vaebench.sweep import sweep
+from vaebench.training.snapshots import MEMBER
 
 FAKE = Path(__file__).with_name("fake_slurm.py")
 

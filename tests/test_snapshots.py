@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import snapshots
-from vaebench.alone import CHECKPOINT, Fitted
 from vaebench.atomic import WriteError
 from vaebench.config import Run, load
-from vaebench.fitting import fit
 from vaebench.packing.snapshot import Snapshot, SnapshotError, read
 from vaebench.registry import MODELS
+from vaebench.training import snapshots
+from vaebench.training.alone import CHECKPOINT, Fitted
+from vaebench.training.fitting import fit
 
 STUDY = """
 question: Does it come out the same?

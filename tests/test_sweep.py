@@ -128,7 +128,7 @@ def test_packing_moves_no_number(tmp_path):
 def test_what_keeps_a_pack_from_training_does_not_keep_its_runs(study, tmp_path, monkeypatch):
     """There is no room for two: each run comes out as it does in a pack that fits."""
     expected, _ = swept(study, tmp_path / "fits")
-    monkeypatch.setattr("vaebench.memory.available", lambda: 0)
+    monkeypatch.setattr("vaebench.training.memory.available", lambda: 0)
     parted, _ = swept(study, tmp_path / "parted")
     assert list(map(numbers, parted)) == list(map(numbers, expected))
 

@@ -21,7 +21,6 @@ from rich.console import Console
 
 from vaebench import pictures, tracking
 from vaebench import record as records
-from vaebench.alone import CHECKPOINT, data_of
 from vaebench.config import Run, load
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.vae import VAE
@@ -31,6 +30,7 @@ from vaebench.sweep import sweep
 from vaebench.tables import table as tables
 from vaebench.tables.quantities import Fact, quantities
 from vaebench.tracking.names import UNIT_CURVE
+from vaebench.training.alone import CHECKPOINT, data_of
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from vaebench import record
-from vaebench.alone import CHECKPOINT, data_of
 from vaebench.config import ConfigError, Run
 from vaebench.config.lines import Document
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.registry import MODELS
 from vaebench.run import evaluate
+from vaebench.training.alone import CHECKPOINT, data_of
 
 
 def reevaluate(

@@ -8,19 +8,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vaebench import memory, picturing, provenance, record, snapshots
-from vaebench.alone import Fitted
+from vaebench import picturing, provenance, record
 from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
-from vaebench.fitting import fit
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable
 from vaebench.plan import MOST
 from vaebench.record import Record
 from vaebench.tracking import Mode, tracked
-from vaebench.trainers import Watch, settle
+from vaebench.training import memory, snapshots
+from vaebench.training.alone import Fitted
+from vaebench.training.fitting import fit
+from vaebench.training.trainers import Watch, settle
 from vaebench.verdict import explain
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vaebench.alone import CHECKPOINT, data_of
 from vaebench.calibration.answers import Answer, LinearProblem
 from vaebench.calibration.by_hand import hand_grades
 from vaebench.calibration.grade import Grade
@@ -17,6 +16,7 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
+from vaebench.training.alone import CHECKPOINT, data_of
 
 CONVERGED = 0.05
 """Nats by which a trained linear VAE may be below its optimum."""

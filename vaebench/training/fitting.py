@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 from lightning.pytorch.loggers.logger import Logger
 
-from vaebench.alone import CHECKPOINT, Fitted, fit_alone
 from vaebench.atomic import WriteError
 from vaebench.config import Run
-from vaebench.curve import Curve
-from vaebench.memory import check_fits
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
@@ -18,8 +15,11 @@ from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import Snapshot
 from vaebench.registry import DATASETS, MODELS
-from vaebench.snapshots import EVERY, Now, found, save
-from vaebench.trainers import Watch, interruptible, trainer
+from vaebench.training.alone import CHECKPOINT, Fitted, fit_alone
+from vaebench.training.curve import Curve
+from vaebench.training.memory import check_fits
+from vaebench.training.snapshots import EVERY, Now, found, save
+from vaebench.training.trainers import Watch, interruptible, trainer
 
 
 def fit(

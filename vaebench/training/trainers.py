@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
-from vaebench.curve import Report, Validation
+from vaebench.training.curve import Report, Validation
 
 Watch = Callable[[int, Mapping[str, float]], None]
 """Told of every finished epoch: how many, and the latest numbers."""

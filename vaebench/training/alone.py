@@ -17,13 +17,13 @@ from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench.atomic import WriteError
 from vaebench.config import Run
-from vaebench.curve import Curve
 from vaebench.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.snapshot import contents
 from vaebench.registry import DATASETS, MODELS
-from vaebench.snapshots import TRAINER, Now, Retold, found_of_trainer
-from vaebench.trainers import Watch, accelerator, interruptible, settle, trainer
+from vaebench.training.curve import Curve
+from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer
+from vaebench.training.trainers import Watch, accelerator, interruptible, settle, trainer
 
 CHECKPOINT = "model.ckpt"
 """The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""

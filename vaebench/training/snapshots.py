@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from vaebench.atomic import WriteError
 from vaebench.config import Run
-from vaebench.curve import Curve
 from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, read
+from vaebench.training.curve import Curve
 
 MEMBER, TRAINER = "resume.ckpt", "trainer.ckpt"
 """The files in a run's folder: a member's snapshot, Lightning's checkpoint of a model trained by itself."""
