@@ -57,7 +57,8 @@ def test_a_pack_that_does_not_fit_says_what_it_needs(monkeypatch):
 
 @pytest.mark.slow
 def test_the_estimate_is_what_training_takes():
-    """To a factor of two, where activations and parameters both count."""
+    """Hardly less, and not four times as much, where activations and parameters both count."""
     done = subprocess.run([sys.executable, "-c", TRAINED], capture_output=True, text=True, timeout=100, check=True)
     estimated, taken = json.loads(done.stdout.splitlines()[-1])
-    assert estimated / 2 < taken < 2 * estimated
+    assert taken < 1.25 * estimated
+    assert estimated < 4 * taken
