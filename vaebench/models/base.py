@@ -87,8 +87,17 @@ class Autoencoder(lightning.LightningModule, ABC):
         """q(z|x), batch shape `[B, L]`."""
 
     @abstractmethod
-    def draws_at(self, batch: Batch, noise: Iterable[Float[Tensor, "S B *any"]], keep: int = 1) -> Draws:
-        """The draws that noise makes, S at a time, and their log-densities; the first `keep` draws are kept."""
+    def draws_at(
+        self,
+        batch: Batch,
+        noise: Iterable[Float[Tensor, "S B *any"]],
+        keep: int = 1,
+        room: Float[Tensor, "3 K B"] | None = None,
+    ) -> Draws:
+        """The draws that noise makes, S at a time, and their log-densities; the first `keep` draws are kept.
+
+        The log-densities are written to `room` where there is any.
+        """
 
     def draw_noise(
         self, x: Float[Tensor, "B *event"], k: int, generator: torch.Generator, keep: int = 1
@@ -99,7 +108,8 @@ class Autoencoder(lightning.LightningModule, ABC):
     @torch.no_grad()
     def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
         """K draws from the posterior of each observation and their log-densities; the first `keep` draws are kept."""
-        return self.draws_at(batch, self.draw_noise(batch.x, k, generator, keep), keep)
+        room = batch.x.new_empty(3, k, len(batch.x))
+        return self.draws_at(batch, self.draw_noise(batch.x, k, generator, keep), keep, room)
 
     def parameters_at(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch_event"]:
         """The decoder's output, the likelihood's parameters."""

@@ -77,16 +77,21 @@ class VAE(Autoencoder):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
 
-    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1) -> Draws:
+    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, tables = self.log_likelihood(x), 0, [], []
         for some in noise:
             z = posterior.mean + posterior.stddev * some
             if drawn < keep:
                 kept.append(z[: keep - drawn])
+            terms = (log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev))
+            if room is None:
+                tables.append(terms)
+            else:  # many small tables, kept between large ones that are let go, would break the heap into pieces
+                torch.stack(terms, out=room[:, drawn : drawn + len(z)])
             drawn += len(z)
-            tables.append((log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev)))
-        reconstruction, whole = self.decode(posterior.mean).mean, map(torch.cat, zip(*tables, strict=True))
+        reconstruction = self.decode(posterior.mean).mean
+        whole = map(torch.cat, zip(*tables, strict=True)) if room is None else room
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 
     def log_likelihood(self, x: Float[Tensor, "B *event"]) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
