@@ -108,7 +108,7 @@ def table(times: dict[str, dict[str, Any]], memory: dict[int, float]) -> str:
     for net, seen in times.items():
         apart = "" if seen["apart"] is None else f"{seen['apart']:+.3f}"
         lines.append(f"| {net} | {seen['error']:.1e} | {seen['effective']:.0f} | {apart} |")
-    lines += ["", "Where few draws are effective, either bound scatters by half a nat from draws to draws.", ""]
+    lines += ["", "Where few draws are effective, either bound scatters by about a nat from draws to draws.", ""]
     lines += ["| K | MiB held | claimed at most | the decoder's output at all draws |", "| --- | --- | --- | --- |"]
     for k, held in memory.items():
         lines.append(f"| {k} | {held / MIB:.0f} | {allowed(k) / MIB:.0f} | {4 * k * POINTS * 784 / MIB:.0f} |")
