@@ -22,7 +22,7 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.snapshot import contents
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.curve import Curve
-from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer
+from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer, retell
 from vaebench.training.trainers import Watch, accelerator, interruptible, settle, trainer
 
 CHECKPOINT = "model.ckpt"
@@ -63,9 +63,7 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
             )
         _on_several(run, folder, watch, every)
         left = contents(folder / CHECKPOINT)
-        for epoch, row in left["curve"].items():
-            for logger in (curve, *loggers):
-                logger.log_metrics({"epoch": float(epoch), **row}, epoch)
+        retell(left["curve"], [curve, *loggers])
         model.load_state_dict(left["state_dict"])
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     return Fitted(model, data, curve.columns)

@@ -31,8 +31,10 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     Raises:
         TooLargeError: with what they need and what there is.
     """
+    if len(models) == 1:
+        return
     needed, free = needs(models, batch_size), available()
-    if len(models) > 1 and needed > SHARE * free:
+    if needed > SHARE * free:
         raise TooLargeError(
             f"{len(models)} members need about {needed / 2**20:.0f} MiB, of {free / 2**20:.0f} MiB that are free "
             f"a pack takes at most {SHARE:.0%}; its parts are trained one after the other"
@@ -49,11 +51,13 @@ def needs(models: Sequence[Autoencoder], batch_size: int) -> int:
         outputs += output.numel() if isinstance(output, Tensor) else 0
 
     layers = [m for m in model.modules() if not any(m.children())]
-    hooks = [layer.register_forward_hook(seen) for layer in layers]
+    hooks, was_training = [layer.register_forward_hook(seen) for layer in layers], model.training
+    model.eval()  # one example is no batch to take statistics from
     try:
         x = torch.zeros(1, *model.shape)
         model.objective(x, model.noise(1, generator(0, "memory")))
     finally:
+        model.train(was_training)
         for hook in hooks:
             hook.remove()
     parameters = sum(p.numel() for p in model.parameters())
@@ -65,15 +69,23 @@ def available() -> int:
     """Bytes that are free where models are trained: on the GPU, else on this machine."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return sys.maxsize
+    free = _kibibytes("/proc/meminfo", "MemAvailable:")
+    return sys.maxsize if free is None else 1024 * free
 
 
 def peak() -> dict[str, int]:
     """MiB that this process has held at most since it began: in main memory and, where there is one, on its GPU."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    held = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit}
-    return held | ({"gpu": torch.cuda.max_memory_allocated() // 2**20} if torch.cuda.is_available() else {})
+    # getrusage would count what the parent held when it started this process.
+    held = _kibibytes("/proc/self/status", "VmHWM:")
+    if held is None:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+    on_gpu = {"gpu": torch.cuda.max_memory_allocated() // 2**20} if torch.cuda.is_available() else {}
+    return {"process": held // 1024} | on_gpu
+
+
+def _kibibytes(file: str, name: str) -> int | None:
+    """An entry of one of Linux's files on memory; None on other systems."""
+    try:
+        return next(int(line.split()[1]) for line in Path(file).read_text().splitlines() if line.startswith(name))
+    except (OSError, StopIteration):
+        return None

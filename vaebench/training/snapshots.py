@@ -6,7 +6,7 @@ does not leaves Lightning's checkpoint, with its curve.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -119,9 +119,14 @@ class Retold(lightning.Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        for epoch, row in checkpoint["curve"].items():
-            for logger in self.loggers:
-                logger.log_metrics({"epoch": float(epoch), **row}, epoch)
+        retell(checkpoint["curve"], self.loggers)
+
+
+def retell(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> None:
+    """Tell loggers the rows of a curve that they have not heard, by epoch."""
+    for epoch, row in rows.items():
+        for logger in loggers:
+            logger.log_metrics({"epoch": float(epoch), **row}, epoch)
 
 
 def _put_aside(path: Path, error: Exception) -> None:
