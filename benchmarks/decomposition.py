@@ -99,7 +99,7 @@ def child(name: str, n: int, units: int) -> None:
     from torch.distributions import Independent, Normal
 
     from vaebench.draws import Draws
-    from vaebench.metrics.aggregate_posterior import BLOCK
+    from vaebench.metrics.aggregate_posterior import DENSITIES
     from vaebench.registry import METRICS as REGISTRY
 
     def draws(n: int) -> Draws:
@@ -132,7 +132,7 @@ def child(name: str, n: int, units: int) -> None:
     before = forget_peak()
     spent = seconds(compute)
     memory = resident("VmHWM") - before
-    table, buffer = torch.randn(n, units, dtype=torch.float64), torch.empty(BLOCK // n, n, dtype=torch.float64)
+    table, buffer = torch.randn(n, units, dtype=torch.float64), torch.empty(DENSITIES.cpu // n, n, dtype=torch.float64)
     print(json.dumps({"ratio": spent / min(seconds(product) for _ in range(3)), "memory": memory}))
 
 

@@ -9,6 +9,7 @@ from torch.distributions import Normal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vaebench.blocks import Block
 from vaebench.metrics import aggregate_posterior
 from vaebench.metrics.aggregate_posterior import AggregatePosterior
 
@@ -30,7 +31,7 @@ STDS = [(0.3, 1.5), (0.999, 1.001), (1e-3, 10.0), (1e-6, 1e-5)]
 @pytest.mark.parametrize("units", [1, 5])
 def test_densities_are_the_sums_written_out(units: int, std: tuple[float, float], block: int, monkeypatch) -> None:
     """Over [N, N, L], in blocks of any size; within what cancellation may cost, 20 eps (z/s)² of the docstring."""
-    monkeypatch.setattr(aggregate_posterior, "BLOCK", block)
+    monkeypatch.setattr(aggregate_posterior, "DENSITIES", Block(block, block))
     q, z = mixture(37, units, std)
     table = Normal(q.mean, q.std).log_prob(z[:, None])
     own = table.diagonal().mT
@@ -78,4 +79,4 @@ def test_nothing_of_n_squared_is_held() -> None:
     with Largest() as seen:
         q.log_prob(z)
         q.log_prob_units(z, own)
-    assert seen.elements <= max(aggregate_posterior.BLOCK, 2000 * 9) < 2000**2 / 15
+    assert seen.elements <= max(aggregate_posterior.DENSITIES.cpu, 2000 * 9) < 2000**2 / 15

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from vaebench.blocks import Block
 from vaebench.draws import Batch
 from vaebench.estimators import view as views
 from vaebench.estimators.alterations import erased, shifted
@@ -214,7 +215,7 @@ def test_every_model_is_asked(name: str) -> None:
 def test_many_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = linear(ROW_SUMS), grey()
     whole = seen(model, x, torch.arange(40) % 3)
-    monkeypatch.setattr(views, "ROWS", 7)
+    monkeypatch.setattr(views, "ROWS", Block(7, 7))
     assert seen(model, x, torch.arange(40) % 3) == whole
     assert {e.n for e in asked(model, x, observations=11).estimates} == {11}
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from vaebench import oracle
+from vaebench.blocks import Block
 from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations
 from vaebench.evaluation import Measurement, estimate, estimators
@@ -293,7 +294,7 @@ def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     """Parts are fewer observations at once, not other ones."""
     model, point = at_optimum([3.0, 1.5, 0.6], 2, 0.5)
     module = sys.modules[ESTIMATORS["AnnealedImportanceSampling"].__module__]
-    monkeypatch.setattr(module, "ROWS", 32)
+    monkeypatch.setattr(module, "ROWS", Block(32, 32))
     seen = found(model, point.spectrum.points, cheap("AnnealedImportanceSampling", temperatures=20, leapfrog=2))
     assert {e.n for e in seen.values()} == {6}
     assert abs(seen["ais"].value - float(point.model.log_prob(point.spectrum.points).mean())) < 0.2

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.autograd.functional import hessian, jacobian
+from torch.distributions import MultivariateNormal, Normal
 
 from vaebench.registry import PRIORS
 
@@ -59,6 +60,16 @@ def test_samples_have_the_prior_as_density(name):
     log_p, area = on_a_grid(p)
     expected = (log_p.exp() * log_p).sum() * area
     assert abs(float(seen.mean() - expected)) < 5 * float(seen.std()) / 20_000**0.5
+
+
+def test_the_standard_normal_is_torch_s():
+    """Its closed form against a multivariate normal, with the slope and the curvature that samplers ask for."""
+    p, z = build("StandardNormal")(encode), torch.tensor([[0.0, 0.0], [1.5, -40.0]], dtype=torch.float64)
+    reference = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    torch.testing.assert_close(p.log_prob(z), reference.log_prob(z), rtol=1e-14, atol=0)
+    for point in z:
+        for derivative in (jacobian, hessian):
+            torch.testing.assert_close(derivative(p.log_prob, point), derivative(reference.log_prob, point))
 
 
 def test_pseudo_inputs_start_as_training_observations():

@@ -4,6 +4,7 @@
 of posteriors; the others do not look at it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -44,6 +45,14 @@ class Prior(nn.Module, ABC):
         """Start from the training observations, where the prior has something to start."""
 
 
+class UnitNormal(Independent):
+    """N(0, I). Its log-density, wanted at every draw, takes two passes over z; torch's own takes five."""
+
+    def log_prob(self, value: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch"]:
+        """−½ |z|² − L/2 · log 2π."""
+        return -0.5 * (value.square().sum(-1) + value.shape[-1] * math.log(2 * math.pi))
+
+
 @PRIORS.register
 class StandardNormal(Prior):
     """N(0, I)."""
@@ -56,8 +65,7 @@ class StandardNormal(Prior):
         self.register_buffer("zero", torch.zeros(latent_dim))
 
     def forward(self, encode: Encode) -> Distribution:
-        normal = Normal(self.zero, torch.ones_like(self.zero), validate_args=False)
-        return Independent(normal, 1, validate_args=False)
+        return UnitNormal(Normal(self.zero, torch.ones_like(self.zero), validate_args=False), 1, validate_args=False)
 
     def rate(self, posterior: Normal, z: Tensor, encode: Encode) -> Tensor:
         return kl_from_standard_normal(posterior).sum(-1)

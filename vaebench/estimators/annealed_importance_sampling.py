@@ -5,6 +5,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench import annealing, bounds
+from vaebench.blocks import Block
 from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
@@ -13,7 +14,7 @@ from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.seeding import generator, seeded
 
-ROWS = 4096
+ROWS = Block(2**12, 2**16)
 """Chains that move together, over all observations."""
 
 PRELIMINARY = 4
@@ -62,7 +63,7 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, joint = batch.x, Joint(model)
         noise = generator(seed, "annealed importance sampling", x.device)
-        rows = max(1, ROWS // self.chains)
+        rows = max(1, ROWS.where(x) // self.chains)
         with seeded(seed, "annealed importance sampling"):
             weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
         found = self._observed(torch.cat(weights, 1))

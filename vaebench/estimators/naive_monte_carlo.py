@@ -3,6 +3,7 @@
 import torch
 
 from vaebench import bounds
+from vaebench.blocks import Block
 from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
@@ -11,8 +12,8 @@ from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, PositiveInt
 from vaebench.seeding import seeded
 
-ROWS = 2048
-"""Latents in one call of the decoder."""
+ROWS = Block(2**11, 2**18)
+"""Latents sampled at a time, over all observations."""
 
 
 @ESTIMATORS.register
@@ -36,7 +37,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, joint = batch.x, Joint(model)
-        step = max(1, ROWS // len(x))
+        step = max(1, ROWS.where(x) // len(x))
         log_px = joint.log_likelihood(x)
         with seeded(seed, "naive Monte Carlo"):
             sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy
 
+from vaebench.blocks import Block
 from vaebench.estimators.base import mean_over_observations
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.record import Estimate
 
-ROWS = 2048
+ROWS = Block(2**11, 2**14)
 """Images in one call of the model."""
 
 NEIGHBOURS = 5
@@ -57,7 +58,8 @@ def view(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Float[
         FloatingPointError: if the model's code or its likelihood is not finite.
     """
     means, spreads, log_px = [], [], []
-    for image, x in zip(images.split(ROWS), originals.split(ROWS), strict=True):
+    rows = ROWS.where(images)
+    for image, x in zip(images.split(rows), originals.split(rows), strict=True):
         posterior = model.encode(image)
         means.append(posterior.mean)
         spreads.append(posterior.stddev)

@@ -11,15 +11,13 @@ from torch import Tensor
 from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
+from vaebench.blocks import Block
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
 from vaebench.record import Estimate
 
-BLOCK = 2**18
-"""Densities at a time on a CPU: 2 MB, which stay in its cache."""
-
-ACCELERATOR_BLOCK = 2**25
-"""Densities at a time elsewhere: 256 MB, enough work for one launch."""
+DENSITIES = Block(2**18, 2**25)
+"""Densities at a time, 8 bytes each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +77,7 @@ class AggregatePosterior:
 
     @property
     def _rows(self) -> int:
-        return max(1, (BLOCK if self.mean.device.type == "cpu" else ACCELERATOR_BLOCK) // len(self.mean))
+        return max(1, DENSITIES.where(self.mean) // len(self.mean))
 
     @cached_property
     def _exponents(self) -> tuple[Tensor, Tensor, Tensor]:

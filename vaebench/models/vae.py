@@ -10,17 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.blocks import Block
 from vaebench.draws import Batch, Draws
 from vaebench.models.base import Autoencoder
 from vaebench.registry import MODELS, PRIORS, PriorSpec
 from vaebench.seeding import generator as stream_generator
 from vaebench.seeding import seeded
 
-ROWS = 2048
+ROWS = Block(2**11, 2**18)
 """Latents drawn at a time while weighing draws."""
 
-PIXELS = 2**19
-"""Pixels that one call of the decoder makes of them: enough for the matrix product, few enough for the cache."""
+PIXELS = Block(2**19, 2**26)
+"""Pixels that one call of the decoder makes of them."""
 
 
 @MODELS.register
@@ -72,7 +73,7 @@ class VAE(Autoencoder):
         self.prior.prepare(x, stream_generator(self.seed, "pseudo-inputs"))
 
     def draw_noise(self, x: Tensor, k: int, generator: torch.Generator, keep: int = 1) -> Iterator[Tensor]:
-        step = max(1, ROWS // len(x), keep)
+        step = max(1, ROWS.where(x) // len(x), keep)
         for done in range(0, k, step):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
@@ -100,7 +101,7 @@ class VAE(Autoencoder):
         Where no gradient is wanted it is quicker than `decode(z).log_prob(x)`, and the same to rounding; the decoder's
         output is then held for some z at a time, however many there are.
         """
-        score, most = cache(partial(self.likelihood.score, x)), max(1, PIXELS // x.numel())
+        score, most = cache(partial(self.likelihood.score, x)), max(1, PIXELS.where(x) // x.numel())
 
         def log_px(z: Tensor) -> Tensor:
             if torch.is_grad_enabled():

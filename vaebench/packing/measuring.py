@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
+from vaebench.blocks import Block
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import Measurement, measure
 from vaebench.metrics.base import Diagnostic
@@ -16,8 +17,8 @@ from vaebench.packing.program import Unpackable
 from vaebench.packing.stacks import Shared, Stacks
 from vaebench.seeding import generator
 
-PIXELS = 2**15
-"""Pixels of a member that are decoded at a time, or one draw: what its training holds, or few enough for the cache."""
+PIXELS = Block(2**15, 2**20)
+"""Pixels of a member that are decoded at a time, or one draw: what its training holds, or little more."""
 
 
 class Measuring:
@@ -115,4 +116,4 @@ def _is_a_sum(metric: Diagnostic) -> bool:
 
 def _parts(noise: Float[Tensor, "U S B *any"], x: Float[Tensor, "B *event"]) -> Iterator[Tensor]:
     """The noise for some draws at a time, as many whatever the number of members."""
-    return iter(noise.split(max(1, PIXELS // x.numel()), 1))
+    return iter(noise.split(max(1, PIXELS.where(x) // x.numel()), 1))
