@@ -187,7 +187,7 @@ def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
     loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
     assert dict(loaded.hparams) == dict(pack.members[1].hparams)
     assert same_bits(loaded, pack.members[1])
-    alone = plain(pack.members[1])
+    alone = plain(pack.members[1], pack.device)
     assert same_bits(alone, pack.members[1])
     x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     assert torch.equal(alone(x), loaded.eval()(x))

@@ -148,6 +148,23 @@ def test_the_snapshot_of_another_run_is_refused_by_name(runs, tmp_path):
         read(tmp_path / runs[0].id / snapshots.MEMBER, runs[1].id)
 
 
+@pytest.mark.parametrize("name", [snapshots.MEMBER, snapshots.TRAINER])
+def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, caplog, name):
+    """A GPU's generator has a state of 16 bytes, with which no other can go on."""
+    fitted(runs[:1], tmp_path)
+    path = tmp_path / runs[0].id / name
+    content = torch.load(tmp_path / runs[0].id / snapshots.MEMBER, weights_only=True)
+    torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
+    with caplog.at_level(logging.WARNING):
+        found = (
+            snapshots.found(runs[0], path.parent)
+            if name == snapshots.MEMBER
+            else snapshots.found_of_trainer(path.parent)
+        )
+    assert found is None
+    assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
+
+
 def test_a_full_disk_stops_no_training(runs, tmp_path, monkeypatch, caplog):
     def full(self: Snapshot, path: Path) -> None:
         raise WriteError(f"{path}: no space left")

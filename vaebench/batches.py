@@ -26,9 +26,10 @@ class Resident:
     scale: float
 
     def __getitem__(self, index: Any) -> Batch:
-        """The observations with the given numbers (a tensor of them, or a slice), in float32."""
+        """The observations with the given numbers (a tensor of them, on any device, or a slice), in float32."""
         # index_select copies rows, where brackets look up every number.
-        x = (self.x.index_select(0, index) if isinstance(index, Tensor) else self.x[index]).float()
+        rows = self.x.index_select(0, index.to(self.x.device)) if isinstance(index, Tensor) else self.x[index]
+        x = rows.float()
         return Batch(x if self.scale == 1 else x / self.scale, None if self.label is None else self.label[index])
 
     def to(self, device: torch.device) -> "Resident":

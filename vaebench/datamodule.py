@@ -29,6 +29,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         self.dataset, self.seed, self.batch_size, self.root = dataset, seed, batch_size, root
         self._splits: Splits | None = None
+        self._placed = torch.device("cpu")
         self._evaluated: dict[str, Resident] = {}
         self._checksum = ""
         self._training: TrainingBatches | None = None
@@ -143,6 +144,11 @@ class DataModule(LightningDataModule):
         """Batches of the test set in its own order; every process has a share."""
         return EvaluationBatches(self.resident("test"), self._share)
 
+    def to(self, device: torch.device) -> "DataModule":
+        """Give batches on a device, where there is no trainer whose device it would be."""
+        self._placed = device
+        return self
+
     def batches(self, split: str) -> EvaluationBatches:
         """Batches of any split in its own order, as evaluation sees it; all of it in every process."""
         return EvaluationBatches(self.resident(split), Share(self.batch_size))
@@ -171,7 +177,7 @@ class DataModule(LightningDataModule):
 
     @property
     def _device(self) -> torch.device:
-        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        return self._placed if self.trainer is None else self.trainer.strategy.root_device
 
     @property
     def _share(self) -> Share:

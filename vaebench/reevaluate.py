@@ -11,6 +11,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.registry import MODELS
 from vaebench.run import evaluate
 from vaebench.training.alone import CHECKPOINT, data_of
+from vaebench.training.trainers import device
 
 
 def reevaluate(
@@ -45,10 +46,10 @@ def reevaluate(
         asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
-    data = data_of(run)
+    data = data_of(run).to(device())
     data.setup("test")
-    model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, weights_only=True)
-    return evaluate(run, model, data)
+    model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+    return evaluate(run, model.to(device()), data)
 
 
 def listed(text: str) -> list[Any]:

@@ -15,6 +15,8 @@ EPS = torch.finfo(torch.float64).eps
 class Spectrum:
     """Mean and principal directions of a data set, in float64; the covariance U Λ Uᵀ is divided by N.
 
+    It is on the CPU, wherever the data is, and so is all that the oracle makes of it.
+
     Attributes:
         mean: `[D]`.
         eigenvalues: λ_1 ≥ … ≥ λ_D ≥ 0.
@@ -36,10 +38,11 @@ class Spectrum:
         """
         if x.ndim < 2 or not len(x):
             raise ValueError(f"expected observations [N, ...] with N ≥ 1, got a tensor of shape {tuple(x.shape)}")
-        mean = torch.stack([part.sum(0) for part in _pieces(x, scale)]).sum(0) / len(x)
-        if not bool(mean.isfinite().all()):
+        centre = torch.stack([part.sum(0) for part in _pieces(x, scale)]).sum(0) / len(x)
+        if not bool(centre.isfinite().all()):
             raise ValueError("expected finite observations, got NaN or inf; clean the data first")
-        covariance = torch.stack([(part - mean).mT @ (part - mean) for part in _pieces(x, scale)]).sum(0) / len(x)
+        products = torch.stack([(part - centre).mT @ (part - centre) for part in _pieces(x, scale)])
+        mean, covariance = centre.cpu(), products.sum(0).cpu() / len(x)
         values, vectors = torch.linalg.eigh(covariance)
         # Backward error of sums over N and of the eigensolver over D, and what centring costs where the mean is large.
         rounding, size = 4 * EPS * max(len(mean), len(x) ** 0.5), float(values[-1].clamp(min=0).sqrt())

@@ -10,12 +10,11 @@ from vaebench.atomic import write_atomically
 from vaebench.models.base import Autoencoder
 
 
-def plain(member: Autoencoder) -> Autoencoder:
-    """A member as a model by itself, in memory of its own, ready to be measured."""
+def plain(member: Autoencoder, device: torch.device) -> Autoencoder:
+    """A member as a model by itself, in memory of its own, ready to be measured on a device."""
     model: Autoencoder = type(member)(**member.hparams)
-    device = next(member.parameters()).device
-    model.to(device).load_state_dict(member.state_dict())
-    return model.eval()
+    model.load_state_dict(member.state_dict())
+    return model.to(device).eval()
 
 
 def leave(member: Autoencoder, path: Path, epoch: int, step: int) -> None:

@@ -23,7 +23,7 @@ from vaebench.packing.snapshot import contents
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.curve import Curve
 from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer, retell
-from vaebench.training.trainers import Watch, accelerator, interruptible, settle, trainer
+from vaebench.training.trainers import Watch, accelerator, device, interruptible, settle, trainer
 
 CHECKPOINT = "model.ckpt"
 """The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""
@@ -65,7 +65,8 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
         left = contents(folder / CHECKPOINT)
         retell(left["curve"], [curve, *loggers])
         model.load_state_dict(left["state_dict"])
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(device())
+        data.to(device())
     return Fitted(model, data, curve.columns)
 
 

@@ -100,11 +100,12 @@ def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: 
         if len(members) > 1:
             raise
         return [fit_alone(first.run, first.folder, first.loggers, watch, every)]
+    device = training.strategy.root_device  # where the data is; Lightning has taken the pack back to the CPU
     fitted: list[Fitted | Exception] = []
     for m, death, curve in zip(members, pack.deaths, curves, strict=True):
         if death is None:
             leave(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
-        fitted.append(Fitted(plain(m.model), data, curve.columns) if death is None else Diverged(death.reason))
+        fitted.append(Fitted(plain(m.model, device), data, curve.columns) if death is None else Diverged(death.reason))
     return fitted
 
 

@@ -13,12 +13,15 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, read
+from vaebench.seeding import generator
 from vaebench.training.curve import Curve
+from vaebench.training.trainers import device
 
 MEMBER, TRAINER = "resume.ckpt", "trainer.ckpt"
 """The files in a run's folder: a member's snapshot, Lightning's checkpoint of a model trained by itself."""
@@ -67,9 +70,11 @@ def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
 
 
 def found(run: Run, folder: Path) -> Snapshot | None:
-    """The snapshot of a run, if there is one; a damaged one is put aside and the run begins anew."""
+    """The snapshot of a run, if there is one; one that cannot be used is put aside and the run begins anew."""
     try:
-        return read(folder / MEMBER, run.id)
+        snapshot = read(folder / MEMBER, run.id)
+        _check_noise(folder / MEMBER, snapshot.noise)
+        return snapshot
     except FileNotFoundError:
         return None
     except SnapshotError as error:
@@ -78,10 +83,11 @@ def found(run: Run, folder: Path) -> Snapshot | None:
 
 
 def found_of_trainer(folder: Path) -> Path | None:
-    """Lightning's checkpoint of a run trained by itself, if one can be read; a damaged one is put aside."""
+    """Lightning's checkpoint of a run trained by itself, if one can be used; another one is put aside."""
     path = folder / TRAINER
     try:
-        contents(path)
+        left = contents(path)
+        _check_noise(path, left.get("noise") if isinstance(left, dict) else None)
     except FileNotFoundError:
         return None
     except SnapshotError as error:
@@ -127,6 +133,17 @@ def retell(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> N
     for epoch, row in rows.items():
         for logger in loggers:
             logger.log_metrics({"epoch": float(epoch), **row}, epoch)
+
+
+def _check_noise(path: Path, noise: Tensor | None) -> None:
+    """Refuse what was left on another kind of device: the generators of one cannot go on with the states of the other.
+
+    Raises:
+        SnapshotError: naming the device that is here.
+    """
+    here = generator(0, "any", device())
+    if noise is None or noise.shape != here.get_state().shape:
+        raise SnapshotError(f"{path}: its noise is not that of a training on this device, {here.device.type}")
 
 
 def _put_aside(path: Path, error: Exception) -> None:

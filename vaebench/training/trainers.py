@@ -56,6 +56,11 @@ def accelerator() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
+def device() -> torch.device:
+    """Where one process computes: what Lightning takes of that."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
 class Undisturbed(lightning.Callback):
     """Leaves SIGTERM to whoever held it before Lightning: to a cluster it is a warning, and training goes on."""
 
