@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
 from typing import Any
 from unittest.mock import patch
 
@@ -20,8 +19,9 @@ import vaebench  # noqa: F401 (before lightning)
 
 import lightning
 import torch
+from clock import now, peak
 from lightning.pytorch.callbacks import LambdaCallback
-from peers import LARGE, OURS, PYTHAE, ROOT, TASKS, USUAL, Task
+from peers import OURS, PYTHAE, ROOT, TASKS, USUAL, Task
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -37,14 +37,6 @@ from vaebench.training.trainers import settle
 
 STEPS = 50
 """At which losses are compared."""
-
-
-def now() -> float:
-    """The processor's time; on a GPU, which the processor waits for, the clock's."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return perf_counter()
-    return process_time()
 
 
 class Usual(lightning.LightningModule):
@@ -158,11 +150,10 @@ def measured(name: str, task: Task, runs: list[Run]) -> dict[str, Any]:
     noise = torch.randn(len(x), model.latent_dim, generator=torch.Generator().manual_seed(0)).to(x.device)
     with torch.no_grad():
         objective = float(model.objective(x, noise).mean())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
     epoch, steps = median(epochs), steps_of(runs[0], x)
     return {
         "epoch": epoch, "rest": end - marks[-1] + marks[1] - marks[0] - epoch, "steps": steps,
-        "batch": len(x) / steps, "peak": peak(), "objective": objective, "device": device,
+        "batch": len(x) / steps, "peak": peak(), "objective": objective,
     }  # fmt: skip
 
 
@@ -183,17 +174,6 @@ def observations(run: Run) -> tuple[DataModule, Tensor]:
 def steps_of(run: Run, x: Tensor) -> int:
     """Of an epoch."""
     return -(-len(x) // run.train.batch_size)
-
-
-def peak() -> float:
-    """Operations a second of one large matrix product."""
-    n = 8192 if torch.cuda.is_available() else 1536
-    a = torch.randn(n, n, device="cuda" if torch.cuda.is_available() else "cpu")
-    marks = [now()]
-    for _ in range(4):
-        a @ a
-        marks.append(now())
-    return 2 * n**3 / min(b - a for a, b in pairwise(marks))
 
 
 def losses_apart(runs: list[Run]) -> dict[str, float | None]:
@@ -245,8 +225,8 @@ def main(name: str, task_name: str, data: str) -> None:
     """Print a measurement."""
     settle(1)
     task = TASKS[task_name]
-    epochs = 3 if name == "same" and task_name != LARGE else 1 if name == "same" else task.warm + task.counted
-    own = (f"data={data}",) if task_name == LARGE else ()
+    epochs = (1 if task.of_mnist else 3) if name == "same" else task.warm + task.counted
+    own = (f"data={data}",) if task.of_mnist else ()
     runs = list(load(ROOT / "conf" / "beta.yaml", [*task.overrides, *own, f"train.epochs={epochs}"]).runs)
     assert len(runs) == task.members
     try:
