@@ -1,6 +1,7 @@
 """Cases made by hand, for instruments that a linear VAE has no closed form for.
 
-Pictures of one grey value each, codes at places that say what a classifier must answer, weights of a known tail.
+Pictures of one grey value each, codes at places that say what a classifier must answer, weights of a known tail, and
+pictures whose alterations can be counted.
 """
 
 import math
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.calibration.alterations import alteration_grades
 from vaebench.calibration.answers import Answer
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded
@@ -43,6 +45,7 @@ def hand_grades() -> Iterator[Grade]:
         metric = METRICS.build(case.diagnostic)
         metric.update(case.draws)
         yield from graded(NAME, type(metric).__name__, case.answers, metric.compute(), ROUNDING)
+    yield from alteration_grades(NAME)
 
 
 def pictures() -> Iterator[Case]:
