@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ STUDY = """
 question: Does it come out the same?
 model: {name: BetaVAE, latent_dim: 3, network: {name: MLP, hidden: [16]}}
 data: {name: Digits, binarize: Dynamic}
-train: {epochs: 40, batch_size: 256}
+train: {epochs: 150, batch_size: 256, validate_every: 10}
 evaluate: {draws: 10}
 grid:
   model.beta: [1, 4]
@@ -57,17 +58,26 @@ def swept(folder: Path, engine: Engine, how: Execution = OFTEN) -> list[Record]:
     return [replace(record, provenance={}) for record in outcome.records]
 
 
-def once(ready: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
-    """Something that happens as soon as it can, beside a sweep."""
+@contextmanager
+def once(ready: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+    """A block beside which something happens as soon as it can; that it never could is an error."""
+    over, acted = threading.Event(), threading.Event()
 
     def wait() -> None:
         while not ready():
-            time.sleep(0.01)
+            if over.wait(0.01):
+                return
         act()
+        acted.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert acted.is_set(), "the block was over before it could happen"
 
 
 def training(folder: Path) -> list[Path]:
@@ -93,6 +103,8 @@ def packs(folder: Path) -> list[Path]:
         (Choice(), 1, Inline),
         (Choice(), 2, Ray),
         (Choice(gpus=0.5), 1, Ray),
+        (Choice(gpus=0.0), 1, Ray),
+        (Choice(gpus=0.0), 0, Inline),
         (Choice(address="auto"), 0, Ray),
         (Choice("inline"), 2, Inline),
     ],
@@ -125,6 +137,11 @@ def test_what_an_engine_does_not_know_is_refused(said, expected):
         said.built(0)
 
 
+def test_without_gpus_inline_is_refused_where_there_are_some():
+    with pytest.raises(ValueError, match=r"^--gpus 0: the engine inline computes on the GPU that it sees"):
+        Choice("inline", gpus=0.0).built(1)
+
+
 def test_an_error_stops_no_other_item():
     (_, error), (_, result) = Inline().map(most_of, ["none", "3"])
     assert "expected auto, off" in str(error)
@@ -145,6 +162,16 @@ def test_what_a_worker_raises_or_dies_of_is_a_line():
 
 
 @pytest.mark.slow
+def test_a_worker_without_gpus_sees_none(monkeypatch):
+    """On a machine that has two, as far as this process was told."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    engine = Ray(workers=1, gpus=0.0)
+    with engine:
+        ((_, seen),) = engine.map(os.getenv, ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ""
+
+
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected):
     """Two workers, and one of them is killed when its runs have left a snapshot."""
     killed = []
@@ -153,24 +180,22 @@ def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expec
         killed.append(where(packs(tmp_path)[0])[1])
         os.kill(killed[0], signal.SIGKILL)
 
-    killing = once(lambda: bool(training(tmp_path) and packs(tmp_path)), kill)
-    assert swept(tmp_path, Ray(workers=2)) == expected
-    killing.join()
+    with once(lambda: bool(training(tmp_path) and packs(tmp_path)), kill):
+        assert swept(tmp_path, Ray(workers=2)) == expected
     assert killed != [os.getpid()]
 
 
 @pytest.mark.slow
 def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected):
-    """Two nodes of one GPU each, two packs a GPU; one node goes when all four packs train."""
+    """Two nodes of one GPU each, two packs a GPU; one node goes when packs train on both."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2)]
     engine = Choice(gpus=0.5, address=cluster.address).built(0)
-    going = once(lambda: len(packs(tmp_path)) > 2, lambda: cluster.remove_node(nodes[1]))
     try:
-        assert swept(tmp_path, engine, replace(OFTEN, most=1)) == expected
-        going.join()
+        with once(lambda: len(packs(tmp_path)) > 2, lambda: cluster.remove_node(nodes[1])):
+            assert swept(tmp_path, engine, replace(OFTEN, most=1)) == expected
     finally:
         cluster.shutdown()
 

@@ -23,7 +23,7 @@ class Choice:
             than one GPU is visible, and this process else.
         workers: packs at a time; None: as many as there is room for.
         threads: CPU cores of each.
-        gpus: GPUs of each, a fraction lets several share one; None: one where GPUs are visible.
+        gpus: GPUs of each, a fraction lets several share one, 0 leaves them alone; None: one where GPUs are visible.
         address: of a Ray cluster.
         slurm: parameters of sbatch, `key=value`.
         folder: where the study works.
@@ -49,7 +49,7 @@ class Choice:
 
 
 def _auto(said: Choice, visible: int) -> Engine:
-    several = visible > 1 or (said.workers or 1) > 1 or (visible > 0 and 0 < (said.gpus or 1) < 1)
+    several = visible > 1 or (said.workers or 1) > 1 or (visible > 0 and said.gpus is not None and said.gpus < 1)
     return _ray(said, visible) if said.address or several else _inline(said, visible)
 
 
@@ -58,6 +58,8 @@ def _inline(said: Choice, visible: int) -> Engine:
         if value:
             raise ValueError(f"{option}: not of the engine inline, which is one pack after the other in this process")
     _check_gpus(said, visible)
+    if said.gpus == 0 and visible:
+        raise ValueError("--gpus 0: the engine inline computes on the GPU that it sees; take the engine ray")
     return Inline()
 
 

@@ -18,8 +18,9 @@ RETRIES = 5
 TOLD = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
 """Variables of the environment that workers are given as they stand here."""
 
-ITS_OWN = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0"}
-"""Ray that runs in a SLURM allocation hands its rank down, and Lightning would log on the first node alone."""
+ITS_OWN = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+"""Ray that runs in a SLURM allocation hands its rank down, and Lightning would log on the first node alone. Workers
+that are given no GPU would see all there are, and compute on the first one."""
 
 
 class Ray(Engine):
@@ -64,7 +65,6 @@ class Ray(Engine):
 
     def __enter__(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
         from vaebench.datasets.base import data_root
