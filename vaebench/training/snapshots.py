@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Now(Checkpoint):
-    """Writes at the end of an epoch when some time has passed, and after the last; where it cannot, training goes on.
+    """Writes at the end of every epoch but the last when some time has passed; where it cannot, training goes on.
 
     Args:
         every: seconds.
