@@ -1,5 +1,10 @@
 """A model trained by itself, on one device or on several: the same numbers to rounding."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +40,48 @@ def test_the_number_of_devices_is_no_part_of_the_id_and_packs_with_nobody():
 def test_a_likelihood_of_whole_batches_is_refused_on_parts_of_them(tmp_path):
     with pytest.raises(ValueError, match=r"train\.devices: OptimalGaussian takes its variance from a whole batch"):
         fitted(replace(run(2, likelihood="OptimalGaussian"), data={"name": "Digits", "binarize": None}), tmp_path)
+
+
+def test_more_devices_than_cores_are_refused(tmp_path):
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(ValueError, match=rf"train\.devices: expected at most {cores}, .* got {cores + 1}"):
+        fitted(run(cores + 1), tmp_path)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import vaebench
+from vaebench.config import Run
+from vaebench.training.alone import fit_alone
+
+if __name__ == "__main__":
+    fit_alone(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """They would train on, beside those of whoever begins the run again."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    config = run(2).config
+    config["train"] |= {"devices": 2, "epochs": 100_000}
+    command = [sys.executable, str(tmp_path / "program.py"), repr(config), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not (tmp_path / TRAINER).is_file():
+        assert started.poll() is None
+        time.sleep(0.1)
+    started.kill()
+    started.wait()
+    for _ in range(100):
+        try:
+            os.killpg(started.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGKILL)
+    pytest.fail("processes of the run trained on for ten seconds")
 
 
 @pytest.mark.slow

@@ -21,28 +21,29 @@ def networks() -> list[nn.Module]:
         return [network(seed) for seed in range(len(RATES))]
 
 
-def gradients(rows: Rows, step: int) -> list[torch.Tensor]:
+def gradients(rows: Rows, step: int, size: float = 1.0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(step)
-    return [torch.randn(s.shape, generator=generator) for s in rows.stacks]
+    return [size * torch.randn(s.shape, generator=generator) for s in rows.stacks]
 
 
-def trained(steps: int = 20, alive: list[bool] | None = None) -> tuple[list[nn.Module], Rows]:
+def trained(steps: int = 20, alive: list[bool] | None = None, size: float = 1.0) -> tuple[list[nn.Module], Rows]:
     members = networks()
     rows = Rows(members)
     adam = PackedAdam(rows, RATES, CLIPS)
     for step in range(steps):
-        adam.advance(gradients(rows, step), alive or [True] * 4)
+        adam.advance(gradients(rows, step, size), alive or [True] * 4)
     return members, rows
 
 
+@pytest.mark.parametrize("size", [1.0, 1e18, 1e30], ids=["usual", "large", "of a norm beyond the numbers"])
 @pytest.mark.parametrize("i", range(4))
-def test_every_row_is_torchs_adam(i):
+def test_every_row_is_torchs_adam(i, size):
     """20 steps, to 1e-6: a fused update rounds otherwise than torch's plain one."""
-    members, rows = trained()
+    members, rows = trained(size=size)
     alone = networks()[i]
     adam = torch.optim.Adam(alone.parameters(), lr=RATES[i])
     for step in range(20):
-        for p, g in zip(alone.parameters(), gradients(rows, step), strict=True):
+        for p, g in zip(alone.parameters(), gradients(rows, step, size), strict=True):
             p.grad = g[i].clone()
         if CLIPS[i] is not None:
             nn.utils.clip_grad_norm_(alone.parameters(), CLIPS[i])

@@ -92,7 +92,8 @@ class PackedAdam(torch.optim.Optimizer):
         gradient = self.rows.flat(gradients, self._gradient)
         if self._clips:
             norm = gradient.norm(dim=1)
-            gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).unsqueeze(1)
+            # A norm beyond the numbers over no clip at all is inf/inf: such a member is left as it would be alone.
+            gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).nan_to_num_(1.0).unsqueeze(1)
         if self._alive != list(alive):
             self._alive, self._spans = list(alive), self._spans_of(alive)
         step = self.state[self.rows.values]["step"].add_(1)

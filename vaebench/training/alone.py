@@ -6,8 +6,10 @@ the gradient is that of the whole. So the number of devices moves a number by ro
 
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 
 import lightning
@@ -104,11 +106,13 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
             f"train.devices: expected at most {there}, the GPUs that are visible here, got {n}; "
             f"an engine with workers gives a pack as many by --gpus {n}"
         )
+    if not there and n > (cores := len(os.sched_getaffinity(0))):
+        raise ValueError(f"train.devices: expected at most {cores}, the cores of this machine without a GPU, got {n}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     try:
-        arguments = (run, folder, watch, every, port, torch.get_num_threads())
+        arguments = (run, folder, watch, every, port, torch.get_num_threads(), os.getpid())
         start_processes(_rank, arguments, nprocs=n, start_method="spawn")
     except ProcessRaisedException as error:
         last = str(error).strip().rpartition("\n")[2]
@@ -116,14 +120,22 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
         raise (Diverged(text) if kind.endswith("Diverged") else RuntimeError(last)) from None
 
 
-def _rank(rank: int, run: Run, folder: Path, watch: Watch, every: float, port: int, threads: int) -> None:
+def _rank(rank: int, run: Run, folder: Path, watch: Watch, every: float, port: int, threads: int, parent: int) -> None:
     """What each process does."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     settle(threads)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     data = data_of(run)
     data.setup("fit")
     devices = {"devices": run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
     _train(run, data, folder, [Curve()], watch if rank == 0 else _nobody, every, devices)
+
+
+def _end_with(parent: int) -> None:
+    """End this process with the one that started it, however that ends: it would go on, and the run be begun again."""
+    while os.getppid() == parent:
+        sleep(0.2)
+    os._exit(1)
 
 
 def _nobody(epoch: int, latest: object) -> None:
