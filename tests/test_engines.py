@@ -161,6 +161,14 @@ def test_what_a_worker_raises_or_dies_of_is_a_line():
     assert "\n" not in str(death)
 
 
+def test_an_address_at_which_nothing_listens_is_refused():
+    with (
+        pytest.raises(ConnectionError, match=r"--address: nothing answers at 127\.0\.0\.1:1 "),
+        Ray(address="127.0.0.1:1"),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_a_worker_without_gpus_sees_none(monkeypatch):
     """On a machine that has two, as far as this process was told."""
@@ -201,7 +209,8 @@ def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, exp
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_followed_by_another_engine(tmp_path, expected):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)], ids=["killed", "ended"])
+def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, sent, status):
     """Two workers by Ray are stopped with their driver; this process goes on, in packs of another size."""
     (tmp_path / "tiny.yaml").write_text(STUDY)
     command = "sweep tiny.yaml --wandb disabled --engine ray --workers 2 --save-every 0"
@@ -212,5 +221,6 @@ def test_a_killed_driver_is_followed_by_another_engine(tmp_path, expected):
         while not training(tmp_path):
             assert driver.poll() is None
             time.sleep(0.02)
-        driver.kill()
+        driver.send_signal(sent)
+    assert driver.returncode == status
     assert swept(tmp_path, Inline(), replace(OFTEN, most=3)) == expected

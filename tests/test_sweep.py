@@ -182,8 +182,12 @@ def test_a_run_held_by_another_process_is_waited_for(study, tmp_path, leaves):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sent):
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)],
+    ids=["killed", "interrupted", "terminated"],
+)
+def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sent, status):
     """The sweep runs as a user runs it; it is stopped after its first record, and what it had done is not repeated."""
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2", "epochs: 20"))
     command = [sys.executable, "-m", "vaebench", "sweep", "tiny.yaml", "--wandb", "disabled"]
@@ -197,7 +201,7 @@ def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sen
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(sent)
-    assert process.returncode != 0
+    assert process.returncode == status
     assert len(list(tmp_path.glob("runs/tiny/*/record.json"))) < 4
     before = {p: p.read_bytes() for p in done}
     again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)

@@ -1,6 +1,9 @@
 """Where the verbs write to, and how they refuse."""
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -9,6 +12,23 @@ from rich.console import Console
 from rich.markup import escape
 
 console = Console(highlight=False)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """A block that SIGTERM ends as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def refusing(verb: Callable[..., None]) -> Callable[..., None]:

@@ -23,7 +23,7 @@ from vaebench.commands.arguments import (
     Workers,
     study_of,
 )
-from vaebench.commands.terminal import console
+from vaebench.commands.terminal import console, stoppable
 
 if TYPE_CHECKING:
     from vaebench.config import Study
@@ -55,7 +55,8 @@ def sweep(
     tell = partial(console.print, soft_wrap=True)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible_gpus())
     try:
-        outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
+        with stoppable():
+            outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None

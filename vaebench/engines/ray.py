@@ -5,7 +5,11 @@ node where it must, and the runs go on from their snapshots.
 """
 
 import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from math import floor
 from types import TracebackType
 from typing import Any
@@ -14,6 +18,9 @@ from vaebench.engines.base import Engine, Item, Result
 
 RETRIES = 5
 """How often a pack whose worker died is begun again."""
+
+PATIENCE = 10.0
+"""Seconds in which a cluster has to answer."""
 
 TOLD = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
 """Variables of the environment that workers are given as they stand here."""
@@ -72,11 +79,13 @@ class Ray(Engine):
         told = {name: os.environ[name] for name in TOLD if name in os.environ} | ITS_OWN
         told["VAEBENCH_DATA"] = str(data_root().absolute())  # workers stand in another folder
         common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": told}}
-        if self.address is None:
-            cores = None if self.asked is None else self.asked * self.threads
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
-        else:
-            ray.init(address=self.address, **common)
+        with _own_handler(signal.SIGTERM):
+            if self.address is None:
+                cores = None if self.asked is None else self.asked * self.threads
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
+            else:
+                _check_answers(self.address)
+                ray.init(address=self.address, **common)
         self._ray = ray
         if self.gpus is None:
             self.gpus = float(ray.cluster_resources().get("GPU", 0) > 0)
@@ -107,6 +116,36 @@ class Ray(Engine):
         except self._ray.exceptions.RayError as error:
             first = str(error).strip().partition("\n")[0]
             return RuntimeError(f"the worker died, {RETRIES + 1} times in a row ({type(error).__name__}: {first})")
+
+
+@contextmanager
+def _own_handler(number: signal.Signals) -> Iterator[None]:
+    """A block after which a signal is handled as before it; Ray's handler would abort the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nothing listens; Ray itself would try it for minutes.
+
+    Raises:
+        ConnectionError: naming it.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # `auto`, which Ray looks up
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"--address: nothing answers at {address} ({error}); give the address that `ray start --head` printed"
+        ) from None
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
