@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from vaebench import record
@@ -84,6 +86,40 @@ def test_published_results_are_no_reason_to_skip_work(here):
     said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
     assert "[2/2]" in said
     assert len(record.read_all(here / "runs/tiny")) == 2
+
+
+def test_the_command_in_a_record_makes_it_again(here):
+    """Of a study with a name that a shell would part, and of values that are not in its file."""
+    study = here / "my studies" / "β étude.yaml"
+    study.parent.mkdir()
+    study.write_text(TINY)
+    vaebench("sweep", "my studies/β étude.yaml", "seed=7", "model.latent_dim=3", "--wandb", "disabled")
+    (path,) = here.glob("runs/*/*/record.json")
+    made = record.read(path)
+    path.unlink()
+    python, m, name, *arguments = shlex.split(made.provenance["command"])
+    assert (python, m, name) == ("python", "-m", "vaebench")
+    vaebench(*arguments, "--wandb", "disabled")
+    assert record.read(path).estimates == made.estimates
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "zeros", "text", "another model", "no model"])
+def test_a_checkpoint_that_cannot_be_measured_is_one_line(here, damage):
+    vaebench("train", "conf/tiny.yaml", "--id", "seed=1", "--wandb", "disabled")
+    (path,) = here.glob("runs/tiny/*/model.ckpt")
+    content = path.read_bytes()
+    wrong = {"half": content[: len(content) // 2], "empty": b"", "zeros": bytes(999), "text": b"hello"}
+    if damage == "another model":
+        vaebench("train", "conf/tiny.yaml", "seed=0", "model.latent_dim=3", "--wandb", "disabled")
+        (other,) = set(here.glob("runs/tiny/*/model.ckpt")) - {path}
+        wrong[damage] = other.read_bytes()
+    elif damage == "no model":
+        torch.save({"weights": 1}, path)
+    path.write_bytes(wrong.get(damage, path.read_bytes()))
+    said = vaebench("evaluate", str(path.parent), status=1)
+    assert said.startswith(f"error: {path}: ")
+    assert "train the run again: python -m vaebench train conf/tiny.yaml --id" in said
+    assert said.count("\n") == 1
 
 
 def test_one_run_by_its_id_and_measured_again(here):

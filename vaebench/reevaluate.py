@@ -1,5 +1,6 @@
 """A trained run measured again: other draws, other bounds, another split, estimators of the evidence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from vaebench.config import ConfigError, Run
 from vaebench.config.lines import Document
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
+from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.registry import MODELS
 from vaebench.run import evaluate
 from vaebench.training.alone import CHECKPOINT, data_of
@@ -34,22 +36,41 @@ def reevaluate(
 
     Raises:
         FileNotFoundError: if the folder has no record or no checkpoint.
+        ValueError: if the checkpoint is damaged, or another run's.
         ConfigError: if what is asked for cannot be asked.
     """
     folder = path.parent if path.suffix == ".ckpt" else path
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
-    config = record.read(folder / "record.json").config
+    made = record.read(folder / "record.json")
+    config = made.config
     asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
     if estimators is not None:
         asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
+    model = _loaded(run, checkpoint, made.provenance.get("command"))
     data = data_of(run).to(device())
     data.setup("test")
-    model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)
     return evaluate(run, model.to(device()), data)
+
+
+def _loaded(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
+    again = f"train the run again: {command}" if command else "train the run again"
+    try:
+        contents(checkpoint)
+        model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+    except SnapshotError as error:
+        raise ValueError(f"{error}; {again}") from None
+    except (LookupError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{checkpoint}: not the checkpoint of this run ({reason}); {again}") from None
+    wanted, kept = run.config["model"] | {"seed": run.seed}, json.loads(json.dumps(dict(model.hparams)))
+    if other := sorted(k for k in wanted.keys() & kept.keys() if kept[k] != wanted[k]):
+        told = ", ".join(f"{k} {kept[k]}, not {wanted[k]}" for k in other)
+        raise ValueError(f"{checkpoint}: the checkpoint of another run ({told}); {again}")
+    return model
 
 
 def listed(text: str) -> list[Any]:

@@ -116,7 +116,7 @@ def _outcome(
         picturing.keep(trained.model, trained.data, measured, folder)
         return measured
     except Exception as error:
-        return replace(bare, reason=_reason(error), provenance=_provenance(run, study, "cpu"))
+        return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu"))
 
 
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record:
@@ -133,7 +133,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
         estimates=measured.estimates,
         absent=measured.absent,
         curve=curve,
-        provenance=_provenance(run, bare.study, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
+        provenance=_provenance(run, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
     )
 
 
@@ -148,8 +148,8 @@ def _measure_of(model: Autoencoder) -> str:
     return "discrete" if model.likelihood.discrete else "density"
 
 
-def _provenance(run: Run, study: str, device: str) -> dict[str, Any]:
-    command = f"python -m vaebench train conf/{study}.yaml --id {run.id}"
+def _provenance(run: Run, device: str) -> dict[str, Any]:
+    command = f"python -m vaebench train {run.source} --id {run.id}" if run.source else None
     return {"command": command, "finished": provenance.now()} | provenance.code() | provenance.machine(device)
 
 

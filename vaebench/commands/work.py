@@ -100,6 +100,8 @@ def evaluate(
     """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
     from vaebench.reevaluate import reevaluate
 
+    if k is not None and not all(n.strip().isdecimal() for n in k.split(",")):
+        raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k!r}")
     sizes = None if k is None else tuple(int(n) for n in k.split(","))
     seen = reevaluate(run, draws, sizes, split, estimators)
     for estimate in seen.estimates:

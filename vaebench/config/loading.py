@@ -1,5 +1,6 @@
 """YAML → Study: the file is read, its grid spanned, and every run checked before anything heavy is imported."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,20 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
         points = grid.points(axes)
     except GridError as error:
         raise ConfigError([_line(path, error.fault)]) from None
-    runs = _runs(path, document, base, points)
+    runs = _runs(path, document, base, points, shlex.join([str(path), *assignments]))
     _refuse(path, _repeats(document, runs, points))
     return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes))
 
 
-def _runs(path: Path, document: Document, base: Mapping[str, Any], points: Sequence[Point]) -> tuple[Run, ...]:
+def _runs(
+    path: Path, document: Document, base: Mapping[str, Any], points: Sequence[Point], source: str
+) -> tuple[Run, ...]:
     runs: list[Run] = []
     found: dict[Fault, list[Point]] = {}
     for point in points:
         try:
             run = Run.of(lines.resolved(point.over(base)))
-            runs.append(run.named(point.label() or run.config["model"]["name"]))
+            runs.append(run.named(point.label() or run.config["model"]["name"], source))
         except (Refused, DeadReference) as error:
             for keys, text in error.places:
                 found.setdefault(_placed(document, base, point, keys, text), []).append(point)

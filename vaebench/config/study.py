@@ -95,6 +95,8 @@ class Run:
     seed: Seed = 0
     slug: str = field(default="", init=False, compare=False)
     """What tells the run from its neighbours in a study, e.g. `beta=4,seed=0`; no part of what defines it."""
+    source: str = field(default="", init=False, compare=False)
+    """The study's file and the overrides, as a shell takes them; no part of what defines it."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Run":
@@ -115,7 +117,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """What defines the run, as JSON has it."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        del plain["slug"], plain["train"]["devices"]
+        del plain["slug"], plain["source"], plain["train"]["devices"]
         return plain
 
     @cached_property
@@ -124,10 +126,11 @@ class Run:
         canonical = json.dumps(self.config, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
-    def named(self, slug: str) -> "Run":
-        """The same run under a slug."""
+    def named(self, slug: str, source: str) -> "Run":
+        """The same run under a slug, from a study."""
         run = copy(self)
         object.__setattr__(run, "slug", slug)
+        object.__setattr__(run, "source", source)
         return run
 
 

@@ -48,9 +48,7 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
 def _origin(record: Record, name: str) -> Origin:
     seconds = sum((record.provenance.get("seconds") or {}).values())
     status = record.status if record.reason is None else f"{record.status}: {record.reason}"
-    return Origin(
-        record.id, name, status, f"{seconds:.1f}" if seconds else "", str(record.provenance.get("command", ""))
-    )
+    return Origin(record.id, name, status, f"{seconds:.1f}" if seconds else "", record.provenance.get("command") or "")
 
 
 def _commit(provenance: dict[str, Any]) -> str:
