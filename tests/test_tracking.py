@@ -21,6 +21,7 @@ from rich.console import Console
 
 from vaebench import pictures, tracking
 from vaebench import record as records
+from vaebench.atomic import WriteError
 from vaebench.config import Run, load
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.vae import VAE
@@ -210,6 +211,28 @@ def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, cap
     assert records.read(tmp_path / "record.json") == record
     assert record.status == "done"
     assert "no space left on device" in caplog.text
+
+
+def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, monkeypatch, caplog):
+    """W&B needs room before a run begins, and when it is over; the run itself is none of its business."""
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError("no space left on device")
+
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    run = load(tmp_path / "tiny.yaml").runs[0]
+    with tracking.tracked(run, "tiny", tmp_path, "offline") as tracker:
+        assert tracker.experiment is not None
+        finish = tracker.experiment.finish
+        monkeypatch.setattr(tracker.experiment, "finish", full)
+    assert f"the W&B run of {run.id} could not be finished: no space left on device" in caplog.text
+    finish()
+    monkeypatch.setattr("wandb.init", full)
+    with (
+        pytest.raises(WriteError, match=r"W&B cannot write here \(no space left on device\); make room, or go on with"),
+        tracking.tracked(run, "tiny", tmp_path, "offline"),
+    ):
+        pass
 
 
 def test_online_asks_for_a_login_in_one_line(tmp_path, monkeypatch):

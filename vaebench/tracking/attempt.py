@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.record import Record
 from vaebench.tracking.artifacts import artifacts
@@ -81,6 +82,8 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
     if mode == "disabled":
         yield Tracker(None, folder)
         return
+    import wandb
+
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
     experiment = opened(folder, mode, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config)
@@ -89,13 +92,15 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
         experiment.define_metric(pattern, step_metric=EPOCH)
     for name, end in BEST.items():
         experiment.define_metric(name, step_metric=EPOCH, summary=f"{end},last")
-    tracker = Tracker(experiment, folder)
+    tracker, exit_code = Tracker(experiment, folder), 1
     try:
         yield tracker
-    except BaseException:
-        experiment.finish(exit_code=1)
-        raise
-    experiment.finish(exit_code=tracker.exit_code)
+        exit_code = tracker.exit_code
+    finally:
+        try:
+            experiment.finish(exit_code=exit_code)
+        except (OSError, wandb.Error) as error:
+            log.warning("the W&B run of %s could not be finished: %s", run.id, error)
 
 
 def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
@@ -103,8 +108,10 @@ def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
 
     Raises:
         ValueError: if it is to be online, and nobody is logged in.
+        WriteError: if there is no room for it.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
+    logging.raiseExceptions = False  # where the disk is full, W&B's own log would print a traceback a line
     import wandb
 
     # Reading every installed package takes longer than all else here; the record has the versions that matter.
@@ -117,3 +124,6 @@ def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
         raise ValueError(
             f"W&B cannot be reached: {error} Or go on with --wandb offline, and `wandb sync` later"
         ) from None
+    except OSError as error:
+        remedy = "make room, or go on with --wandb disabled"
+        raise WriteError(f"{folder}: W&B cannot write here ({error}); {remedy}") from None
