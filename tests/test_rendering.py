@@ -1,5 +1,6 @@
 """Tables as text: digits, special characters, the same bytes for the same records."""
 
+import math
 import random
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_digits_follow_the_half_width():
     assert decimals([Interval(1.0, None, 1), Interval(1.0, 0.0, 3)]) is None
     assert [figure(v, None) for v in (4.0, 0.015625, 12345.0, -86.7612)] == ["4", "0.015625", "12345", "-86.761"]
     assert figure(-86.7612, 2) == "-86.76"
+    assert [figure(v, 2) for v in (-1.386e31, 999_999_999.5, math.nan)] == ["-1.386e+31", "999999999.50", "nan"]
 
 
 def test_special_characters_survive_both_texts(tmp_path):

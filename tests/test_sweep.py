@@ -92,6 +92,11 @@ def test_a_damaged_record_is_put_aside_and_its_run_repeated(study, tmp_path):
     assert list(map(numbers, again)) == list(map(numbers, records))
     assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
     assert "damaged or half-written" in heard
+    assert "kept as record.damaged, the run is repeated" in heard
+    path.write_bytes(b"again")
+    swept(study, tmp_path)
+    assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
+    assert path.with_suffix(".damaged1").read_bytes() == b"again"
 
 
 def test_one_failing_run_stops_no_other_and_says_why(tmp_path):

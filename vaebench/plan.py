@@ -56,6 +56,8 @@ def shared(run: Run) -> str:
 def decision(packs: Sequence[Sequence[Run]], most: int) -> str:
     """One line on who trains with whom, and why."""
     count, largest = sum(map(len, packs)), max(map(len, packs), default=0)
+    if count == 1:
+        return "one run"
     if most == 1:
         return f"{count} runs, each by itself: --pack off"
     if largest <= 1:

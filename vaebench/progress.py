@@ -23,6 +23,7 @@ from vaebench import record
 from vaebench.beacon import Sighting, sightings
 from vaebench.config import Run
 from vaebench.record import Record, RecordError
+from vaebench.tables.sheets import figure
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
 """What the line of a finished run shows of its record."""
@@ -142,7 +143,7 @@ def summary(outcome: Record | Exception) -> str:
     if outcome.status == "failed":
         return f"[red]failed:[/] {escape(str(outcome.reason))}"
     found = ((label, outcome.estimate(name)) for name, label in HEADLINE)
-    numbers = [f"{label} {e.value:.2f}" for label, e in found if e is not None and not isinstance(e.value, list)]
+    numbers = [f"{label} {figure(e.value, 2)}" for label, e in found if e is not None and not isinstance(e.value, list)]
     seconds = outcome.provenance.get("seconds", {})
     return ", ".join([*numbers, f"{sum(seconds.values()):.1f} s"])
 

@@ -123,7 +123,7 @@ def publish(
     if not records:
         raise PublishError(f"{runs}: no records to publish; run the sweep first")
     if faults and not incomplete:
-        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again, or ask for it incomplete")
+        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again")
     wanted = {results / "records" / f"{r.id}.json": encode(r) for r in records}
     wanted |= {results / "arrays" / f"{id}.npz": path.read_bytes() for id, path in _pictured(records, runs).items()}
     for path, content in wanted.items():

@@ -27,7 +27,16 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 
 class RecordError(ValueError):
-    """A record that is not one, or cannot be made one; the message names the file and what to do."""
+    """A record that is not one, or cannot be made one; the message names the file and what to do.
+
+    Args:
+        fault: what is wrong, and where.
+        remedy: what whoever cannot mend it himself is to do.
+    """
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        super().__init__(f"{fault}; {remedy}" if remedy else fault)
+        self.fault = fault
 
 
 class Estimate(NamedTuple):
@@ -123,16 +132,16 @@ def decode(content: bytes, source: str | Path) -> Record:
     try:
         entries = from_json(content)
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{source}: damaged or half-written: {error}; {remedy}") from None
+        raise RecordError(f"{source}: damaged or half-written: {error}", remedy) from None
     version = entries.get("format") if isinstance(entries, dict) else None
     if not isinstance(version, int):
-        raise RecordError(f"{source}: not a record (expected an object with 'format': {FORMAT}); {remedy}")
+        raise RecordError(f"{source}: not a record (expected an object with 'format': {FORMAT})", remedy)
     if version > FORMAT:
         raise RecordError(f"{source}: format {version}, but this version reads up to {FORMAT}; update vaebench")
     try:
         return _adapter().validate_python(_without_format(entries))
     except ValidationError as error:
-        raise RecordError(f"{source}: not a record: {_first(error)}; {remedy}") from None
+        raise RecordError(f"{source}: not a record: {_first(error)}", remedy) from None
 
 
 def write(record: Record, path: Path) -> None:

@@ -7,10 +7,12 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from filelock import FileLock
 from rich.console import Console
+from rich.markup import escape
 
 from vaebench import record
 from vaebench.config import Run, Study
@@ -85,9 +87,11 @@ def _put_damaged_aside(folder: Path, console: Console) -> None:
     except FileNotFoundError:
         return
     except RecordError as error:
-        aside = path.with_suffix(".damaged")
+        names = (path.with_suffix(f".damaged{i or ''}") for i in count())
+        aside = next(name for name in names if not name.exists())
         os.replace(path, aside)
-        console.print(f"[yellow]{error}; kept as {aside.name}, the run is repeated[/]")
+        told = f"{error.fault}; kept as {aside.name}, the run is repeated"
+        console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 
 
 def _left_undone(runs: Sequence[Run], work: Work, console: Console) -> list[Run]:

@@ -1,6 +1,8 @@
 """Where the verbs write to, and how they refuse."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-console = Console(highlight=False)
+WIDTH = 200
+"""Columns where what is written to is no terminal, and says nothing of its own."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
 
 
 @contextmanager

@@ -133,8 +133,15 @@ def decimals(intervals: Sequence[Interval]) -> int | None:
     return min(max(1 - math.floor(math.log10(median(positive))), 0), 6) if positive else None
 
 
+LARGE = 1e9
+"""From where on a number is written with an exponent."""
+
+
 def figure(value: float, places: int | None) -> str:
-    """A number with so many decimal places; with five significant digits, or whole, where None are given."""
-    if places is not None:
+    """A number with so many decimal places; with five significant digits, or whole, where None are given.
+
+    With five digits, too, where it is so large that decimal places say nothing: a model that has all but diverged.
+    """
+    if places is not None and not abs(value) >= LARGE:
         return f"{value:.{places}f}"
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.{DIGITS}g}"
