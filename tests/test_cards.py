@@ -145,6 +145,19 @@ def test_side_by_side_what_is_set_and_what_came_of_it(roots):
     assert [line.split()[-2:] for line in text.splitlines() if line.startswith("ELBO")] == [["0.0", "3"]]
 
 
+def test_a_pair_that_does_not_compare_stops_no_other(roots):
+    """A row of which every run failed, among three; alone it is an error."""
+    for seed in range(3):
+        failed = record(4.0, seed, status="failed", reason="ValueError: impossible", estimates=[])
+        files.write(failed, Path("runs/study") / failed.id / "record.json")
+    rows = selection.rows("study", roots)
+    text = printed(versus(pairs(rows, rows)))
+    assert len([line for line in text.splitlines() if line.startswith("ELBO")]) == 2
+    assert "no run of the first finished: ValueError: impossible" in " ".join(text.split())
+    with pytest.raises(ValueError, match="no run of the first finished: ValueError: impossible"):
+        versus([(rows[-1], rows[-1])])
+
+
 # -- what a word means ------------------------------------------------------------------------------------------------
 
 

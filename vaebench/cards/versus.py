@@ -37,17 +37,23 @@ def pairs(first: Sequence[Chosen], second: Sequence[Chosen]) -> list[tuple[Chose
 
 
 def versus(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
-    """Of every pair what is set differently, and every quantity of both.
+    """Of every pair what is set differently, and every quantity of both; of one that does not compare, why.
 
     Raises:
-        ValueError: if two do not compare, with the reason.
+        ValueError: if none compares, with the reason of the first.
     """
-    return Group(*(_pair(first, second) for first, second in rows), Text(LEGEND, style="dim"))
+    obstacles = [obstacle(first.row.group, second.row.group) for first, second in rows]
+    reasons = [f"{a.name} and {b.name}: {reason}" for (a, b), reason in zip(rows, obstacles, strict=True)]
+    if all(obstacles):
+        raise ValueError(reasons[0])
+    shown = [
+        _pair(*row) if reason is None else Text(f"{told}\n")
+        for row, reason, told in zip(rows, obstacles, reasons, strict=True)
+    ]
+    return Group(*shown, Text(LEGEND, style="dim"))
 
 
 def _pair(first: Chosen, second: Chosen) -> RenderableType:
-    if reason := obstacle(first.row.group, second.row.group):
-        raise ValueError(f"{first.name} and {second.name}: {reason}")
     found = differences(first.row.group, second.row.group)
     head = Text.assemble((first.name, "bold"), "\n", "against ", (second.name, "bold"))
     return Group(head, *_settings(first, second), Text(), _numbers(found), Text())
