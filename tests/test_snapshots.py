@@ -137,6 +137,7 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
         else:
             assert snapshots.found_of_trainer(path.parent) is None
     assert "begins anew" in caplog.text
+    assert "weights_only" not in caplog.text
     assert path.with_suffix(".damaged").is_file()
     assert not path.exists()
     assert not made.exists()

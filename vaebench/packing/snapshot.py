@@ -95,6 +95,9 @@ def contents(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, on whatever a stranger's file may be
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:  # torch's own text advises to let the file execute what it likes
+        text = "damaged, or of more than tensors and plain values, and such a file is not read"
+        raise SnapshotError(f"{path}: {text}") from None
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SnapshotError(f"{path}: damaged, or no checkpoint ({type(error).__name__}: {reason})") from None
