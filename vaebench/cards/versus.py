@@ -42,15 +42,16 @@ def versus(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
     Raises:
         ValueError: if none compares, with the reason of the first.
     """
-    obstacles = [obstacle(first.row.group, second.row.group) for first, second in rows]
-    reasons = [f"{a.name} and {b.name}: {reason}" for (a, b), reason in zip(rows, obstacles, strict=True)]
-    if all(obstacles):
-        raise ValueError(reasons[0])
-    shown = [
-        _pair(*row) if reason is None else Text(f"{told}\n")
-        for row, reason, told in zip(rows, obstacles, reasons, strict=True)
-    ]
+    refusals = [_refusal(*row) for row in rows]
+    if refusals[0] is not None and all(refusals):
+        raise ValueError(refusals[0])
+    shown = [_pair(*row) if text is None else Text(f"{text}\n") for row, text in zip(rows, refusals, strict=True)]
     return Group(*shown, Text(LEGEND, style="dim"))
+
+
+def _refusal(first: Chosen, second: Chosen) -> str | None:
+    reason = obstacle(first.row.group, second.row.group)
+    return None if reason is None else f"{first.name} and {second.name}: {reason}"
 
 
 def _pair(first: Chosen, second: Chosen) -> RenderableType:

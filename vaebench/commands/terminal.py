@@ -3,9 +3,8 @@
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any
 
@@ -13,27 +12,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from vaebench.signals import handled
+
 WIDTH = 200
 """Columns where what is written to is no terminal, and says nothing of its own."""
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> AbstractContextManager[None]:
     """A block that SIGTERM ends as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return handled(signal.SIGTERM, signal.default_int_handler)
 
 
 def refusing(verb: Callable[..., None]) -> Callable[..., None]:

@@ -7,14 +7,13 @@ node where it must, and the runs go on from their snapshots.
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from math import floor
 from types import TracebackType
 from typing import Any
 
 from vaebench.engines.base import Engine, Item, Result
+from vaebench.signals import handled
 
 RETRIES = 5
 """How often a pack whose worker died is begun again."""
@@ -79,7 +78,7 @@ class Ray(Engine):
         told = {name: os.environ[name] for name in TOLD if name in os.environ} | ITS_OWN
         told["VAEBENCH_DATA"] = str(data_root().absolute())  # workers stand in another folder
         common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": told}}
-        with _own_handler(signal.SIGTERM):
+        with handled(signal.SIGTERM):  # by Ray it would abort this process
             if self.address is None:
                 cores = None if self.asked is None else self.asked * self.threads
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
@@ -116,19 +115,6 @@ class Ray(Engine):
         except self._ray.exceptions.RayError as error:
             first = str(error).strip().partition("\n")[0]
             return RuntimeError(f"the worker died, {RETRIES + 1} times in a row ({type(error).__name__}: {first})")
-
-
-@contextmanager
-def _own_handler(number: signal.Signals) -> Iterator[None]:
-    """A block after which a signal is handled as before it; Ray's handler would abort the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.getsignal(number)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _check_answers(address: str) -> None:

@@ -3,7 +3,6 @@
 import gc
 import logging
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
+from vaebench.signals import handled, is_main_thread
 from vaebench.training.curve import Report, Validation
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -68,22 +68,17 @@ class Undisturbed(lightning.Callback):
         self.handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if callable(self.handler) and threading.current_thread() is threading.main_thread():
+        if callable(self.handler) and is_main_thread():
             signal.signal(signal.SIGTERM, self.handler)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C as KeyboardInterrupt; Lightning turns it into an exit and leaves the signal ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exit_:
-        if isinstance(exit_, SIGTERMException) or isinstance(exit_.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from exit_
-        raise  # not Lightning's: a cluster's, which queues the job again
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with handled(signal.SIGINT):
+        try:
+            yield
+        except SystemExit as exit_:
+            if isinstance(exit_, SIGTERMException) or isinstance(exit_.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from exit_
+            raise  # not Lightning's: a cluster's, which queues the job again
