@@ -1,12 +1,13 @@
 """The doctor names what is there, and goes on where something is not."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vaebench import doctor
+from vaebench import doctor, provenance
 from vaebench.registry import DATASETS
 
 
@@ -90,3 +91,10 @@ def test_a_topic_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found) == ["cpu", "examination"]
     assert "driver too old" in found["examination"].found
     assert of("data")
+
+
+def test_cores_are_counted_where_no_process_is_told_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has no affinity of a process."""
+    assert provenance.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert provenance.cores() == os.cpu_count()

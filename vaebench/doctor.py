@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench import torchvision_ops
+from vaebench import provenance, torchvision_ops
 from vaebench.registry import DATASETS
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
@@ -55,8 +55,7 @@ def devices() -> Iterator[Finding]:
     """What torch can compute on."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("device", "cpu", f"{cores} cores, {torch.get_num_threads()} threads a process")
+    yield Finding("device", "cpu", f"{provenance.cores()} cores, {torch.get_num_threads()} threads a process")
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
         yield Finding("device", f"cuda:{index}", f"{found.name}, {found.total_memory / 2**30:.0f} GiB")

@@ -1,5 +1,6 @@
 """Where a number came from: the code, the libraries, the machine."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": f"{sys.platform}-{platform.machine()}",
     }
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS gives every process all of them
 
 
 def now() -> str:

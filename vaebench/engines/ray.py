@@ -12,6 +12,7 @@ from math import floor
 from types import TracebackType
 from typing import Any
 
+from vaebench import provenance
 from vaebench.engines.base import Engine, Item, Result
 from vaebench.signals import handled
 
@@ -46,7 +47,7 @@ class Ray(Engine):
         self, workers: int | None = None, threads: int = 1, gpus: float | None = None, address: str | None = None
     ) -> None:
         self.asked, self.threads, self.gpus, self.address = workers, threads, gpus, address
-        cores = len(os.sched_getaffinity(0))
+        cores = provenance.cores()
         if address is None and (workers or 1) * threads > cores:
             raise ValueError(
                 f"expected at most {cores} workers × threads, the cores of this machine, got {workers or 1} × "

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
+from vaebench import provenance
 from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
@@ -106,7 +107,7 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
             f"train.devices: expected at most {there}, the GPUs that are visible here, got {n}; "
             f"an engine with workers gives a pack as many by --gpus {n}"
         )
-    if not there and n > (cores := len(os.sched_getaffinity(0))):
+    if not there and n > (cores := provenance.cores()):
         raise ValueError(f"train.devices: expected at most {cores}, the cores of this machine without a GPU, got {n}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
