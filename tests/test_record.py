@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vaebench import atomic
 from vaebench.atomic import WriteError, write_atomically
 from vaebench.record import FORMAT, Estimate, Record, RecordError, decode, encode, read, read_all, write
+from vaebench.weights import Weights
 
 RECORD = Record(
     id="0123456789",
@@ -31,8 +32,11 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 plain = st.none() | st.booleans() | st.integers() | finite | st.text()
 nested = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 mappings = st.dictionaries(st.text(), nested)
+weights = st.builds(Weights, st.none() | finite, st.floats(1, 1e9), st.integers(1))
 estimates = st.builds(
-    Estimate, st.text(), finite | st.lists(finite), st.none() | finite, st.integers(0), st.none() | finite, st.text()
+    Estimate,
+    *(st.text(), finite | st.lists(finite), st.none() | finite, st.integers(0), st.none() | finite, st.text()),
+    *(st.none() | st.text(), st.none() | weights),
 )
 
 
@@ -43,6 +47,35 @@ def test_what_is_written_is_read_back(config: dict, facts: dict, measured: list[
     content = encode(record)
     assert decode(content, "here") == record
     assert encode(decode(content, "here")) == content
+
+
+@pytest.mark.parametrize("bad", ["nan", {"pareto_k": 0.1, "effective": 5}, [0.1, 0, 10], [0.1, 5, 0], ["a", 5, 10]])
+def test_weights_that_are_none_are_refused(bad: object) -> None:
+    entries = json.loads(encode(RECORD))
+    entries["estimates"][0]["weights"] = bad
+    with pytest.raises(RecordError, match=r"estimates\.0\.weights"):
+        decode(json.dumps(entries).encode(), "here")
+
+
+def test_what_says_nothing_is_not_written() -> None:
+    """So the files of earlier versions stay the same, byte for byte."""
+    (elbo, _) = json.loads(encode(RECORD))["estimates"]
+    assert list(elbo) == ["name", "value", "standard_error", "n", "monte_carlo_error", "note"]
+
+
+@pytest.mark.parametrize(
+    ("pareto_k", "effective", "unreliable"),
+    [
+        *((0.71, 49.9, True), (0.7, 1.0, False), (0.71, 50.0, False), (1.2, 1.0, True)),
+        *((1.2, 99.9, False), (None, 49.9, True), (None, 100.0, False)),
+    ],
+)
+def test_weights_are_unreliable_where_both_signs_say_so(pareto_k: float | None, effective: float, unreliable: bool):
+    """A latent that has collapsed has equal weights and a k̂ of noise; without a k̂ the effective draws decide."""
+    weights = Weights(pareto_k, effective, draws=100)
+    assert weights.unreliable == unreliable
+    assert Estimate("iwae_100", -1.0, weights=weights).unreliable == unreliable
+    assert not Estimate("elbo", -1.0).unreliable
 
 
 def test_a_record_is_one_file_with_a_version(tmp_path: Path) -> None:

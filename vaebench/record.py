@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from vaebench.atomic import write_atomically
+from vaebench.weights import Weights
 
 FORMAT = 1
 """Version of the file; raised when a reader of the earlier version would misread it."""
@@ -49,6 +50,9 @@ class Estimate(NamedTuple):
         n: number of observations.
         monte_carlo_error: standard error that remains, at these observations, from the finite number of draws.
         note: a reservation that every table shows beside the number.
+        over: which observations it was taken over, where not the whole split. Two estimates are of the same
+            observations exactly where this is equal, and only then do they compare.
+        weights: how far the importance weights behind it can be trusted; None where it rests on none.
     """
 
     name: str
@@ -57,6 +61,13 @@ class Estimate(NamedTuple):
     n: int = 0
     monte_carlo_error: float | None = None
     note: str | None = None
+    over: str | None = None
+    weights: Weights | None = None
+
+    @property
+    def unreliable(self) -> bool:
+        """Whether the weights behind it say that the number is not to be trusted."""
+        return self.weights is not None and self.weights.unreliable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +121,7 @@ def encode(record: Record) -> bytes:
         RecordError: if a value is not plain JSON (a tensor, a path), or the file could not be read back.
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
-    entries["estimates"] = [_noted(e)._asdict() for e in record.estimates]
+    entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
     lines = (f"{json.dumps(k)}: {_lines(_finite(v))}" for k, v in entries.items())
     try:
         content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
@@ -209,6 +220,13 @@ def _noted(estimate: Estimate) -> Estimate:
     values = estimate.value if isinstance(estimate.value, list) else [estimate.value]
     odd = sorted({str(v) for v in values if not math.isfinite(v)})
     return estimate._replace(note=f"not finite: {', '.join(odd)}") if odd and estimate.note is None else estimate
+
+
+def _entry(estimate: Estimate) -> dict[str, Any]:
+    """The estimate as it is written: what came with a later version is left out where it says nothing."""
+    weights = estimate.weights and estimate.weights._asdict()
+    later = {k: v for k, v in (("over", estimate.over), ("weights", weights)) if v is not None}
+    return {k: v for k, v in estimate._asdict().items() if k not in ("over", "weights")} | later
 
 
 def _finite(value: Any) -> Any:
