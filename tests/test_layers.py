@@ -14,6 +14,8 @@ PACKAGE = ROOT / "vaebench"
 LAYERS = (
     # 0: what everything may stand on.
     "torchvision_ops signature registry seeding draws blocks bounds atomic weights record provenance pictures signals",
+    # 0, what people read.
+    "printing",
     # 1: parts that know nothing of one another's use.
     "scores likelihoods priors networks corruptions schedules binarization batches",
     # 1, linear algebra of large matrices.

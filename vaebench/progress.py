@@ -8,7 +8,6 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,10 +17,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from vaebench import record
 from vaebench.beacon import Sighting, sightings
 from vaebench.config import Run
+from vaebench.printing import line
 from vaebench.record import Record, RecordError
 from vaebench.tables.sheets import figure
 
@@ -49,14 +50,14 @@ class Display:
     def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:
         self.console, self.folder, self.total = console, folder, total
         self._sweep = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
+            _said("{task.description}", "bold"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
         )  # fmt: skip
         self._epochs = Progress(
-            TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
-            TextColumn("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
-            TextColumn("{task.fields[latest]}"), console=console,
+            _said("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
+            _said("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
+            _said("{task.fields[latest]}"), console=console,
         )  # fmt: skip
         self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
@@ -92,7 +93,8 @@ class Display:
             if seen and not self.console.is_terminal and monotonic() - self._said >= LINE:
                 self._said = monotonic()
                 for one in seen:
-                    self.console.print(f"{one.name}: epoch {one.epoch} of {one.epochs}, {one.where}", soft_wrap=True)
+                    told = f"{one.name}: epoch {one.epoch} of {one.epochs}, {one.where}"
+                    self.console.print(line(told), soft_wrap=True)
 
     def stopped(self, runs: Sequence[Run], error: Exception) -> None:
         """Tell of runs that ended without a record."""
@@ -120,7 +122,7 @@ class Display:
         del self._left[run.id]
         self._sweep.advance(self._task)
         place = f"[{self.total - len(self._left)}/{self.total}]"
-        self.console.print(f"{place} {run.id} {run.slug}: {summary(outcome)}", soft_wrap=True)
+        self.console.print(line(f"{place} {run.id} {run.slug}: ") + summary(outcome), soft_wrap=True)
 
     def _draw(self, seen: Sequence[Sighting]) -> None:
         """A bar for every pack that is seen, and none for the others."""
@@ -136,16 +138,21 @@ class Display:
             self._epochs.remove_task(self._bars.pop(name))
 
 
-def summary(outcome: Record | Exception) -> str:
+def _said(text: str, style: str = "none") -> TextColumn:
+    """A column of a user's words, as they stand."""
+    return TextColumn(text, style=style, markup=False)
+
+
+def summary(outcome: Record | Exception) -> Text:
     """One line on how a run ended."""
     if isinstance(outcome, Exception):
-        return f"[red]not recorded:[/] {type(outcome).__name__}: {escape(str(outcome))}"
+        return line(("not recorded:", "red"), f" {type(outcome).__name__}: {outcome}")
     if outcome.status == "failed":
-        return f"[red]failed:[/] {escape(str(outcome.reason))}"
+        return line(("failed:", "red"), f" {outcome.reason}")
     found = ((label, outcome.estimate(name)) for name, label in HEADLINE)
     numbers = [f"{label} {figure(e.value, 2)}" for label, e in found if e is not None and not isinstance(e.value, list)]
     seconds = outcome.provenance.get("seconds", {})
-    return ", ".join([*numbers, f"{sum(seconds.values()):.1f} s"])
+    return line(", ".join([*numbers, f"{sum(seconds.values()):.1f} s"]))
 
 
 def _latest(one: Sighting) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from filelock import FileLock
 from rich.console import Console
-from rich.markup import escape
 
 from vaebench import record
 from vaebench.config import Run, Study
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.plan import decision, packs_of
+from vaebench.printing import line
 from vaebench.progress import Display
 from vaebench.record import Record, RecordError
 from vaebench.run import Execution
@@ -57,14 +57,14 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
         _put_damaged_aside(folder / run.id, console)
     pending = [run for run in study.runs if not is_done(folder / run.id)]
     if done := len(study.runs) - len(pending):
-        console.print(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go")
+        console.print(line(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go"))
     failed = {run.id: record.stamp(folder / run.id / "record.json") for run in pending}
     work = Work(study.name, study.axes, folder, how, failed)
     with ExitStack() as stack:
         if pending:
             stack.enter_context(engine)
-            console.print(decision(packs_of(pending, how.most, engine.workers), how.most), soft_wrap=True)
-            console.print(str(engine), soft_wrap=True)
+            console.print(line(decision(packs_of(pending, how.most, engine.workers), how.most)), soft_wrap=True)
+            console.print(line(str(engine)), soft_wrap=True)
         display = stack.enter_context(Display(study.name, pending, folder, len(study.runs), console))
         while pending:
             held: list[str] = []
@@ -91,13 +91,14 @@ def _put_damaged_aside(folder: Path, console: Console) -> None:
         aside = next(name for name in names if not name.exists())
         os.replace(path, aside)
         told = f"{error.fault}; kept as {aside.name}, the run is repeated"
-        console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
+        console.print(line((told, "yellow")), soft_wrap=True)
 
 
 def _left_undone(runs: Sequence[Run], work: Work, console: Console) -> list[Run]:
     """Of runs that another process holds, those that are not over when it lets go of them."""
     if runs:
-        console.print(f"waiting for {len(runs)} runs that another process works on in {work.folder}", soft_wrap=True)
+        told = f"waiting for {len(runs)} runs that another process works on in {work.folder}"
+        console.print(line(told), soft_wrap=True)
     undone = []
     for run in runs:
         with FileLock(work.folder / run.id / LOCK):

@@ -47,7 +47,7 @@ def _numbers(record: Record) -> Iterator[RenderableType]:
             assert value is not None
             error = None if isinstance(quantity, Fact) else _error(record.estimate(quantity.name))
             said = remark if quantity.name not in FACTS else None
-            grid.add_row(quantity.heading, f"{value:.6g}", error or "", Text(said or "", style="dim"))
+            grid.add_row(Text(quantity.heading), f"{value:.6g}", error or "", Text(said or "", style="dim"))
         yield _section(panel, grid)
 
 

@@ -86,7 +86,7 @@ def _numbers(found: Sequence[Difference]) -> Table:
         shown = [Text(_interval(i, places)) for i in (each.first, each.second, each.difference)]
         if each.is_clear:
             shown[2].stylize(_style(each))
-        table.add_row(each.quantity.heading, *shown, str(each.difference.n))
+        table.add_row(Text(each.quantity.heading), *shown, str(each.difference.n))
     return table
 
 

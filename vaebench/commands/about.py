@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from vaebench.commands.arguments import CONF
 from vaebench.commands.terminal import console
+from vaebench.printing import line
 
 
 def list_() -> None:
@@ -15,10 +15,10 @@ def list_() -> None:
     from vaebench.catalogue import catalogue
 
     for heading, rows in catalogue(CONF):
-        console.print(f"[bold]{heading}[/]")
+        console.print(line((heading, "bold")))
         width = max(len(name) for name, _ in rows)
-        for name, line in rows:
-            console.print(f"  {name:{width}}  {escape(line)}", soft_wrap=True)
+        for name, about in rows:
+            console.print(f"  {name:{width}}  {about}", soft_wrap=True)
 
 
 def doctor() -> None:
@@ -26,9 +26,9 @@ def doctor() -> None:
     from vaebench.doctor import examine
 
     for topic, item, found, remedy in examine():
-        console.print(escape(f"{topic:12} {item:18} {found}"), soft_wrap=True)
+        console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
         if remedy is not None:
-            console.print(f"{'':31} [yellow]→ {escape(remedy)}[/]", soft_wrap=True)
+            console.print(line(31 * " ", (f" → {remedy}", "yellow")), soft_wrap=True)
 
 
 def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:
@@ -36,4 +36,4 @@ def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
     from vaebench.config import schema as schemas
 
     schemas.write(path)
-    console.print(f"wrote {path}")
+    console.print(f"wrote {path}", soft_wrap=True)

@@ -1,23 +1,62 @@
 """Where the verbs write to, and how they refuse."""
 
+import errno
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from vaebench.printing import Printer, line
 from vaebench.signals import handled
 
 WIDTH = 200
 """Columns where what is written to is no terminal, and says nothing of its own."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
+
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable, or work in another folder"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the path"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR), "move away what is in its place"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, then run the same command again"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do where the system refuses a file."""
+
+
+def _printer() -> Printer:
+    """The console of every verb. A size in the environment that is none would leave no room for a letter."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch(r"0*[1-9][0-9]{0,4}", os.environ.get(name, "")):
+            os.environ.pop(name, None)
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Printer(width=None if is_terminal or "COLUMNS" in os.environ else WIDTH)
+
+
+console = _printer()
+
+
+def steady() -> None:
+    """Make the standard streams safe to write to, whatever this process was started with.
+
+    One that is closed leads nowhere: the next file that is opened would take its number, and be written into. A
+    character that the terminal's encoding lacks is shown as an escape.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stoppable() -> AbstractContextManager[None]:
@@ -33,7 +72,23 @@ def refusing(verb: Callable[..., None]) -> Callable[..., None]:
         try:
             verb(*args, **kwargs)
         except (ValueError, LookupError, OSError) as error:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}")
+            _refuse(_plainly(error))
             raise typer.Exit(1) from None
+        if console.exit_code:
+            if not isinstance(console.lost, BrokenPipeError):
+                _refuse(f"what was to be printed could not be written ({console.lost.strerror})")
+            raise typer.Exit(console.exit_code)
 
     return refuses
+
+
+def _refuse(text: str) -> None:
+    Printer(stderr=True, soft_wrap=True).print(line(("error:", "red"), f" {text}"))
+
+
+def _plainly(error: Exception) -> str:
+    """What an error says; of one that the system raised, the path first, and what to do."""
+    if not isinstance(error, OSError) or error.errno is None or error.filename is None:
+        return str(error)
+    said = f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+    return f"{said}; {REMEDIES[error.errno]}" if error.errno in REMEDIES else said

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from vaebench.commands.arguments import (
     RESULTS,
@@ -24,6 +23,7 @@ from vaebench.commands.arguments import (
     study_of,
 )
 from vaebench.commands.terminal import console, stoppable
+from vaebench.printing import line
 
 if TYPE_CHECKING:
     from vaebench.config import Study
@@ -63,7 +63,7 @@ def sweep(
     _show(outcome.records, folder, plan)
     tracking.conclude_sweep(plan, outcome.records, folder, wandb)
     if outcome.failed or outcome.missing:
-        console.print(f"[red]{len(outcome.failed)} failed, {len(outcome.missing)} not recorded[/]")
+        console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
         raise typer.Exit(1)
 
 
@@ -108,9 +108,9 @@ def evaluate(
         if not isinstance(estimate.value, list):
             error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
             note = f"  [{estimate.note}]" if estimate.note else ""
-            console.print(escape(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}"))
+            console.print(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}")
     for name, reason in seen.absent.items():
-        console.print(escape(f"{name:30} {'':12} {reason}"), soft_wrap=True)
+        console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
 
 
 def calibrate(
@@ -130,9 +130,9 @@ def calibrate(
     grades = grades_of(plan, folder, Execution(wandb, threads), console)
     grade.write(grades, folder)
     tabulation.write(grades, folder)
-    console.print(escape(tabulation.markdown(grades)), soft_wrap=True)
+    console.print(tabulation.markdown(grades), soft_wrap=True)
     for wrong in (g for g in grades if not g.is_within):
-        console.print(f"[red]out:[/] {escape(str(wrong))}", soft_wrap=True)
+        console.print(line(("out:", "red"), f" {wrong}"), soft_wrap=True)
     console.print(tabulation.verdict(grades))
     if not all(g.is_within for g in grades):
         raise typer.Exit(1)
@@ -148,10 +148,10 @@ def _show(records: list, folder: Path, plan: "Study") -> None:
         return
     tables.write(records, folder)
     page = site.write_one(records, folder, plan.question)
-    console.print(escape((folder / "table.md").read_text()), soft_wrap=True)
+    console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
     console.print(f"the same with charts: {page}", soft_wrap=True)
     results = RESULTS / plan.name
     reference = record.read_all(results)
     lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
-    for line in lines:
-        console.print(escape(line), soft_wrap=True)
+    for one in lines:
+        console.print(one, soft_wrap=True)

@@ -1,12 +1,14 @@
 """The verbs that write tables, pages and dashboards again, from records alone, and that publish."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
 from vaebench.commands.terminal import console
+from vaebench.printing import line
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
@@ -27,9 +29,9 @@ def table(studies: Studies = None, check: Check = False) -> None:
         else:
             tables.write(records, folder)
             tabulation.write(grades, folder)
-        console.print(f"{folder}: {len(records)} records")
+        console.print(f"{folder}: {len(records)} records", soft_wrap=True)
     if stale:
-        console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
+        _say_stale(stale, "table")
         raise typer.Exit(1)
 
 
@@ -39,7 +41,7 @@ def report(studies: Studies = None, check: Check = False) -> None:
 
     found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
     if check and found:
-        console.print(f"[red]differ from their records:[/] {', '.join(map(str, found))}; run `vaebench report`")
+        _say_stale(found, "report")
         raise typer.Exit(1)
     for path in found:
         console.print(str(path), soft_wrap=True)
@@ -57,7 +59,7 @@ def publish(study: StudyFile) -> None:
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, CONF, [plan.name])
-    console.print(f"{RESULTS / plan.name}: {len(files)} files written")
+    console.print(f"{RESULTS / plan.name}: {len(files)} files written", soft_wrap=True)
 
 
 def dashboard(
@@ -78,7 +80,12 @@ def dashboard(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, dashboards.encoded(made))
     for section, panels in dashboards.outline(made):
-        console.print(f"[bold]{escape(section)}[/]\n  {escape(', '.join(panels))}", soft_wrap=True)
-    console.print(str(path))
+        console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
+    console.print(str(path), soft_wrap=True)
     if save:
         console.print(dashboards.save(plan, records, entity), soft_wrap=True)
+
+
+def _say_stale(files: Sequence[Path], verb: str) -> None:
+    names = ", ".join(map(str, files))
+    console.print(line(("differ from their records:", "red"), f" {names}; run `vaebench {verb}`"), soft_wrap=True)

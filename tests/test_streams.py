@@ -1,0 +1,99 @@
+"""Standard streams and terminals as a shell may leave them: closed, cut off, full, narrow, of another encoding."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from vaebench import record
+from vaebench.commands.terminal import refusing
+from vaebench.record import Record
+
+ROOT = Path(__file__).parents[1]
+
+
+def shell(folder: Path, line: str, **given: str) -> tuple[int, str, str]:
+    """Status, output and errors of a line of bash, in which `vaebench` is the command."""
+    command = f'set -o pipefail; vaebench() {{ {sys.executable} -m vaebench "$@"; }}; {line}'
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **given},
+        capture_output=True,
+        timeout=110,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A project with one study, whose question no other encoding has."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    config = {"model": {"name": "VAE"}, "data": {"name": "Ω"}, "seed": 0}
+    one = Record(id="0123456789", study="a", status="failed", reason="β → λ", config=config)
+    record.write(one, tmp_path / "runs/a/0123456789/record.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("vaebench list | head -1", (141,)),
+        ("vaebench list | true", (141,)),
+        ("vaebench list >&-", (0,)),
+        ("vaebench list >&- 2>&- <&-", (0,)),
+        ("vaebench show nothing 2>&-", (1,)),
+        ("vaebench list --help | true", (0, 1)),  # click's own: it may have written before the pipe was closed
+    ],
+)
+def test_a_stream_that_is_closed_costs_a_status_and_no_traceback(here, line, status):
+    code, _, errors = shell(here, line)
+    assert errors == ""
+    assert code in status
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_finds_no_room_is_one_line(here):
+    code, _, errors = shell(here, "vaebench list > /dev/full")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "No space left on device" in errors
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_an_encoding_lacks_is_shown_as_an_escape(here, encoding):
+    code, said, errors = shell(
+        here, "vaebench show runs/a/0123456789; vaebench list", PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C"
+    )
+    assert (code, errors) == (0, "")
+    assert ("β → λ" if encoding == "utf-8" else r"\u2192") in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"COLUMNS": c} for c in ("0", "²", "1")]
+    + [{"TERM": "dumb", "NO_COLOR": "1", "LINES": "0"}, {"FORCE_COLOR": "1", "TERM": "", "COLUMNS": "-1"}],
+    ids=str,
+)
+def test_no_size_or_kind_of_terminal_loses_a_word(here, given):
+    code, said, errors = shell(here, "vaebench show runs/a/0123456789", **given)
+    assert (code, errors) == (0, "")
+    assert "β" in said
+    assert given.get("COLUMNS") == "1" or "0123456789" in said
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EEXIST, errno.EIO])
+def test_a_file_that_the_system_refuses_is_named_without_a_number(number, capsys):
+    def verb() -> None:
+        raise OSError(number, os.strerror(number), "runs/[/]beta")
+
+    with pytest.raises(typer.Exit):
+        refusing(verb)()
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: runs/[/]beta: {os.strerror(number).lower()}")
+    assert (said.count("\n"), "Errno" in said) == (1, False)
