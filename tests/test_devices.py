@@ -119,7 +119,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return run
 
     monkeypatch.setattr(lightning, "Trainer", Trainer)
-    monkeypatch.setattr(program, "recorded", carried_out)
+    monkeypatch.setattr(program, "capture", carried_out)
     monkeypatch.setattr(reevaluate, "device", lambda: DEVICE)
     with elsewhere():
         yield

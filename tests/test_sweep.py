@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monke
     def refuse(*_):
         raise Unpackable("for this test")
 
-    monkeypatch.setattr("vaebench.packing.pack.check_alike", refuse)
+    monkeypatch.setattr("vaebench.packing.pack.check_compatible", refuse)
     plain, _ = swept(study, tmp_path / "plain")
     for a, b in zip(plain, expected, strict=True):
         assert a.status == b.status == "done"

@@ -1,12 +1,12 @@
-"""Operations on all members that give each the same bits whatever stands beside it, on a CPU with one thread.
+"""Batch invariance: a member gets the same bits alone and in any pack, on a CPU with one thread.
 
-Some kinds of operation do not, and are replaced in a recorded list:
+Three kinds of operation break this. They are replaced in the captured graph:
 
-- a vectorised function works through whole registers and finishes the rest with scalar code, whose last bit may
-  differ; where a member ends inside a register, its row is padded to full ones;
-- a matrix product with a side of one is computed by another kernel if it stands alone; it is written as a sum;
-- a matrix product adds in an order that depends on where in a cache line its matrices start; where a member's size is
-  no whole number of lines, the members are multiplied one by one.
+- A vectorised function processes full registers and computes the remainder with scalar code, whose last bit can
+  differ. If a member ends inside a register, its row is padded to full registers.
+- A matrix product with a side of length 1 uses another kernel when it is not batched. It is written as a sum.
+- The order of summation in a matrix product depends on where in a cache line a matrix starts. If a member's size is not
+  a whole number of cache lines, the members are multiplied one by one.
 """
 
 import math
@@ -21,10 +21,10 @@ from vaebench.packing.shortening import operations
 aten = torch.ops.aten
 
 LINE = 16
-"""Numbers in a cache line, to which torch aligns what it allocates."""
+"""Floats in a cache line. Torch aligns its allocations to cache lines."""
 
 LANES = 64
-"""Numbers to which a row is padded: a multiple of what a loop over the widest registers takes at once."""
+"""Rows are padded to a multiple of this: what one iteration over the widest registers processes."""
 
 EXACT = frozenset(
     operations(
@@ -34,59 +34,59 @@ EXACT = frozenset(
         "threshold_backward where _to_copy"
     )
 )
-"""Elementwise operations that give an element the same bits wherever it stands."""
+"""Elementwise operations whose vectorised and scalar code give the same bits."""
 
 UNMARKED = frozenset(operations("softplus_backward elu_backward hardtanh_backward log_sigmoid_backward"))
-"""Elementwise operations that torch does not mark as such."""
+"""Elementwise operations that lack torch's tag `pointwise`."""
 
 
-def make_independent(graph: fx.Graph, members: int) -> None:
-    """Replace what would give a member other bits beside others than alone."""
+def make_batch_invariant(graph: fx.Graph, members: int) -> None:
+    """Replace the operations whose bits depend on the other members."""
     for node in graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
             continue
         if node.target in (aten.bmm.default, aten.baddbmm.default):
             a, b = (arg.meta["val"] for arg in node.args[-2:])
             if 1 in (*a.shape[1:], b.shape[2]):
-                node.target = product if node.target is aten.bmm.default else product_and_sum
+                node.target = sum_matmul if node.target is aten.bmm.default else sum_matmul_add
             elif any(math.prod(t.shape[1:]) % LINE for t in (a, b, node.meta["val"])):
-                node.target = products if node.target is aten.bmm.default else products_and_sums
+                node.target = each_matmul if node.target is aten.bmm.default else each_matmul_add
         elif node.target.overloadpacket not in EXACT and _is_elementwise(node.target):
             shape = node.meta["val"].shape
             if len(shape) and shape[0] == members and math.prod(shape[1:]) % LANES:
                 node.args = (node.target, tuple(shape), node.args, node.kwargs)
-                node.target, node.kwargs = in_full_registers, {}
+                node.target, node.kwargs = padded_to_registers, {}
 
 
 def _is_elementwise(operation: torch._ops.OpOverload) -> bool:
-    """Whether it is one, by torch's mark or without it."""
+    """Whether an operation is elementwise, by torch's tag or by our list."""
     return torch.Tag.pointwise in operation.tags or operation.overloadpacket in UNMARKED
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """The products of `[M, I, K]` and `[M, K, J]`, as sums."""
+def sum_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix products of `[M, I, K]` and `[M, K, J]`, written as sums."""
     return (a.unsqueeze(3) * b.unsqueeze(1)).contiguous().sum(2)
 
 
-def product_and_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def sum_matmul_add(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """`c` added to the products of `[M, I, K]` and `[M, K, J]`."""
-    return product(a, b) + c
+    return sum_matmul(a, b) + c
 
 
-def products(a: Tensor, b: Tensor) -> Tensor:
-    """The products of `[M, I, K]` and `[M, K, J]`, each from memory and into memory of its own."""
+def each_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix products of `[M, I, K]` and `[M, K, J]`, one by one, each in memory of its own."""
     return torch.stack([torch.mm(x.clone(), y.clone()) for x, y in zip(a, b, strict=True)])
 
 
-def products_and_sums(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def each_matmul_add(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """`c` added to the products of `[M, I, K]` and `[M, K, J]`."""
-    return products(a, b) + c
+    return each_matmul(a, b) + c
 
 
-def in_full_registers(
+def padded_to_registers(
     operation: torch._ops.OpOverload, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
-    """An elementwise operation on rows `[M, n]`, n rounded up to whole registers."""
+    """An elementwise operation on rows `[M, n]`, with n padded to full registers."""
     n = math.prod(shape[1:])
     filling = (0, -n % LANES)
     rows = [

@@ -1,7 +1,7 @@
-"""Functions that `torch.func.vmap` maps over members correctly but slowly, mapped by hand.
+"""Batching rules for functions that `torch.func.vmap` maps correctly but slowly.
 
-A model calls `nn.Linear` or `binary_cross_entropy_with_logits` for one member, as ever. Within `Mapped()`, a call whose
-arguments are mapped goes to a rule that sees all members at once, `[M, …]`.
+A model calls `nn.Linear` or `binary_cross_entropy_with_logits` for one member. Inside `BatchingRules()`, a call with
+mapped arguments goes to a rule that computes all members at once, `[M, …]`.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from torch.overrides import TorchFunctionMode
 Rule = Callable[..., Tensor]
 
 
-class Mapped(TorchFunctionMode):
-    """Within it the rules below hold."""
+class BatchingRules(TorchFunctionMode):
+    """Inside this mode the rules below replace torch's own."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         rule, said = RULES.get(function), {k: v for k, v in (kwargs or {}).items() if v is not None}
         if rule is None or said not in ({}, {"reduction": "none"}) or not any(map(_mapped, args)):
             return function(*args, **(kwargs or {}))
-        return _ByRule.apply(rule, *args)
+        return _Rule.apply(rule, *args)
 
 
-class _ByRule(Function):
-    """A function whose mapped form is a rule; its gradient is that of the operations of which the rule is made."""
+class _Rule(Function):
+    """A function whose batched form is a rule. Autograd differentiates through the operations of the rule."""
 
     @staticmethod
     def forward(rule: Rule, *args: Any) -> Tensor:
@@ -47,7 +47,7 @@ class _ByRule(Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """All members' affine maps as one batched product: x `[M, …, in]`, weight `[M, out, in]`, bias `[M, out]`."""
+    """The affine maps of all members as one batched product: x `[M, …, in]`, weight `[M, out, in]`, bias `[M, out]`."""
     rows, weight = x.reshape(len(x), -1, x.shape[-1]), weight.transpose(1, 2)
     y = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, weight)
     return y.view(*x.shape[:-1], y.shape[-1])
@@ -56,13 +56,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class Logistic(Function):
     """log(1 + eˡ) − x·l, the negative log-probability of x under a Bernoulli of logit l, without weights.
 
-    vmap takes torch's own apart into twenty operations. Written with e^−|l| it is exact to 6e-8 everywhere.
+    vmap splits torch's own function into twenty operations. This form, with e^−|l|, has an error below 6e-8 everywhere.
     """
 
     @staticmethod
     def forward(ctx: Any, logit: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logit, x)
-        log1p = logit.abs().neg().exp().add(1).log()  # log1p itself is five times slower, and no better after the sum
+        log1p = (
+            logit.abs().neg().exp().add(1).log()
+        )  # torch.log1p is five times slower and not more accurate after the sum
         return torch.addcmul(log1p.add(logit.clamp_min(0)), logit, x, value=-1)
 
     @staticmethod
@@ -72,7 +74,7 @@ class Logistic(Function):
 
 
 def one_by_one(function: Callable[..., Tensor]) -> Rule:
-    """A rule that leaves the members apart, for a function with so much work that company does not make it faster."""
+    """A rule that calls a function once per member: for functions so large that batching does not make them faster."""
 
     def rule(*stacks: Any) -> Tensor:
         if stacks[0].device.type != "cpu":

@@ -1,4 +1,4 @@
-"""What the members of a pack share, what is a value of each, and a member's code as a function of its tensors."""
+"""A member's code as a function of its tensors, and the check that members of a pack differ only in values."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,32 +16,32 @@ from vaebench.packing.program import Unpackable
 OWN = frozenset(
     {*vars(lightning.LightningModule()), "seed", "generator", "_hparams", "_hparams_initial", "_noise_state"}
 )
-"""Attributes that Lightning, or the training of a model by itself, keeps on it: no part of its objective."""
+"""Attributes that belong to Lightning or to training. They are not part of the objective."""
 
 TRAINING = (
     "setup", "configure_optimizers", "training_step", "validation_step", "on_fit_start", "on_train_epoch_start",
     "on_train_epoch_end", "on_validation_epoch_start", "on_validation_epoch_end", "on_train_end", "on_save_checkpoint",
     "on_load_checkpoint",
 )  # fmt: skip
-"""Methods that a pack has in the place of its members'."""
+"""Methods that a pack replaces. A model with its own version of one cannot be packed."""
 
 Owner = tuple[Any, str]
 """An object and the name of its attribute."""
 
 
-def values(model: nn.Module) -> dict[str, Owner]:
-    """The floats that a model's code reads as attributes, e.g. the level of a corruption: a value for each member.
+def lifted_scalars(model: nn.Module) -> dict[str, Owner]:
+    """Float attributes that a model's code reads, such as the level of a corruption. A pack has one for each member.
 
-    Those of torch's own modules are not among them: they go to functions that take plain numbers only.
+    Attributes of torch's own modules are left out: torch passes them to functions that accept only plain numbers.
     """
     return {k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float and not _is_torchs(owner[0])}
 
 
-def check_alike(members: Sequence[Autoencoder]) -> None:
-    """Refuse members that one program cannot train.
+def check_compatible(members: Sequence[Autoencoder]) -> None:
+    """Check that one program can train these members.
 
     Raises:
-        Unpackable: naming what differs.
+        Unpackable: if not, with what differs.
     """
     first = members[0]
     for name in TRAINING:
@@ -52,11 +52,11 @@ def check_alike(members: Sequence[Autoencoder]) -> None:
         other = _structure(member)
         different = [k for k in {**structure, **other} if structure.get(k, _MISSING) != other.get(k, _MISSING)]
         if different:
-            raise Unpackable(f"members differ in {', '.join(different[:3])}, which is no value of each")
+            raise Unpackable(f"members differ in {', '.join(different[:3])}, which must be the same for all")
 
 
-def stack_untrained(members: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """The buffers and frozen parameters of all members, `[M, …]` each; the members' own become views of them."""
+def stack_buffers(members: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Stacks `[M, …]` of all buffers and frozen parameters. The members' own tensors become views of the stacks."""
     untrained = [_untrained(m) for m in members]
     stacks = {name: torch.stack([own[name].detach() for own in untrained]) for name in untrained[0]}
     for name, stack in stacks.items():
@@ -69,28 +69,28 @@ def _untrained(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_buffers()) | {k: p for k, p in model.named_parameters() if not p.requires_grad}
 
 
-class Stateless(nn.Module):
-    """A function of a model and of data as a function of the model's tensors and the data.
+class FunctionalCall(nn.Module):
+    """Turns a function of (model, data) into a function of (tensors of the model, data).
 
     Args:
-        model: whose code is used; its own tensors and values are not.
-        function: of a model and some tensors.
-        names: of the model's tensors, in the order in which they are given.
+        model: gives the code. Its own tensors and scalars are replaced at each call.
+        function: takes a model and some tensors.
+        names: names of the model's tensors, in the order of the arguments.
     """
 
     def __init__(self, model: Autoencoder, function: Callable[..., Any], names: Sequence[str]) -> None:
         super().__init__()
         self.model, self.function, self.names = model, function, list(names)
-        self._values = values(model)
+        self._scalars = lifted_scalars(model)
 
     def forward(self, *data: Tensor) -> Any:
         return self.function(self.model, *data)
 
     def of(self, *tensors: Tensor) -> Any:
-        """The function at the given tensors of the model, followed by the data."""
+        """Call the function with these tensors of the model, followed by the data."""
         own, data = tensors[: len(self.names)], tensors[len(self.names) :]
         named = dict(zip(self.names, own, strict=True))
-        with _set({self._values[n]: named.pop(n) for n in self.names if n in self._values}):
+        with _set({self._scalars[n]: named.pop(n) for n in self.names if n in self._scalars}):
             return functional_call(self, {f"model.{n}": t for n, t in named.items()}, data)
 
 
@@ -110,8 +110,8 @@ _MISSING = object()
 
 
 def _structure(model: Autoencoder) -> dict[str, Any]:
-    """What all members must have in common, by its path."""
-    lifted = values(model)
+    """Everything that must be equal in all members, by path."""
+    lifted = lifted_scalars(model)
     tensors = {k: (t.shape, t.dtype, t.requires_grad) for k, t in [*model.named_parameters(), *model.named_buffers()]}
     plain = {k: _comparable(getattr(*owner)) for k, owner in _attributes(model) if k not in lifted}
     return plain | tensors | {"model": type(model)}
@@ -125,7 +125,7 @@ def _attributes(model: nn.Module) -> Iterator[tuple[str, Owner]]:
 
 
 def _inside(path: str, owner: Owner) -> Iterator[tuple[str, Owner]]:
-    """An attribute, or, of a plain object such as a corruption or a schedule, its attributes."""
+    """An attribute; for a plain object such as a corruption or a schedule, the attributes of that object."""
     value = getattr(*owner)
     if isinstance(value, nn.Module | Tensor | type) or isroutine(value) or not hasattr(value, "__dict__"):
         yield path, owner

@@ -18,7 +18,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import PackedAdam
 from vaebench.packing.data import Chunk, PackedBatches, PackedData
 from vaebench.packing.history import History
-from vaebench.packing.members import check_alike
+from vaebench.packing.members import check_compatible
 from vaebench.packing.program import Unpackable
 from vaebench.packing.resuming import Resumable
 from vaebench.packing.snapshot import Death, Snapshot
@@ -51,7 +51,7 @@ class Pack(Resumable):
         start: Sequence[Snapshot] | None = None,
     ) -> None:
         super().__init__()
-        check_alike(members)
+        check_compatible(members)
         if start is not None and len({(s.epochs, s.steps) for s in start}) != 1:
             raise ValueError(f"expected snapshots after as many epochs, got {sorted({s.epochs for s in start})}")
         self.automatic_optimization = False

@@ -1,8 +1,8 @@
-"""Plain code for one member, carried out for all members at once.
+"""Capture a function of one member as one flat list of operations for all members.
 
-`program` maps a function of one member over the members (`torch.func.vmap`), takes its gradient, and records the whole
-once as a flat list of operations on stacks `[M, …]`. A step is then that list, without a Python object of the model, a
-dispatch of vmap or a node of autograd: for a small network these are most of what a step costs.
+`program` maps the function over members with `torch.func.vmap`, takes the gradient, and captures the result once as a
+list of operations on stacks `[M, …]`. A training step then runs this list. It needs no Python code of the model, no
+dispatch of vmap and no autograd graph, which are most of the cost of a step of a small network.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,26 +16,26 @@ from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaebench.packing import shortening
-from vaebench.packing.independence import make_independent
-from vaebench.packing.mapping import Mapped
+from vaebench.packing.independence import make_batch_invariant
+from vaebench.packing.mapping import BatchingRules
 
 Program = Callable[..., list[Tensor]]
 
 
 class Unpackable(ValueError):
-    """Models that cannot be trained as one program, and why. They can be trained by themselves."""
+    """These models cannot be trained as one program, with the reason. Each can be trained alone."""
 
 
 def program(
     function: Callable[..., Tensor], fixed: Sequence[Tensor], given: Sequence[Tensor], trained: int = 0
 ) -> Program:
-    """A function of one member as a function of all.
+    """Capture the objective of one member, and its gradient, for all members.
 
     Args:
-        function: takes one member's tensors, `*fixed` and `*given`, and gives its objective `[B]`.
-        fixed: tensors of all members, `[M, …]`, that change in place only.
-        given: tensors of all members that are others at every call, as an example.
-        trained: how many of the fixed ones, from the first, are parameters to be trained.
+        function: takes the tensors of one member, `*fixed` and `*given`, and returns its objective `[B]`.
+        fixed: tensors of all members, `[M, …]`, that keep their memory and change only in place.
+        given: examples of tensors of all members that are new at every call.
+        trained: the first so many fixed tensors are the parameters to train.
 
     Returns:
         A function of tensors like `given` that returns the mean objective `[M]`, its sum `[M]` in float64, and the
@@ -46,8 +46,9 @@ def program(
     """
 
     def step(*stacks: Tensor) -> list[Tensor]:
+        # Each member is an independent problem, so one backward pass over the vector of losses gives all gradients.
         leaves = [s.detach().requires_grad_() for s in stacks[:trained]]
-        with Mapped():
+        with BatchingRules():
             objective = vmap(function)(*leaves, *stacks[trained:])
         loss = -objective.mean(1)
         slopes: tuple[Tensor, ...] = ()
@@ -56,39 +57,39 @@ def program(
             slopes = torch.autograd.grad(loss, leaves, ones, allow_unused=True, materialize_grads=True)
         return [-loss.detach(), objective.detach().double().sum(1), *slopes]
 
-    return recorded(step, fixed, given, gradient=trained > 0)
+    return capture(step, fixed, given, gradient=trained > 0)
 
 
 def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor]) -> Program:
-    """A function of one member as a function of all that returns what it returns, a stack each.
+    """Capture a function of one member, without gradient, for all members; each result becomes a stack.
 
     Args:
-        function: takes one member's tensors, `*fixed` and `*given`, and gives tensors.
-        fixed: tensors of all members, `[M, …]`, that change in place only.
-        given: tensors of all members that are others at every call, as an example.
+        function: takes the tensors of one member, `*fixed` and `*given`, and returns tensors.
+        fixed: tensors of all members, `[M, …]`, that keep their memory and change only in place.
+        given: examples of tensors of all members that are new at every call.
 
     Raises:
         Unpackable: if the function cannot be mapped, with the reason.
     """
 
     def step(*stacks: Tensor) -> list[Tensor]:
-        with Mapped():
+        with BatchingRules():
             return list(vmap(function)(*stacks))
 
-    return recorded(step, fixed, given)
+    return capture(step, fixed, given)
 
 
-def recorded(
+def capture(
     step: Callable[..., list[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor], gradient: bool = False
 ) -> Program:
-    """A function of stacks as a flat list of operations.
+    """Capture a function of stacks as a flat list of operations.
 
     Raises:
-        Unpackable: if the function cannot be recorded, with the reason.
+        Unpackable: if the function cannot be captured, with the reason.
     """
     stacks = [*fixed, *given]
     versions = [s._version for s in stacks]
-    # What is recorded is described by fake tensors: one mode for them all, else each has its own, at a call's price.
+    # make_fx describes values by fake tensors. One shared mode is much cheaper than a new mode for each operation.
     context = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
     try:
         with context, torch.inference_mode(False), torch.set_grad_enabled(gradient):
@@ -97,19 +98,19 @@ def recorded(
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error
     if [s._version for s in stacks] != versions:
         raise Unpackable("the objective changes its own parameters or buffers")
-    return shortened(module, fixed)
+    return optimize(module, fixed)
 
 
-def shortened(module: fx.GraphModule, fixed: Sequence[Tensor]) -> Program:
-    """What was recorded, as short as it gets; a function of what is not fixed."""
+def optimize(module: fx.GraphModule, fixed: Sequence[Tensor]) -> Program:
+    """Apply the graph passes; the result is a function of the tensors that are not fixed."""
     graph = module.graph
-    shortening.tidy(graph)
+    shortening.eliminate_noops(graph)
     if fixed[0].device.type == "cpu":
-        make_independent(graph, len(fixed[0]))
+        make_batch_invariant(graph, len(fixed[0]))
     with torch.no_grad():
-        held = shortening.hoist(graph, fixed)
-    shortening.reuse(graph)
-    shortening.bind(graph)
+        held = shortening.hoist_constants(graph, fixed)
+    shortening.make_inplace(graph)
+    shortening.use_tensor_methods(graph)
     graph.set_codegen(fx.graph.CodeGen())
     module.recompile()
     return partial(module.forward, *held)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import Rows
-from vaebench.packing.members import Stateless, stack_untrained, values
+from vaebench.packing.members import FunctionalCall, lifted_scalars, stack_buffers
 from vaebench.packing.program import Program, mapped, program
 
 
 class Stacks:
-    """Parameters, buffers and values of all members; the members' own tensors become views of them.
+    """Parameters, buffers and lifted scalars of all members; the members' own tensors become views of them.
 
     Args:
         models: the members, on the device that they stay on.
@@ -28,7 +28,7 @@ class Stacks:
     def __init__(self, models: Sequence[Autoencoder]) -> None:
         self.models = models
         self.rows = Rows(models)
-        untrained, owners = stack_untrained(models), [values(m) for m in models]
+        untrained, owners = stack_buffers(models), [lifted_scalars(m) for m in models]
         lifted = {k: self.rows.values.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
         self.progress = untrained["progress"]
         self._names = [*self.rows.names, *untrained, *lifted]
@@ -61,7 +61,7 @@ class Stacks:
             was_training = first.training
             first.train(train)
             try:
-                self._programs[key] = record(Stateless(first, function, self._names).of, self._fixed, data)
+                self._programs[key] = record(FunctionalCall(first, function, self._names).of, self._fixed, data)
             finally:
                 first.train(was_training)
         return self._programs[key]
