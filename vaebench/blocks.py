@@ -1,4 +1,4 @@
-"""How much of something is computed at a time."""
+"""Chunk sizes per device: how much is computed at a time."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 class Block(NamedTuple):
-    """Elements at a time: on a CPU so many that its cache holds them, elsewhere so many that one launch is filled.
+    """Elements computed at a time. A chunk fits a CPU's cache; on an accelerator it fills one kernel launch.
 
-    The shape of a block decides how a generator's numbers fall, so the size on a CPU is part of every result.
+    The chunk size decides in which order random numbers are used. So the size on a CPU is part of every result.
     """
 
     cpu: int
     accelerator: int
 
     def where(self, x: Tensor) -> int:
-        """The size on the device of a tensor."""
+        """The chunk size on the device of a tensor."""
         return self.cpu if x.device.type == "cpu" else self.accelerator

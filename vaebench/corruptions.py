@@ -1,4 +1,4 @@
-"""What a denoising autoencoder does to its input (Vincent et al. 2010). Randomness is an argument: pure functions."""
+"""Corruptions of the input of a denoising autoencoder (Vincent et al. 2010), pure functions of the input and noise."""
 
 from abc import ABC, abstractmethod
 
@@ -10,15 +10,15 @@ from vaebench.registry import CORRUPTIONS, Fraction, NonNegative
 
 
 class Corruption(ABC):
-    """A random map of observations to observations."""
+    """A random function from observations to observations."""
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "*shape"]:
-        """The randomness that `__call__` takes: uniform on [0, 1), one a pixel, unless a subclass needs another."""
+        """Draw the noise for `__call__`: uniform on [0, 1), one number for each pixel, unless a subclass differs."""
         return torch.rand(shape, generator=generator, device=generator.device)
 
     @abstractmethod
     def __call__(self, x: Float[Tensor, "B *event"], noise: Float[Tensor, "B *event"]) -> Float[Tensor, "B *event"]:
-        """The corrupted observations."""
+        """Corrupt observations with the given noise."""
 
 
 @CORRUPTIONS.register
@@ -41,10 +41,10 @@ class GaussianNoise(Corruption):
 
 @CORRUPTIONS.register
 class Masking(Corruption):
-    """Pixels set to zero.
+    """Set random pixels to zero.
 
     Args:
-        fraction: the probability of each.
+        fraction: the probability that a pixel is set to zero.
     """
 
     def __init__(self, *, fraction: Fraction = 0.25) -> None:
@@ -56,10 +56,10 @@ class Masking(Corruption):
 
 @CORRUPTIONS.register
 class SaltAndPepper(Corruption):
-    """Pixels set to zero or to one with equal probability.
+    """Set random pixels to zero or to one, with equal probability.
 
     Args:
-        fraction: the probability that a pixel is touched.
+        fraction: the probability that a pixel is set.
     """
 
     def __init__(self, *, fraction: Fraction = 0.25) -> None:

@@ -1,4 +1,8 @@
-"""The ends of a symmetric matrix's spectrum from its products with vectors, and how sure they are."""
+"""The smallest and largest eigenvalue of a symmetric matrix from matrix-vector products, with an error bound.
+
+`scipy.sparse.linalg.eigsh` computes the same eigenvalues, but it raises if it does not converge within its products.
+Here the number of products is limited, and the answer must say how far it can be trusted.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,22 +12,22 @@ from jaxtyping import Float64
 from torch import Tensor
 
 CONVERGED = 1e-7
-"""Of the largest magnitude: a residual at which no more products are taken."""
+"""Stop when the residual is below this fraction of the largest magnitude."""
 
 LOOK = 8
-"""Products from one look at the residual to the next."""
+"""Compute the residual once in so many products."""
 
 Product = Callable[[Float64[Tensor, " P"]], Float64[Tensor, " P"]]
 
 
 class Ends(NamedTuple):
-    """The smallest and the largest eigenvalue, as far as so many products tell.
+    """Estimates of the smallest and the largest eigenvalue.
 
     Attributes:
-        smallest: never below the true one, so that a negative answer is certain.
-        largest: never above the true one.
-        uncertainty: the residual |Av − λv| of the smallest: an eigenvalue lies no farther away from it than this.
-        direction: v, of length one, with vᵀAv = `smallest`.
+        smallest: never below the true smallest eigenvalue, so a negative value proves that one is negative.
+        largest: never above the true largest eigenvalue.
+        uncertainty: the residual |Av − λv| of `smallest`. Some eigenvalue lies within this distance.
+        direction: v with |v| = 1 and vᵀAv = `smallest`.
     """
 
     smallest: float
@@ -33,15 +37,15 @@ class Ends(NamedTuple):
 
 
 def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
-    """Lanczos with every basis vector kept orthogonal to all others (Golub & Van Loan, §10.3).
+    """Run Lanczos with full reorthogonalisation (Golub & Van Loan, Matrix Computations, 4th ed., §10.3).
 
     Args:
         product: v ↦ Av for a symmetric A.
-        start: a vector with a part in every eigendirection, as a random one has.
-        products: how many are taken at most; fewer where the smallest has converged or the space is exhausted.
+        start: a vector with a component in every eigendirection, such as a random one.
+        products: the largest number of products; fewer if the smallest eigenvalue has converged.
 
     Raises:
-        ValueError: on a start of zeros, or without a product.
+        ValueError: if the start is zero, or if no product is allowed.
     """
     most = min(products, len(start))
     if not float(start.norm()) > 0 or most < 1:
@@ -51,7 +55,7 @@ def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
     for k in range(most):
         image = product(basis[k])
         diagonal[k] = basis[k] @ image
-        for _ in range(2):  # once leaves a part of the rounding, which grows from step to step
+        for _ in range(2):  # a single pass leaves rounding errors, which grow with every step
             image = image - basis[: k + 1].mT @ (basis[: k + 1] @ image)
         beside[k] = image.norm()
         last = k + 1 == most or bool(beside[k] <= CONVERGED * diagonal[: k + 1].abs().max())

@@ -1,7 +1,7 @@
-"""Encoders and decoders: an architecture makes both halves, so that they mirror one another.
+"""Networks: each architecture makes an encoder and a decoder that mirrors it.
 
-An encoder maps observations `[B, *shape]` to `features` numbers; a decoder maps latents `[B, L]` to the parameters of
-the likelihood, `[B, *shape]`.
+An encoder maps observations `[B, *shape]` to `[B, features]`. A decoder maps latents `[B, L]` to the parameters of the
+likelihood, `[B, *shape]`.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from vaebench.registry import NETWORKS, PositiveInt
 
 
 class Network(ABC):
-    """An architecture: a maker of encoders and decoders."""
+    """An architecture, which makes encoders and decoders."""
 
     @abstractmethod
     def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
@@ -23,12 +23,12 @@ class Network(ABC):
 
     @abstractmethod
     def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
-        """`[B, L]` → `[B, *shape]`; the last layer with a bias is where the likelihood's mean is set."""
+        """`[B, L]` → `[B, *shape]`. The last bias is set to the mean of the training data before training."""
 
 
 @NETWORKS.register
 class Affine(Network):
-    """One affine map each way: with a Gaussian likelihood, probabilistic PCA."""
+    """One affine map in each direction. With a Gaussian likelihood this is probabilistic PCA."""
 
     def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), features))
@@ -39,10 +39,10 @@ class Affine(Network):
 
 @NETWORKS.register
 class MLP(Network):
-    """Fully connected layers, the decoder's in reverse order.
+    """Fully connected layers; the decoder has the same widths in reverse order.
 
     Args:
-        hidden: widths from the observation inwards.
+        hidden: widths of the hidden layers, from the observation to the latent.
         activation: a class of torch.nn.
     """
 
@@ -69,10 +69,12 @@ class MLP(Network):
 
 @NETWORKS.register
 class Conv(Network):
-    """Strided 4×4 convolutions, each halving height and width, and their transposes back (as DCGAN's).
+    """4×4 convolutions with stride 2, each halving height and width, and transposed convolutions back.
+
+    After DCGAN (Radford et al. 2016, https://arxiv.org/abs/1511.06434).
 
     Args:
-        channels: widths from the observation inwards.
+        channels: numbers of channels, from the observation to the latent.
         activation: a class of torch.nn.
 
     Raises:

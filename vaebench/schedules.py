@@ -1,4 +1,4 @@
-"""How β moves during training: the factor, in [0, 1], that multiplies the model's β."""
+"""Schedules of β during training: a factor in [0, 1] that multiplies the model's β."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ from vaebench.registry import SCHEDULES, Fraction, PositiveInt
 
 
 class Schedule(ABC):
-    """A function of the progress of training, from 0 (first step) to 1 (last)."""
+    """A function of the progress of training, from 0 (first step) to 1 (last step)."""
 
     @abstractmethod
     def __call__(self, progress: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -18,7 +18,7 @@ class Schedule(ABC):
 
 @SCHEDULES.register
 class Constant(Schedule):
-    """β from the first step."""
+    """The full β from the first step."""
 
     def __call__(self, progress: Tensor) -> Tensor:
         return progress.new_ones(())
@@ -26,10 +26,10 @@ class Constant(Schedule):
 
 @SCHEDULES.register
 class LinearWarmup(Schedule):
-    """From 0 to β in a straight line, then constant (Bowman et al. 2016; Sønderby et al. 2016).
+    """Rise linearly from 0 to β, then stay constant (Bowman et al. 2016; Sønderby et al. 2016).
 
     Args:
-        share: of the training, that the warm-up takes.
+        share: the fraction of training that the warm-up takes.
     """
 
     def __init__(self, *, share: Fraction = 0.25) -> None:
@@ -44,8 +44,8 @@ class Cyclic(Schedule):
     """Linear warm-ups repeated in equal cycles (Fu et al. 2019).
 
     Args:
-        cycles: how many in the training.
-        share: of each cycle, that its warm-up takes; β then stays constant to the cycle's end.
+        cycles: the number of cycles in training.
+        share: the fraction of a cycle that its warm-up takes. Then β stays constant until the end of the cycle.
     """
 
     def __init__(self, *, cycles: PositiveInt = 4, share: Fraction = 0.5) -> None:

@@ -1,8 +1,8 @@
-"""Where a trained linear VAE stands on its own objective: at a maximum, at a saddle, or still on its way.
+"""Whether a trained linear VAE is at a maximum of its objective, at a saddle, or still moving.
 
-The objective is the model's own, in closed form and in float64, as a function of all of its parameters. Its mean over
-the training split is taken over the 2D points that have the split's mean and covariance: it is the same number, since
-the objective is quadratic in x. What the gradient and the curvature are worth is told in nats.
+The objective is the model's own, in closed form and in float64, as a function of all parameters. Its mean over the
+training split is computed over 2D points with the same mean and covariance. The result is the same, because the
+objective is quadratic in x. Gradient and curvature are reported with the nats that a step along them gains.
 """
 
 import math
@@ -21,40 +21,41 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.seeding import generator
 
 MOVING = 0.01
-"""Nats that a step along the gradient may still gain at a point that counts as stationary."""
+"""A point is stationary if a step along the gradient gains fewer nats than this."""
 
 NEGLIGIBLE = 1e-5
-"""Nats below which a gain is rounding: float32 holds an objective of a hundred nats no better."""
+"""A gain below so many nats is rounding: float32 represents an objective of 100 nats no better."""
 
 DOMINANT = 3
-"""A way up by curvature makes a saddle where it gains so many times more than the gradient does."""
+"""A point is a saddle if a step along the curvature gains so many times more than one along the gradient."""
 
 CONVERGED = 1e-3
-"""Of the largest curvature: an uncertainty of the smallest one above which it does not say that there is no way up."""
+"""Above this uncertainty, as a fraction of the largest curvature, a saddle cannot be ruled out."""
 
 MOST_PRODUCTS = 300
-"""Hessian-vector products of a probe at most."""
+"""The largest number of Hessian-vector products."""
 
 WORK = 2e10
-"""Points × parameters × products of a probe at most: a few seconds; below it, `MOST_PRODUCTS` are taken."""
+"""A limit on points × parameters × products, which takes a few seconds. It can reduce the number of products."""
 
 FEWEST_PRODUCTS = 24
-"""Hessian-vector products of a probe at least, however large the model."""
+"""The smallest number of Hessian-vector products, also for large models."""
 
 HALVINGS = 24
-"""Lengths tried of a step: the length of the parameter vector, halved so many times."""
+"""A step is tried with the length of the parameter vector, halved up to so many times."""
 
 
 class Stationarity(NamedTuple):
     """Gradient and curvature of the mean objective −f at the parameters of a trained model.
 
     Attributes:
-        gradient_norm: |∇f|, nats a unit of parameter.
+        gradient_norm: |∇f|, in nats per unit of parameter.
         gradient_gain: nats gained by the best step along the gradient.
-        smallest_curvature: smallest eigenvalue of −∇²f: below zero, a way up; never below the true one.
-        uncertainty: an eigenvalue lies no farther from the smallest curvature than this.
-        largest_curvature: what the curvatures are to be compared with.
-        curvature_gain: nats gained by the best step along the direction of smallest curvature; 0 where it is no way up.
+        smallest_curvature: the smallest eigenvalue of −∇²f. Negative: f rises in this direction. Never below the true
+            one.
+        uncertainty: some eigenvalue lies within this distance of the smallest curvature.
+        largest_curvature: the largest eigenvalue, the scale for comparisons.
+        curvature_gain: nats gained by the best step along the smallest curvature; 0 if the curvature is not negative.
         objective: f, nats per observation.
     """
 
@@ -68,7 +69,7 @@ class Stationarity(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`still moving`, `saddle`, `maximum`, or `undecided` where so few products leave the curvature open."""
+        """`still moving`, `saddle`, `maximum`, or `undecided` if too few products were allowed."""
         if self.gradient_gain > MOVING:
             return "still moving"
         if self.curvature_gain > max(NEGLIGIBLE, DOMINANT * self.gradient_gain):
@@ -77,7 +78,7 @@ class Stationarity(NamedTuple):
 
     @property
     def explanation(self) -> str:
-        """The verdict in a sentence without numbers of this run, so that equal verdicts share a footnote."""
+        """The verdict as a sentence. It has no numbers of this run, so that equal verdicts share a footnote."""
         return {
             "still moving": f"still moving: one step along the gradient gains more than {MOVING:g} nats",
             "saddle": "a saddle: hardly any gradient, but a way up along the smallest curvature",
@@ -87,12 +88,12 @@ class Stationarity(NamedTuple):
 
 
 def linear_vae_at(point: StationaryPoint, learned: bool = False, **keywords: Any) -> LinearVAE:
-    """The linear VAE that has the parameters of a stationary point, in float64, for vectors of the spectrum's size.
+    """Make a linear VAE with the parameters of a stationary point, in float64, for vectors of the spectrum's size.
 
     Args:
-        point: a saddle, or the optimum.
-        learned: whether its σ² is a parameter.
-        keywords: further ones of `LinearVAE`.
+        point: a saddle or the optimum.
+        learned: whether σ² is a parameter.
+        keywords: other arguments of `LinearVAE`.
     """
     likelihood = {"name": "LearnedGaussian" if learned else "Gaussian", "variance": point.variance}
     chosen: dict[str, Any] = {"latent_dim": point.latent_dim, "likelihood": likelihood, "beta": point.beta} | keywords
@@ -113,13 +114,13 @@ def linear_vae_at(point: StationaryPoint, learned: bool = False, **keywords: Any
 
 
 class Objective(nn.Module):
-    """The negative mean objective of a linear VAE over some points as a function of one vector, its parameters."""
+    """The negative mean objective of a linear VAE over some points, as a function of its parameter vector."""
 
     def __init__(self, model: LinearVAE, points: Float64[Tensor, "P D"]) -> None:
         super().__init__()
         self.model = type(model)(**model.hparams).to(model.device).double()
         self.model.load_state_dict(model.state_dict())
-        # One draw would add noise to what has a closed form; β is at the end of its schedule.
+        # The closed form has no sampling noise. β is at the end of its schedule.
         self.model.analytic = True
         self.model.progress.fill_(1.0)
         self.model.eval()
@@ -144,7 +145,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def gain(self, direction: Float64[Tensor, " P"], lengths: Float64[Tensor, " H"]) -> float:
-        """Nats gained by the best step along a direction, of any of the lengths."""
+        """Nats gained by the best step along a direction, over the given lengths."""
         at, size = self.at, direction.norm()
         if not float(size) > 0:
             return 0.0
@@ -153,14 +154,14 @@ class Objective(nn.Module):
 
 
 def off_diagonal_share(model: LinearVAE) -> float:
-    """|WᵀW − diag| / |WᵀW|, Frobenius norms: 0 where the columns are principal directions, not a rotation of them."""
+    """|WᵀW − diag| / |WᵀW| in Frobenius norms: 0 if the columns are principal directions and not a rotation of them."""
     gram = model.weight.detach().double()
     gram = gram.mT @ gram
     return float((gram - gram.diagonal().diag()).norm() / gram.norm())
 
 
 def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
-    """The probe of a trained linear VAE of any Gaussian likelihood; the model is left as it is.
+    """Probe a trained linear VAE with any Gaussian likelihood. The model does not change.
 
     Args:
         model: the trained model.

@@ -1,7 +1,9 @@
-"""What a linear VAE must come to, in closed form and in float64: the ruler everything is graded against.
+"""Exact answers for linear VAEs, in closed form and in float64. Everything that measures is tested against them.
 
-From the data's `spectrum` to the `optimum` of a linear β-VAE and the forecast of its active units; `probabilistic_pca`
-is the model there, its evidence and its posterior; `stationary` has the other points where the gradient vanishes.
+- `spectrum`: mean and principal directions of the data.
+- `optimum`: the optimum of a linear β-VAE on this data, and the forecast of its active units.
+- `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
+- `stationary`: the other points where the gradient is zero.
 """
 
 from vaebench.oracle.optimum import (

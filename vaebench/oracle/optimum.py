@@ -1,9 +1,8 @@
-"""What a linear VAE will come to on given data, before it is trained: the data's spectrum decides (float64).
+"""The optimum of a linear VAE on given data, in closed form from the spectrum of the data (float64).
 
-The data's covariance (divided by N, not N − 1) is U Λ Uᵀ, λ_1 ≥ λ_2 ≥ …. A β-weighted objective with noise σ² has the
-optimum of a linear VAE with noise τ = βσ² (Lucas et al. 2019; Wang & Ziyin 2022): a direction with λ_i > τ gets a
-latent unit; one with λ_i ≤ τ does not pay for it, and the unit collapses. The models themselves are in
-`vaebench.oracle.probabilistic_pca`.
+The data's covariance (divided by N, not N − 1) is U Λ Uᵀ with λ_1 ≥ λ_2 ≥ …. An objective with weight β and noise σ²
+has the optimum of a linear VAE with noise τ = βσ² (Lucas et al. 2019; Wang & Ziyin 2022). A direction with λ_i > τ gets
+a latent unit. For a direction with λ_i ≤ τ the unit would cost more than it gains, so it collapses.
 """
 
 import math
@@ -21,16 +20,16 @@ from vaebench.oracle.spectrum import Spectrum
 
 @dataclass(frozen=True, eq=False)
 class StationaryPoint:
-    """A point of zero gradient of the β-weighted objective: column j of W is the principal direction kept[j], scaled.
+    """A point where the gradient of the β-weighted objective is zero: column j of W is the scaled direction kept[j].
 
-    Squared column norm λ − τ, posterior variance τ/λ, Var_x(E_q z) = 1 − τ/λ for a kept direction; 0, 1, 0 for the
-    columns left over. All figures are means over the data of the spectrum, in nats per observation.
+    A kept direction has squared column norm λ − τ, posterior variance τ/λ and Var_x(E_q z) = 1 − τ/λ. The remaining
+    columns have 0, 1 and 0. All values are means over the data of the spectrum, in nats per observation.
 
     Attributes:
         spectrum: of the data.
-        kept: numbers of the principal directions (0 is the first) that have a latent unit.
+        kept: indices of the principal directions (0 is the first) that have a latent unit.
         latent_dim: L.
-        beta: β; at 0 this is the limit β → 0, where the rate is infinite.
+        beta: β. At 0 this is the limit β → 0, and the rate is infinite.
         variance: σ².
     """
 
@@ -59,7 +58,7 @@ class StationaryPoint:
 
     @cached_property
     def posterior(self) -> LinearPosterior:
-        """The encoder that is optimal for this decoder under β; at β = 1 it is the model's exact posterior."""
+        """The optimal encoder for this decoder and β; at β = 1 it is the exact posterior of the model."""
         weight, variance = torch.zeros_like(self.model.weight.mT), torch.ones(self.latent_dim, dtype=torch.float64)
         kept = len(self.kept)
         weight[:kept] = self.model.weight[:, :kept].mT / self._kept_eigenvalues[:, None]
@@ -68,7 +67,7 @@ class StationaryPoint:
 
     @property
     def kl_per_unit(self) -> Float[Tensor, " L"]:
-        """½ log(λ/τ), and 0 for the columns left over."""
+        """½ log(λ/τ) for kept directions, 0 for the remaining columns."""
         kl = torch.zeros(self.latent_dim, dtype=torch.float64)
         kl[: len(self.kept)] = 0.5 * (self._kept_eigenvalues / self.tau).log()
         return kl
@@ -91,12 +90,12 @@ class StationaryPoint:
 
     @property
     def objective(self) -> float:
-        """−(distortion + β·rate), what training maximises."""
+        """−(distortion + β·rate), which training maximises."""
         return -(self.distortion + (self.beta * self.rate if self.beta else 0.0))
 
     @property
     def evidence(self) -> float:
-        """Mean log p(x) of the model, from the spectrum; the ELBO is below it by the posterior's misfit, 0 at β = 1."""
+        """Mean log p(x) of the model. The ELBO is below it by KL(q(z|x)‖p(z|x)), which is 0 at β = 1."""
         left = self.spectrum.dim - len(self.kept)
         explained = self._kept_eigenvalues - self.tau + self.variance
         inside = (explained.log() + self._kept_eigenvalues / explained).sum()
@@ -104,7 +103,7 @@ class StationaryPoint:
         return -0.5 * (self.spectrum.dim * math.log(2 * math.pi) + float(inside) + outside)
 
     def variance_of_mean(self, evaluated: Spectrum | None = None) -> Float[Tensor, " L"]:
-        """Var_x(E_q[z_i|x]), by which active units are counted, on the data itself or on another split of it."""
+        """Var_x(E_q[z_i|x]), which decides whether a unit is active; on the data itself or on another split."""
         weight = self.posterior.weight
         return ((weight @ (evaluated or self.spectrum).covariance) * weight).sum(-1)
 
@@ -112,10 +111,10 @@ class StationaryPoint:
 def beta_optimum(spectrum: Spectrum, latent_dim: int, beta: float, variance: float) -> StationaryPoint:
     """The maximum of the β-weighted objective at a fixed σ²: the first min(L, #{λ_i > βσ²}) directions are kept.
 
-    An eigenvalue equal to βσ², to its rounding, is not kept: its column would be zero.
+    An eigenvalue that equals βσ² up to rounding is not kept, because its column would be zero.
 
     Raises:
-        ValueError: on a latent dimension below 1, a negative β, a σ² that is not positive.
+        ValueError: if latent_dim < 1, β < 0 or σ² ≤ 0.
     """
     _check(latent_dim, beta)
     if not 0 < variance < math.inf:
@@ -125,15 +124,15 @@ def beta_optimum(spectrum: Spectrum, latent_dim: int, beta: float, variance: flo
 
 
 def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 1.0) -> StationaryPoint:
-    """The maximum over σ² as well: σ² = Σ_{i>q} λ_i / (D − βq), with λ_q > βσ² ≥ λ_{q+1} or q = L.
+    """The maximum of the objective over σ² too: σ² = Σ_{i>q} λ_i / (D − βq), with λ_q > βσ² ≥ λ_{q+1} or q = L.
 
-    2σ⁴ times the slope of the objective in σ² is concave in σ² (a piece of slope −(D − βq) between eigenvalues), not
-    negative at 0 and negative at last, so there is one root; direction q is above it just if
-    β Σ_{i>q} λ_i < (D − βq) λ_q.
+    The solution is unique. 2σ⁴ times the derivative of the objective with respect to σ² is concave in σ², with slope
+    −(D − βq) between eigenvalues. It is not negative at 0 and becomes negative, so it has one root. Direction q lies
+    above the root exactly if β Σ_{i>q} λ_i < (D − βq) λ_q.
 
     Raises:
-        ValueError: if L directions carry all of the variance, so that the objective grows for ever as σ² → 0 (or, with
-            βL = D, is flat there); on a latent dimension below 1 or a negative β.
+        ValueError: if L directions carry all of the variance, because the objective then grows without bound as σ² → 0
+            (or, with βL = D, is flat there); if latent_dim < 1 or β < 0.
     """
     _check(latent_dim, beta)
     most = min(latent_dim, spectrum.rank)
@@ -146,7 +145,7 @@ def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 
     number = torch.arange(1, most + 1, dtype=torch.float64)
     room, tail = spectrum.dim - beta * number, torch.tensor([spectrum.tail(i) for i in range(1, most + 1)])
     gap = room * spectrum.eigenvalues[:most] - beta * tail
-    # Rounding of the sums, and of the eigenvalues that enter them: at a tie the unit is left out.
+    # A bound on the rounding of these sums and of the eigenvalues in them. At a tie the unit is not kept.
     slack = spectrum.dim * torch.finfo(torch.float64).eps * (room.abs() * spectrum.eigenvalues[:most] + beta * tail)
     slack += (room.abs() + beta * (spectrum.dim - number)) * spectrum.resolution
     kept = int((gap > slack).sum())
@@ -158,8 +157,8 @@ def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 
 def maximum_likelihood(spectrum: Spectrum, latent_dim: int) -> StationaryPoint:
     """Probabilistic PCA at its maximum likelihood: W = U_L(Λ_L − σ²I)^½, σ² = mean of the discarded λ.
 
-    Tipping & Bishop 1999, with R = I: the rotation at which the exact posterior is diagonal, so that it is a linear
-    VAE's optimum too and `evidence` = `elbo`.
+    Tipping & Bishop 1999 with the rotation R = I. There the exact posterior is diagonal, so this is also the optimum of
+    a linear VAE, and `evidence` equals `elbo`.
 
     Raises:
         ValueError: if no variance is discarded (L is the data's rank or more).
@@ -181,15 +180,15 @@ class Forecast(NamedTuple):
         return self.latent_dim - self.active_units
 
     def collapsed_by_objective(self, measured: int) -> int:
-        """Units, of those that are not active by a measured count, whose directions lie below the threshold."""
+        """The number of inactive units whose directions lie below the threshold."""
         return self.latent_dim - max(self.active_units, measured)
 
     def collapsed_by_optimisation(self, measured: int) -> int:
-        """Units missing from a measured count though a direction above the threshold is left for them."""
+        """The number of inactive units for which a direction above the threshold remains."""
         return max(0, self.active_units - measured)
 
     def explain(self, measured: int) -> str:
-        """A measured count beside the forecast: which units died by the objective and which by optimisation."""
+        """Compare a measured count with the forecast, in a sentence: how many units collapsed, and why."""
         verdict = f"{measured} of {self.latent_dim} units active, {self.active_units} forecast ({self.reason})"
         if by_objective := self.collapsed_by_objective(measured):
             verdict += f"; {by_objective} collapsed by the objective: below the threshold"
@@ -201,16 +200,19 @@ class Forecast(NamedTuple):
 
 
 def forecast(spectrum: Spectrum, latent_dim: int, tau: float, threshold: float = 0.01) -> Forecast:
-    """Active units = min(L, #{i : λ_i > τ/(1 − threshold)}), exact for a linear VAE, a reference for any other model.
+    """Forecast active units: min(L, #{i : λ_i > τ/(1 − threshold)}). Exact for a linear VAE, a reference for others.
 
     Args:
         spectrum: of the training data.
         latent_dim: L.
-        tau: βσ²; of a learned σ² it is `learned_variance_optimum(…).tau`.
-        threshold: the variance of the posterior's mean above which a unit counts as active (Burda et al. 2016).
+        tau: βσ²; for a learned σ² use `learned_variance_optimum(…).tau`.
+        threshold: a unit is active if the variance of its posterior mean is above this (Burda et al. 2016).
 
     Raises:
-        ValueError: on a latent dimension below 1, a negative τ, a threshold outside [0, 1).
+        ValueError: if latent_dim < 1, τ < 0, or the threshold is outside [0, 1).
+
+    >>> forecast(Spectrum.given([3.0, 2.0, 1.0]), latent_dim=5, tau=1.5).active_units
+    2
     """
     _check(latent_dim, 1.0)
     if not (0 <= tau < math.inf and 0 <= threshold < 1):

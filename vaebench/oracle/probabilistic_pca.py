@@ -1,4 +1,4 @@
-"""The linear-Gaussian model and its linear posterior: everything about them that has a closed form, in float64.
+"""The linear-Gaussian model and its linear posterior, in closed form and in float64.
 
 z ~ N(0, I), x|z ~ N(Wz + μ, σ²I), q(z|x) = N(Vx + b, C). Nats per observation.
 """
@@ -26,10 +26,11 @@ class RateDecomposition(NamedTuple):
     dimension_kl: Float[Tensor, " L"]
 
     def split_bias(self, n: int) -> float:
-        """What to expect of the same mutual information measured on n draws of x, less the exact one, to first order.
+        """The expected error of the mutual information measured on n observations, to first order.
 
-        With q(z) = (1/n) Σ q(z|x_i) in place of the population's, E[log q(z)] is (e^{2I} − 1)/2n too high: e^{2I} is
-        the mean density ratio q(z|x)/q(z) of Gaussian variables. Meaningless unless e^{2I} ≪ n.
+        The measurement uses q(z) = (1/n) Σ q(z|x_i) instead of the population's q(z). This makes E[log q(z)] too high
+        by (e^{2I} − 1)/2n, where e^{2I} is the mean density ratio q(z|x)/q(z) of Gaussian variables. Valid if e^{2I} ≪
+        n.
         """
         return -math.expm1(2 * self.mutual_information) / (2 * n)
 
@@ -64,7 +65,7 @@ class LinearPosterior:
         return MultivariateNormal(self.mean(x), self.covariance)
 
     def rate(self, x: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        """KL(q(z|x)‖N(0, I)); infinite where the posterior has a unit without variance."""
+        """KL(q(z|x)‖N(0, I)); infinite if a unit has no posterior variance."""
         spread = self.covariance.trace() - len(self.bias) - torch.logdet(self.covariance)
         return 0.5 * (spread + self.mean(x).square().sum(-1))
 
@@ -87,7 +88,8 @@ class ProbabilisticPCA:
     Attributes:
         mean: μ, `[D]`.
         weight: W, `[D, L]`; L may exceed D.
-        variance: σ² > 0; one a coordinate, `[D]`, makes the model factor analysis, and all but its name still holds.
+        variance: σ² > 0. With one value for each coordinate, `[D]`, the model is factor analysis, and all formulas
+            hold.
     """
 
     mean: Float[Tensor, " D"]
@@ -112,9 +114,9 @@ class ProbabilisticPCA:
 
     @cached_property
     def _whitened(self) -> tuple[Tensor, Tensor, Tensor]:
-        """U `[D, K]`, S `[K]`, Rᵀ `[K', L]` of W/σ = U S Rᵀ; Rᵀ is whole where L > D.
+        """The SVD W/σ = U S Rᵀ: U `[D, K]`, S `[K]`, Rᵀ `[K', L]`; Rᵀ is complete if L > D.
 
-        From these, no square is ever subtracted from one of its own size, however small σ².
+        Formulas in U, S and R avoid cancellation for every σ², however small.
         """
         scaled = self.weight.double() / self.noise.sqrt()[:, None]
         left, singular, right = torch.linalg.svd(scaled, full_matrices=self.latent_dim > len(self.mean))
@@ -142,11 +144,11 @@ class ProbabilisticPCA:
 
     @property
     def mutual_information(self) -> float:
-        """I(x;z) = ½ log det(I + WᵀW/σ²) under the model itself, where it is also the exact posterior's mean rate."""
+        """I(x;z) = ½ log det(I + WᵀW/σ²) under the model; it equals the mean rate of the exact posterior."""
         return 0.5 * float(torch.log1p(self._whitened[1].square()).sum())
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N L"]]:
-        """n observations and the latent variables they came from."""
+        """Draw n observations, and return them with their latent variables."""
         z = torch.randn(n, self.latent_dim, generator=generator, dtype=torch.float64)
         noise = torch.randn(n, len(self.mean), generator=generator, dtype=torch.float64)
         return z @ self.weight.double().mT + self.mean + noise * self.noise.sqrt(), z
@@ -166,7 +168,7 @@ def beta_elbo(
 ) -> Float[Tensor, " N"]:
     """E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)) of every observation, in closed form; the ELBO at β = 1.
 
-    Differentiable in everything. At β = 0 the rate does not enter, though it be infinite.
+    Differentiable with respect to all arguments. At β = 0 the rate is left out, even if it is infinite.
     """
     penalty = beta * posterior.rate(x) if beta else 0.0
     return -distortion(x, model, posterior) - penalty

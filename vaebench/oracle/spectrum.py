@@ -1,4 +1,4 @@
-"""The data's spectrum: mean, and eigenvalues and directions of its covariance, each with what rounding leaves of it."""
+"""The mean of a data set, and the eigenvalues and eigenvectors of its covariance, with a bound on their rounding."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ EPS = torch.finfo(torch.float64).eps
 class Spectrum:
     """Mean and principal directions of a data set, in float64; the covariance U Λ Uᵀ is divided by N.
 
-    It is on the CPU, wherever the data is, and so is all that the oracle makes of it.
+    It is always on the CPU, and so is everything that the oracle computes from it.
 
     Attributes:
         mean: `[D]`.
         eigenvalues: λ_1 ≥ … ≥ λ_D ≥ 0.
         directions: U, the principal directions as columns `[D, D]`.
-        resolution: what rounding may have added to an eigenvalue, 0 for given ones; values closer than this are tied.
+        resolution: a bound on the rounding error of an eigenvalue; 0 if they were given. Eigenvalues that are closer
+            than this count as equal.
     """
 
     mean: Float[Tensor, " D"]
@@ -31,7 +32,9 @@ class Spectrum:
 
     @classmethod
     def of(cls, x: Shaped[Tensor, "N *event"], scale: float = 1.0) -> "Spectrum":
-        """The spectrum of observations x / scale, flattened, in pieces: a uint8 data set is never widened whole.
+        """Compute the spectrum of the flattened observations x / scale.
+
+        The data is converted to float64 piece by piece, so that a uint8 data set needs little memory.
 
         Raises:
             ValueError: on no observations, or on any that is not finite.
@@ -44,7 +47,7 @@ class Spectrum:
         products = torch.stack([(part - centre).mT @ (part - centre) for part in _pieces(x, scale)])
         mean, covariance = centre.cpu(), products.sum(0).cpu() / len(x)
         values, vectors = torch.linalg.eigh(covariance)
-        # Backward error of sums over N and of the eigensolver over D, and what centring costs where the mean is large.
+        # Backward error of the sums over N and of the eigensolver over D, and the loss by centring around a large mean.
         rounding, size = 4 * EPS * max(len(mean), len(x) ** 0.5), float(values[-1].clamp(min=0).sqrt())
         offset = float(mean.norm())
         resolution = rounding * (size + rounding * offset) * (size + offset)
@@ -57,10 +60,10 @@ class Spectrum:
         directions: Float[Tensor, "D D"] | None = None,
         mean: Float[Tensor, " D"] | None = None,
     ) -> "Spectrum":
-        """A spectrum known exactly; its directions are the axes unless given.
+        """Make a spectrum from exact eigenvalues; the directions are the coordinate axes unless they are given.
 
         Raises:
-            ValueError: on an eigenvalue that is negative or not finite, or on none.
+            ValueError: if there is no eigenvalue, or if one is negative or not finite.
         """
         values = torch.as_tensor(eigenvalues, dtype=torch.float64)
         if values.ndim != 1 or not len(values) or not bool(((values >= 0) & values.isfinite()).all()):
@@ -76,7 +79,7 @@ class Spectrum:
 
     @property
     def rank(self) -> int:
-        """Number of directions with any variance."""
+        """The number of directions with positive variance."""
         return int((self.eigenvalues > 0).sum())
 
     @property
@@ -86,15 +89,20 @@ class Spectrum:
 
     @property
     def points(self) -> Float[Tensor, "P D"]:
-        """2D observations μ ± √(D λ_i) u_i with exactly this mean and covariance.
+        """2D points μ ± √(D λ_i) u_i with exactly this mean and covariance.
 
-        The mean of a quadratic function (an ELBO of a linear-Gaussian model) over them is its mean over the data.
+        A quadratic function of x, such as the ELBO of a linear-Gaussian model, has the same mean over these points as
+        over the data.
         """
         steps = (self.directions * (self.dim * self.eigenvalues).sqrt()).mT
         return self.mean + torch.cat([steps, -steps])
 
     def count_above(self, level: float) -> int:
-        """Number of eigenvalues above a level ≥ 0; one that equals it, to rounding, is not above it."""
+        """Count the eigenvalues above a level ≥ 0. An eigenvalue that equals the level up to rounding is not counted.
+
+        >>> Spectrum.given([3.0, 2.0, 1.0]).count_above(2.0)
+        1
+        """
         return int((self.eigenvalues - self.resolution > level * (1 + 4 * EPS)).sum())
 
     @cached_property
@@ -104,11 +112,15 @@ class Spectrum:
         return [*sums.tolist(), 0.0]
 
     def tail(self, q: int) -> float:
-        """Σ_{i>q} λ_i, the variance that the first q directions leave."""
+        """Σ_{i>q} λ_i, the variance outside the first q directions.
+
+        >>> Spectrum.given([3.0, 2.0, 1.0]).tail(1)
+        3.0
+        """
         return self._tails[q]
 
     def total_without(self, kept: Sequence[int]) -> float:
-        """The variance that a set of directions leaves."""
+        """The variance outside a set of directions."""
         left = torch.ones(self.dim, dtype=torch.bool)
         left[list(kept)] = False
         return float(self.eigenvalues[left].flip(0).sum())

@@ -1,7 +1,7 @@
-"""Saddle or maximum: every subset of the principal directions is a stationary point, and curvature tells them apart.
+"""All stationary points of a linear β-VAE, and which of them are maxima.
 
 W built from any subset of directions with λ > τ has zero gradient (Tipping & Bishop 1999, Lucas et al. 2019). It is a
-maximum only if no kept λ lies below a discarded λ > τ, and leaves a column at zero only where every unused λ ≤ τ.
+maximum only if no kept λ lies below a discarded λ > τ. A zero column is stable only if every unused λ ≤ τ.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.seeding import generator
 
 PRODUCTS = 1000
-"""Hessian-vector products at most; as many as there are parameters are always enough."""
+"""The largest number of Hessian-vector products. As many as parameters are always enough."""
 
 Loss = Callable[[Float[Tensor, " P"]], Float[Tensor, ""]]
 
@@ -29,13 +29,13 @@ def stationary_point(
 
     Args:
         spectrum: of the data.
-        kept: which directions get a latent unit.
+        kept: the directions that get a latent unit.
         latent_dim: L.
         beta: β > 0.
-        variance: σ², or None to take the one that is stationary itself, Σ_left λ / (D − β|kept|).
+        variance: σ², or None for the stationary σ² = Σ_left λ / (D − β|kept|).
 
     Raises:
-        ValueError: if there is no such point: more directions than units, or one whose λ does not exceed βσ².
+        ValueError: if there is no such point: more directions than units, or a direction with λ ≤ βσ².
     """
     chosen = tuple(kept)
     if len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(spectrum.dim)) or len(chosen) > latent_dim:
@@ -51,7 +51,7 @@ def stationary_point(
 
 
 def is_stable(point: StationaryPoint) -> bool:
-    """Whether no direction of ascent leads away, by the rule of the spectrum alone (σ² fixed or learned)."""
+    """Whether the point is a maximum, by the rule on eigenvalues above (σ² fixed or learned)."""
     spectrum = point.spectrum
     unused = [i for i in range(spectrum.count_above(point.tau)) if i not in point.kept]
     if not unused:
@@ -63,10 +63,10 @@ def is_stable(point: StationaryPoint) -> bool:
 
 
 def loss_around(point: StationaryPoint, learned_variance: bool) -> tuple[Loss, Float[Tensor, " P"]]:
-    """The negative mean objective as a function of one vector, and the vector at which it is the point.
+    """The negative mean objective as a function of one vector, and the vector of this stationary point.
 
-    The vector is (W, V, log d) and, if learned, log σ². The means μ and b stay where they are optimal: the objective is
-    concave in them, and they move none of the others to second order.
+    The vector is (W, V, log d) and, if σ² is learned, log σ². The means μ and b stay at their optimum. The objective is
+    concave in them, and they have no second-order interaction with the other parameters.
     """
     dim, latent, data, mean = point.spectrum.dim, point.latent_dim, point.spectrum.points, point.spectrum.mean
     variance = point.posterior.covariance.diagonal()
@@ -84,10 +84,10 @@ def loss_around(point: StationaryPoint, learned_variance: bool) -> tuple[Loss, F
 
 
 def smallest_curvature(loss: Loss, at: Float[Tensor, " P"]) -> float:
-    """The smallest eigenvalue of the Hessian of a loss: below zero, a saddle (a way down); at a minimum, zero or more.
+    """The smallest eigenvalue of the Hessian of a loss. It is negative at a saddle and not negative at a minimum.
 
-    Lanczos on Hessian-vector products, from a fixed start. It comes from above, so a negative answer is certain; a
-    positive one holds to a ten-millionth of the largest curvature, if `PRODUCTS` are enough.
+    Lanczos on Hessian-vector products, from a fixed start. The estimate approaches the eigenvalue from above, so a
+    negative answer is certain. A positive one has an error of 1e-7 of the largest curvature if `PRODUCTS` are enough.
     """
     at = at.detach().requires_grad_()
     slope = torch.autograd.grad(loss(at), at, create_graph=True)[0]
