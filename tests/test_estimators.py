@@ -14,7 +14,7 @@ import torch
 from vaebench import oracle
 from vaebench.blocks import Block
 from vaebench.draws import Batch
-from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations
+from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
@@ -22,6 +22,7 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.tables.quantities import EVIDENCE, Quantity
+from vaebench.weights import Weights
 
 CHEAP = {
     "NaiveMonteCarlo": {"observations": 12, "draws": 2000},
@@ -65,7 +66,8 @@ def found(model: torch.nn.Module, x: torch.Tensor, *specs: object, seed: int = 0
 def test_every_estimator_comes_to_the_exact_evidence(name: str) -> None:
     """A linear VAE at the oracle's optimum, where all are good: within 0.1 nat, and within 6 Monte-Carlo errors.
 
-    The Monte-Carlo error is to first order, so no rate of false alarms is claimed beyond the seed that is fixed.
+    The estimate lies below by a bias that the Monte-Carlo error does not hold, so no rate of false alarms is claimed
+    beyond the seed that is fixed.
     """
     model, point = at_optimum([3.0, 1.5, 0.6, 0.2], 2, 0.5)
     x = point.spectrum.points
@@ -157,7 +159,8 @@ def test_naive_monte_carlo_collapses_where_annealing_does_not() -> None:
     exact = float(point.model.log_prob(evenly_spaced([Batch(x)], 12).x).mean())
     assert seen["naive_monte_carlo"].value < exact - 10
     assert seen["naive_monte_carlo_effective_sample_size"].value < 1.5
-    assert "weights collapsed: 100%" in str(seen["naive_monte_carlo"].note)
+    assert seen["naive_monte_carlo"].unreliable
+    assert not seen["ais"].unreliable
     assert abs(seen["ais"].value - exact) < 0.5
     assert "bdmc_lower" not in seen
 
@@ -169,7 +172,7 @@ def test_naive_monte_carlo_is_exact_where_the_latent_says_nothing() -> None:
     seen = found(model, x, cheap("NaiveMonteCarlo", draws=100))
     assert seen["naive_monte_carlo"].value == pytest.approx(float(point.model.log_prob(x).mean()), abs=1e-9)
     assert seen["naive_monte_carlo_effective_sample_size"].value == pytest.approx(100)
-    assert seen["naive_monte_carlo"].note is None
+    assert not seen["naive_monte_carlo"].unreliable
     assert seen["naive_monte_carlo"].monte_carlo_error == pytest.approx(0, abs=1e-6)
 
 
@@ -290,6 +293,36 @@ def test_observations_are_evenly_spaced_in_the_split() -> None:
     assert evenly_spaced([Batch(x)], 3).label is None
 
 
+def test_what_an_estimate_was_taken_over_is_equal_where_the_observations_are() -> None:
+    """And says nothing of the whole split, however many are asked for."""
+    parts = {(total, count): part_of(total, count) for total in range(1, 30) for count in range(1, 30)}
+    for (total, count), told in parts.items():
+        assert (told is None) == (count >= total)
+    told = [part for part in parts.values() if part is not None]
+    assert len(set(told)) == len(told)
+    assert part_of(360, 4) == part_of(360, 4)
+    assert str(part_of(360, 4)).startswith("4 of 360, ")
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimate_says_over_which_observations(name: str) -> None:
+    """All of an estimator's, arrays as well; those of observations that the model simulates differ with the seed."""
+    model = MODELS.build({"name": "VAE", "latent_dim": 2, "likelihood": "Gaussian"}, (1, 3, 3), 0).eval()
+    x = torch.rand(30, 1, 3, 3)
+    small = cheap(name, **few(name)) if name in CHEAP else {"name": name}
+
+    def over(count: int, seed: int = 0) -> dict[str, str | None]:
+        seen = estimate(model, [Batch(x[:7]), Batch(x[7:])], estimators([{**small, "observations": count}]), seed)
+        return {e.name: e.over for e in seen.estimates}
+
+    observed = {column for column, told in over(30).items() if told is None}
+    assert observed
+    for column, told in over(10).items():
+        assert str(told).startswith("10 of 30, " if column in observed else "10 simulated, ")
+        assert (over(10, 1)[column] == told) == (column in observed)
+        assert over(12)[column] != told
+
+
 def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are fewer observations at once, not other ones."""
     model, point = at_optimum([3.0, 1.5, 0.6], 2, 0.5)
@@ -302,6 +335,7 @@ def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_mean_states_its_errors() -> None:
     values, noise = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([0.5, 0.5, 1.25])
-    stated = mean_over_observations("a", values, noise, "note")
-    assert stated == Estimate("a", 3.0, pytest.approx(math.sqrt(7 / 3)), 3, pytest.approx(0.5), "note")
+    weights = Weights(0.9, 2.0, 100)
+    stated = mean_over_observations("a", values, noise, weights)
+    assert stated == Estimate("a", 3.0, pytest.approx(math.sqrt(7 / 3)), 3, pytest.approx(0.5), weights=weights)
     assert mean_over_observations("a", values[:1]) == Estimate("a", 1.0, None, 1)

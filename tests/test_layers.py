@@ -13,7 +13,9 @@ PACKAGE = ROOT / "vaebench"
 
 LAYERS = (
     # 0: what everything may stand on.
-    "torchvision_ops signature registry seeding draws blocks bounds atomic weights record provenance pictures signals",
+    "torchvision_ops signature registry seeding blocks bounds atomic weights record provenance pictures signals",
+    # 0, draws and the tails of their weights.
+    "tails draws",
     # 0, what people read.
     "printing",
     # 1: parts that know nothing of one another's use.

@@ -182,14 +182,34 @@ def test_kl_per_unit_is_the_closed_form():
     np.testing.assert_allclose(computed("KLPerUnit", [drawn()])[0].value, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_bound_whose_weights_have_collapsed_is_marked():
-    draws = drawn()
-    lone = draws._replace(log_px=draws.log_px + torch.where(torch.arange(K) == 0, 100.0, 0.0)[:, None])
-    iwae = METRICS.build({"name": "IWAE", "k": (1, K)})
-    iwae.update(lone)
-    first, last = iwae.compute()
-    assert first.note is None
-    assert "weights collapsed: 100%" in last.note
+def weighted(tail: float, count: int = 1000) -> Draws:
+    """Draws whose weights have a Pareto tail of this shape; all but equal weights for a shape of 0."""
+    u = torch.rand(count, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    none = torch.zeros_like(u)
+    return drawn()._replace(log_px=-(tail + 1e-9) * u.log(), log_pz=none, log_qz=none)
+
+
+@pytest.mark.parametrize(("tail", "unreliable"), [(0.0, False), (0.3, False), (1.5, True)])
+def test_a_bound_on_heavy_weights_is_marked_and_no_other_is(tail, unreliable):
+    """At k = K only, with the numbers that the metrics of the weights give for the same draws."""
+    draws = weighted(tail)
+    *others, last = measured({"name": "IWAE", "k": (1, 50, 1000)}, draws)
+    assert [e.weights for e in others] == [None, None]
+    assert last.unreliable == unreliable
+    shape, size = measured("ParetoK", draws)[0].value, measured("EffectiveSampleSize", draws)[0].value
+    assert last.weights == (shape, size, 1000)
+
+
+@pytest.mark.parametrize("count", [1, 2, 24])
+def test_weights_of_few_draws_have_no_tail(count):
+    (last,) = measured({"name": "IWAE", "k": (count,)}, weighted(0.3, count))
+    assert last.weights is None if count == 1 else last.weights[0::2] == (None, count)
+
+
+def measured(spec, draws: Draws) -> tuple:
+    metric = METRICS.build(spec)
+    metric.update(draws)
+    return metric.compute()
 
 
 def test_squared_error_sums_over_pixels():

@@ -7,8 +7,9 @@ from scipy.stats import genpareto
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
-from vaebench.metrics.pareto_k import generalized_pareto_shape, pareto_k, tail_length
 from vaebench.registry import METRICS
+from vaebench.tails import generalized_pareto_shape, pareto_k, tail_length
+from vaebench.weights import HEAVY_TAIL
 
 FITS = 1000
 
@@ -102,6 +103,18 @@ def test_equal_weights_have_no_tail() -> None:
     assert some[0].value == alone[0].value
     assert some[0].note == "the largest weights of 3 of 8 observations are tied"
     assert some[1].n == 8
+
+
+@pytest.mark.parametrize("draws", [25, 500, 5000])
+@pytest.mark.parametrize("spread", [30.0, 300.0, 1e4, 1e30])
+def test_weights_that_differ_without_measure_have_a_heavy_tail(spread: float, draws: int) -> None:
+    """Where log p(x|z) spreads over thousands of nats, as draws of the prior do, one weight is all there is.
+
+    With 25 draws five weights make the tail; k̂ of the smallest spread is below 0.7 once in 10⁵ fits.
+    """
+    shapes = pareto_k(-spread * uniform(draws, 10).log())
+    assert shapes.isfinite().all()
+    assert (shapes > HEAVY_TAIL).all()
 
 
 def test_a_weight_of_nothing_is_a_weight() -> None:

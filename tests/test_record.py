@@ -67,11 +67,11 @@ def test_what_says_nothing_is_not_written() -> None:
     ("pareto_k", "effective", "unreliable"),
     [
         *((0.71, 49.9, True), (0.7, 1.0, False), (0.71, 50.0, False), (1.2, 1.0, True)),
-        *((1.2, 99.9, False), (None, 49.9, True), (None, 100.0, False)),
+        *((1.2, 99.9, False), (None, 2.1, False), (None, 1.9, True)),
     ],
 )
 def test_weights_are_unreliable_where_both_signs_say_so(pareto_k: float | None, effective: float, unreliable: bool):
-    """A latent that has collapsed has equal weights and a k̂ of noise; without a k̂ the effective draws decide."""
+    """A latent that has collapsed has equal weights and a k̂ of noise; without a k̂, one draw must carry all."""
     weights = Weights(pareto_k, effective, draws=100)
     assert weights.unreliable == unreliable
     assert Estimate("iwae_100", -1.0, weights=weights).unreliable == unreliable

@@ -10,9 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-COLLAPSED = 5.0
-"""Effective draws below which the weights of an observation count as collapsed."""
-
 
 def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Evidence lower bound E_q[log w], averaged over all K draws (Kingma & Welling 2014)."""
@@ -53,21 +50,36 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
     return [groups[k] for k in sizes]
 
 
-def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
-    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time."""
+def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"] | None:
+    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time; None for a single draw."""
     return variance_of_groups(iwae_groups(log_weight, k), log_weight)
 
 
-def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """Monte-Carlo variance of the mean over groups of draws.
+def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"] | None:
+    """Monte-Carlo variance of the mean over groups of draws; None for a single draw.
 
-    From their spread where there are at least two; of a single group, to first order (delta method), (1/ESS − 1/K), the
-    relative variance of the mean weight.
+    From their spread where there are at least two; of a single group, by leaving out one draw after the other.
     """
     if len(groups) > 1:
         return groups.var(0) / len(groups)
-    relative = 1 / effective_sample_size(log_weight) - 1 / len(log_weight)
-    return relative.clamp(min=0)  # equal weights are just below by rounding
+    return jackknife_variance(log_weight) if len(log_weight) > 1 else None
+
+
+def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    """Monte-Carlo variance of log (1/K) Σ w, of one group of K ≥ 2 draws.
+
+    (K − 1)/K Σ_k (θ_k − θ̄)², with θ_k the estimate without draw k. Its mean is at least (K − 1)/K of the variance of
+    K − 1 draws (Efron & Stein 1981), however heavy the weights. The usual 1/ESS − 1/K is the first order of it, holds
+    only while the weights vary little, and never exceeds 1 nat².
+    """
+    log_weight = log_weight.double()
+    largest, place = log_weight.max(0, keepdim=True)
+    weight = (log_weight - largest).exp()
+    without = torch.log1p(-weight / weight.sum(0))  # θ_k less what all have in common
+    # Where one draw carries nearly everything, 1 − w/Σw is rounding: the sum of the others is taken by itself.
+    others = log_weight.scatter(0, place, -torch.inf).logsumexp(0, keepdim=True)
+    without.scatter_(0, place, others - log_weight.logsumexp(0, keepdim=True))
+    return without.var(0) * (len(without) - 1) ** 2 / len(without)
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
@@ -75,13 +87,3 @@ def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B
     log_weight = log_weight.double()
     weight = (log_weight - log_weight.amax(0)).exp_()
     return weight.sum(0).square() / weight.square().sum(0)
-
-
-def collapse_note(share: float, k: int) -> str | None:
-    """What to say of a bound of k draws where the weights of this share of the observations have collapsed.
-
-    Nothing below half of them, or where k is itself less than twice the limit.
-    """
-    if k < 2 * COLLAPSED or share < 0.5:
-        return None
-    return f"weights collapsed: {share:.0%} of the observations have fewer than {COLLAPSED:g} effective draws of {k}"

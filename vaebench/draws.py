@@ -1,10 +1,13 @@
 """What crosses from room to room: a `Batch` goes into a model, `Draws` come out, and metrics read nothing else."""
 
+from functools import cached_property
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.distributions import Normal
+
+from vaebench import bounds, tails
 
 
 class Batch(NamedTuple):
@@ -14,12 +17,27 @@ class Batch(NamedTuple):
     label: Int[Tensor, " B"] | None = None
 
 
-class Draws(NamedTuple):
+class _Fields(NamedTuple):
+    """The fields of `Draws`; a named tuple itself cannot keep what is computed of them."""
+
+    x: Float[Tensor, "B *event"]
+    label: Int[Tensor, " B"] | None
+    posterior: Normal
+    reconstruction: Float[Tensor, "B *event"]
+    z: Float[Tensor, "S B L"]
+    log_px: Float[Tensor, "K B"]
+    log_pz: Float[Tensor, "K B"]
+    log_qz: Float[Tensor, "K B"]
+
+
+class Draws(_Fields):
     """What a model says of B observations, from K draws z_k ~ q(z|x) of each, in nats.
 
     The log-densities are kept for all K draws as `[K, B]`; the draws themselves only for the first S, so that
     K = 5000 costs a table and not a cloud. A deterministic model (AE) has one draw, its code, and empty `log_pz` and
     `log_qz`: it has no prior and no density to weigh with.
+
+    What several metrics ask of the weights is computed once.
 
     Attributes:
         x: observations `[B, *event]`.
@@ -32,16 +50,17 @@ class Draws(NamedTuple):
         log_qz: log q(z_k|x), `[K, B]`.
     """
 
-    x: Float[Tensor, "B *event"]
-    label: Int[Tensor, " B"] | None
-    posterior: Normal
-    reconstruction: Float[Tensor, "B *event"]
-    z: Float[Tensor, "S B L"]
-    log_px: Float[Tensor, "K B"]
-    log_pz: Float[Tensor, "K B"]
-    log_qz: Float[Tensor, "K B"]
-
-    @property
+    @cached_property
     def log_weight(self) -> Float[Tensor, "K B"]:
         """log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x)."""
         return self.log_px + self.log_pz - self.log_qz
+
+    @cached_property
+    def effective_sample_size(self) -> Float64[Tensor, " B"]:
+        """The effective draws of each observation."""
+        return bounds.effective_sample_size(self.log_weight)
+
+    @cached_property
+    def pareto_k(self) -> Float64[Tensor, " B"]:
+        """k̂ of each observation's weights, NaN where there is no tail to fit."""
+        return tails.pareto_k(self.log_weight)

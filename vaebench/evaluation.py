@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from vaebench.draws import Batch
-from vaebench.estimators.base import Estimator, evenly_spaced
+from vaebench.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.record import Estimate
@@ -78,7 +78,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         chosen: what asks the model.
         seed: of all that is random; the same seed gives the same numbers.
     """
-    seen = Measurement([], {})
+    seen, total = Measurement([], {}), sum(len(batch.x) for batch in batches) if chosen else 0
     for estimator in chosen:
         reason = estimator.applies_to(model)
         if reason is None:
@@ -89,8 +89,14 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
                 reason = str(error)
         if reason is not None:
             outcomes = tuple(Blank(column, reason) for column in estimator.columns)
-        seen = seen.beside(Measurement.of(outcomes))
+        over = part_of(total, estimator.observations)
+        seen = seen.beside(Measurement.of(_of(over, outcome) for outcome in outcomes))
     return seen
+
+
+def _of(over: str | None, outcome: Estimate | Blank) -> Estimate | Blank:
+    """The outcome, an estimate with the observations it was taken over unless it names others itself."""
+    return outcome._replace(over=over) if isinstance(outcome, Estimate) and outcome.over is None else outcome
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Weights(NamedTuple):
 
         Both signs are asked for: k̂ above 0.7, and fewer effective draws than half of all. One alone says little. The
         weights of a model whose latent has collapsed are all but equal: nearly every draw counts, and their k̂ is noise.
-        Without a k̂ the effective draws decide.
+        Without a k̂, as for a few annealed chains, the sign is that one draw carries more than all others.
         """
-        heavy = self.pareto_k is None or self.pareto_k > HEAVY_TAIL
-        return heavy and self.effective < self.draws / 2
+        few = self.effective < self.draws / 2
+        return few and (self.effective < 2 if self.pareto_k is None else self.pareto_k > HEAVY_TAIL)

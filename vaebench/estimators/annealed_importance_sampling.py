@@ -7,12 +7,13 @@ from torch import Tensor
 from vaebench import annealing, bounds
 from vaebench.blocks import Block
 from vaebench.draws import Batch
-from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
+from vaebench.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.seeding import generator, seeded
+from vaebench.tails import weights_of
 
 ROWS = Block(2**12, 2**16)
 """Chains that move together, over all observations."""
@@ -70,10 +71,12 @@ class AnnealedImportanceSampling(EvidenceEstimator):
         if not self.bracket:
             return found
         noise = generator(seed, "bidirectional Monte Carlo", x.device)
-        made = zip(*(each.split(rows) for each in self.simulated(model, len(x), seed)), strict=True)
+        z, simulated = self.simulated(model, len(x), seed)
+        made = zip(z.split(rows), simulated.split(rows), strict=True)
         with seeded(seed, "bidirectional Monte Carlo"):
-            bracket = torch.cat([self._bracket(joint, z, x, noise) for z, x in made], 1)
-        return (*found, *map(mean_over_observations, self.columns[2:], (*bracket, bracket[1] - bracket[0])))
+            runs = torch.cat([self._bracket(joint, *part, noise) for part in made], 2)
+        over = f"{len(x)} simulated, {fingerprint(simulated)}"
+        return (*found, *(bound._replace(over=over) for bound in self._bounded(*runs)))
 
     @staticmethod
     def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:
@@ -86,17 +89,25 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         effective = bounds.effective_sample_size(log_weight)
         values, noise = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
-        note = collapse_note(effective, self.chains)
-        ais = mean_over_observations("ais", values, noise if self.chains > 1 else None, note)
+        ais = mean_over_observations("ais", values, noise, weights_of(log_weight))
         return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
 
-    def _bracket(self, joint: Joint, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 N"]:
-        """The lower and the upper bound of observations that the model made of z."""
+    def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
+        """The lower bound, the upper one, and the gap between them."""
+        lower, upper = bounds.iwae(forwards, self.chains), -bounds.iwae(backwards, self.chains)
+        return (
+            mean_over_observations("bdmc_lower", lower, weights=weights_of(forwards)),
+            mean_over_observations("bdmc_upper", upper, weights=weights_of(backwards)),
+            mean_over_observations("bdmc_gap", upper - lower),
+        )
+
+    def _bracket(self, joint: Joint, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 C N"]:
+        """Log-weights forwards and backwards of observations x that the model made of z."""
         path = self._path(joint, x, noise)
-        lower = bounds.iwae(self._forwards(joint, path, noise), self.chains)
+        forwards = self._forwards(joint, path, noise)
         backwards = path.backwards(z.expand(self.chains, *z.shape), noise)
         check_finite(backwards, "annealed samples")
-        return torch.stack([lower, -bounds.iwae(backwards, self.chains)])
+        return torch.stack([forwards, backwards])
 
     def _forwards(self, joint: Joint, path: annealing.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
         """Log-weights of chains from the prior."""

@@ -3,18 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vaebench import bounds
 from vaebench.draws import Batch
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
+from vaebench.weights import Weights
 
 
 class Estimator(ABC):
@@ -75,8 +76,7 @@ def evenly_spaced(batches: Iterable[Batch], count: int) -> Batch:
         batches: the split, in its own order; they are gone through twice.
         count: how many.
     """
-    total = sum(len(batch.x) for batch in batches)
-    chosen = torch.arange(min(count, total)) * total // max(1, min(count, total))
+    chosen = _places(sum(len(batch.x) for batch in batches), count)
     parts, labels, passed = [], [], 0
     for batch in batches:
         here = (chosen[(chosen >= passed) & (chosen < passed + len(batch.x))] - passed).to(batch.x.device)
@@ -86,8 +86,23 @@ def evenly_spaced(batches: Iterable[Batch], count: int) -> Batch:
     return Batch(torch.cat(parts), torch.cat(labels) if labels else None)
 
 
+def part_of(total: int, count: int) -> str | None:
+    """Which observations `evenly_spaced` takes of a split, as `Estimate.over` has it; None where it takes all."""
+    chosen = _places(total, count)
+    return f"{len(chosen)} of {total}, {fingerprint(chosen)}" if len(chosen) < total else None
+
+
+def fingerprint(values: Tensor) -> str:
+    """Ten digits that differ where the values do."""
+    return sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:10]
+
+
+def _places(total: int, count: int) -> Int64[Tensor, " N"]:
+    return torch.arange(min(count, total)) * total // max(1, min(count, total))
+
+
 def mean_over_observations(
-    name: str, values: Float[Tensor, " N"], noise: Float[Tensor, " N"] | None = None, note: str | None = None
+    name: str, values: Float[Tensor, " N"], noise: Float[Tensor, " N"] | None = None, weights: Weights | None = None
 ) -> Estimate:
     """The mean of one number an observation, its standard error, and what of it is Monte-Carlo noise.
 
@@ -95,14 +110,9 @@ def mean_over_observations(
         name: the column's.
         values: a number an observation.
         noise: their Monte-Carlo variances, independent of one another.
-        note: a reservation.
+        weights: how far the weights behind them can be trusted.
     """
     n = len(values)
     error = float(values.double().std()) / math.sqrt(n) if n > 1 else None
     remaining = None if noise is None else float(noise.double().sum().sqrt()) / n
-    return Estimate(name, float(values.double().mean()), error, n, remaining, note)
-
-
-def collapse_note(effective: Float[Tensor, " N"], draws: int) -> str | None:
-    """The reservation about a mean of weights that few draws carry, from the effective sample sizes."""
-    return bounds.collapse_note(float((effective < bounds.COLLAPSED).double().mean()), draws)
+    return Estimate(name, float(values.double().mean()), error, n, remaining, weights=weights)

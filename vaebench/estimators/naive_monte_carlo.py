@@ -5,12 +5,13 @@ import torch
 from vaebench import bounds
 from vaebench.blocks import Block
 from vaebench.draws import Batch
-from vaebench.estimators.base import EvidenceEstimator, collapse_note, mean_over_observations
+from vaebench.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
 from vaebench.record import Estimate
 from vaebench.registry import ESTIMATORS, PositiveInt
 from vaebench.seeding import seeded
+from vaebench.tails import weights_of
 
 ROWS = Block(2**11, 2**18)
 """Latents sampled at a time, over all observations."""
@@ -44,6 +45,6 @@ class NaiveMonteCarlo(EvidenceEstimator):
             log_weight = torch.cat([log_px(joint.latents(size, len(x))) for size in sizes])
         check_finite(log_weight, "samples of the prior")
         values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
+        estimate = mean_over_observations(self.columns[0], values, noise, weights_of(log_weight))
         effective = bounds.effective_sample_size(log_weight)
-        estimate = mean_over_observations(self.columns[0], values, noise, collapse_note(effective, self.draws))
         return estimate, Estimate(self.columns[1], float(effective.median()), n=len(x))

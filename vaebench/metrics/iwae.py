@@ -3,12 +3,15 @@
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench import bounds
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.record import Estimate
 from vaebench.registry import METRICS, DrawsDivisor
+from vaebench.tails import summary
+from vaebench.weights import Weights
 
 SIZES = (1, 5, 50, 500, 5000)
 """The k of the bounds where a study does not choose."""
@@ -19,22 +22,24 @@ class IWAE(MeanOverObservations):
     """Importance-weighted bounds E[log (1/k) Σ w] for several k from the same draws, nats per observation
     (Burda et al. 2016).
 
-    Biased downwards, towards log p(x) as k grows. Where half of the observations have fewer than 5 effective draws
-    the bound at k = K is marked.
+    Biased downwards, towards log p(x) as k grows. The bound at k = K, a single group of draws, says how far its weights
+    can be trusted. Those at k < K are means over K/k groups, whose spread is their error whatever the weights are.
 
     Args:
         k: sizes of the bounds, each a divisor of the number of draws; those of 1, 5, 50, 500, 5000 that are, if None.
     """
 
     higher_is_better = True
-    collapsed: Tensor
+    shapes: list[Tensor]
+    effective: list[Tensor]
 
     def __init__(self, *, k: tuple[DrawsDivisor, ...] | None = None) -> None:
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()
         self._groups: list[Tensor] = []
-        self.add_state("collapsed", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("shapes", "effective"):
+            self.add_state(name, [], dist_reduce_fx="cat")
 
     def columns(self, draws: int) -> tuple[str, ...]:
         return tuple(f"iwae_{k}" for k in self._sizes(draws))
@@ -45,7 +50,9 @@ class IWAE(MeanOverObservations):
     def update(self, draws: Draws) -> None:
         log_weight = draws.log_weight.double()
         self.draws, self.sizes = len(log_weight), self._sizes(len(log_weight))
-        self.collapsed = self.collapsed + (bounds.effective_sample_size(log_weight) < bounds.COLLAPSED).sum()
+        if self.draws in self.sizes:
+            self.shapes.append(draws.pareto_k)
+            self.effective.append(draws.effective_sample_size)
         self._groups = bounds.iwae_curve(log_weight, self.sizes)
         super().update(draws)
         self._groups = []
@@ -54,14 +61,18 @@ class IWAE(MeanOverObservations):
         return torch.stack([groups.mean(0) for groups in self._groups], 1)
 
     def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
-        if len(draws.log_weight) == 1:
-            return None
-        return torch.stack([bounds.variance_of_groups(groups, draws.log_weight) for groups in self._groups], 1)
+        variances = [bounds.variance_of_groups(groups, draws.log_weight) for groups in self._groups]
+        told = [variance for variance in variances if variance is not None]
+        return torch.stack(told, 1) if told else None
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
         noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
         rows = zip(self.sizes, columns.mean.tolist(), columns.standard_error.tolist(), noise, strict=True)
-        return tuple(Estimate(f"iwae_{k}", mean, se, columns.n, mc, self._note(k)) for k, mean, se, mc in rows)
+        return tuple(
+            Estimate(f"iwae_{k}", mean, se, columns.n, mc, weights=self._weights(k)) for k, mean, se, mc in rows
+        )
 
-    def _note(self, k: int) -> str | None:
-        return None if k < self.draws else bounds.collapse_note(float(self.collapsed / self.count), k)
+    def _weights(self, k: int) -> Weights | None:
+        if k < self.draws:
+            return None
+        return summary(dim_zero_cat(self.shapes), dim_zero_cat(self.effective), k)
