@@ -55,7 +55,7 @@ def main() -> int:
     text = table(rows)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = [row for row in rows if row.memory > row.allowed]
     for row in broken:
         print(f"FAILED: {row.metric} at N = {row.n}, L = {row.units}: {row.memory / MIB:.0f} MiB, claimed "
@@ -138,14 +138,14 @@ def child(name: str, n: int, units: int) -> None:
 
 def resident(field: str) -> int:
     """Bytes of this process: VmRSS now, VmHWM at most."""
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
 
 
 def forget_peak() -> int:
     """The resident size now, free memory given back, from which the highest is counted from here on."""
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return resident("VmRSS")
 
 

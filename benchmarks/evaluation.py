@@ -50,7 +50,7 @@ def main() -> int:
     text = table(times, memory)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = list(faults(times[next(iter(NETS))], memory))
     for fault in broken:
         print(f"FAILED: {fault}")

@@ -58,7 +58,7 @@ def main() -> int:
     text = table(cost)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = {name: seen[32] / seen[NETS[name].of] for name, seen in cost.items()}
     broken = {name: share for name, share in broken.items() if share > NETS[name].most}
     for name, share in broken.items():

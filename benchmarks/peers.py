@@ -98,7 +98,7 @@ def main() -> int:
     text = table(rounds, same, "MNIST" if data.startswith("{name: MNIST") else "50 000 images of MNIST's shape")
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = list(faults(rounds, same))
     for fault in broken:
         print(f"FAILED: {fault}")

@@ -94,7 +94,7 @@ def main(study: str) -> int:
     print(text)
     result = ROOT / "results" / "benchmarks" / f"{study}.md"
     result.parent.mkdir(parents=True, exist_ok=True)
-    result.write_text(text)
+    result.write_text(text, encoding="utf-8")
     broken = [p for p in points if p.differs and p.model == "LinearVAE"]
     for p in broken:
         print(f"FAILED: {p}")

@@ -62,7 +62,7 @@ def main() -> int:
     text = table(costs, places, load)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = list(faults(costs, places, load))
     for fault in broken:
         print(f"FAILED: {fault}")

@@ -67,7 +67,7 @@ def main() -> int:
     text = table(seen)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = list(faults(seen))
     for fault in broken:
         print(f"FAILED: {fault}")
@@ -78,17 +78,21 @@ def prepare(folder: Path) -> None:
     """A folder to work in: the studies, one of them with a fault, and 1000 records."""
     (folder / "conf").mkdir()
     for path in (ROOT / "conf").glob("*.yaml"):
-        (folder / "conf" / path.name).write_text(path.read_text())
-    (folder / "conf" / "faulty.yaml").write_text((ROOT / "conf" / f"{STUDY}.yaml").read_text().replace("name", "nmae"))
+        (folder / "conf" / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "conf" / "faulty.yaml").write_text(
+        (ROOT / "conf" / f"{STUDY}.yaml").read_text(encoding="utf-8").replace("name", "nmae"), encoding="utf-8"
+    )
     records = folder / "results" / STUDY / "records"
     records.mkdir(parents=True)
-    found = [json.loads(p.read_text()) for p in sorted((ROOT / "results" / STUDY / "records").glob("*.json"))]
+    found = [
+        json.loads(p.read_text(encoding="utf-8")) for p in sorted((ROOT / "results" / STUDY / "records").glob("*.json"))
+    ]
     seeds = 1 + max(record["config"]["seed"] for record in found)
     for i in range(RECORDS):
         record = json.loads(json.dumps(found[i % len(found)]))
         record["config"]["seed"] += seeds * (i // len(found))
         record["id"] = hashlib.sha256(str(i).encode()).hexdigest()[:10]
-        (records / f"{record['id']}.json").write_text(json.dumps(record))
+        (records / f"{record['id']}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def seconds(command: Command, folder: str) -> Seconds:

@@ -45,7 +45,7 @@ def main() -> int:
     text = table(seen)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(text)
+    RESULT.write_text(text, encoding="utf-8")
     broken = list(faults(seen))
     for fault in broken:
         print(f"FAILED: {fault}")

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from vaebench.models.base import Autoencoder
-from vaebench.registry import MODELS, NETWORKS
+from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.training import memory
-from vaebench.training.memory import TooLargeError, check_fits, needs
+from vaebench.training.memory import TooLargeError, check_fits, needs, outline
 
 TRAINED = """
 import json, sys
@@ -37,6 +37,28 @@ print(json.dumps([expected / 2**20, peak()["process"] - before]))
 """
 
 
+LIMITED = """
+import json
+import vaebench
+from vaebench.config import load
+from vaebench.training import memory
+from vaebench.training.fitting import fit
+from vaebench.training.memory import TooLargeError, peak
+from pathlib import Path
+
+memory.available = lambda: 3 * 2**30
+found, before = [], None
+for name in ("wide", "widest"):
+    runs = load(Path(f"{name}.yaml"), []).runs
+    before = before or peak()["process"]
+    try:
+        fit(runs, [Path(r.id) for r in runs], [[]] * len(runs), lambda *_: None)
+    except TooLargeError as error:
+        found.append({"members": len(runs), "most": error.most, "text": str(error)})
+print(json.dumps([*found, peak()["process"] - before]))
+"""
+
+
 def models(n: int = 2, network: str = "MLP") -> list[Autoencoder]:
     return [MODELS.build({"name": "BetaVAE", "network": network}, (1, 8, 8), seed) for seed in range(n)]
 
@@ -52,7 +74,7 @@ def test_the_estimate_grows_with_members_and_batches(network):
 def test_a_pack_that_does_not_fit_says_what_it_needs(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 2 * needs(models(2), 64))
     check_fits(models(2), 64)
-    check_fits(models(1), 10**9)  # nothing is left to be parted
+    check_fits(models(1), 64)
     with pytest.raises(TooLargeError, match=r"3 members need about \d+ MiB, of \d+ MiB that are free a pack takes"):
         check_fits(models(3), 64)
 
@@ -83,3 +105,41 @@ def test_the_estimate_is_what_training_takes():
     done = subprocess.run([sys.executable, "-c", TRAINED], capture_output=True, text=True, timeout=100, check=True)
     estimated, taken = json.loads(done.stdout.splitlines()[-1])
     assert estimated / 2 < taken < 2 * estimated
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_an_outline_needs_what_the_model_needs(name):
+    """Every model has shapes without numbers: what it takes is known before it is built."""
+    likelihood = "Gaussian" if name == "LinearVAE" else "Bernoulli"
+    spec = {"name": name, "likelihood": likelihood}
+    shapes = outline(spec, (1, 8, 8))
+    assert shapes is not None
+    assert {p.device.type for p in shapes.parameters()} == {"meta"}
+    assert needs([shapes], 64) == needs([MODELS.build(spec, (1, 8, 8), 0)], 64)
+
+
+@pytest.mark.parametrize("kind", [NETWORKS, PRIORS, LIKELIHOODS], ids=["network", "prior", "likelihood"])
+def test_every_part_of_a_model_has_an_outline(kind):
+    key = {NETWORKS: "network", PRIORS: "prior", LIKELIHOODS: "likelihood"}[kind]
+    for part in kind:
+        spec = {"name": "VAE", key: part}
+        shapes = outline(spec, (1, 8, 8))
+        assert shapes is not None, part
+        assert needs([shapes], 64) == needs([MODELS.build(spec, (1, 8, 8), 0)], 64), part
+
+
+def test_runs_that_do_not_fit_are_parted_or_refused_before_anything_is_built(tmp_path):
+    """Where 3 GiB are free: 32 networks of [2048] * 4 take 17 GB and one of [65536] * 4 takes 280 GB."""
+    study = "question: Q?\nmodel: {name: VAE, network: {name: MLP, hidden: [WIDE, WIDE, WIDE, WIDE]}}\n"
+    study += "data: {name: Digits, binarize: Fixed}\ntrain: {epochs: 1}\ngrid: {seed: 0..31}\n"
+    (tmp_path / "wide.yaml").write_text(study.replace("WIDE", "2048"))
+    (tmp_path / "widest.yaml").write_text(study.replace("WIDE", "65536"))
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=True
+    )
+    wide, widest, taken = json.loads(done.stdout.splitlines()[-1])
+    assert wide["members"] == 32
+    assert 1 <= wide["most"] < 32
+    assert widest["most"] == 0
+    assert "smaller" in widest["text"]
+    assert taken < 200

@@ -11,8 +11,10 @@ import pytest
 import typer
 
 from vaebench import record
+from vaebench.atomic import WriteError, check_writable
 from vaebench.commands.terminal import refusing
 from vaebench.record import Record
+from vaebench.tracking.homes import give_homes
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,6 +76,34 @@ def test_what_an_encoding_lacks_is_shown_as_an_escape(here, encoding):
     assert ("β → λ" if encoding == "utf-8" else r"\u2192") in said
 
 
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def test_a_name_may_have_any_letter_in_any_locale(here):
+    shutil.copy(here / "conf/beta.yaml", here / "conf/β.yaml")
+    code, said, errors = shell(here, "vaebench list && vaebench schema β.json", **ASCII)
+    assert (code, errors) == (0, "")
+    assert r"\u03b2" in said
+    assert (here / "β.json").read_bytes() == (ROOT / "conf/schema.json").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [ASCII, {"HOME": "/proc/none"}, {"HOME": "/proc/none", "TMPDIR": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}],
+    ids=["ascii", "no home", "no folder for anything"],
+)
+def test_a_sweep_ends_well_in_any_locale_and_without_a_home(here, given):
+    study = "question: β → λ?\nmodel: {name: VAE, network: {name: MLP, hidden: [4]}}\n"
+    study += "data: {name: Digits, binarize: Fixed}\ntrain: {epochs: 1, batch_size: 512}\nevaluate: {draws: 5}\n"
+    (here / "conf/β.yaml").write_text(study, encoding="utf-8")
+    code, _, errors = shell(here, "vaebench sweep conf/β.yaml", **given)
+    assert (code, errors) == (0, "")
+    assert list(here.glob("runs/β/*/record.json"))
+    assert list(here.glob("runs/β/*/wandb/offline-run-*/*.wandb"))
+    assert list(here.glob("runs/β/wandb/offline-run-*/*.wandb"))
+
+
 @pytest.mark.parametrize(
     "given",
     [{"COLUMNS": c} for c in ("0", "²", "1")]
@@ -97,3 +127,22 @@ def test_a_file_that_the_system_refuses_is_named_without_a_number(number, capsys
     said = capsys.readouterr().err
     assert said.startswith(f"error: runs/[/]beta: {os.strerror(number).lower()}")
     assert (said.count("\n"), "Errno" in said) == (1, False)
+
+
+@pytest.mark.parametrize("place", ["/proc/none/runs", "/dev/null/runs"])
+def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(place):
+    with pytest.raises(WriteError, match=rf"{place}: no file can be made here \(.+\); make the folder writable"):
+        check_writable(Path(place))
+
+
+def test_w_and_b_is_led_to_folders_that_can_be_written(tmp_path, monkeypatch):
+    """Whatever variables say, and whether there is a home or not; what can be written stays as it is."""
+    monkeypatch.setenv("HOME", "/proc/none")
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "/proc/none")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "mine"))
+    give_homes(tmp_path / "runs")
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "mine")
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        assert Path(os.environ[name]).is_relative_to(tmp_path / "runs")
+        check_writable(Path(os.environ[name]))

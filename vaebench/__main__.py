@@ -4,7 +4,7 @@ import typer
 
 from vaebench.commands.about import doctor, list_, schema
 from vaebench.commands.look import compare, show
-from vaebench.commands.terminal import refusing, steady
+from vaebench.commands.terminal import refusing, speak_utf8, steady
 from vaebench.commands.work import calibrate, evaluate, sweep, train
 from vaebench.commands.write import dashboard, publish, report, table
 
@@ -26,6 +26,7 @@ for verb in (*RUNS, *RESULTS, *ABOUT):
 
 def main() -> None:
     """The console script."""
+    speak_utf8()
     steady()
     app(prog_name="vaebench")
 

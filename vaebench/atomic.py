@@ -35,6 +35,24 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder where there is none, and see whether files can be made in it.
+
+    Raises:
+        WriteError: naming it, and what to do.
+    """
+    probe = folder / f".{uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise WriteError(
+            f"{folder}: no file can be made here ({error.strerror or error}); "
+            "make the folder writable, or run the command in another one"
+        ) from error
+
+
 def write_all(files: Mapping[Path, bytes]) -> list[Path]:
     """Replaces the content of each file as a whole.
 

@@ -38,7 +38,7 @@ def examine() -> list[Finding]:
 def versions() -> Iterator[Finding]:
     """Python and the libraries this package asks for, beside the versions of the published numbers."""
     yield Finding("version", "python", platform.python_version())
-    published = pinned(CONSTRAINTS.read_text()) if CONSTRAINTS.exists() else {}
+    published = pinned(CONSTRAINTS.read_text(encoding="utf-8")) if CONSTRAINTS.exists() else {}
     for name in ("vaebench", *required()):
         try:
             found = version(name)

@@ -51,7 +51,7 @@ def now() -> str:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder.parent, capture_output=True, text=True, timeout=10, check=True
+            ["git", *arguments], cwd=folder.parent, capture_output=True, encoding="utf-8", timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,5 +1,6 @@
 """Runs, from their configurations to their records: fit together, evaluate, write."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -100,8 +101,10 @@ def execute_pack(
 
 
 def _parts(members: int, error: Exception) -> int:
-    """Into how many a pack that could not be trained is parted: single runs, or halves where it may be too large."""
-    return members if isinstance(error, Unpackable) else min(members, 2)
+    """Into how many a pack that could not be trained is parted: as many as fit, single runs, or halves to find out."""
+    if isinstance(error, memory.TooLargeError) and error.most:
+        return math.ceil(members / error.most)
+    return members if isinstance(error, Unpackable | memory.TooLargeError) else min(members, 2)
 
 
 def _outcome(

@@ -14,6 +14,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from vaebench import record
+from vaebench.atomic import check_writable
 from vaebench.config import Run, Study
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
@@ -52,7 +53,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
     """
     engine = Inline() if engine is None else engine
     folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     for run in study.runs:
         _put_damaged_aside(folder / run.id, console)
     pending = [run for run in study.runs if not is_done(folder / run.id)]

@@ -2,10 +2,12 @@
 
 import errno
 import io
+import logging
 import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -43,8 +45,19 @@ def _printer() -> Printer:
 console = _printer()
 
 
+def speak_utf8() -> None:
+    """Begin again in Python's UTF-8 mode, where the locale has another encoding (PEP 540).
+
+    Without it neither a file named β nor what a library reads without naming an encoding could be used. Processes that
+    this one starts inherit the mode.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def steady() -> None:
-    """Make the standard streams safe to write to, whatever this process was started with.
+    """Make the standard streams and the folder for temporary files safe to use, whatever this process is started with.
 
     One that is closed leads nowhere: the next file that is opened would take its number, and be written into. A
     character that the terminal's encoding lacks is shown as an escape.
@@ -52,6 +65,8 @@ def steady() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
+    os.environ["TMPDIR"] = tempfile.gettempdir()  # one that can be written; libraries do not look for another
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells at length of a home that cannot be written
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -75,7 +90,7 @@ def refusing(verb: Callable[..., None]) -> Callable[..., None]:
             _refuse(_plainly(error))
             raise typer.Exit(1) from None
         if console.exit_code:
-            if not isinstance(console.lost, BrokenPipeError):
+            if console.lost is not None and not isinstance(console.lost, BrokenPipeError):
                 _refuse(f"what was to be printed could not be written ({console.lost.strerror})")
             raise typer.Exit(console.exit_code)
 
@@ -88,7 +103,7 @@ def _refuse(text: str) -> None:
 
 def _plainly(error: Exception) -> str:
     """What an error says; of one that the system raised, the path first, and what to do."""
-    if not isinstance(error, OSError) or error.errno is None or error.filename is None:
+    if not isinstance(error, OSError) or not error.errno or not error.strerror:
         return str(error)
-    said = f"{error.filename}: {(error.strerror or type(error).__name__).lower()}"
+    said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror.lower()}"
     return f"{said}; {REMEDIES[error.errno]}" if error.errno in REMEDIES else said

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from vaebench.tables.rendering import comma_separated
 from vaebench.tracking.attempt import Mode, opened
 from vaebench.tracking.media import drawn, tabulated
 from vaebench.tracking.names import AGGREGATE, POINT
+
+log = logging.getLogger(__name__)
 
 MARK = "wandb/aggregated"
 """Below a study's folder, what the last aggregate run was made from: the same records make no second one."""
@@ -38,10 +41,15 @@ def conclude_sweep(study: Study, records: Sequence[Record], folder: Path, mode: 
     if (folder / MARK).is_file() and (folder / MARK).read_bytes() == mark:
         return
     config = {"study": study.name, "question": study.question, "axes": list(study.axes)}
-    with opened(folder, mode, group=study.name, job_type=AGGREGATE, name=study.name, config=config) as experiment:
-        done = sum(r.status == "done" for r in records)
-        experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
-        experiment.log(_told(text, records, folder / "report.html"))
+    done = sum(r.status == "done" for r in records)
+    about = {"group": study.name, "job_type": AGGREGATE, "name": study.name, "config": config}
+    try:
+        with opened(folder, mode, folder, **about) as experiment:
+            experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
+            experiment.log(_told(text, records, folder / "report.html"))
+    except OSError as error:
+        log.warning("W&B was not told what the sweep came to, its tables have it: %s", error)
+        return
     write_atomically(folder / MARK, mark)
 
 
@@ -54,7 +62,7 @@ def _told(text: str, records: Sequence[Record], page: Path) -> dict[str, Any]:
     told = {"results": results, "runs_table": _runs(records)}
     if {*POINT.fields.values()} <= {*headings}:
         told[POINT.name] = drawn(POINT, results)
-    return told | ({"report": wandb.Html(page.read_text(), inject=False)} if page.is_file() else {})
+    return told | ({"report": wandb.Html(page.read_text(encoding="utf-8"), inject=False)} if page.is_file() else {})
 
 
 def _runs(records: Sequence[Record]) -> Any:

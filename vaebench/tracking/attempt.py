@@ -11,6 +11,7 @@ from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.record import Record
 from vaebench.tracking.artifacts import artifacts
+from vaebench.tracking.homes import give_homes
 from vaebench.tracking.media import charts, pictures
 from vaebench.tracking.names import BEST, EPOCH, PROJECT, TRAIN, headline
 
@@ -86,7 +87,9 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
 
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
-    experiment = opened(folder, mode, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config)
+    experiment = opened(
+        folder, mode, folder.parent, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config
+    )
     experiment.define_metric(EPOCH, hidden=True)
     for pattern in ("train/*", "val/*"):
         experiment.define_metric(pattern, step_metric=EPOCH)
@@ -103,8 +106,14 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
             log.warning("the W&B run of %s could not be finished: %s", run.id, error)
 
 
-def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
+def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
     """A W&B run of the project, which keeps its files below the folder.
+
+    Args:
+        folder: of the run.
+        mode: of W&B.
+        study: the folder of the study.
+        keywords: what wandb.init is given besides.
 
     Raises:
         ValueError: if it is to be online, and nobody is logged in.
@@ -114,6 +123,7 @@ def opened(folder: Path, mode: Mode, **keywords: Any) -> Any:
     logging.raiseExceptions = False  # where the disk is full, W&B's own log would print a traceback a line
     import wandb
 
+    give_homes(study)
     # Reading every installed package takes longer than all else here; the record has the versions that matter.
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False)
     try:

@@ -25,6 +25,7 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.snapshot import contents
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.curve import Curve
+from vaebench.training.memory import check_fits, outline
 from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer, retell
 from vaebench.training.trainers import Watch, accelerator, device, interruptible, settle, trainer
 
@@ -58,6 +59,8 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
     if run.train.devices == 1:
         model = _train(run, data, folder, [curve, *loggers], watch, every, {})
     else:
+        if (shapes := outline(run.model, data.shape)) is not None:
+            check_fits([shapes], run.train.batch_size)
         model = MODELS.build(run.model, data.shape, run.seed)
         if model.likelihood.refits:
             raise ValueError(

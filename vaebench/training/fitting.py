@@ -17,7 +17,7 @@ from vaebench.packing.snapshot import Snapshot
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.alone import CHECKPOINT, Fitted, fit_alone
 from vaebench.training.curve import Curve
-from vaebench.training.memory import check_fits
+from vaebench.training.memory import check_fits, outline
 from vaebench.training.snapshots import EVERY, Now, found, save
 from vaebench.training.trainers import Watch, interruptible, trainer
 
@@ -54,6 +54,8 @@ def fit(
         return [_or_why(run, own, told, watch, every) for run, own, told in zip(runs, folders, loggers, strict=True)]
     data = PackedData(DATASETS.build(runs[0].data), [r.seed for r in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
+    if (shapes := outline(runs[0].model, data.shape)) is not None:
+        check_fits([shapes] * len(runs), runs[0].train.batch_size)
     fitted: list[Fitted | Exception | None] = [None] * len(runs)
     standing: dict[int, list[tuple[int, Member]]] = {}
     for i, (run, folder, own) in enumerate(zip(runs, folders, loggers, strict=True)):
@@ -85,7 +87,6 @@ class Member(NamedTuple):
 
 
 def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: float) -> list[Fitted | Exception]:
-    check_fits([m.model for m in members], members[0].run.train.batch_size)
     first, curves = members[0], [Curve() for _ in members]
     told = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
     try:

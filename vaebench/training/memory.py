@@ -3,12 +3,15 @@
 import resource
 import sys
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.models.base import Autoencoder
+from vaebench.registry import MODELS
 from vaebench.seeding import generator
 
 PER_PARAMETER = 5
@@ -22,29 +25,72 @@ SHARE = 0.5
 
 
 class TooLargeError(MemoryError):
-    """A pack that will not fit, though its parts may."""
+    """Runs that will not fit in memory together.
+
+    Args:
+        text: what they need and what there is.
+        most: how many of them fit; 0 if not even one does.
+    """
+
+    def __init__(self, text: str, most: int) -> None:
+        super().__init__(text)
+        self.most = most
 
 
 def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
-    """Refuse members that will not fit in memory together.
+    """Refuse members that will not fit in memory together, and a single one that the machine cannot hold.
+
+    Args:
+        models: all of one architecture. Nothing but shapes is looked at, so that outlines will do (see `outline`).
+        batch_size: examples a step of each.
 
     Raises:
         TooLargeError: with what they need and what there is.
     """
-    if len(models) == 1:
-        return
-    needed, free = needs(models, batch_size), available()
-    if needed > SHARE * free:
+    n, free = len(models), available()
+    needed = needs(models, batch_size)
+    each, most = needed // n, int(SHARE * free * n / needed)
+    if each > free:
         raise TooLargeError(
-            f"{len(models)} members need about {needed / 2**20:.0f} MiB, of {free / 2**20:.0f} MiB that are free "
-            f"a pack takes at most {SHARE:.0%}; its parts are trained one after the other"
+            f"this run needs about {_mebibytes(each)} of memory for its parameters and activations, and "
+            f"{_mebibytes(free)} are free; make the network, latent_dim or batch_size smaller, or use a larger machine",
+            0,
         )
+    if n > 1 and n > most:
+        raise TooLargeError(
+            f"{n} members need about {_mebibytes(needed)}, of {_mebibytes(free)} that are free "
+            f"a pack takes at most {SHARE:.0%}; its parts are trained one after the other",
+            max(1, most),
+        )
+
+
+def outline(spec: Any, shape: tuple[int, ...]) -> Autoencoder | None:
+    """A model that has shapes and no numbers, and so takes no memory; None where it cannot be made.
+
+    A model that cannot be built on torch's meta device, or not at all, says so when it is built in earnest.
+
+    Args:
+        spec: the model, as a configuration names it.
+        shape: of an observation.
+    """
+    try:
+        with torch.device("meta"):
+            return MODELS.build(spec, shape, 0)
+    except Exception:
+        return None
 
 
 @torch.no_grad()
 def needs(models: Sequence[Autoencoder], batch_size: int) -> int:
     """Bytes of training models of one architecture together, about."""
-    model, outputs = models[0], 0
+    parameters = sum(p.numel() for p in models[0].parameters())
+    numbers = PER_PARAMETER * parameters + PER_ACTIVATION * batch_size * _outputs(models[0])
+    return 4 * len(models) * numbers
+
+
+def _outputs(model: Autoencoder) -> int:
+    """Numbers that the layers of a model give for one observation, and the observation's own."""
+    outputs = prod(model.shape)
 
     def seen(module: nn.Module, given: object, output: object) -> None:
         nonlocal outputs
@@ -53,24 +99,45 @@ def needs(models: Sequence[Autoencoder], batch_size: int) -> int:
     layers = [m for m in model.modules() if not any(m.children())]
     hooks, was_training = [layer.register_forward_hook(seen) for layer in layers], model.training
     model.eval()  # one example is no batch to take statistics from
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
-        x = torch.zeros(1, *model.shape)
-        model.objective(x, model.noise(1, generator(0, "memory")))
+        noise = model.noise(1, generator(0, "memory")).to(device)
+        model.objective(torch.zeros(1, *model.shape, device=device), noise)
+    except (NotImplementedError, RuntimeError):
+        if device.type != "meta":
+            raise
+        # An outline has no numbers to decide by; the layers before that place have been seen.
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    parameters = sum(p.numel() for p in model.parameters())
-    numbers = PER_PARAMETER * parameters + PER_ACTIVATION * batch_size * (outputs + x.numel())
-    return 4 * len(models) * numbers
+    return outputs
 
 
 def available() -> int:
-    """Bytes that are free where models are trained: on the GPU, else on this machine."""
+    """Bytes that are free where models are trained: on the GPU, else on this machine, within this process's limits."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     free = _kibibytes("/proc/meminfo", "MemAvailable:")
-    return sys.maxsize if free is None else 1024 * free
+    machine = sys.maxsize if free is None else 1024 * (free + (_kibibytes("/proc/meminfo", "SwapFree:") or 0))
+    return max(0, min(machine, _in_container(), _in_process()))
+
+
+def _in_container() -> int:
+    """Bytes that a container, by the limit of its control group (Linux, version 2), lets its processes still take."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit, held = ((folder / name).read_text(encoding="utf-8") for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        return int(limit) - int(held) + int(counts.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return sys.maxsize  # no such group, or "max"
+
+
+def _in_process() -> int:
+    """Bytes of addresses that this process may still take (ulimit -v)."""
+    limit, held = resource.getrlimit(resource.RLIMIT_AS)[0], _kibibytes("/proc/self/status", "VmSize:")
+    return sys.maxsize if limit == resource.RLIM_INFINITY or held is None else limit - 1024 * held
 
 
 def peak() -> dict[str, int]:
@@ -86,6 +153,14 @@ def peak() -> dict[str, int]:
 def _kibibytes(file: str, name: str) -> int | None:
     """An entry of one of Linux's files on memory; None on other systems."""
     try:
-        return next(int(line.split()[1]) for line in Path(file).read_text().splitlines() if line.startswith(name))
+        return next(
+            int(line.split()[1])
+            for line in Path(file).read_text(encoding="utf-8").splitlines()
+            if line.startswith(name)
+        )
     except (OSError, StopIteration):
         return None
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:.0f} MiB"
