@@ -73,7 +73,7 @@ BAD = {
     "negative": (HEAD.replace("8}", "8, beta: -1}"), 2, "model.beta", "expected a number ≥ 0, got -1"),
     "infinite": (HEAD.replace("8}", "8, beta: .inf}"), 2, "model.beta", "expected a number ≥ 0, got Infinity"),
     "wrong type": (HEAD.replace("8}", "8.5}"), 2, "model.latent_dim", "expected a whole number > 0, got 8.5"),
-    "bool for a number": (HEAD.replace("8}", "yes}"), 2, "model.latent_dim", "expected a whole number > 0, got true"),
+    "bool for a number": (HEAD.replace("8}", "true}"), 2, "model.latent_dim", "expected a whole number > 0, got true"),
     "quoted number": (HEAD.replace("8}", "'8'}"), 2, "model.latent_dim", 'got "8"; take the quotes away'),
     "several values outside the grid": (HEAD + "seed: [0, 1]", 4, "seed", "write it under `grid:`"),
     "range outside the grid": (HEAD + "seed: 0..4", 4, "seed", "write it under `grid:`"),
@@ -129,14 +129,14 @@ BAD = {
         "grid",
         "beta=1.0 is the same run as beta=1; take one",
     ),
-    "far too many runs": (HEAD + "grid:\n  seed: 0..4000000000", 5, "grid", "expected at most 100000 runs"),
+    "far too many runs": (HEAD + "grid:\n  seed: 0..4000000000", 5, "grid", "expected at most 10000 runs"),
     "key twice": (HEAD + "seed: 0\nseed: 1", 5, "seed", "given twice, first on line 4"),
     "key twice on one line": (HEAD + "train: {epochs: 1, epochs: 2}", 4, "train.epochs", "given twice"),
     "key that is no name": (HEAD + "train: {3: 4}", 4, "train", "expected a name as a key, got '3'"),
     "tab": (HEAD + "train:\n\tepochs: 2", 5, None, "indent with two spaces"),
     "two colons": ("question: Why: because?\n", 1, None, "put text that holds `: ` in quotes"),
     "open bracket": (HEAD + "train: {epochs: 2\nseed: 1", 5, None, "check brackets"),
-    "unknown tag": (HEAD + "seed: !python 3", 4, None, "not YAML"),
+    "unknown tag": (HEAD + "seed: !python 3", 4, None, "unknown tag '!python'"),
     "two documents": (HEAD + "---\nseed: 1", 4, None, "expected a single document"),
     "list at the top": ("- model: VAE", 1, None, "start with `question:`"),
     "text at the top": ("hello", 1, None, "start with `question:`"),
@@ -378,7 +378,7 @@ OVERRIDES = {
     "out of range": ("beta=1,-1", "model.beta: expected a number ≥ 0, got -1"),
     "wrong type": ("epochs=many", 'train.epochs: expected a whole number > 0, got "many"'),
     "unknown name": ("model=VEA", "model.name: unknown model 'VEA' (did you mean VAE?)"),
-    "too many": ("seed=0..99999999999", "grid: expected at most 100000 runs"),
+    "too many": ("seed=0..99999999999", "grid: expected at most 10000 runs"),
     "the same twice": ("beta=1,1", "grid: beta=1 is the same run as beta=1; take one"),
 }
 
@@ -424,6 +424,14 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the parts above for the while of a test."""
     for registry, cls in ((METRICS, Divided), (DATASETS, Grey), (LIKELIHOODS, Binary), (LIKELIHOODS, Wide)):
         monkeypatch.setitem(registry._classes, cls.__name__, cls)
+
+
+@pytest.mark.parametrize("pair", [("beta=1", "beta=2"), ("beta=1", "model.beta=1"), ("seed=0..4", "seed=5")])
+def test_an_override_that_is_given_twice_is_refused(write: Write, pair: tuple[str, str]) -> None:
+    """By its short name and in full: neither is the one that is meant."""
+    key = "seed" if "seed" in pair[0] else "model.beta"
+    message = refusal(write(HEAD), *pair)
+    assert message == f"command line: {key}: given twice; give its values once, with commas between them"
 
 
 @pytest.mark.usefixtures("parts")

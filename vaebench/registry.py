@@ -92,7 +92,7 @@ class Registry:
             return self._files[name]
         if name in self._classes:
             return source_of(self._classes[name])
-        raise UnknownName(f"unknown {self.kind} {name!r}{did_you_mean(name, self)}; known: {', '.join(self)}")
+        raise UnknownName(f"unknown {self.kind} {_short(name)}{did_you_mean(name, self)}; known: {', '.join(self)}")
 
     def keywords(self, name: str) -> dict[str, inspect.Parameter]:
         """What a YAML file may say of this entry."""
@@ -133,6 +133,10 @@ class Registry:
 @cache
 def _keywords(source: ClassSource) -> dict[str, inspect.Parameter]:
     return source.keywords(globals())
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= 60 else f"{name[:57]!r}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,6 +17,16 @@ Keywords = Mapping[str, inspect.Parameter]
 
 EVERY: Any = inspect.Parameter.empty
 """Nothing is given, so anything may be."""
+
+
+def parameters(section: Any) -> Keywords:
+    """The keywords of a plain dataclass."""
+    return _parameters(section)
+
+
+@cache
+def _parameters(section: type) -> Keywords:
+    return inspect.signature(section).parameters
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -54,7 +66,7 @@ def keys_of(keywords: Keywords, value: Any, above: tuple[str, ...] = ()) -> Iter
         here = (*above, key)
         yield ".".join(here), p.annotation
         if is_dataclass(p.annotation):
-            yield from keys_of(inspect.signature(p.annotation).parameters, given, here)  # type: ignore[arg-type]
+            yield from keys_of(parameters(p.annotation), given, here)
         elif (registry := registry_of(p.annotation)) is not None:
             yield ".".join((*here, "name")), Literal[tuple(registry)]
             for name in _names(registry, named(given, p.default)):
@@ -91,7 +103,7 @@ def described(annotation: Any) -> str:
     if origin is tuple:
         return f"a list of {len(args)}: {', '.join(map(described, args))}"
     if is_dataclass(annotation):
-        return f"a mapping with any of {', '.join(inspect.signature(annotation).parameters)}"  # type: ignore[arg-type]
+        return f"a mapping with any of {', '.join(parameters(annotation))}"
     words = {
         int: "a whole number",
         float: "a number",
@@ -126,7 +138,6 @@ def _bound(mark: Any) -> str:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

@@ -3,13 +3,14 @@
 A class may declare what it needs, in a literal or in an annotation; no class is named here.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from vaebench.config.annotations import Keywords, item_of, registry_of, shown
+from vaebench.config.annotations import Keywords, item_of, parameters, registry_of, shown
 from vaebench.config.lines import Keys
 from vaebench.registry import Divides, Registry
+from vaebench.signature import ClassSource
 
 WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}
 SUPPORTS = tuple(WORDS)
@@ -51,21 +52,39 @@ def components(annotation: Any, value: Any, path: Keys = ()) -> Iterator[Placed]
     registry = registry_of(annotation)
     if registry is not None and isinstance(value, Mapping):
         yield Placed(path, registry, value)
-        for key, p in registry.keywords(value["name"]).items():
-            yield from components(p.annotation, value[key], (*path, key))
+        for key, inner in _inner(registry.source(value["name"]), registry):
+            yield from components(inner, value[key], (*path, key))
     elif isinstance(value, Mapping):
-        for key, p in inspect.signature(annotation).parameters.items():
+        for key, p in parameters(annotation).items():
             yield from components(p.annotation, value[key], (*path, key))
     elif isinstance(value, tuple):
-        for i, item in enumerate(value):
-            yield from components(item_of(annotation), item, (*path, i))
+        item = item_of(annotation)
+        for i, one in enumerate(value) if registry_of(item) is not None else ():
+            yield from components(item, one, (*path, i))
+
+
+@cache
+def _inner(source: ClassSource, registry: Registry) -> list[tuple[str, Any]]:
+    """The keywords of a component that are components themselves, or lists of them."""
+    keywords = registry.keywords(source.name).items()
+    return [
+        (key, p.annotation) for key, p in keywords if registry_of(p.annotation) or registry_of(item_of(p.annotation))
+    ]
+
+
+@cache
+def _divisors(source: ClassSource, registry: Registry) -> list[tuple[str, Divides]]:
+    """The keywords of a component that must divide a number elsewhere in the run."""
+    keywords = registry.keywords(source.name).items()
+    marks = [(key, _divides(p.annotation) or _divides(item_of(p.annotation))) for key, p in keywords]
+    return [(key, mark) for key, mark in marks if mark is not None]
 
 
 def _indivisible(component: Placed, run: Mapping[str, Any]) -> Iterator[Disagreement]:
-    for key, p in component.registry.keywords(component.spec["name"]).items():
-        value = component.spec[key]
-        mark = _divides(p.annotation) or _divides(item_of(p.annotation))
-        if mark is None or value is None:
+    registry, spec = component.registry, component.spec
+    for key, mark in _divisors(registry.source(spec["name"]), registry):
+        value = spec[key]
+        if value is None:
             continue
         total: Any = run
         for step in mark.path.split("."):

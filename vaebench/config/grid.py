@@ -10,8 +10,11 @@ from typing import Any
 from vaebench.config.annotations import shown
 from vaebench.config.lines import Document, Fault, Keys
 
-MOST_RUNS = 100_000
+MOST_RUNS = 10_000
 """More runs than this in one study are taken for a slip of the pen."""
+
+MOST_DIGITS = 99
+"""Of either end of a range."""
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
@@ -104,11 +107,17 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     Raises:
         GridError: if they are far too many.
     """
-    if (n := prod(len(axis.values) for axis in axes)) > MOST_RUNS:
-        sizes = " × ".join(f"{axis.key} {len(axis.values)}" for axis in axes)
+    if (n := prod(map(size, axes))) > MOST_RUNS:
+        sizes = " × ".join(f"{axis.key} {size(axis)}" for axis in axes)
         text = f"expected at most {MOST_RUNS} runs, got {n} ({sizes}); shorten an axis"
         raise GridError(Fault(max(axis.line for axis in axes), ("grid",), text))
     return [Point(tuple(axes), i) for i in itertools.product(*(range(len(axis.values)) for axis in axes))]
+
+
+def size(axis: Axis) -> int:
+    """How many values an axis has; `len` ends at 2^63."""
+    values = axis.values
+    return values.stop - values.start if isinstance(values, range) else len(values)
 
 
 def laid(base: Any, over: Any) -> Any:
@@ -140,11 +149,13 @@ def span(text: str) -> range | None:
     """The whole numbers of `a..b`, both ends included; None for any other text.
 
     Raises:
-        ValueError: if it runs backwards.
+        ValueError: if it runs backwards, or further than any seed.
     """
     match = RANGE.fullmatch(text.strip())
     if match is None:
         return None
+    if (digits := max(len(match[1]), len(match[2]))) > MOST_DIGITS:
+        raise ValueError(f"expected a range a..b of at most {MOST_DIGITS} digits each, got {digits}; shorten it")
     first, last = int(match[1]), int(match[2])
     if last < first:
         raise ValueError(f"expected a range a..b with a ≤ b, got {text}; write {last}..{first}")

@@ -1,13 +1,22 @@
 """A YAML text: what it says, and on which line it says it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+
+from vaebench.config.dialect import MERGE, MOST_DEPTH, STR, Loader, Refusal, refusals
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
+
+MOST_REFERENCES = 20
+"""`${…}` of one run. Each may refer to others, so that what they stand for grows as a power of their number."""
+
+CIRCLE = "the alias refers to what it stands in; write the value out"
 
 Keys = tuple[str | int, ...]
 """Keys and positions from the top of a file inwards, e.g. `("grid", "model.beta", 2)`."""
@@ -23,30 +32,30 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file. Numbers are read as YAML 1.2 has them (`1e-3` is a number); `${…}` is left as it stands."""
+    """One YAML text, in the dialect of `vaebench.config.dialect`; `${…}` is left as it stands."""
 
     text: str
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.text,)  # what was read from the text is read again
 
     @cached_property
     def faults(self) -> list[Fault]:
         """What makes the text unreadable, or ambiguous: bad syntax, keys that are not text, keys given twice."""
         try:
-            root = self._root
+            return self._faults()
         except yaml.MarkedYAMLError as error:
             return [_syntax(error)]
-        except yaml.YAMLError as error:
-            return [Fault(1, (), f"not readable as YAML ({' '.join(str(error).split())}); save it as plain UTF-8 text")]
-        if root is None:
-            return [Fault(1, (), "the file is empty; a study starts with its `question:`")]
-        if not isinstance(root, yaml.MappingNode):
-            got = "a list" if isinstance(root, yaml.SequenceNode) else "plain text"
-            return [Fault(1, (), f"expected `key: value` lines at the top, got {got}; start with `question:`")]
-        return list(_key_faults(root, ())) or self._value_faults()
+        except yaml.reader.ReaderError as error:
+            line = self.text.count("\n", 0, error.position) + 1
+            return [Fault(line, (), f"a character that no text has ({error.character!r}); save it as plain UTF-8 text")]
+        except RecursionError:
+            return [Fault(1, (), f"expected at most {MOST_DEPTH} levels, got far more; write it flatter")]
 
     @cached_property
-    def value(self) -> dict[Any, Any]:
+    def value(self) -> dict[str, Any]:
         """The mapping. Ask for it only where there are no faults."""
-        value = OmegaConf.to_container(OmegaConf.create(self.text), resolve=False)
+        value = self._loader.construct_document(self._root)
         assert isinstance(value, dict)
         return value
 
@@ -60,19 +69,39 @@ class Document:
             line, node = found
         return line
 
-    def _value_faults(self) -> list[Fault]:
+    def _faults(self) -> list[Fault]:
+        root = self._root
+        if root is None:
+            return [Fault(1, (), "the file is empty; a study starts with its `question:`")]
+        if not isinstance(root, yaml.MappingNode):
+            got = "a list" if isinstance(root, yaml.SequenceNode) else "plain text"
+            return [Fault(1, (), f"expected `key: value` lines at the top, got {got}; start with `question:`")]
+        faults = list(_key_faults(root, (), set()))
+        if not any(fault.text == CIRCLE for fault in faults):
+            faults += [_syntax(refusal) for refusal in refusals(root)]
+        return faults or self._reference_faults()
+
+    def _reference_faults(self) -> list[Fault]:
+        if not _references(self.value):
+            return []
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
         try:
-            _ = self.value
-        except yaml.MarkedYAMLError as error:
-            return [_syntax(error)]
+            OmegaConf.to_container(OmegaConf.create(self.value), resolve=False)
         except OmegaConfBaseException as error:
             keys = _keys(error)
             return [Fault(self.line(keys), keys, _reason(error))]
         return []
 
     @cached_property
+    def _loader(self) -> Loader:
+        return Loader(self.text)
+
+    @cached_property
     def _root(self) -> yaml.Node | None:
-        return yaml.compose(self.text, Loader=yaml.SafeLoader)
+        node: yaml.Node | None = self._loader.get_single_node()
+        return node
 
 
 class DeadReference(LookupError):
@@ -85,7 +114,7 @@ class DeadReference(LookupError):
 
 def dotted(keys: Keys) -> str:
     """Keys as messages write them: `grid.model.beta[2]`."""
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in keys).lstrip(".")
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{_printable(k)}" for k in keys).removeprefix(".")
 
 
 def resolved(value: dict[str, Any]) -> dict[Any, Any]:
@@ -94,8 +123,14 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     Raises:
         DeadReference: if one of them leads nowhere.
     """
-    if not _refers(value):
+    if not (references := _references(value)):
         return value
+    if references > MOST_REFERENCES:
+        text = f"expected at most {MOST_REFERENCES} references `${{…}}` in a run, got {references}; write values out"
+        raise DeadReference((), text)
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         plain = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
     except OmegaConfBaseException as error:
@@ -104,61 +139,74 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     return plain
 
 
-def _refers(value: Any) -> bool:
+def _references(value: Any) -> int:
+    """How many `${…}` there are in a value."""
     if isinstance(value, str):
-        return "${" in value
+        return value.count("${")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(map(_refers, parts))
+    return sum(map(_references, parts))
 
 
-def _keys(error: OmegaConfBaseException) -> Keys:
+def _printable(key: str) -> str:
+    """A key on one line, cut to a readable length."""
+    text = key if key.isprintable() else json.dumps(key)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _keys(error: "OmegaConfBaseException") -> Keys:
     steps = (error.full_key or "").replace("[", ".").replace("]", "").split(".")
     return tuple(int(s) if s.isdecimal() else s for s in steps if s)
 
 
-def _reason(error: OmegaConfBaseException) -> str:
+def _reason(error: "OmegaConfBaseException") -> str:
     return f"{str(error).partition(chr(10))[0]}; write `${{model.latent_dim}}` for the value of that key"
 
 
 def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
-        return next(((k.start_mark.line + 1, v) for k, v in node.value if k.value == str(step)), None)
+        # The last of them: what a merge `<<` brought in stands before what the mapping says itself.
+        return next(((k.start_mark.line + 1, v) for k, v in reversed(node.value) if k.value == str(step)), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return node.value[step].start_mark.line + 1, node.value[step]
     return None
 
 
-def _key_faults(node: yaml.Node, path: Keys, above: tuple[yaml.Node, ...] = ()) -> Iterator[Fault]:
+def _key_faults(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.Node, ...] = ()) -> Iterator[Fault]:
+    """What is wrong with the keys below a node; a node that several aliases refer to is looked at once."""
     if any(node is n for n in above):
-        yield Fault(node.start_mark.line + 1, path, "the alias refers to what it stands in; write the value out")
-    elif isinstance(node, yaml.SequenceNode):
+        yield Fault(node.start_mark.line + 1, path, CIRCLE)
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    above = (*above, node)
+    if isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
-            yield from _key_faults(item, (*path, i), (*above, node))
+            yield from _key_faults(item, (*path, i), seen, above)
     elif isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.tag != "tag:yaml.org,2002:str":
+            line, inside = key.start_mark.line + 1, path
+            if key.tag not in (STR, MERGE):
                 yield Fault(line, path, f"expected a name as a key, got {_shown(key)}; write it in quotes if it is one")
             elif key.value in first:
-                yield Fault(
-                    line, (*path, key.value), f"given twice, first on line {first[key.value]}; keep one of them"
-                )
-            else:
-                first[key.value] = line
-                yield from _key_faults(value, (*path, key.value), (*above, node))
+                since = first[key.value]
+                yield Fault(line, (*path, key.value), f"given twice, first on line {since}; keep one of them")
+                continue
+            elif key.tag == STR:
+                first[key.value], inside = line, (*path, key.value)
+            yield from _key_faults(value, inside, seen, above)
 
 
 def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
+    return repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or "not YAML"
-    if "'\\t'" in problem:
+    if isinstance(error, Refusal):
+        pass
+    elif "'\\t'" in problem:
         problem = "a tab where YAML takes only spaces; indent with two spaces"
     elif "mapping values are not allowed" in problem:
         problem = "a second `:` on the line, or a wrong indentation; put text that holds `: ` in quotes"

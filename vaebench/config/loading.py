@@ -1,6 +1,7 @@
 """YAML → Study: the file is read, its grid spanned, and every run checked before anything heavy is imported."""
 
 import shlex
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,16 @@ from typing import Any
 from vaebench.config import grid, lines, overrides
 from vaebench.config.annotations import shown
 from vaebench.config.grid import Axis, GridError, Point
-from vaebench.config.lines import DeadReference, Document, Fault, Keys, dotted
+from vaebench.config.lines import DeadReference, Document, Fault
+from vaebench.config.places import Complaint, Places, said
 from vaebench.config.study import KEYWORDS, ConfigError, Refused, Run, Study
-from vaebench.registry import did_you_mean
+from vaebench.registry import did_you_mean, nearest
 
 HEAD = ("question", "grid")
 """What a study file has beside the sections of a run."""
+
+MOST_BYTES = 256 * 1024
+"""Of a study file. The shipped ones have less than one kilobyte."""
 
 
 def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
@@ -30,91 +35,54 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     path = Path(path)
     document = Document(_text(path))
     _refuse(path, document.faults)
-    _refuse(path, _head_faults(document))
-    base = {key: value for key, value in document.value.items() if key not in HEAD}
-    axes, faults = grid.axes_of(document.value.get("grid", {}), document)
+    base, spelt, faults = _sections(document)
+    axes, wrong = grid.axes_of(document.value.get("grid", {}), document)
+    wrong += _strays(axes, base)
+    axes = [axis for axis in axes if axis.path[0] in KEYWORDS]
     try:
-        faults += [] if faults else _strays(axes, base)
-        _refuse(path, faults)
         axes = overrides.overridden(axes, assignments, KEYWORDS, base)
-        points = grid.points(axes)
+        places = Places(path, document, base, grid.points(axes), spelt)
     except GridError as error:
-        raise ConfigError([_line(path, error.fault)]) from None
-    runs = _runs(path, document, base, points, shlex.join([str(path), *assignments]))
-    _refuse(path, _repeats(document, runs, points))
-    return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes))
+        _refuse(path, [*faults, *wrong, error.fault])
+        raise AssertionError from None
+    runs, complaints = _runs(places, shlex.join([str(path), *assignments]))
+    # What is missing may be what a wrong axis was to give.
+    _refuse(path, [*faults, *wrong, *places.faults(c for c in complaints if not (wrong and c.text[:7] == "missing"))])
+    _refuse(path, _repeats(document, runs, places.points))
+    return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes), places)
 
 
-def _runs(
-    path: Path, document: Document, base: Mapping[str, Any], points: Sequence[Point], source: str
-) -> tuple[Run, ...]:
+def _runs(places: Places, source: str) -> tuple[tuple[Run, ...], list[Complaint]]:
+    """The runs, and what is wrong with those that are none."""
     runs: list[Run] = []
-    found: dict[Fault, list[Point]] = {}
-    for point in points:
+    complaints: list[Complaint] = []
+    for i, point in enumerate(places.points):
         try:
-            run = Run.of(lines.resolved(point.over(base)))
+            run = Run.of(lines.resolved(point.over(places.base)))
             runs.append(run.named(point.label() or run.config["model"]["name"], source))
         except (Refused, DeadReference) as error:
-            for keys, text in error.places:
-                found.setdefault(_placed(document, base, point, keys, text), []).append(point)
-    found = _of_whole_axes(document, found, points)
-    _refuse(path, [fault._replace(text=fault.text + _only_at(bad, points, fault)) for fault, bad in found.items()])
-    return tuple(runs)
+            complaints += [Complaint(i, keys, text) for keys, text in error.places]
+    return tuple(runs), complaints
 
 
-def _of_whole_axes(
-    document: Document, found: Mapping[Fault, list[Point]], points: Sequence[Point]
-) -> dict[Fault, list[Point]]:
-    """The faults, with one for an axis in place of the same one at each of its values."""
-    sizes: dict[str | int, int] = {axis.key: len(axis.values) for axis in points[0].axes}
-    alike: dict[Fault, list[Fault]] = {}
-    for fault in found:
-        if fault.keys[:1] == ("grid",) and len(fault.keys) == 3:
-            whole = fault.keys[:2]
-            alike.setdefault(Fault(document.line(whole), whole, fault.text), []).append(fault)
-    merged = {part: whole for whole, parts in alike.items() if len(parts) == sizes[whole.keys[1]] for part in parts}
-    faults: dict[Fault, list[Point]] = {}
-    for fault, bad in found.items():
-        faults.setdefault(merged.get(fault, fault), []).extend(bad)
-    return faults
+def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[Fault]]:
+    """The sections of a file, how it misspells them, and what is wrong at its top.
 
-
-def _placed(document: Document, base: Mapping[str, Any], point: Point, keys: Keys, text: str) -> Fault:
-    """The fault of a run, at the line that it comes from."""
-    place = point.place(base, keys)
-    if place is None:
-        return Fault(document.line(keys), keys, text)
-    axis, i = place
-    inside = keys[len(axis.path) :]
-    if not axis.line:
-        return Fault(0, (axis.key, *inside), text)
-    return Fault(document.line(("grid", axis.key, i, *inside)), ("grid", axis.key, i, *inside), text)
-
-
-def _only_at(bad: Sequence[Point], points: Sequence[Point], fault: Fault) -> str:
-    """Where in the grid a fault shows, if not everywhere and not said by its place."""
-    said = fault.keys[1 if fault.line else 0] if not fault.line or fault.keys[:1] == ("grid",) else None
-    telling = [
-        axis
-        for n, axis in enumerate(points[0].axes)
-        if axis.key != said and len({p.indices[n] for p in bad}) < len(axis.values)
-    ]
-    labels = list(dict.fromkeys(p.label(telling) for p in bad))
-    more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-    return f" (at grid point {labels[0]}{more})" if telling else ""
-
-
-def _head_faults(document: Document) -> list[Fault]:
-    known = (*HEAD, *KEYWORDS)
-    faults = []
-    for key in (k for k in document.value if k not in known):
-        near = did_you_mean(key, known) or f"; a study has {', '.join(known)}"
-        faults.append(Fault(document.line((key,)), (key,), f"unknown key{near}"))
-    question = document.value.get("question")
+    A misspelt section is checked as the one that is meant, so that the faults in it are said in the same round.
+    """
+    known, value = (*HEAD, *KEYWORDS), document.value
+    base, spelt, faults = {key: part for key, part in value.items() if key in KEYWORDS}, dict[str, str](), []
+    for key in (k for k in value if k not in known):
+        meant = nearest(key, known)
+        text = f" (did you mean {meant}?)" if meant else f"; a study has {', '.join(known)}"
+        faults.append(Fault(document.line((key,)), (key,), f"unknown key{text}"))
+        if meant is not None and meant in KEYWORDS and meant not in base:
+            base[meant], spelt[meant] = value[key], key
+    question = value.get("question")
     if not isinstance(question, str) or not question.strip():
         text = f"expected the question that the study asks, in one sentence; got {shown(question)}"
         faults.append(Fault(document.line(("question",)), ("question",), text))
-    return faults
+    return base, spelt, faults
 
 
 def _strays(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
@@ -130,15 +98,14 @@ def _repeats(document: Document, runs: Sequence[Run], points: Sequence[Point]) -
     for run, point in zip(runs, points, strict=True):
         if (other := first.setdefault(run.id, point)) is not point:
             text = f"{point.label()} is the same run as {other.label()}; take one of the two out"
-            faults.append(
-                Fault(document.line(("grid",)) if any(axis.line for axis in point.axes) else 0, ("grid",), text)
-            )
+            line = document.line(("grid",)) if any(axis.line for axis in point.axes) else 0
+            faults.append(Fault(line, ("grid",), text))
     return faults
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return _read(path).decode("utf-8-sig")  # with the mark that some editors put at the start
     except FileNotFoundError:
         there = sorted(str(p) for folder in {path.parent, Path("conf")} for p in folder.glob("*.yaml"))
         listed = f"; there is {', '.join(there)}" if there else "; give the path of a YAML file"
@@ -149,15 +116,26 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         reason = f"not text in UTF-8 (byte {error.start}); save it as UTF-8"
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}; check the path and its permissions"
+        reason = f"cannot be read: {error.strerror or error}; check the path and its permissions"
     raise ConfigError([f"{path}: {reason}"])
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of an ordinary file of ordinary size: a pipe may never end, and nor may a device."""
+    if "\0" in str(path):
+        raise OSError("no path has a character 0")
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(mode):
+        raise OSError("a pipe, a socket or a device, where an ordinary file is expected")
+    with path.open("rb") as opened:
+        content = opened.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(f"more than {MOST_BYTES} bytes, which no study needs")
+    return content
 
 
 def _refuse(path: Path, faults: Sequence[Fault]) -> None:
     if faults:
-        raise ConfigError(_line(path, fault) for fault in sorted(faults, key=lambda fault: fault.line))
-
-
-def _line(path: Path, fault: Fault) -> str:
-    place = f"{path}:{fault.line}" if fault.line else "command line"
-    return ": ".join(filter(None, [place, dotted(fault.keys), fault.text]))
+        raise ConfigError(said(path, faults))

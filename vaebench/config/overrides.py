@@ -14,8 +14,9 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: 
     """The axes after `key=values` from the command line: one of the same key is replaced, others are added.
 
     Raises:
-        GridError: for a key that is unknown or ambiguous, or values that cannot be read.
+        GridError: for a key that is unknown, ambiguous or given twice, or values that cannot be read.
     """
+    given = set[str]()
     # Whole sections first, then whatever is known by then: a component's name says which keys there are.
     pending = sorted(map(_split, overrides), key=lambda pair: pair[0] not in run)
     while pending:
@@ -23,6 +24,9 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: 
         key, text = next((pair for pair in pending if _meant(pair[0], known)), pending[0])
         pending.remove((key, text))
         new = Axis(_full(key, known), _values(key, text))
+        if new.key in given:
+            raise GridError(Fault(0, (new.key,), "given twice; give its values once, with commas between them"))
+        given.add(new.key)
         places = [i for i, axis in enumerate(axes) if axis.key == new.key]
         axes = [new if i in places else axis for i, axis in enumerate(axes)] + ([] if places else [new])
     return axes
@@ -65,10 +69,9 @@ def _split(override: str) -> tuple[str, str]:
 
 def _values(key: str, text: str) -> Sequence[Any]:
     document = Document(f"values: [{text}]")
-    if document.faults:
-        raise GridError(
-            Fault(0, (key,), f"expected values with commas between them, got {text!r}; quote it as YAML would")
-        )
+    if faults := document.faults:
+        unreadable = f"expected values with commas between them, got {text[:60]!r}; quote it as YAML would"
+        raise GridError(Fault(0, (key,), unreadable if faults[0].text.startswith("not YAML") else faults[0].text))
     try:
         return span(text) or document.value["values"]
     except ValueError as error:

@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from vaebench.config.crosschecks import disagreements
 from vaebench.config.derivation import Checked, section
 from vaebench.config.lines import Keys, dotted
+from vaebench.config.places import Places
 from vaebench.registry import DatasetSpec, EstimatorSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
@@ -26,9 +27,14 @@ class ConfigError(ValueError):
     """What is wrong with a study, a line a fault: `conf/beta.yaml:7: model.betta: unknown key (did you mean beta?)`."""
 
     def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(dict.fromkeys(faults))
+        self.faults = tuple(dict.fromkeys(map(_on_one_line, faults)))
         more = [f"… and {len(self.faults) - MOST_FAULTS} more"] if len(self.faults) > MOST_FAULTS else []
         super().__init__("\n".join([*self.faults[:MOST_FAULTS], *more]))
+
+
+def _on_one_line(fault: str) -> str:
+    """The fault with every character that moves a terminal's cursor written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in fault)
 
 
 class Refused(ConfigError):
@@ -116,8 +122,10 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """What defines the run, as JSON has it."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        del plain["slug"], plain["source"], plain["train"]["devices"]
+        parts = {key: getattr(self, key) for key in KEYWORDS}
+        parts = {key: vars(part) if is_dataclass(part) else part for key, part in parts.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(parts, allow_nan=False))
+        del plain["train"]["devices"]
         return plain
 
     @cached_property
@@ -153,6 +161,7 @@ class Study:
         question: one sentence.
         runs: in the order of the grid, the last axis fastest.
         axes: the keys that vary, in the order of the file, then of the command line.
+        places: where the runs were written; None for a study that no file says.
     """
 
     name: str
@@ -160,6 +169,7 @@ class Study:
     question: str
     runs: tuple[Run, ...]
     axes: tuple[str, ...]
+    places: Places | None = field(default=None, compare=False, repr=False)
 
     def only(self, name: str | None = None) -> Run:
         """The run of that id (or the start of it) or slug; without a name, the one run there is.
