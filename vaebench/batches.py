@@ -41,7 +41,8 @@ class Share(NamedTuple):
     """What one of several processes takes of an ordered split: every `world`-th example, from `rank` on.
 
     No example is taken twice and none is left out, so that sums over processes are sums over the split. All processes
-    take the same number of steps, as their collectives need: one that is an example short of that splits its last.
+    take the same number of steps where there are examples enough for that: one that is an example short splits its last
+    batch. Where there are too few, it takes fewer steps; a batch is never empty.
     """
 
     batch_size: int
@@ -53,19 +54,12 @@ class Share(NamedTuple):
         return math.ceil(math.ceil(n / self.world) / self.batch_size)
 
     def batches(self, order: Int64[Tensor, " N"]) -> list[Int64[Tensor, " B"]]:
-        """The examples of each step.
-
-        Raises:
-            ValueError: if there are too few examples for one a process and step.
-        """
+        """The examples of each step; no step where there are fewer examples than processes and this one has none."""
         mine, steps = order[self.rank :: self.world], self.steps(len(order))
-        if len(mine) < steps:
-            raise ValueError(
-                f"expected an example for each of {self.world} processes in each of {steps} steps, "
-                f"got {len(order)}; use fewer processes or a larger batch_size"
-            )
+        if not len(mine):
+            return []
         batches = list(mine.split(self.batch_size))
-        if len(batches) < steps:
+        if len(batches) < steps <= len(mine):
             batches[-1:] = batches[-1].split([self.batch_size - 1, 1])
         return batches
 
@@ -77,11 +71,14 @@ class EvaluationBatches:
         self.split, self.share = split, share
 
     def __len__(self) -> int:
-        return self.share.steps(len(self.split.x))
+        return len(self._numbers())
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.arange(len(self.split.x), device=self.split.x.device)
-        return map(self.split.__getitem__, self.share.batches(order))
+        return map(self.split.__getitem__, self._numbers())
+
+    def _numbers(self) -> list[Int64[Tensor, " B"]]:
+        """The numbers of the examples in each batch."""
+        return self.share.batches(torch.arange(len(self.split.x), device=self.split.x.device))
 
 
 class TrainingBatches:
@@ -89,7 +86,8 @@ class TrainingBatches:
 
     Epoch e has the e-th permutation of `generator(seed, "order")`, and its pixels come from the e-th seed of
     `generator(seed, "binarization")`: neither depends on what else the run draws. Of every batch a process takes every
-    `world`-th example from its rank on, with the pixels it has in one process; a short batch may leave it none.
+    `world`-th example from its rank on, with the pixels it has in one process. Where a batch has fewer examples than
+    there are processes, some of them get an empty batch: every process takes every step.
 
     `state_dict` holds both generators as they stood at the start of the epoch and the number of batches given since,
     the same in all processes; a loader that has loaded it goes on with the next batch of that epoch, same examples and

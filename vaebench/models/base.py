@@ -167,6 +167,8 @@ class Autoencoder(lightning.LightningModule, ABC):
         self.progress.fill_(self.global_step / max(1, self._steps - 1))
         world, total = self.trainer.world_size, self._in_all_processes(len(batch.x))
         noise = self.noise(total, self.generator)[self.global_rank :: world]
+        if not len(batch.x):
+            return self._nothing()
         objective = self.objective(batch.x, noise)
         self._trained += _tally(objective)
         # The mean over all processes' examples: gradients are averaged over processes, whatever each has.
@@ -225,6 +227,14 @@ class Autoencoder(lightning.LightningModule, ABC):
                 "lower model.learning_rate, or set train.gradient_clip"
             )
         self.log(name, mean.float(), rank_zero_only=True)
+
+    def _nothing(self) -> Tensor:
+        """The loss of a process without an example in this step: zero, and so is its gradient for every parameter.
+
+        The objective is not asked: torch's distributions take no empty batch. Yet the other processes wait for a
+        gradient of each parameter, to average them.
+        """
+        return torch.stack([0 * p.sum() for p in self.parameters() if p.requires_grad]).sum()
 
     def _in_all_processes(self, n: int) -> int:
         """The examples of a step, of which this process has n."""

@@ -1,0 +1,78 @@
+"""Small trainings on any number of devices, all in one group of processes: `trained(devices, folder)`."""
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+from torch.multiprocessing.spawn import start_processes
+
+from vaebench.config import Run
+from vaebench.datamodule import DataModule
+from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.registry import MODELS, PRIORS
+from vaebench.training.alone import _train
+from vaebench.training.curve import Curve
+from vaebench.training.trainers import settle
+
+SIZES = ((1, 1), (2, 2), (5, 4), (8, 3))
+"""Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""
+
+SPECS = [
+    *({"name": name} for name in MODELS),
+    *({"name": "VAE", "prior": prior} for prior in PRIORS if prior != "StandardNormal"),
+    {"name": "VAE", "network": "Conv"},
+]
+
+
+class Grey(Dataset):
+    """N grey images to train on, and splits of odd sizes to validate and evaluate with."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(binarize="Dynamic")
+        self.n = n
+
+    def load(self, root: Path) -> Splits:
+        stream = torch.Generator().manual_seed(self.n)
+        parts = [Examples(torch.rand(n, 1, 8, 8, generator=stream)) for n in (self.n, self.n % 3 + 1, 5)]
+        return Splits(*parts, scale=1.0)
+
+
+Outcome = dict[str, tuple[dict, dict]]
+"""A training's curve and parameters, by its name."""
+
+
+def all_of_them(folder: Path, keywords: dict) -> Outcome:
+    """Every model at every size, in this process or in this process's part."""
+    found = {}
+    for spec in SPECS:
+        for n, batch_size in SIZES:
+            config = {"model": {"latent_dim": 2, **spec}, "train": {"epochs": 2, "batch_size": batch_size}}
+            run = Run.of({**config, "data": {"name": "Digits", "binarize": "Dynamic"}})
+            data, curve = DataModule(Grey(n), batch_size=batch_size), Curve()
+            data.setup("fit")
+            model = _train(run, data, folder, [curve], lambda *_: None, 60.0, keywords)
+            found[f"{spec}, {batch_size} of {n}"] = curve.columns, model.state_dict()
+    return found
+
+
+def process(rank: int, devices: int, folder: Path, port: int) -> None:
+    """One of them; the first writes down what came out."""
+    settle(1)
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    found = all_of_them(folder, {"devices": devices, "strategy": "ddp", "accelerator": "cpu"})
+    if rank == 0:
+        torch.save(found, folder / "found")
+
+
+def trained(devices: int, folder: Path) -> Outcome:
+    """Everything that is trained here, on so many devices."""
+    folder.mkdir()
+    if devices == 1:
+        settle(1)
+        return all_of_them(folder, {"accelerator": "cpu"})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start_processes(process, (devices, folder, port), nprocs=devices, start_method="spawn")
+    return torch.load(folder / "found", weights_only=False)
