@@ -5,17 +5,36 @@ import struct
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vaebench import npz
 from vaebench.atomic import write_atomically
 
 NAME = "arrays.npz"
 
 Pixels = NDArray[np.uint8]
 """`[..., C, H, W]`, 0 to 255."""
+
+
+ARRAYS: dict[str, tuple[type, int]] = {
+    "originals": (np.uint8, 4),
+    "reconstructions": (np.uint8, 4),
+    "samples": (np.uint8, 4),
+    "traversals": (np.uint8, 5),
+    "units": (np.int64, 1),
+    "plane": (np.uint8, 5),
+    "codes": (np.float32, 2),
+    "labels": (np.int64, 1),
+    "altered": (np.uint8, 5),
+}
+"""The kind of number and the axes of every array in the file; the last may be missing."""
+
+
+class PicturesError(ValueError):
+    """A file that holds no pictures; the message names it and says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +136,20 @@ def read(path: Path) -> Pictures:
     """Reads the file back.
 
     Raises:
-        ValueError: if it is not one.
+        PicturesError: if it is not one.
     """
-    content = io.BytesIO(path.read_bytes())
     try:
-        with np.load(content, allow_pickle=False) as found:
-            return Pictures(**found)
-    except (ValueError, TypeError, EOFError, OSError, zlib.error, BadZipFile) as error:
-        raise ValueError(f"{path}: not a file of pictures ({error}); delete it, or train the run again") from None
+        found = npz.read(path)
+        wrong = [name for name, (kind, axes) in ARRAYS.items() if not _is(found.get(name), kind, axes)]
+        if wrong != ["altered"] * ("altered" not in found):
+            raise npz.ArraysError(f"no {', '.join(wrong)} as expected")
+        return Pictures(**found)
+    except (npz.ArraysError, TypeError) as error:
+        raise PicturesError(f"{path}: not a file of pictures ({error}); delete it, or train the run again") from None
+
+
+def _is(array: NDArray[Any] | None, kind: type, axes: int) -> bool:
+    return array is not None and array.dtype == kind and array.ndim == axes
 
 
 def find(folder: Path, id: str) -> Path | None:

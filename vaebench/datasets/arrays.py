@@ -1,7 +1,5 @@
 """Your own arrays: an .npy or .npz file of images or vectors, with or without labels."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 
 from vaebench.datasets.base import Dataset, Examples, Splits, own
+from vaebench.npz import ArraysError, read
 from vaebench.registry import BINARIZATIONS, DATASETS, Positive, Spec
 
 WHOLE = ("x", "images")
@@ -63,9 +62,14 @@ class Arrays(Dataset):
         return _splits(found, self.scale or _scale([e.x for e in found.values()]))
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
-        label = _first(LABEL[name], arrays)
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
-        return Examples(x, None if label is None else torch.from_numpy(_labels(f"{self.path}, {label}", arrays[label])))
+        if (label := _first(LABEL[name], arrays)) is None:
+            return Examples(x)
+        source = f"{self.path}, {label}"
+        labels = _labels(source, arrays[label])
+        if len(labels) != len(x):
+            raise ValueError(f"{source}: expected {len(x)} labels, one for each of {name}, got {len(labels)}")
+        return Examples(x, torch.from_numpy(labels))
 
 
 def _splits(found: Mapping[str, Examples], scale: float) -> Splits:
@@ -87,10 +91,8 @@ def _first(names: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> str | No
 
 def _read(file: Path) -> dict[str, np.ndarray]:
     try:
-        with file.open("rb") as opened:
-            content = np.load(opened, allow_pickle=False)
-            return {"x": content} if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        return {name or WHOLE[0]: array for name, array in read(file).items()}
+    except ArraysError as error:
         raise ValueError(
             f"{file}: expected an .npy or .npz file of numbers ({error}); write it with numpy.save or numpy.savez"
         ) from error
@@ -103,7 +105,7 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
     if x.dtype.kind in "bui" and not (x.size and (x.min() < 0 or x.max() > 255)):
         x = x.astype(np.uint8)
     elif x.dtype.kind == "f":
-        x = x.astype(np.float32)
+        x = _float32(source, x)
         if images and x.ndim > 2 and x.size and (x.min() < 0 or x.max() > 1):
             raise ValueError(
                 f"{source}: expected float images in [0, 1], got {x.min():g} to {x.max():g}; give `scale`, or flatten "
@@ -111,7 +113,7 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
             )
     else:
         held = f"{x.min()} to {x.max()}" if x.dtype.kind in "ui" else f"numbers of type {x.dtype}"
-        raise ValueError(f"{source}: expected integers from 0 to 255, or floats, got {held}; convert them")
+        raise ValueError(f"{source}: expected integers from 0 to 255, or floats, got {held}; convert them to floats")
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim == 4 and x.shape[1] > 4 >= x.shape[3]:
@@ -119,12 +121,38 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
     return np.ascontiguousarray(x)
 
 
+def _float32(source: str, x: np.ndarray) -> np.ndarray:
+    """The numbers in single precision.
+
+    Raises:
+        ValueError: if finite ones are too large for it, or all of them too small.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        single = x.astype(np.float32)
+    if (lost := np.isfinite(x) & ~np.isfinite(single)).any():
+        raise ValueError(
+            f"{source}: expected numbers that float32 can hold, up to {np.finfo(np.float32).max:.2g} in magnitude, "
+            f"got {lost.sum()} beyond, up to {np.abs(x[lost]).max():.3g}; divide them before they are saved"
+        )
+    if x.any() and not single.any():
+        raise ValueError(
+            f"{source}: expected numbers that float32 can hold, got none above {np.abs(x).max():.3g}, which it takes "
+            "for 0; multiply them before they are saved"
+        )
+    return single
+
+
 def _labels(source: str, label: np.ndarray) -> np.ndarray:
     if label.ndim == 2 and label.shape[1] == 1:
         label = label[:, 0]
-    if label.ndim != 1 or label.dtype.kind not in "ui":
+    if label.ndim != 1 or label.dtype.kind not in "bui":
         raise ValueError(
             f"{source}: expected one integer an observation, got shape {[*label.shape]} of type {label.dtype}; "
             "number the classes"
+        )
+    if label.size and label.max() > np.iinfo(np.int64).max:
+        raise ValueError(
+            f"{source}: expected labels below 2^63, got {label.max()}; number the classes from 0, e.g. by "
+            "numpy.unique(label, return_inverse=True)"
         )
     return label.astype(np.int64)

@@ -87,11 +87,28 @@ class Splits(NamedTuple):
             raise ValueError(f"{source}: expected a positive, finite scale, got {self.scale}")
         for split, examples in self.named().items():
             examples.check(f"{source}, {split}")
+            self._check_size(f"{source}, {split}", examples.x)
             if (examples.x.shape[1:], examples.x.dtype) != (self.train.x.shape[1:], self.train.x.dtype):
                 raise ValueError(
                     f"{source}, {split}: expected observations like the training set's, {_kind(self.train)}, "
                     f"got {_kind(examples)}"
                 )
+
+    def _check_size(self, source: str, x: Tensor) -> None:
+        """Refuse observations whose sum of squares is beyond float32, in which every model computes."""
+        largest = max(abs(float(x.min())), abs(float(x.max()))) / self.scale
+        limit = math.sqrt(torch.finfo(torch.float32).max / x[0].numel())
+        if largest > limit:
+            raise ValueError(
+                f"{source}: expected numbers of which the squares have a sum in float32, up to {limit:.2g} in "
+                f"magnitude, got {largest:.3g} (where {self.scale:g} stands for 1); scale the data, best to a "
+                "standard deviation of about 1"
+            )
+        if 0 < largest < torch.finfo(torch.float32).tiny:
+            raise ValueError(
+                f"{source}: expected numbers that are not 0 in float32, got none above {largest:.3g} in magnitude "
+                f"(where {self.scale:g} stands for 1); scale the data, best to a standard deviation of about 1"
+            )
 
     def checksum(self) -> str:
         """SHA-256 of every split's raw tensor and labels, with their names, shapes and kinds, and of the scale."""
@@ -113,6 +130,8 @@ def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:
     The permutation is the same for every run, whatever its seed. It comes from NumPy's RandomState, whose streams are
     frozen by NumPy's promise: a split must not move when a library is brought up to date.
     """
+    if examples.label is not None and len(examples.label) != len(examples.x):
+        raise ValueError(f"expected {len(examples.x)} labels, one an observation, got {len(examples.label)}")
     order = np.random.RandomState(0).permutation(len(examples.x))
     kept, out = np.split(order, [len(order) - n])
     return examples.at(np.sort(kept)), examples.at(np.sort(out))

@@ -62,14 +62,16 @@ class ImageFolder(Dataset):
         return Examples(torch.from_numpy(images), None if label is None else torch.tensor(label))
 
     def _pixels(self, file: Path) -> np.ndarray:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
         try:
             with Image.open(file) as image:
                 upright = _eight_bit(ImageOps.exif_transpose(image)).convert("L" if self.grey else "RGB")
                 pixels = np.asarray(ImageOps.fit(upright, (self.size, self.size)))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file}: expected an image ({error}); mend or remove the file") from error
+        except MemoryError:
+            raise ValueError(f"{file}: an image of {self.size} pixels a side does not fit into memory") from None
+        except Exception as error:  # of a damaged file, PIL's decoders raise nearly anything
+            raise ValueError(f"{file}: expected an image ({_fault(error)}); mend or remove the file") from error
         return np.atleast_3d(pixels).transpose(2, 0, 1)
 
 
@@ -77,14 +79,26 @@ def _eight_bit(image: "Image") -> "Image":
     """Sixteen-bit grey scaled down: PIL's own conversion would cut everything above 255 to white."""
     from PIL import Image
 
+    if image.mode == "F":
+        raise ValueError("its pixels are floats; save arrays of them, and use the data set Arrays")
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+    levels = np.asarray(image)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise ValueError(f"expected grey levels from 0 to 65535, got {levels.min()} to {levels.max()}")
+    return Image.fromarray((levels // 256).astype(np.uint8))
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong, without the path that the message begins with."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
 
 
 def _images(folder: Path) -> list[Path]:
     """The image files anywhere below a folder, in an order that is the same on every machine."""
-    files = [f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+    named = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    files = [f for f in named if f.is_file() or f.is_symlink()]  # to open a pipe would wait for ever
     if not files:
         raise ValueError(f"{folder}: expected image files ({', '.join(sorted(SUFFIXES))}), got none; see `path`")
     return sorted(files, key=lambda f: f.relative_to(folder).as_posix())

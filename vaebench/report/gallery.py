@@ -1,6 +1,7 @@
 """The pictures of a study: the first seed of its rows, inside the page."""
 
 import base64
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -8,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from vaebench.pictures import Pictures, Pixels, find, png, read
+from vaebench.pictures import Pictures, PicturesError, Pixels, find, png, read
 from vaebench.report.drawing import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.report.marks import at_least_one
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.labels import slug
+
+log = logging.getLogger(__name__)
 
 MOST, BYTES = 12, 400_000
 """Rows that are shown, and their bytes in the page; of more, as many as have room, at equal distances."""
@@ -37,7 +40,7 @@ class Exhibit(NamedTuple):
     pictures: tuple[Picture, ...]
     codes: Panel | None = None
     said: str = ""
-    """What the codes are."""
+    """What the codes are, or why nothing is shown."""
 
 
 class Gallery(NamedTuple):
@@ -53,13 +56,28 @@ def gallery(table: Table, folder: Path | None) -> Gallery:
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
     chosen = [found[i * len(found) // most] for i in range(most)]
-    seen = [(_title(table, row), read(path)) for row, path in chosen]
-    classes = sorted({int(label) for _, pictures in seen for label in pictures.labels})
-    coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
-    exhibits = tuple(
-        Exhibit(title, tuple(_sheets(one)), _codes(title, one, coloured), _said(one)) for title, one in seen
+    seen = [(_title(table, row), _read(path)) for row, path in chosen]
+    classes = sorted(
+        {int(label) for _, pictures in seen if isinstance(pictures, Pictures) for label in pictures.labels}
     )
+    coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
+    exhibits = tuple(_exhibit(title, one, coloured) for title, one in seen)
     return Gallery(exhibits, tuple((variable(colour), f"class {label}") for label, colour in coloured.items()))
+
+
+def _read(path: Path) -> Pictures | str:
+    """The pictures of a run, or in words that there are none to show: the page stands without them."""
+    try:
+        return read(path)
+    except PicturesError as error:
+        log.warning("%s", error)
+        return f"{path.parent.name}/{path.name} holds no pictures that can be read"
+
+
+def _exhibit(title: str, seen: Pictures | str, coloured: Mapping[int, str]) -> Exhibit:
+    if isinstance(seen, str):
+        return Exhibit(title, (), said=seen)
+    return Exhibit(title, tuple(_sheets(seen)), _codes(title, seen, coloured), _said(seen))
 
 
 def _size(path: Path) -> int:

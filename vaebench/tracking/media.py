@@ -1,5 +1,6 @@
 """A record's arrays and a run's pictures, as W&B shows them. A chart of several runs lies on top of one another."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from math import log10
 from pathlib import Path
@@ -20,6 +21,8 @@ from vaebench.tracking.names import (
     key,
     split_of,
 )
+
+log = logging.getLogger(__name__)
 
 
 def charts(record: Record) -> dict[str, Any]:
@@ -51,7 +54,11 @@ def pictures(record: Record, folder: Path) -> dict[str, Any]:
         return {}
     import wandb
 
-    seen = files.read(folder / files.NAME)
+    try:
+        seen = files.read(folder / files.NAME)
+    except files.PicturesError as error:
+        log.warning("%s; W&B shows none of this run", error)
+        return {}
     sheets = {
         PAIRS: (seen.pairs, "observations above, reconstructions below"),
         SAMPLES: (seen.drawn, "drawn from the prior"),

@@ -1,0 +1,86 @@
+"""NumPy's files, read with suspicion: what a header claims is held against the size of the file before any memory is.
+
+NumPy itself allocates what a header asks for, and answers other files with the advice to trust them.
+"""
+
+import zipfile
+import zlib
+from io import BufferedIOBase
+from math import prod
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+MAGIC = b"\x93NUMPY"
+
+RATIO = 1100
+"""Times that a compressed member may grow; what zip's own method can do at most is 1032."""
+
+
+class ArraysError(ValueError):
+    """A file that holds no arrays of numbers; the message says what is wrong with it, and whoever reads it names it."""
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by their names, or the one of an .npy file under the name ''.
+
+    Raises:
+        ArraysError: if it is neither, is cut off or damaged, claims more than it holds, or holds Python objects.
+    """
+    if not path.is_file():
+        raise ArraysError("it is a folder" if path.is_dir() else "it is no file")
+    try:
+        with path.open("rb") as file:
+            return _members(file) if zipfile.is_zipfile(file) else {"": _array("", file, path.stat().st_size)}
+    except ArraysError:
+        raise
+    except MemoryError:
+        raise ArraysError("its arrays do not fit into memory") from None
+    except OSError as error:
+        raise ArraysError((error.strerror or str(error)).lower()) from None
+    except (ValueError, EOFError, KeyError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArraysError(f"damaged or cut off: {_first_line(error)}") from None
+
+
+def _members(file: BufferedIOBase) -> dict[str, np.ndarray]:
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                continue  # no array
+            if member.file_size > RATIO * member.compress_size + 1024:
+                raise ArraysError(f"{name}: claims {member.file_size} bytes and holds {member.compress_size}")
+            with archive.open(member) as opened:
+                found[name] = _array(f"{name}: ", cast(BufferedIOBase, opened), member.file_size)
+                while opened.read(2**20):
+                    pass  # to the end, where the checksum is compared
+    return found
+
+
+def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
+    """One array of a file of so many bytes, which stands at its beginning."""
+    file.seek(0)
+    start = file.read(len(MAGIC) + 2)
+    if not start:
+        raise ArraysError(f"{source}empty, 0 bytes")
+    if not start.startswith(MAGIC) or len(start) < len(MAGIC) + 2:
+        raise ArraysError(f"{source}no file of NumPy's")
+    header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(start[len(MAGIC)])
+    if header is None:
+        raise ArraysError(f"{source}an array of named fields")
+    shape, _, kind = header(file)
+    if kind.hasobject:
+        raise ArraysError(f"{source}Python objects, written by pickle")
+    claimed, held = prod(shape) * kind.itemsize, size - file.tell()
+    if any(n < 0 for n in shape) or claimed > held:
+        raise ArraysError(
+            f"{source}cut off or damaged: shape {[*shape]} of {kind} takes {claimed} bytes, the file holds {held}"
+        )
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
