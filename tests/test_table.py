@@ -12,7 +12,7 @@ from vaebench.record import Estimate, Record
 from vaebench.tables import table
 from vaebench.tables.blocks import Cell, Table
 from vaebench.tables.intervals import t_interval
-from vaebench.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, quantities
+from vaebench.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, Reading, quantities
 from vaebench.tables.rendering import RENDERINGS, markdown
 from vaebench.tables.sheets import page
 
@@ -76,7 +76,7 @@ def test_a_blank_has_its_reason_by_the_metric_or_by_the_name():
     assert next((r.labels, r.cells[0]) for r in made.blocks[0].rows) == (("AE",), Cell(None, ("AE has no posterior",)))
     assert cell(made, "iwae_50").remarks == ("no prior",)
     assert Quantity("rate").read(replace(ae, absent={"rate": "named itself"})).remark == "named itself"
-    assert Quantity("rate").read(ae) == (None, "not measured")
+    assert Quantity("rate").read(ae) == Reading(None, "not measured")
     text = markdown(made)
     assert "–[^1]" in text
     assert "[^1]: AE has no posterior" in text
@@ -133,7 +133,7 @@ def test_a_fact_shows_a_half_width_only_where_it_scatters():
     assert shown["σ²"].half_width is not None
     assert Fact("beta").read(record(facts={})).remark == "this model has no β"
     unknown = record(facts={"forecast_note": "no forecast: rank 0"})
-    assert Fact("forecast_active_units").read(unknown) == (None, "no forecast: rank 0")
+    assert Fact("forecast_active_units").read(unknown) == Reading(None, "no forecast: rank 0")
 
 
 def test_an_unknown_metric_gets_a_column_and_no_rank():
@@ -155,11 +155,11 @@ def test_a_row_without_records_is_refused_and_so_is_a_run_of_two_contents():
 
 def test_rows_that_do_not_compare_stand_apart_and_are_ranked_apart():
     models = [{**VAE, "latent_dim": d} for d in (2, 4, 8, 16)]
-    worse = [record(model=m, estimates=[Estimate("elbo", -30.0 - i)]) for i, m in enumerate(models[:2])]
-    density = {**SHARED, "measure": "density"}
-    better = [
-        record(model=m, estimates=[Estimate("elbo", 50.0 + i)], comparability=density) for i, m in enumerate(models[2:])
-    ]
+    made = [
+        record(seed, m, estimates=[Estimate("elbo", [-30.0, -31.0, 50.0, 51.0][i])]) for i, m in enumerate(models)
+        for seed in (0, 1)
+    ]  # fmt: skip
+    worse, better = made[:4], [replace(r, comparability={**SHARED, "measure": "density"}) for r in made[4:]]
     made = table.table(worse + better)
     assert [b.comparability["measure"] for b in made.blocks] == ["discrete", "density"][::-1]
     text = markdown(made)
@@ -176,11 +176,14 @@ def test_a_row_alone_is_not_the_best():
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
 def test_the_best_is_the_highest_bound_and_the_lowest_error(order):
     estimates = [[Estimate("elbo", -10.0 - i), Estimate("squared_error", 1.0 + i)] for i in order]
-    made = table.table([record(model={**VAE, "latent_dim": i}, estimates=e) for i, e in enumerate(estimates)])
-    assert made.blocks[0].best(0, Quantity("elbo")) == -10.0
+    models = [{**VAE, "latent_dim": i} for i in range(3)]
+    made = table.table(
+        [record(s, m, estimates=e) for m, e in zip(models, estimates, strict=True) for s in (0, 1)],
+    )
     names = [q.name for q in made.quantities]
-    assert made.blocks[0].best(names.index("squared_error"), Quantity("squared_error")) == 1.0
-    assert made.blocks[0].best(names.index("parameters"), Fact("parameters")) is None
+    for quantity in (Quantity("elbo"), Quantity("squared_error")):
+        assert made.blocks[0].best(names.index(quantity.name), quantity) == {order.index(0)}
+    assert not made.blocks[0].best(names.index("parameters"), Fact("parameters"))
 
 
 def test_every_bound_of_the_suite_is_known_and_ranked():

@@ -9,6 +9,7 @@ from vaebench.config import Study
 from vaebench.record import Record
 from vaebench.tables.labels import SEED, canonical
 from vaebench.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
+from vaebench.tables.reliability import MARK, RESTS
 from vaebench.tracking.names import BEST, CHARTS, EPOCH, PICTURES, POINT, PROJECT, TRAIN, UNIT_CURVE, Chart, key
 
 EXPECTED = ("elbo", "rate", "distortion", "active_units", "collapsed_units", "squared_error")
@@ -28,6 +29,13 @@ class Measured(NamedTuple):
 
     quantity: Quantity
     key: str
+    mark: str = ""
+    """What stands behind its heading where some runs' number rests on collapsed importance weights."""
+
+    @property
+    def title(self) -> str:
+        """What stands above its panel."""
+        return self.quantity.heading + self.mark
 
     @property
     def is_bound(self) -> bool:
@@ -114,7 +122,7 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     yield ws.Section(f"Runs, {split}", panels=_overview(split, along, measured), is_open=True)
     for panel in PANELS:
         inside = [m for m in measured if m.quantity.description.panel == panel]
-        bars = [wr.BarPlot(title=m.quantity.heading, metrics=[wr.SummaryMetric(m.key)]) for m in inside]
+        bars = [wr.BarPlot(title=m.title, metrics=[wr.SummaryMetric(m.key)]) for m in inside]
         if bars:
             yield ws.Section(f"{panel}, {split}", panels=bars, is_open=panel == BOUNDS)
     yield ws.Section(f"Latent units, {split}", panels=[_chart(split, chart) for chart in CHARTS], is_open=True)
@@ -127,10 +135,10 @@ def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     _, wr = _library()
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
     columns = [column(wr.Config(path), path, log=wide or None) for path, wide in along.items()]
-    columns += [column(number(m.key), m.quantity.heading) for m in _beside_axes(measured)]
+    columns += [column(number(m.key), m.title) for m in _beside_axes(measured)]
     x, y = (number(key(split, name)) for name in POINT.fields.values())
     highest = [
-        wr.ScalarChart(title=f"Highest {m.quantity.heading}", metric=number(m.key), groupby_aggfunc="max")
+        wr.ScalarChart(title=f"Highest {m.title}", metric=number(m.key), groupby_aggfunc="max")
         for m in _bounds(measured)[-1:]
     ]
     return [
@@ -154,7 +162,15 @@ def _chart(split: str, chart: Chart) -> Any:
 def _measured(split: str, records: Sequence[Record]) -> list[Measured]:
     """What the records have measured, in the order of tables."""
     found = [q for q in quantities(records) if not isinstance(q, Fact)] or [Quantity(name) for name in EXPECTED]
-    return [Measured(q, key(split, q.name)) for q in found]
+    return [Measured(q, key(split, q.name), _mark(q, records)) for q in found]
+
+
+def _mark(quantity: Quantity, records: Sequence[Record]) -> str:
+    """The mark, and of how many runs it is: W&B draws the number of each all the same."""
+    readings = [quantity.read(record) for record in records]
+    marked = sum(reading.caution(quantity.name) is not None for reading in readings)
+    of = sum(reading.value is not None for reading in readings)
+    return f" ({MARK} {marked} of {of} runs: {RESTS})" if marked else ""
 
 
 def _beside_axes(measured: Sequence[Measured]) -> list[Measured]:

@@ -6,41 +6,63 @@ from typing import NamedTuple
 from vaebench.tables.grouping import Group
 from vaebench.tables.intervals import Interval, t_interval
 from vaebench.tables.labels import canonical
-from vaebench.tables.quantities import Fact, Quantity, quantities
+from vaebench.tables.quantities import Fact, Quantity, observations, quantities
+from vaebench.tables.separation import Gap, paired
 from vaebench.tables.sheets import leaf
 
 
 class Difference(NamedTuple):
-    """A quantity in two configurations, over the seeds that both have, and the difference, first minus second."""
+    """A quantity in two configurations, over the seeds that both have, and the difference, first minus second.
+
+    Attributes:
+        quantity: what is compared.
+        first, second: it in each configuration.
+        gap: the difference.
+        cautions: what the mark of each says, None where it has none.
+    """
 
     quantity: Quantity
     first: Interval
     second: Interval
-    difference: Interval
+    gap: Gap
+    cautions: tuple[str | None, str | None] = (None, None)
+
+    @property
+    def difference(self) -> Interval:
+        """The difference, with its interval."""
+        return self.gap.interval
 
     @property
     def is_clear(self) -> bool:
-        """Whether the 95 % interval of the difference excludes zero; one pair of seeds shows nothing."""
-        width = self.difference.half_width
-        return width is not None and abs(self.difference.mean) > width
+        """Whether the seeds show a difference: one pair shows nothing, and neither does a number that is marked."""
+        return self.gap.is_clear and self.cautions == (None, None)
 
 
-def difference(first: Group, second: Group, quantity: Quantity) -> Difference | None:
+class Incomparable(NamedTuple):
+    """A quantity that both have, and why the two are no pair."""
+
+    quantity: Quantity
+    first: Interval
+    second: Interval
+    reason: str
+
+
+def difference(first: Group, second: Group, quantity: Quantity) -> Difference | Incomparable | None:
     """The paired difference of a quantity, None where no seed has it in both."""
     ours, theirs = first.values(quantity), second.values(quantity)
     seeds = [seed for seed in ours if seed in theirs]
-    if not seeds:
+    gap = paired(ours, theirs)
+    if gap is None:
         return None
-    gaps = [ours[seed] - theirs[seed] for seed in seeds]
-    return Difference(
-        quantity,
-        t_interval([ours[seed] for seed in seeds]),
-        t_interval([theirs[seed] for seed in seeds]),
-        t_interval(gaps),
-    )
+    sides = t_interval([ours[seed] for seed in seeds]), t_interval([theirs[seed] for seed in seeds])
+    cells = [group.cell(quantity) for group in (first, second)]
+    if cells[0].over != cells[1].over:
+        words = " against ".join(dict.fromkeys(observations(cell.over) for cell in cells))
+        return Incomparable(quantity, *sides, f"it was taken over other observations in each ({words})")
+    return Difference(quantity, *sides, gap, (cells[0].caution, cells[1].caution))
 
 
-def differences(first: Group, second: Group) -> list[Difference]:
+def differences(first: Group, second: Group) -> list[Difference | Incomparable]:
     """Every measured quantity of both.
 
     Raises:

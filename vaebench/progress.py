@@ -24,6 +24,8 @@ from vaebench.beacon import Sighting, sightings
 from vaebench.config import Run
 from vaebench.printing import line
 from vaebench.record import Record, RecordError
+from vaebench.tables.quantities import Quantity
+from vaebench.tables.reliability import MARK
 from vaebench.tables.sheets import figure
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
@@ -149,10 +151,18 @@ def summary(outcome: Record | Exception) -> Text:
         return line(("not recorded:", "red"), f" {type(outcome).__name__}: {outcome}")
     if outcome.status == "failed":
         return line(("failed:", "red"), f" {outcome.reason}")
-    found = ((label, outcome.estimate(name)) for name, label in HEADLINE)
-    numbers = [f"{label} {figure(e.value, 2)}" for label, e in found if e is not None and not isinstance(e.value, list)]
+    numbers = [text for name, label in HEADLINE if (text := _number(outcome, name, label)) is not None]
     seconds = outcome.provenance.get("seconds", {})
     return line(", ".join([*numbers, f"{sum(seconds.values()):.1f} s"]))
+
+
+def _number(outcome: Record, name: str, label: str) -> str | None:
+    """A number of the record under its label, with its mark and what that says."""
+    reading = Quantity(name).read(outcome)
+    if reading.value is None:
+        return None
+    caution = reading.caution(name)
+    return f"{label} {figure(reading.value, 2)}" + (f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else "")
 
 
 def _latest(one: Sighting) -> str:

@@ -19,6 +19,7 @@ from vaebench.tables.blocks import Row
 from vaebench.tables.intervals import prediction_half_width
 from vaebench.tables.labels import slug
 from vaebench.tables.quantities import Fact, Quantity
+from vaebench.tables.reliability import EXPLANATION, MARK
 
 EXACT = 1e-9
 """Relative difference up to which two numbers count as the same number."""
@@ -39,6 +40,8 @@ class Deviation(NamedTuple):
     fresh: float
     published: float
     allowed: float | None
+    marks: tuple[str, str] = ("", "")
+    """The marks of the fresh and of the published number, where they rest on collapsed importance weights."""
 
     @property
     def is_same(self) -> bool:
@@ -55,7 +58,11 @@ class Deviation(NamedTuple):
     def __str__(self) -> str:
         allowed = "one published seed" if self.allowed is None else f"± {self.allowed:.3g} expected"
         beyond = f", {self.excess:.3g} beyond" if self.excess else ""
-        return f"{self.row}: {self.metric} {self.fresh:.6g}, published {self.published:.6g} ({allowed}{beyond})"
+        fresh, published = (
+            f"{value + 0.0:.6g}{mark}"  # 0.0 takes the sign from -0.0
+            for value, mark in zip((self.fresh, self.published), self.marks, strict=True)
+        )
+        return f"{self.row}: {self.metric} {fresh}, published {published} ({allowed}{beyond})"
 
 
 class Comparison(NamedTuple):
@@ -78,7 +85,8 @@ class Comparison(NamedTuple):
         counted = {"identical": same, "within": within, "outside": len(self.outside), "of one published seed": unknown}
         shown = ", ".join(f"{count} {word}" for word, count in counted.items() if count)
         head = f"{len(self.deviations)} cells against the published seeds' 95 % prediction intervals: {shown}"
-        return [*([head] if self.deviations else []), *map(str, self.outside), *self.unmatched]
+        explained = [EXPLANATION] if any(any(d.marks) for d in self.outside) else []
+        return [*([head] if self.deviations else []), *map(str, self.outside), *explained, *self.unmatched]
 
 
 def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
@@ -146,7 +154,8 @@ def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviati
     if not fresh or not published:
         return None
     allowed = prediction_half_width(published, len(fresh))
-    return Deviation(name, quantity.heading, fmean(fresh), fmean(published), allowed)
+    marks = (MARK if row.group.cell(quantity).caution else "" for row in (ours, theirs))
+    return Deviation(name, quantity.heading, fmean(fresh), fmean(published), allowed, (next(marks), next(marks)))
 
 
 def _why(row: Row, published: Sequence[Row]) -> str:

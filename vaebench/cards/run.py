@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -9,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vaebench.record import Estimate, Record
-from vaebench.tables.quantities import FACTS, PANELS, Fact, Quantity, quantities
+from vaebench.tables.escaping import visible
+from vaebench.tables.quantities import FACTS, PANELS, Fact, Quantity, observations, quantities
+from vaebench.tables.reliability import MARK
 
 BAR = 30
 """Cells of the longest bar."""
@@ -23,6 +27,7 @@ LINES = {"collapse": "", "forecast_note": "the forecast: ", "stationary_verdict"
 
 def card(record: Record) -> RenderableType:
     """A run on one screen."""
+    record = replace(record, **{f.name: _visible(getattr(record, f.name)) for f in fields(record)})
     parts = [_head(record), *_numbers(record), *_units(record), *_verdict(record), *_absent(record), *_origin(record)]
     return Group(*parts)
 
@@ -43,18 +48,40 @@ def _numbers(record: Record) -> Iterator[RenderableType]:
             continue
         grid = _grid()
         for quantity in shown:
-            value, remark = quantity.read(record)
-            assert value is not None
+            reading = quantity.read(record)
+            assert reading.value is not None
             error = None if isinstance(quantity, Fact) else _error(record.estimate(quantity.name))
-            said = remark if quantity.name not in FACTS else None
-            grid.add_row(Text(quantity.heading), f"{value:.6g}", error or "", Text(said or "", style="dim"))
+            mark = reading.caution(quantity.name)
+            said = [
+                text for text in (mark, reading.over and f"over {observations(reading.over)}", reading.remark) if text
+            ]
+            value = f"{reading.value + 0.0:.6g}{MARK if mark else ''}"  # 0.0 takes the sign from -0.0
+            remarks = "" if quantity.name in FACTS else "; ".join(said)
+            grid.add_row(Text(quantity.heading), value, error or "", Text(remarks, style="dim"))
         yield _section(panel, grid)
 
 
+def _visible(value: Any) -> Any:
+    """What a record holds, with every text in it safe for a terminal."""
+    match value:
+        case str():
+            return visible(value)
+        case dict():
+            return {_visible(k): _visible(v) for k, v in value.items()}
+        case Estimate():
+            return Estimate(*map(_visible, value))
+        case list():
+            return [_visible(v) for v in value]
+    return value
+
+
 def _error(estimate: Estimate | None) -> str | None:
-    """The standard error over observations."""
-    error = None if estimate is None else estimate.standard_error
-    return None if error is None else f"± {error:.2g} (n = {estimate.n})" if estimate else None
+    """The standard error over observations, and what the finite number of draws leaves."""
+    if estimate is None or estimate.standard_error is None:
+        return None
+    noise = estimate.monte_carlo_error
+    drawn = "" if noise is None else f", Monte Carlo ± {noise:.2g}"
+    return f"± {estimate.standard_error:.2g} (n = {estimate.n}){drawn}"
 
 
 def _units(record: Record) -> Iterator[RenderableType]:

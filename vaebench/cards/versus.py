@@ -7,16 +7,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vaebench.pairing import Difference, differences, obstacle
+from vaebench.pairing import Difference, Incomparable, differences, obstacle
 from vaebench.selection import Chosen
+from vaebench.tables.escaping import visible
 from vaebench.tables.intervals import Interval
 from vaebench.tables.labels import ABSENT, plain
 from vaebench.tables.quantities import UNRANKED
-from vaebench.tables.sheets import decimals, figure
+from vaebench.tables.reliability import MARK
+from vaebench.tables.sheets import decimals, shown
 
 LEGEND = (
     "Means over the seeds that both have; the difference, first minus second, is paired by seed, with its 95 % "
-    "Student-t interval. Bold: it excludes zero, as one in twenty does by chance where there is no difference."
+    "Student-t interval; there is none of one seed, nor where the pairs agree to the digits shown. Bold: it excludes "
+    "zero, as one in twenty does by chance where there is no difference."
 )
 
 
@@ -45,19 +48,19 @@ def versus(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
     refusals = [_refusal(*row) for row in rows]
     if refusals[0] is not None and all(refusals):
         raise ValueError(refusals[0])
-    shown = [_pair(*row) if text is None else Text(f"{text}\n") for row, text in zip(rows, refusals, strict=True)]
-    return Group(*shown, Text(LEGEND, style="dim"))
+    sections = [_pair(*row) if text is None else Text(f"{text}\n") for row, text in zip(rows, refusals, strict=True)]
+    return Group(*sections, Text(LEGEND, style="dim"))
 
 
 def _refusal(first: Chosen, second: Chosen) -> str | None:
     reason = obstacle(first.row.group, second.row.group)
-    return None if reason is None else f"{first.name} and {second.name}: {reason}"
+    return None if reason is None else visible(f"{first.name} and {second.name}: {reason}")
 
 
 def _pair(first: Chosen, second: Chosen) -> RenderableType:
     found = differences(first.row.group, second.row.group)
-    head = Text.assemble((first.name, "bold"), "\n", "against ", (second.name, "bold"))
-    return Group(head, *_settings(first, second), Text(), _numbers(found), Text())
+    head = Text.assemble((visible(first.name), "bold"), "\n", "against ", (visible(second.name), "bold"))
+    return Group(head, *_settings(first, second), Text(), _numbers(found), *_remarks(found), Text())
 
 
 def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
@@ -65,7 +68,7 @@ def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
     ours, theirs = (dict(_leaves(chosen.row.group.config)) for chosen in (first, second))
     for path in dict.fromkeys((*ours, *theirs)):
         if (a := ours.get(path, ABSENT)) != (b := theirs.get(path, ABSENT)):
-            yield Text(f"  {path}: {plain(a)} against {plain(b)}")
+            yield Text("  " + visible(f"{path}: {plain(a)} against {plain(b)}"))
 
 
 def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,17 +80,42 @@ def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{key}".removeprefix("."))
 
 
-def _numbers(found: Sequence[Difference]) -> Table:
+def _numbers(found: Sequence[Difference | Incomparable]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "first", "second", "difference", "seeds"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for each in found:
-        places = decimals([each.first, each.second, each.difference])
-        shown = [Text(_interval(i, places)) for i in (each.first, each.second, each.difference)]
-        if each.is_clear:
-            shown[2].stylize(_style(each))
-        table.add_row(Text(each.quantity.heading), *shown, str(each.difference.n))
+        name = Text(visible(each.quantity.heading))
+        if isinstance(each, Incomparable):
+            places = decimals([each.first, each.second])
+            first, second = (Text(_interval(i, places)) for i in (each.first, each.second))
+            table.add_row(name, first, second, ABSENT, ABSENT)
+        else:
+            table.add_row(name, *_entries(each), str(each.difference.n))
     return table
+
+
+def _entries(each: Difference) -> list[Text]:
+    """Both sides and the difference, with the marks; a difference of a marked number is marked."""
+    places = decimals([each.first, each.second, each.difference])
+    marks = [MARK if caution else "" for caution in each.cautions]
+    sides = zip((each.first, each.second, each.difference), (*marks, max(marks)), strict=True)
+    shown = [Text(_interval(interval, places, mark)) for interval, mark in sides]
+    if each.is_clear:
+        shown[-1].stylize(_style(each))
+    return shown
+
+
+def _remarks(found: Sequence[Difference | Incomparable]) -> Iterator[Text]:
+    """What the marks say, and why a difference is blank."""
+    for each in found:
+        name = each.quantity.heading
+        if isinstance(each, Incomparable):
+            yield Text(visible(f"{name}: no difference, for {each.reason}"), style="dim")
+            continue
+        for side, caution in zip(("first", "second"), each.cautions, strict=True):
+            if caution is not None:
+                yield Text(visible(f"{name}, {side}: {caution}"), style="dim")
 
 
 def _style(each: Difference) -> str:
@@ -98,6 +126,6 @@ def _style(each: Difference) -> str:
     return "bold green" if each.difference.mean * better > 0 else "bold red"
 
 
-def _interval(interval: Interval, places: int | None) -> str:
-    spread = "" if interval.half_width is None else f" ± {figure(interval.half_width, places)}"
-    return figure(interval.mean, places) + spread
+def _interval(interval: Interval, places: int | None, mark: str = "") -> str:
+    mean, spread = shown(interval, places)
+    return f"{mean}{mark}" + ("" if spread is None else f" ± {spread}")

@@ -98,6 +98,7 @@ def evaluate(
     estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
     """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
+    from vaebench.cards.measured import measured
     from vaebench.reevaluate import reevaluate
 
     if k is not None and not all(n.strip().isdecimal() for n in k.split(",")):
@@ -106,9 +107,7 @@ def evaluate(
     seen = reevaluate(run, draws, sizes, split, estimators)
     for estimate in seen.estimates:
         if not isinstance(estimate.value, list):
-            error = "" if estimate.standard_error is None else f" ± {estimate.standard_error:.4f} (standard error)"
-            note = f"  [{estimate.note}]" if estimate.note else ""
-            console.print(f"{estimate.name:30} {estimate.value:12.4f}{error}{note}")
+            console.print(measured(estimate), soft_wrap=True)
     for name, reason in seen.absent.items():
         console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
 

@@ -3,19 +3,24 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from vaebench.pairing import difference
+from vaebench.pairing import Difference, difference
 from vaebench.report.arrangement import is_number
 from vaebench.report.figures.forecast import pairs
 from vaebench.tables.blocks import Block, Row, Table
+from vaebench.tables.grouping import Cell
 from vaebench.tables.intervals import Interval
 from vaebench.tables.labels import slug
 from vaebench.tables.quantities import BOUNDS, HIGHER, Quantity
-from vaebench.tables.sheets import comparability, decimals, figure
+from vaebench.tables.reliability import EXPLANATION, MARK
+from vaebench.tables.sheets import comparability, decimals, shown
 
 TREND = ("rate", "distortion", "active_units")
 """What is followed along an axis of numbers."""
 
 BY_PIXELS, BY_CODE = Quantity("wrong_by_squared_error"), Quantity("wrong_by_code")
+
+MOST_NAMED = 4
+"""Rows that a sentence names beside the ranked ones; the table has all."""
 
 TINY = 1e-4
 """Below this, a mean is told by its first digit."""
@@ -29,25 +34,26 @@ def answer(table: Table) -> list[str]:
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    return [*said, *([failed] if failed else [])] or ["No run has a number to compare."]
+    told = [*said, *([failed] if failed else [])] or ["No run has a number to compare."]
+    return [f"{sentence} {EXPLANATION}" if MARK in sentence else sentence for sentence in told]
 
 
 def interval(found: Interval) -> str:
     """A mean with its half-width, to the digits that the half-width supports; seeds that agree have none."""
     if abs(found.mean) < TINY:
-        return f"{found.mean:.1g}"
-    places = decimals([found])
-    return figure(found.mean, places) + (f" ± {figure(found.half_width, places)}" if found.half_width else "")
+        return f"{found.mean + 0.0:.1g}"  # 0.0 takes the sign from -0.0
+    mean, spread = shown(found, decimals([found]))
+    return mean if spread is None else f"{mean} ± {spread}"
 
 
 def _best(table: Table) -> Iterator[str]:
-    """The highest of the tightest bound in every block of several rows, and by how much it leads; then rows alone."""
+    """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
     bounds = [q for q in table.quantities if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
-    for bound in bounds[-1:]:
-        measured = [(b, [r for r in b.rows if _cell(table, r, bound) is not None]) for b in table.blocks]
+    for tightest in bounds[-1:]:
+        measured = [(b, [r for r in b.rows if _interval(table, r, tightest) is not None]) for b in table.blocks]
         for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
             if len(rows) > 1:
-                yield _leader(table, block, bound, rows)
+                yield _ranked(table, block, bounds, rows)
             elif rows:
                 yield _alone(table, block, bounds, rows[0])
 
@@ -55,26 +61,41 @@ def _best(table: Table) -> Iterator[str]:
 def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> str:
     """The loosest and the tightest bound of a row to which no other compares."""
     ends = dict.fromkeys((bounds[0], bounds[-1]))
-    parts = [f"{q.heading} {interval(found)}" for q in ends if (found := _cell(table, row, q)) is not None]
+    parts = [f"{q.heading} {_number(table, row, q)}" for q in ends if _interval(table, row, q) is not None]
     apart = f", comparable with no other ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
     return f"{_name(table, row)} has {_listed(parts)} nats per observation{apart}."
 
 
-def _leader(table: Table, block: Block, bound: Quantity, rows: list[Row]) -> str:
-    means = {i: found.mean for i, row in enumerate(rows) if (found := _cell(table, row, bound)) is not None}
-    first, second = (rows[i] for i in sorted(means, key=lambda i: -means[i])[:2])
-    found, lead = _cell(table, first, bound), difference(first.group, second.group, bound)
-    assert found is not None
+def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
+    """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
     among = f" ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
-    seeds = f" over {found.n} seeds" if found.n > 1 else ""
-    sentence = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {interval(found)} nats{seeds}"
-    if lead is None:
-        return f"{sentence}."
+    marked = [row for row in rows if _cell(table, row, bounds[-1]).caution is not None]
+    named = [f"{_name(table, row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
+    named += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
+    aside = f" Not ranked is the {bounds[-1].heading} of {_listed(named)}." if marked else ""
+    for bound in reversed(bounds):
+        found = [row for row in rows if _interval(table, row, bound) is not None]
+        sound = [row for row in found if _cell(table, row, bound).caution is None]
+        if len(sound) > 1:
+            return _leader(table, bound, among, sound) + aside
+    return f"No bound{among} can be ranked.{aside}"
+
+
+def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
+    """The highest, and by how much it leads the second."""
+    first, second = sorted(rows, key=lambda row: -_mean(table, row, bound))[:2]
+    lead = difference(first.group, second.group, bound)
+    seeds = _cell(table, first, bound).interval
+    over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
+    number = f"{_number(table, first, bound)} nats{over}"
+    told = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {number}"
+    if not isinstance(lead, Difference):
+        return f"{told}."
     gap = f"{interval(lead.difference)} above {_name(table, second)}"
     if lead.difference.n == 1:
-        return f"{sentence}, {gap}."
+        return f"{told}, {gap}."
     clear = "" if lead.is_clear else ", which these seeds do not tell from none"
-    return f"{sentence}, {gap}, paired by seed{clear}."
+    return f"{told}, {gap}, paired by seed{clear}."
 
 
 def _forecast(rows: list[Row]) -> Iterator[str]:
@@ -100,8 +121,8 @@ def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
     by_pixels, by_code = (q if q in table.quantities else None for q in (BY_PIXELS, BY_CODE))
     if by_pixels is None or by_code is None:
         return
-    pixels = [found for row in rows if (found := _cell(table, row, by_pixels)) is not None]
-    codes = [(found, _name(table, row)) for row in rows if (found := _cell(table, row, by_code)) is not None]
+    pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
+    codes = [(found, _name(table, row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
     if not pixels or not codes:
         return
     ends = dict.fromkeys((min(codes, key=lambda c: c[0].mean), max(codes, key=lambda c: c[0].mean)))
@@ -125,7 +146,7 @@ def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
     if (ends := _ends(table, rows)) is None:
         return
     low, high = ends
-    found = [(q, _cell(table, low, q), _cell(table, high, q)) for q in table.quantities if q.name in TREND]
+    found = [(q, _interval(table, low, q), _interval(table, high, q)) for q in table.quantities if q.name in TREND]
     parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
     if parts:
         parts[0] = parts[0].replace(" from ", " goes from ", 1)
@@ -133,8 +154,26 @@ def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
         yield f"As {heading} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
 
 
-def _cell(table: Table, row: Row, quantity: Quantity) -> Interval | None:
-    return row.cells[table.quantities.index(quantity)].interval
+def _cell(table: Table, row: Row, quantity: Quantity) -> Cell:
+    return row.cells[table.quantities.index(quantity)]
+
+
+def _interval(table: Table, row: Row, quantity: Quantity) -> Interval | None:
+    return _cell(table, row, quantity).interval
+
+
+def _mean(table: Table, row: Row, quantity: Quantity) -> float:
+    found = _interval(table, row, quantity)
+    assert found is not None
+    return found.mean
+
+
+def _number(table: Table, row: Row, quantity: Quantity) -> str:
+    """A number of a row with its interval, and its mark."""
+    cell = _cell(table, row, quantity)
+    assert cell.interval is not None
+    mean, *spread = interval(cell.interval).partition(" ")
+    return f"{mean}{MARK if cell.caution else ''}{''.join(spread)}"
 
 
 def _listed(parts: list[str]) -> str:

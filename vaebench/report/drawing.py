@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-INK, FAINT, ACCENT, WARNING = "#010101", "#010102", "#010103", "#010104"
+from vaebench.tables.escaping import visible
+
+INK, FAINT, ACCENT, WARNING, GROUND = "#010101", "#010102", "#010103", "#010104", "#010105"
 CATEGORIES = tuple(f"#0102{i:02x}" for i in range(10))
 """Colours of things that have no order."""
 
@@ -21,6 +23,7 @@ RAMP = tuple(f"#0103{i:02x}" for i in range(8))
 """Colours of things that have one, from little to much."""
 
 VARIABLES = {INK: "currentColor", FAINT: "var(--faint)", ACCENT: "var(--accent)", WARNING: "var(--warning)"}
+VARIABLES |= {GROUND: "var(--ground)"}
 VARIABLES |= {colour: f"var(--c{i})" for i, colour in enumerate(CATEGORIES)}
 VARIABLES |= {colour: f"var(--r{i})" for i, colour in enumerate(RAMP)}
 
@@ -136,4 +139,4 @@ def _short(found: re.Match[str]) -> str:
 
 
 def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return visible(text).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 from vaebench.record import Record
 from vaebench.report.answer import answer
@@ -28,7 +29,7 @@ def render(entries: Sequence[Entry]) -> str:
             "name": e.study,
             "question": e.question,
             "answer": answer(table)[0],
-            "link": f"{e.study}/{PAGE}",
+            "link": quote(f"{e.study}/{PAGE}"),
             "runs": len(e.records),
             "failed": len(table.failures),
         }

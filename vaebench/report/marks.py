@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from vaebench.report.drawing import GROUND, INK
 from vaebench.report.profiles import Profile
+from vaebench.tables.reliability import MARK
 
 SETTLED = 0.05
 """The share of a curve, at its start, that may lie outside the picture."""
@@ -19,6 +21,14 @@ def banded(axes: Axes, line: Profile, colour: str, marker: str = "") -> None:
     axes.plot(line.x, line.mean, color=colour, marker=marker)
     if line.low != line.high:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def doubtful(axes: Axes, line: Profile, places: Sequence[float], colour: str) -> None:
+    """The points of a line that rest on collapsed weights: their discs are open, and the mark is beside them."""
+    for x, y in zip(line.x, line.mean, strict=True):
+        if x in places:
+            axes.plot(x, y, "o", markerfacecolor=GROUND, markeredgecolor=colour, markeredgewidth=1.2)
+            axes.annotate(MARK, (x, y), (3, 3), textcoords="offset points", color=INK)
 
 
 def settled_limits(axes: Axes, lines: Sequence[Profile]) -> None:

@@ -1,17 +1,23 @@
 """A table before it is rendered: rows, and the blocks of rows that may be ranked together.
 
 Bounds compare only on the same pixels under the same measure, so rows stand in one block exactly where the records'
-comparability is equal.
+comparability is equal. Within a block, a column ranks only rows whose numbers were taken over the same observations.
+
+The best of a column are the row of the best mean and every row that a test does not tell from it, at 95 % a pair: of
+rows that are equal in truth, about one in twenty is left out by chance. There is no correction for the number of rows:
+the set of the best would be larger, and so say less.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from vaebench.tables.grouping import Cell, Group
 from vaebench.tables.labels import canonical, natural
 from vaebench.tables.quantities import UNRANKED, Quantity
+from vaebench.tables.separation import gap
 
 
 class Row(NamedTuple):
@@ -29,13 +35,35 @@ class Block:
     comparability: Mapping[str, Any]
     rows: tuple[Row, ...]
 
-    def best(self, column: int, quantity: Quantity) -> float | None:
-        """The best mean of a column, where there are several and better has a meaning."""
+    def contenders(self, column: int) -> dict[str | None, list[int]]:
+        """The rows that are ranked in a column, by the observations that it was taken over.
+
+        A marked number is not ranked, and neither is one of a single seed, of which no test can say anything.
+        """
+        found: defaultdict[str | None, list[int]] = defaultdict(list)
+        for i, row in enumerate(self.rows):
+            cell = row.cells[column]
+            if cell.interval is not None and cell.interval.n > 1 and cell.caution is None:
+                found[cell.over].append(i)
+        return {over: rows for over, rows in found.items() if len(rows) > 1}
+
+    def best(self, column: int, quantity: Quantity) -> frozenset[int]:
+        """The rows that are the best of a column, or that no test tells from it; none where better has no meaning."""
         better = quantity.description.better
-        intervals = [i for row in self.rows if (i := row.cells[column].interval) is not None]
-        if better == UNRANKED or len(intervals) < 2:
-            return None
-        return max((i.mean for i in intervals), key=lambda mean: mean * better)
+        if better == UNRANKED:
+            return frozenset()
+        values = {i: row.group.values(quantity) for i, row in enumerate(self.rows)}
+        return frozenset(i for rows in self.contenders(column).values() for i in _leading(rows, values, better))
+
+
+def _leading(rows: Sequence[int], values: Mapping[int, Mapping[int, float]], better: int) -> list[int]:
+    """The row of the best mean, and those that are not clearly worse."""
+    best = max(rows, key=lambda i: better * fmean(values[i].values()))
+    gaps = {i: gap(values[best], values[i]) for i in rows if i != best}
+    return [
+        best,
+        *(i for i, each in gaps.items() if each is None or not (each.is_clear and each.interval.mean * better > 0)),
+    ]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,26 @@ from typing import Any, NamedTuple
 from vaebench.record import Record
 from vaebench.tables.intervals import Interval, t_interval
 from vaebench.tables.labels import SEED, canonical
-from vaebench.tables.quantities import Quantity
+from vaebench.tables.quantities import Quantity, Reading
+from vaebench.tables.reliability import caution
 
 
 class Cell(NamedTuple):
-    """A quantity over the seeds of a row; blank (None) where no seed has it, for the reasons in the remarks."""
+    """A quantity over the seeds of a row.
+
+    Attributes:
+        interval: mean and interval over seeds; None where no seed has it, for the reasons in the remarks.
+        remarks: what stands under the table.
+        caution: what the mark says, where a seed of it rests on collapsed importance weights.
+        unreliable: how many seeds do; None where it rests on no weights.
+        over: the observations that it was taken over, where not the whole split.
+    """
 
     interval: Interval | None
     remarks: tuple[str, ...] = ()
+    caution: str | None = None
+    unreliable: int | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,20 +44,37 @@ class Group:
         """What is equal for the same row of another set of records."""
         return canonical([self.config, self.comparability])
 
+    def readings(self, quantity: Quantity) -> list[tuple[int, Reading]]:
+        """What every seed says of the quantity."""
+        return [(record.config[SEED], quantity.read(record)) for record in self.done]
+
     def values(self, quantity: Quantity) -> dict[int, float]:
         """The quantity by seed, of the seeds that have it."""
-        readings = {r.config[SEED]: quantity.read(r).value for r in self.done}
-        return {seed: value for seed, value in sorted(readings.items()) if value is not None}
+        return {seed: r.value for seed, r in sorted(self.readings(quantity)) if r.value is not None}
 
     def cell(self, quantity: Quantity) -> Cell:
-        """The quantity with its interval, and every remark of a seed."""
-        values = self.values(quantity)
-        said = [r.remark for r in map(quantity.read, self.done) if r.remark is not None]
-        counts = {remark: said.count(remark) for remark in said}
-        n = len(self.done)
-        remarks = [text if count == n else f"{text} ({count} of {n} seeds)" for text, count in counts.items()]
-        reasons = remarks if self.done else ["no run of this row finished"]
-        return Cell(t_interval(list(values.values())) if values else None, tuple(reasons))
+        """The quantity with its interval, every remark of a seed, and what its weights and observations say."""
+        if not self.done:
+            return Cell(None, ("no run of this row finished",))
+        readings = [reading for _, reading in self.readings(quantity)]
+        found = [reading for reading in readings if reading.value is not None]
+        values = [r.value for r in found if r.value is not None]
+        weights = [r.weights for r in found if r.weights is not None]
+        unreliable = [w for w in weights if w.unreliable]
+        return Cell(
+            t_interval(values) if values else None,
+            _counted([reading.remark for reading in readings]),
+            caution(quantity.name, unreliable, len(values)),
+            len(unreliable) if weights else None,
+            "; ".join(sorted({r.over for r in found if r.over is not None})) or None,
+        )
+
+
+def _counted(said: Sequence[str | None]) -> tuple[str, ...]:
+    """Every remark once, with how many seeds have it where not all do."""
+    counts = {remark: said.count(remark) for remark in said if remark is not None}
+    n = len(said)
+    return tuple(text if count == n else f"{text} ({count} of {n} seeds)" for text, count in counts.items())
 
 
 def groups(records: Sequence[Record]) -> list[Group]:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 LEVEL = 0.95
 
+ROUNDING = 2.0**-23
+"""The relative distance of neighbouring numbers in float32, in which models compute: a smaller one means nothing."""
+
 
 class Interval(NamedTuple):
     """A mean over n seeds and the half-width of its interval, None where one seed says nothing of the scatter."""
@@ -15,6 +18,14 @@ class Interval(NamedTuple):
     mean: float
     half_width: float | None
     n: int
+
+    @property
+    def spread(self) -> float | None:
+        """The half-width where there is one to show: None, too, where the seeds differ by rounding alone."""
+        if self.half_width is None or self.n < 2:
+            return None
+        deviation = self.half_width * math.sqrt(self.n) / t_quantile(self.n - 1)
+        return self.half_width if deviation > ROUNDING * abs(self.mean) else None
 
 
 def t_interval(values: Sequence[float]) -> Interval:

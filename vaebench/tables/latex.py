@@ -1,29 +1,39 @@
 """A table as LaTeX, for booktabs: a tabular a sheet, notes below."""
 
+from functools import reduce
+from unicodedata import normalize
+
 from vaebench.tables.blocks import Table
+from vaebench.tables.escaping import visible
 from vaebench.tables.sheets import Entry, Page, Sheet
 
-MATHEMATICS = {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "β": "beta", "δ": "delta", "ε": "epsilon"} | {
-    "λ": "lambda",
-    "μ": "mu",
-    "σ": "sigma",
-    "τ": "tau",
-}
-SYMBOLS = str.maketrans(
-    {
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "²": r"\textsuperscript{2}",
-        "–": "--",
-        "\u2212": r"$-$",
-        **{symbol: f"$\\{name}$" for symbol, name in MATHEMATICS.items()},
-    }
+MATHEMATICS = (
+    {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "∞": "infty", "·": "cdot"}
+    | {"→": "rightarrow", "∣": "mid", "‖": "Vert", "Σ": "Sigma", "∈": "in", "α": "alpha", "β": "beta", "γ": "gamma"}
+    | {"δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
+    | {"σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
 )
+ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030b\u030c\u0327", "`'^~=u.\"Hvc", strict=True))
+"""Combining characters, and the command that sets each above or below a letter."""
+
+SYMBOLS = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{c: f"{{{c}}}" for c in "[]*"},  # at the start of a line they would be taken for an option of the line break
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "²": r"\textsuperscript{2}",
+    "ᵀ": r"\textsuperscript{T}",
+    "†": r"\dag{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "’": "'",
+    **{symbol: f"$\\{name}$" if name != "-" else "$-$" for symbol, name in MATHEMATICS.items()},
+}
 
 
 def latex(table: Table, page: Page, legend: list[str]) -> str:
@@ -38,8 +48,27 @@ def latex(table: Table, page: Page, legend: list[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return text.translate(SYMBOLS)
+    """Text as LaTeX prints it, with any engine; a character that it may not know is written as its number."""
+    whole: list[str] = []
+    for character in visible(text):
+        if character in ACCENTS and whole:  # it belongs to the letter before
+            whole[-1] = _accented(whole[-1], character)
+        else:
+            whole.append(_printed(character))
+    return "".join(whole)
+
+
+def _printed(character: str) -> str:
+    if character in SYMBOLS or character.isascii():
+        return SYMBOLS.get(character, character)
+    base, *accents = list(normalize("NFD", character))
+    if not accents or any(accent not in ACCENTS for accent in accents):
+        return f"U+{ord(character):04X}"
+    return reduce(_accented, accents, _printed(base))
+
+
+def _accented(letter: str, accent: str) -> str:
+    return rf"\{ACCENTS[accent]}{{{letter}}}"
 
 
 def _tabular(sheet: Sheet) -> list[str]:
@@ -61,8 +90,9 @@ def _line(cells: list[str]) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    marks = rf"\textsuperscript{{{','.join(map(str, entry.notes))}}}" if entry.notes else ""
+    notes = rf"\textsuperscript{{{','.join(map(str, entry.notes))}}}" if entry.notes else ""
     if not entry.is_number:
-        return escape(entry.text) + marks
+        return escape(entry.text) + notes
     mean = rf"\mathbf{{{entry.text}}}" if entry.best else entry.text
-    return f"${mean}$" + marks if entry.half_width is None else rf"${mean} \pm {entry.half_width}$" + marks
+    mark = r"^{\dagger}" if entry.marked else ""
+    return f"${mean}{mark}$" + notes if entry.half_width is None else rf"${mean}{mark} \pm {entry.half_width}$" + notes

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from vaebench.record import Record
-from vaebench.tables.intervals import Interval
+from vaebench.record import Estimate, Record
 from vaebench.tables.labels import natural
+from vaebench.tables.reliability import caution, remark, weights
+from vaebench.weights import Weights
 
 HIGHER, LOWER, UNRANKED = 1, -1, 0
 
@@ -97,12 +98,28 @@ PANELS = (BOUNDS, EVIDENCE, OBJECTIVE, COLLAPSE, PARTS, USE, ALTERED, AWAY)
 FACTS = ("beta", "beta_normalised", "beta_effective", "variance", "forecast_active_units", "parameters")
 """What a table shows of a record's `facts`; a `<first word>_note` among the facts stands under the table."""
 
+WHOLE = ("elbo", "squared_error")
+"""Estimates that every observation of the split takes part in."""
+
 
 class Reading(NamedTuple):
-    """What one record says of one quantity: a finite number or None, and a remark."""
+    """What one record says of one quantity.
+
+    Attributes:
+        value: a finite number, or None.
+        remark: a reservation, or why there is no number.
+        over: the observations that it was taken over, where not the whole split.
+        weights: the importance weights that it rests on.
+    """
 
     value: float | None
     remark: str | None = None
+    over: str | None = None
+    weights: Weights | None = None
+
+    def caution(self, name: str) -> str | None:
+        """What the mark of the number says, where it rests on collapsed importance weights."""
+        return caution(name, [self.weights]) if self.weights is not None and self.weights.unreliable else None
 
 
 @dataclass(frozen=True)
@@ -118,11 +135,8 @@ class Quantity:
             return Reading(None, self._reason(record))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
             return Reading(None, estimate.note or "not a finite number")
-        return Reading(float(estimate.value), estimate.note)
-
-    def spread(self, interval: Interval) -> float | None:
-        """The half-width shown beside the mean."""
-        return interval.half_width
+        seen = weights(record, estimate)
+        return Reading(float(estimate.value), remark(estimate, seen), _over(record, estimate), seen)
 
     def _reason(self, record: Record) -> str:
         """Why it is absent: by its own name, or by its metric's, with which the names of a metric's columns begin."""
@@ -134,12 +148,13 @@ class Quantity:
     def description(self) -> Description:
         """How this quantity is shown."""
         known = next((d for d in DESCRIPTIONS if re.fullmatch(d.pattern, self.name)), None)
-        return known or Description(".+", self.name.replace("_", " "), OBJECTIVE)
+        return known or Description("", self.name.replace("_", " "), OBJECTIVE)
 
     @cached_property
     def heading(self) -> str:
         """The column's heading."""
-        return re.sub(f"^{self.description.pattern}$", self.description.heading, self.name)
+        known = re.fullmatch(self.description.pattern, self.name)
+        return known.expand(self.description.heading) if known else self.description.heading
 
     @property
     def order(self) -> tuple[int, object]:
@@ -159,10 +174,6 @@ class Fact(Quantity):
             return Reading(None, note or f"this model has no {self.heading}")
         return Reading(float(value), note)
 
-    def spread(self, interval: Interval) -> float | None:
-        """None for what is no measurement: a fact that is equal for all seeds."""
-        return interval.half_width or None
-
 
 @dataclass(frozen=True)
 class BitsPerDimension(Quantity):
@@ -178,12 +189,25 @@ class BitsPerDimension(Quantity):
             return bound
         if not is_image(record):
             return Reading(None, "bits per dimension are for images")
-        return Reading(-bound.value / (record.facts["dimensions"] * math.log(2)), bound.remark)
+        return bound._replace(value=-bound.value / (record.facts["dimensions"] * math.log(2)))
 
     @cached_property
     def heading(self) -> str:
         """The heading names the bound."""
         return f"bits/dim ({self.bound.heading})"
+
+
+def _over(record: Record, estimate: Estimate) -> str | None:
+    """The observations of an estimate; an older record tells by their number that they are not the whole split."""
+    if estimate.over is not None or Quantity(estimate.name).description.panel not in (EVIDENCE, ALTERED, AWAY):
+        return estimate.over
+    whole = max((e.n for e in record.estimates if e.name in WHOLE), default=0)
+    return f"{estimate.n} observations" if 0 < estimate.n < whole else None
+
+
+def observations(over: str | None) -> str:
+    """Which observations, in words: what tells them from as many others (after the comma) says a reader nothing."""
+    return " and ".join(dict.fromkeys(each.partition(",")[0] for each in (over or "the whole split").split("; ")))
 
 
 def is_image(record: Record) -> bool:

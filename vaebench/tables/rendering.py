@@ -6,43 +6,83 @@ from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
-from vaebench.tables.blocks import Table
+from vaebench.tables.blocks import Row, Table
+from vaebench.tables.escaping import field, line
+from vaebench.tables.escaping import markdown as safe
 from vaebench.tables.intervals import Interval
 from vaebench.tables.labels import canonical
 from vaebench.tables.latex import latex
+from vaebench.tables.quantities import UNRANKED, Quantity, observations
+from vaebench.tables.reliability import EXPLANATION, MARK
 from vaebench.tables.sheets import Entry, Sheet, comparability, page
 
-LEGEND = "Mean ± half-width of the 95 % Student-t interval over seeds; one seed has none. Bold: best of its block."
+LEGEND = (
+    "Mean ± half-width of the 95 % Student-t interval over seeds; one seed has none, nor have seeds that agree to the "
+    "digits shown. Bold: the best of its block, with every row that a t-test at 95 % a pair (paired by seed, without a "
+    "correction for their number) does not tell from it; a single seed is never bold."
+)
 APART = "Rows of different blocks were measured on other pixels, or under another measure, and are not ranked together."
 
 
 def comma_separated(table: Table) -> str:
-    """One line a row: means in full precision, the half-width and the number of seeds behind each, the block's key."""
+    """One line a row: means in full precision, what is to be said of each, the block's key."""
     keys = list(dict.fromkeys(k for b in table.blocks for k in b.comparability))
-    numbers = [q.name + suffix for q in table.quantities for suffix in ("", "_half_width", "_n")]
+    columns = [_Column(table, i, quantity) for i, quantity in enumerate(table.quantities)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*table.axes, "seeds", "failed", *numbers, *keys])
+    headings = [heading for column in columns for heading in column.headings]
+    writer.writerow([*map(field, table.axes), "seeds", "failed", *headings, *map(field, keys)])
     for block in table.blocks:
         key = [value if isinstance(value := block.comparability.get(k), str) else canonical(value) for k in keys]
-        for row in block.rows:
-            fields = [field for cell in row.cells for field in _fields(cell.interval)]
-            writer.writerow([*row.labels, len(row.group.done), len(row.group.failed), *fields, *key])
+        best = [block.best(column.index, column.quantity) for column in columns]
+        for i, row in enumerate(block.rows):
+            fields = [f for column, rows in zip(columns, best, strict=True) for f in column.fields(row, i in rows)]
+            counts = len(row.group.done), len(row.group.failed)
+            writer.writerow([*map(field, row.labels), *counts, *fields, *map(field, key)])
     return out.getvalue()
+
+
+class _Column:
+    """What the CSV says of a quantity: beside the number, only what some row of it has."""
+
+    def __init__(self, table: Table, index: int, quantity: Quantity) -> None:
+        self.index, self.quantity = index, quantity
+        cells = [row.cells[index] for block in table.blocks for row in block.rows]
+        self.is_ranked = quantity.description.better != UNRANKED
+        self.is_apart = any(cell.over is not None for cell in cells)
+        self.is_weighted = any(cell.unreliable is not None for cell in cells)
+
+    @property
+    def headings(self) -> list[str]:
+        """The mean, its half-width and n; whether it is bold, its observations, how many seeds are marked."""
+        told = {"_best": self.is_ranked, "_over": self.is_apart, "_unreliable_seeds": self.is_weighted}
+        suffixes = ("", "_half_width", "_n", *(suffix for suffix, has in told.items() if has))
+        return [field(self.quantity.name + suffix) for suffix in suffixes]
+
+    def fields(self, row: Row, best: bool) -> list[str]:
+        """The entries of a row."""
+        cell = row.cells[self.index]
+        there = cell.interval is not None
+        return [
+            *_numbers(cell.interval),
+            *([str(int(best)) if there else ""] if self.is_ranked else []),
+            *([field(cell.over or observations(None)) if there else ""] if self.is_apart else []),
+            *(["" if cell.unreliable is None else str(cell.unreliable)] if self.is_weighted else []),
+        ]
 
 
 def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
-    parts = [f"# {table.title}", *legend(table)]
+    parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
     block = ""
     for sheet in laid_out.sheets:
-        parts += [f"## {sheet.block}"] if sheet.block != block and len(table.blocks) > 1 else []
+        parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
         block = sheet.block
         parts += [f"**{sheet.caption}**", _grid(sheet)]
-    failures = [f"- {run}: {reason}" for run, reason in table.failures]
+    failures = [f"- {line(run)}: {safe(reason)}" for run, reason in table.failures]
     parts += ["Runs that failed:", "\n".join(failures)] if failures else []
-    notes = [f"[^{i}]: {note}" for i, note in enumerate(laid_out.notes, 1)]
+    notes = [f"[^{i}]: {line(note)}" for i, note in enumerate(laid_out.notes, 1)]
     return "\n\n".join([*parts, *["\n".join(notes)] * bool(notes)]) + "\n"
 
 
@@ -55,9 +95,14 @@ def legend(table: Table) -> list[str]:
     """How the table is to be read, a line a rule."""
     return [
         LEGEND,
+        *([EXPLANATION] if _is_marked(table) else []),
         APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
     ]
+
+
+def _is_marked(table: Table) -> bool:
+    return any(cell.caution for block in table.blocks for row in block.rows for cell in row.cells)
 
 
 RENDERINGS: Mapping[str, Callable[[Table], str]] = {
@@ -67,12 +112,12 @@ RENDERINGS: Mapping[str, Callable[[Table], str]] = {
 }
 
 
-def _fields(interval: Interval | None) -> tuple[str, str, str]:
-    """Mean, half-width and n; the half-width to ten digits, which do not depend on the machine."""
+def _numbers(interval: Interval | None) -> tuple[str, str, str]:
+    """Mean, half-width and n; the half-width to ten digits, which do not depend on the machine, 0 if it is rounding."""
     if interval is None:
         return "", "", ""
-    half_width = "" if interval.half_width is None else f"{interval.half_width:.10g}"
-    return repr(interval.mean), half_width, str(interval.n)
+    half_width = "" if interval.half_width is None else f"{interval.spread or 0:.10g}"
+    return repr(interval.mean + 0.0), half_width, str(interval.n)  # 0.0 takes the sign from -0.0
 
 
 def _grid(sheet: Sheet) -> str:
@@ -83,11 +128,8 @@ def _grid(sheet: Sheet) -> str:
 
 
 def _text(entry: Entry) -> str:
-    text = f"**{entry.text}**" if entry.best else _safe(entry.text)
+    text = entry.text if entry.is_number else safe(entry.text)
+    text = f"**{text}**" if entry.best else text
+    mark = MARK if entry.marked else ""
     spread = "" if entry.half_width is None else f" ± {entry.half_width}"
-    return text + spread + "".join(f"[^{i}]" for i in entry.notes)
-
-
-def _safe(text: str) -> str:
-    """Text that leaves a grid of pipes whole."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes)

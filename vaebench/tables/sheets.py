@@ -1,7 +1,7 @@
 """A table laid out for the eye: which columns stand together, how many digits they show, which notes stand below.
 
 Digits: two significant ones of the column's median half-width, so that no figure is shown which the seeds do not
-support.
+support. An interval that these digits show as zero is not shown.
 """
 
 import math
@@ -11,22 +11,33 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from vaebench.tables.blocks import Block, Row, Table
-from vaebench.tables.intervals import Interval
+from vaebench.tables.grouping import Cell
+from vaebench.tables.intervals import ROUNDING, Interval
 from vaebench.tables.labels import ABSENT, canonical, plain
-from vaebench.tables.quantities import PANELS, Quantity
+from vaebench.tables.quantities import PANELS, UNRANKED, Quantity, observations
 
 DIGITS = 5
 """Significant digits of a column that has no interval."""
 
 
 class Entry(NamedTuple):
-    """One cell as it is read: the text, the half-width beside it, whether it is the best, the numbers of its notes."""
+    """One cell as it is read.
+
+    Attributes:
+        text: the mean.
+        half_width: what stands beside it.
+        best: whether no other row of the column is better, as far as can be told.
+        notes: the numbers of its notes.
+        is_number: whether the text is a number, and not a word or a blank.
+        marked: whether it rests on collapsed importance weights; a note says how far.
+    """
 
     text: str
     half_width: str | None = None
     best: bool = False
     notes: tuple[int, ...] = ()
     is_number: bool = True
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,24 +124,39 @@ def _word(text: str, notes: tuple[int, ...] = ()) -> Entry:
 def _column(block: Block, quantity: Quantity, column: int, numbers: dict[str, int]) -> list[Entry]:
     """The entries of one quantity, one a row."""
     cells = [row.cells[column] for row in block.rows]
-    intervals = [c.interval for c in cells if c.interval is not None]
-    best, digits = block.best(column, quantity), decimals(intervals)
+    best, digits = block.best(column, quantity), decimals([c.interval for c in cells if c.interval is not None])
+    ranked = quantity.description.better != UNRANKED
+    apart = ranked and len({c.over for c in cells if c.interval is not None}) > 1
     entries = []
-    for cell in cells:
-        notes = tuple(numbers.setdefault(" ".join(r.split()), len(numbers) + 1) for r in cell.remarks)
+    for i, cell in enumerate(cells):
+        said = [*cell.remarks, *_over(cell, apart), *([cell.caution] if cell.caution else [])]
+        notes = tuple(numbers.setdefault(" ".join(r.split()), len(numbers) + 1) for r in said)
         if cell.interval is None:
             entries.append(_word(ABSENT, notes))
         else:
-            spread = quantity.spread(cell.interval)
-            half_width = None if spread is None else figure(spread, digits)
-            entries.append(Entry(figure(cell.interval.mean, digits), half_width, cell.interval.mean == best, notes))
+            mean, spread = shown(cell.interval, digits)
+            entries.append(Entry(mean, spread, i in best, notes, marked=cell.caution is not None))
     return entries
 
 
+def _over(cell: Cell, apart: bool) -> list[str]:
+    """What is said of the observations of a number: of which they are, and that others of the column are of others."""
+    if cell.interval is None or (cell.over is None and not apart):
+        return []
+    return [f"over {observations(cell.over)}{': ranked only among rows of the same observations' * apart}"]
+
+
+def shown(interval: Interval, places: int | None) -> tuple[str, str | None]:
+    """A mean, and the half-width beside it; None where that is rounding, or these digits show it as zero."""
+    width = None if interval.spread is None else figure(interval.spread, places)
+    return figure(interval.mean, places), None if width is None or not float(width) else width
+
+
 def decimals(intervals: Sequence[Interval]) -> int | None:
-    """Decimal places for a column, None where no seed scatters."""
-    positive = [i.half_width for i in intervals if i.half_width]
-    return min(max(1 - math.floor(math.log10(median(positive))), 0), 6) if positive else None
+    """Decimal places for a column, None where no seed scatters by more than rounding."""
+    level = ROUNDING * max((abs(i.mean) for i in intervals), default=0.0)
+    widths = [i.spread for i in intervals if i.spread is not None and i.spread > level]
+    return min(max(1 - math.floor(math.log10(median(widths))), 0), 6) if widths else None
 
 
 LARGE = 1e9
@@ -143,5 +169,7 @@ def figure(value: float, places: int | None) -> str:
     With five digits, too, where it is so large that decimal places say nothing: a model that has all but diverged.
     """
     if places is not None and not abs(value) >= LARGE:
-        return f"{value:.{places}f}"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.{DIGITS}g}"
+        text = f"{value:.{places}f}"
+    else:
+        text = f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.{DIGITS}g}"
+    return text if float(text) else text.removeprefix("-")

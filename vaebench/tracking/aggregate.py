@@ -13,11 +13,11 @@ from vaebench.config import Study
 from vaebench.record import Record
 from vaebench.tables import table as tables
 from vaebench.tables.labels import SEED, labels, merged_axes
-from vaebench.tables.quantities import quantities
+from vaebench.tables.quantities import Quantity, quantities
 from vaebench.tables.rendering import comma_separated
 from vaebench.tracking.attempt import Mode, opened
 from vaebench.tracking.media import drawn, tabulated
-from vaebench.tracking.names import AGGREGATE, POINT
+from vaebench.tracking.names import AGGREGATE, POINT, cautions
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,20 @@ def _runs(records: Sequence[Record]) -> Any:
         [{k: v for k, v in r.config.items() if k != SEED} for r in found], merged_axes([r.axes for r in found])
     )
     rows = [
-        [r.id, r.status, *(_value(c.texts[i]) for c in named), r.config[SEED], *(q.read(r).value for q in columns)]
+        [r.id, r.status, *(_value(c.texts[i]) for c in named), r.config[SEED], _cautions(r), *_numbers(columns, r)]
         for i, r in enumerate(found)
     ]
-    headings = ["id", "status", *(c.path for c in named), SEED, *(q.name for q in columns)]
+    headings = ["id", "status", *(c.path for c in named), SEED, "marked", *(q.name for q in columns)]
     return tabulated(headings, rows)
+
+
+def _numbers(columns: Sequence[Quantity], record: Record) -> list[float | None]:
+    return [quantity.read(record).value for quantity in columns]
+
+
+def _cautions(record: Record) -> str | None:
+    """Every number of a run that rests on collapsed importance weights, and how far they can be trusted."""
+    return "; ".join(f"{name}: {text}" for name, text in cautions(record).items()) or None
 
 
 def _value(text: str) -> float | str | None:

@@ -13,7 +13,7 @@ from vaebench.record import Record
 from vaebench.tracking.artifacts import artifacts
 from vaebench.tracking.homes import give_homes
 from vaebench.tracking.media import charts, pictures
-from vaebench.tracking.names import BEST, EPOCH, PROJECT, TRAIN, headline
+from vaebench.tracking.names import BEST, EPOCH, PROJECT, TRAIN, cautions, headline
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers.logger import Logger
@@ -66,7 +66,8 @@ class Tracker:
             },
             allow_val_change=True,
         )
-        self.experiment.summary.update({**headline(record), "status": record.status, "reason": record.reason})
+        numbers = {**headline(record), **cautions(record)}
+        self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
         if media := {**charts(record), **pictures(record, self.folder)}:
             self.experiment.log(media)
         for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):

@@ -66,6 +66,12 @@ def split_of(record: Record) -> str:
     return str(record.config["evaluate"]["split"])
 
 
+def cautions(record: Record) -> dict[str, str]:
+    """Beside every number that rests on collapsed importance weights, under its key and `_mark`, what its mark says."""
+    said = {q.name: q.read(record).caution(q.name) for q in quantities([record])}
+    return {f"{key(split_of(record), name)}_mark": text for name, text in said.items() if text is not None}
+
+
 def headline(record: Record) -> dict[str, float]:
     """Every number that a table shows of a run and that was measured, as the table reads it."""
     readings = {q.name: q.read(record).value for q in quantities([record]) if not isinstance(q, Fact)}

@@ -6,10 +6,11 @@ from matplotlib.axes import Axes
 
 from vaebench.report.arrangement import Arrangement, Facet
 from vaebench.report.drawing import Chart, Panel, panel
-from vaebench.report.marks import banded
+from vaebench.report.marks import banded, doubtful
 from vaebench.report.profiles import Profile, profile
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.quantities import Quantity
+from vaebench.tables.reliability import EXPLANATION
 
 
 def chart(table: Table, arrangement: Arrangement) -> Chart | None:
@@ -19,6 +20,8 @@ def chart(table: Table, arrangement: Arrangement) -> Chart | None:
     if not facets:
         return None
     caption = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
+    if any(_marked(strand.row, sizes) for facet in facets for strand in facet.strands):
+        caption += f" An open disc with {EXPLANATION}"
     panels = tuple(_panel(facet, sizes) for facet in facets)
     return Chart("bounds", "IWAE bounds over k", caption, panels, arrangement.legend(facets))
 
@@ -28,10 +31,17 @@ def _line(row: Row, sizes: list[int]) -> Profile:
     return profile([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
 
 
+def _marked(row: Row, sizes: list[int]) -> list[float]:
+    """The sizes at which the bound of a row rests on collapsed weights."""
+    return [float(k) for k in sizes if row.group.cell(Quantity(f"iwae_{k}")).caution is not None]
+
+
 def _panel(facet: Facet, sizes: list[int]) -> Panel:
     def draw(axes: Axes) -> None:
         for strand in facet.strands:
-            banded(axes, _line(strand.row, sizes), strand.colour, "o")
+            line = _line(strand.row, sizes)
+            banded(axes, line, strand.colour, "o")
+            doubtful(axes, line, _marked(strand.row, sizes), strand.colour)
         axes.set_xscale("log")
         axes.set_xticks(sizes, labels=[str(k) for k in sizes])
         axes.minorticks_off()
