@@ -2,9 +2,15 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from vaebench import beacon, progress, record
@@ -12,6 +18,7 @@ from vaebench.beacon import Beacon, sightings
 from vaebench.config import Run, load
 from vaebench.progress import Display
 from vaebench.record import Record
+from vaebench.work import LOCK, forget_dead
 
 STUDY = (
     "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
@@ -84,3 +91,88 @@ def test_a_file_that_is_no_beacon_s_is_passed_over(content, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / beacon.NAME).write_text(content)
     assert list(sightings([tmp_path / "a"])) == []
+
+
+def left(folder: Path, runs: Sequence[Run], /, **other: object) -> Path:
+    """What a pack that began there has left, of another process if said."""
+    told = Beacon([folder / run.id for run in runs], [run.slug for run in runs], 9)
+    told(4, {})
+    path = folder / runs[0].id / beacon.NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | other))
+    return path
+
+
+def ended_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_a_process_of_this_machine_that_died_is_not_shown(runs, tmp_path):
+    left(tmp_path, runs)
+    assert list(sightings([tmp_path / runs[0].id]))
+    left(tmp_path, runs, pid=ended_process())
+    assert not list(sightings([tmp_path / runs[0].id]))
+
+
+def test_a_process_of_another_machine_that_is_silent_is_not_shown(runs, tmp_path, monkeypatch):
+    """By the clock of who watches: that of the other machine may say anything."""
+    path, heard = left(tmp_path, runs, host="elsewhere", pid=ended_process()), io.StringIO()
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(progress, "LINE", 0.0)
+    display = Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200))
+    display.look()
+    assert len(lines(heard)) == 1
+    monkeypatch.setattr(progress, "SILENT", 0.0)
+    display.look()
+    assert len(lines(heard)) == 1
+    os.utime(path, (9, 9))
+    display.look()
+    assert len(lines(heard)) == 2
+
+
+def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(beacon, "PULSE", 0.01)
+    told = Beacon([tmp_path / runs[0].id], ["seed=0"], 9)
+    told(1, {})
+    path = tmp_path / runs[0].id / beacon.NAME
+    os.utime(path, (0, 0))
+    with told.beating():
+        for _ in range(500):
+            if path.stat().st_mtime > 0:
+                break
+            sleep(0.01)
+        assert path.stat().st_mtime > 0
+    assert not path.exists()
+
+
+def test_what_a_dead_process_left_is_gone_when_a_sweep_begins_and_what_a_live_one_says_stays(runs, tmp_path):
+    path = left(tmp_path, runs)
+    with FileLock(path.parent / LOCK):
+        forget_dead(path.parent)
+        assert path.exists()
+    forget_dead(path.parent)
+    assert not path.exists()
+    path = left(tmp_path, runs[:1])
+    Beacon([tmp_path / run.id for run in runs[::-1]], ["a", "b", "c"], 9)  # a pack in which that run is not the first
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"runs": []},
+        {"runs": 3},
+        {"runs": ["../x"]},
+        {"pid": -1},
+        {"pid": 10**30},
+        {"latest": {"val/elbo": "x"}},
+        {"x": 1},
+    ],
+    ids=str,
+)
+def test_what_is_said_is_checked(said, runs, tmp_path):
+    left(tmp_path, runs, **said)
+    heard = io.StringIO()
+    Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200, force_terminal=True)).look()
+    assert list(sightings([tmp_path / runs[0].id])) == [] or said == {"x": 1}

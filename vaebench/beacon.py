@@ -8,10 +8,14 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic
 from typing import NamedTuple
+
+from pydantic import TypeAdapter
 
 from vaebench.atomic import WriteError, write_atomically
 
@@ -20,6 +24,9 @@ NAME = "progress.json"
 EVERY = 0.5
 """Seconds between two writings, at least."""
 
+PULSE, SILENT = 10.0, 60.0
+"""Seconds between two signs of life, and after how many without one a process is taken for dead."""
+
 
 class Sighting(NamedTuple):
     """A pack in training, as it last said.
@@ -27,7 +34,9 @@ class Sighting(NamedTuple):
     Attributes:
         runs: the members' ids.
         name: of the pack, for people.
-        where: host and process.
+        host: the machine.
+        pid: the process there.
+        gpu: which GPU, in CUDA's words; empty without one.
         epoch: how many are over.
         epochs: of how many.
         latest: newest numbers, where the pack is one run.
@@ -35,10 +44,17 @@ class Sighting(NamedTuple):
 
     runs: list[str]
     name: str
-    where: str
+    host: str
+    pid: int
+    gpu: str
     epoch: int
     epochs: int
     latest: dict[str, float]
+
+    @property
+    def where(self) -> str:
+        """Host, process and GPU, for people."""
+        return f"{self.host}:{self.pid}" + (f" GPU {self.gpu}" if self.gpu else "")
 
 
 class Beacon:
@@ -53,9 +69,12 @@ class Beacon:
     def __init__(self, folders: Sequence[Path], slugs: Sequence[str], epochs: int) -> None:
         self.path = folders[0] / NAME
         name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {slugs[-1]}"
-        where = f"{socket.gethostname()}:{os.getpid()}{_accelerator()}"
-        self._said = Sighting([f.name for f in folders], name, where, 0, epochs, {})
+        here = (socket.gethostname(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        self._said = Sighting([f.name for f in folders], name, *here, 0, epochs, {})
         self._last = -EVERY
+        for folder in folders:  # what a process that died has left
+            with suppress(OSError):
+                (folder / NAME).unlink(missing_ok=True)
 
     def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
         if monotonic() - self._last < EVERY and epoch < self._said.epochs:
@@ -65,6 +84,24 @@ class Beacon:
         with suppress(WriteError):  # nobody's numbers depend on it
             write_atomically(self.path, json.dumps(said._asdict()).encode())
 
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """A block in which the file shows that its process lives, however long an epoch is; it is gone afterwards."""
+        over = Event()
+        pulse = Thread(target=self._beat, args=(over,), name="beacon", daemon=True)
+        pulse.start()
+        try:
+            yield
+        finally:
+            over.set()
+            pulse.join()
+            self.close()
+
+    def _beat(self, over: Event) -> None:
+        while not over.wait(PULSE):
+            with suppress(OSError):
+                os.utime(self.path)
+
     def close(self) -> None:
         """Take the file away."""
         with suppress(OSError):
@@ -72,12 +109,29 @@ class Beacon:
 
 
 def sightings(folders: Sequence[Path]) -> Iterator[Sighting]:
-    """What the packs say whose first runs have these folders; a file that is no such thing is passed over."""
+    """What the packs say whose first runs have these folders.
+
+    A file that is no such thing, or whose process on this machine has died, is passed over.
+    """
     for folder in folders:
-        with suppress(OSError, ValueError, TypeError):
-            yield Sighting(**json.loads((folder / NAME).read_bytes()))
+        with suppress(OSError, ValueError):
+            said = _adapter().validate_json((folder / NAME).read_bytes())
+            if said.runs[:1] == [folder.name] and _may_live(said):
+                yield said
 
 
-def _accelerator() -> str:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return f" GPU {visible}" if visible else ""
+@cache
+def _adapter() -> TypeAdapter:
+    return TypeAdapter(Sighting)
+
+
+def _may_live(said: Sighting) -> bool:
+    if said.host != socket.gethostname() or said.pid <= 0:
+        return said.pid > 0
+    try:
+        os.kill(said.pid, 0)  # asks alone
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True

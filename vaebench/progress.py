@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vaebench import record
-from vaebench.beacon import Sighting, sightings
+from vaebench.beacon import NAME, SILENT, Sighting, sightings
 from vaebench.config import Run
 from vaebench.printing import line
 from vaebench.record import Record, RecordError
@@ -66,6 +66,7 @@ class Display:
         self._left = {run.id: run for run in runs}
         self._before = {run.id: record.stamp(folder / run.id / "record.json") for run in runs}
         self._bars: dict[str, TaskID] = {}
+        self._heard: dict[str, tuple[int | None, float]] = {}
         self._said = monotonic()
         self._over, self._mutex = Event(), Lock()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
@@ -90,13 +91,21 @@ class Display:
         with self._mutex:
             for run, outcome in list(self._ended()):
                 self._finished(run, outcome)
-            seen = list(sightings([self.folder / id for id in self._left]))
+            seen = [one for one in sightings([self.folder / id for id in self._left]) if self._is_heard(one)]
             self._draw(seen)
             if seen and not self.console.is_terminal and monotonic() - self._said >= LINE:
                 self._said = monotonic()
                 for one in seen:
                     told = f"{one.name}: epoch {one.epoch} of {one.epochs}, {one.where}"
                     self.console.print(line(told), soft_wrap=True)
+
+    def _is_heard(self, one: Sighting) -> bool:
+        """Whether a process has given a sign of life, by this machine's clock alone."""
+        stamp, now = record.stamp(self.folder / one.runs[0] / NAME), monotonic()
+        known, since = self._heard.get(one.runs[0], (None, now))
+        if stamp != known:
+            self._heard[one.runs[0]] = (stamp, now)
+        return stamp != known or now - since < SILENT
 
     def stopped(self, runs: Sequence[Run], error: Exception) -> None:
         """Tell of runs that ended without a record."""

@@ -23,7 +23,7 @@ from vaebench.printing import line
 from vaebench.progress import Display
 from vaebench.record import Record, RecordError
 from vaebench.run import Execution
-from vaebench.work import LOCK, Work, existing, is_done
+from vaebench.work import LOCK, Work, existing, forget_dead, is_done
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
     check_writable(folder)
     for run in study.runs:
         _put_damaged_aside(folder / run.id, console)
+        forget_dead(folder / run.id)
     pending = [run for run in study.runs if not is_done(folder / run.id)]
     if done := len(study.runs) - len(pending):
         console.print(line(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go"))

@@ -1,14 +1,14 @@
 """What an engine is given to do, wherever that is: the runs of a pack, but for those that somebody else works on."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vaebench import record
-from vaebench.beacon import Beacon
+from vaebench.beacon import NAME, Beacon
 from vaebench.config import Run
 from vaebench.record import Record, RecordError
 from vaebench.run import Execution, execute_pack
@@ -86,10 +86,15 @@ class Work:
     def _execute(self, runs: Sequence[Run]) -> list[Record]:
         folders = [self.folder / run.id for run in runs]
         beacon = Beacon(folders, [run.slug for run in runs], runs[0].train.epochs)
-        try:
+        with beacon.beating():
             return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, beacon))
-        finally:
-            beacon.close()
+
+
+def forget_dead(folder: Path) -> None:
+    """Remove what a process that died in a run's training has left for those who watch it."""
+    if (folder / NAME).exists():
+        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # its lock went with it
+            (folder / NAME).unlink(missing_ok=True)
 
 
 def existing(folder: Path) -> Record | None:
