@@ -12,12 +12,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vaebench"
 
 LAYERS = (
+    # 0, files of arrays.
+    "npz",
     # 0: what everything may stand on.
     "torchvision_ops signature registry seeding blocks bounds atomic weights record provenance pictures signals",
     # 0, draws and the tails of their weights.
     "tails draws",
-    # 0, what people read, and files of arrays.
-    "printing npz",
+    # 0, what people read.
+    "printing",
     # 1: parts that know nothing of one another's use.
     "scores likelihoods priors networks corruptions schedules binarization batches",
     # 1, linear algebra of large matrices.
