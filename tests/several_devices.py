@@ -15,7 +15,7 @@ from vaebench.training.alone import _train
 from vaebench.training.curve import Curve
 from vaebench.training.trainers import settle
 
-SIZES = ((1, 1), (2, 2), (5, 4), (8, 3))
+SIZES = ((1, 1), (5, 4), (8, 3))
 """Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""
 
 SPECS = [
