@@ -158,6 +158,37 @@ def test_a_pair_that_does_not_compare_stops_no_other(roots):
         versus([(rows[-1], rows[-1])])
 
 
+def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
+    """β = 1 and 4, trained for other epochs too: a word that leaves the epochs open is as many pairs as there are."""
+    for beta in (1.0, 2.0, 4.0):
+        for seed in range(3):
+            made = record(beta, seed)
+            other = {**made.config, "train": {"epochs": 9}}
+            files.write(
+                replace(made, id=f"f{made.id}", config=other), Path("runs/study") / f"f{made.id}" / "record.json"
+            )
+
+    def paired(first: str, second: str) -> list[tuple[str, str]]:
+        found = pairs(selection.rows(first, roots), selection.rows(second, roots))
+        return [(a.name.removeprefix("runs/study: "), b.name.removeprefix("runs/study: ")) for a, b in found]
+
+    assert paired("study:beta=1", "study:beta=4") == [(f"beta=1, epochs={e}", f"beta=4, epochs={e}") for e in (3, 9)]
+    assert paired("study:beta=1", "study:beta=1,epochs=9") == [("beta=1, epochs=3", "beta=1, epochs=9")]
+    assert len(paired("study:epochs=3", "study:epochs=9")) == 3
+    shown = [chosen.name for chosen in selection.rows("study", roots)]
+    assert len(shown) == 6
+    assert all([chosen.name for chosen in selection.rows(name, roots)] == [name] for name in shown)
+    (by_id,) = selection.rows(f"f{record(4.0, 1).id}", roots)
+    assert by_id.name == "runs/study: beta=4, epochs=9"
+
+
+def test_a_row_is_found_by_any_key_of_its_configuration(roots):
+    assert len(selection.rows("study:epochs=3", roots)) == 3
+    assert len(selection.rows("study:train.epochs=3,beta=4", roots)) == 1
+    with pytest.raises(LookupError, match="no such row"):
+        selection.rows("study:epochs=4", roots)
+
+
 # -- what a word means ------------------------------------------------------------------------------------------------
 
 

@@ -328,8 +328,14 @@ def test_variance_of_mean_on_another_split() -> None:
     ],
 )
 def test_no_variance_left_has_no_optimum(values: list[float], latent_dim: int, beta: float) -> None:
-    with pytest.raises(ValueError, match=r"σ² has no optimum; take a latent dimension below the rank, or fix σ²"):
-        learned_variance_optimum(Spectrum.given(values), latent_dim, beta)
+    """What the refusal advises can be done, at every rank."""
+    spectrum = Spectrum.given(values)
+    with pytest.raises(ValueError, match=r"σ² has no optimum; .*fix σ²") as refused:
+        learned_variance_optimum(spectrum, latent_dim, beta)
+    assert ("take a latent dimension below the rank" in str(refused.value)) == (spectrum.rank > 1)
+    assert beta_optimum(spectrum, latent_dim, beta, 1.0).variance == 1.0
+    for fewer in range(1, spectrum.rank):
+        assert learned_variance_optimum(spectrum, fewer, beta).variance > 0
 
 
 def test_impossible_arguments_are_refused() -> None:

@@ -1,17 +1,16 @@
 """Two configurations side by side, paired by seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from vaebench.pairing import Difference, Incomparable, differences, obstacle
-from vaebench.selection import Chosen
+from vaebench.selection import Chosen, leaves_of
 from vaebench.tables.escaping import visible
 from vaebench.tables.intervals import Interval
-from vaebench.tables.labels import ABSENT, plain
+from vaebench.tables.labels import ABSENT, canonical, plain
 from vaebench.tables.quantities import UNRANKED
 from vaebench.tables.reliability import MARK
 from vaebench.tables.sheets import decimals, shown
@@ -24,19 +23,30 @@ LEGEND = (
 
 
 def pairs(first: Sequence[Chosen], second: Sequence[Chosen]) -> list[tuple[Chosen, Chosen]]:
-    """Which rows stand against each other: one against one, or all that have the same configuration.
+    """Which rows stand against each other: one against one, or all that differ in what was asked for alone.
+
+    A study may hold runs of several command lines: `beta:beta=1` against `beta:beta=4` are then as many pairs as there
+    are other settings. A row stands against itself only where nothing else is left.
 
     Raises:
         ValueError: if it is not clear, or there are none.
     """
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
-    found = [(a, b) for a in first for b in second if a.row.group.config == b.row.group.config]
+    asked = {path for chosen in (*first, *second) for path in chosen.asked}
+    alike = [(a, b) for a in first for b in second if _rest(a, asked) == _rest(b, asked)]
+    found = [(a, b) for a, b in alike if a.name != b.name] or alike
     if not found:
         many = first if len(first) > 1 else second
         names = "; ".join(chosen.name for chosen in many[:12])
         raise ValueError(f"{len(first)} rows against {len(second)}, none of one configuration; choose one: {names}")
     return found
+
+
+def _rest(chosen: Chosen, asked: Collection[str]) -> dict[str, str]:
+    """A row's configuration without what was asked for."""
+    leaves = leaves_of(chosen.row.group.config)
+    return {path: canonical(v) for path, v in leaves if not any(path == a or path.startswith(f"{a}.") for a in asked)}
 
 
 def versus(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
@@ -65,19 +75,10 @@ def _pair(first: Chosen, second: Chosen) -> RenderableType:
 
 def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
     """The leaves at which the configurations differ."""
-    ours, theirs = (dict(_leaves(chosen.row.group.config)) for chosen in (first, second))
+    ours, theirs = (dict(leaves_of(chosen.row.group.config)) for chosen in (first, second))
     for path in dict.fromkeys((*ours, *theirs)):
         if (a := ours.get(path, ABSENT)) != (b := theirs.get(path, ABSENT)):
             yield Text("  " + visible(f"{path}: {plain(a)} against {plain(b)}"))
-
-
-def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every path of a configuration that ends in a value, and the value."""
-    if not isinstance(config, Mapping):
-        yield path, config
-        return
-    for key, value in config.items():
-        yield from _leaves(value, f"{path}.{key}".removeprefix("."))
 
 
 def _numbers(found: Sequence[Difference | Incomparable]) -> Table:

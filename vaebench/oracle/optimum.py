@@ -139,8 +139,7 @@ def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 
     if spectrum.tail(most) <= 0 and beta * most <= spectrum.dim:
         raise ValueError(
             f"expected the directions beyond the first {most} to carry some variance, got none (L = {latent_dim}, "
-            f"rank {spectrum.rank} of D = {spectrum.dim}): σ² has no optimum; take a latent dimension below the rank, "
-            "or fix σ²"
+            f"rank {spectrum.rank} of D = {spectrum.dim}): σ² has no optimum; {_remedy(spectrum)}"
         )
     number = torch.arange(1, most + 1, dtype=torch.float64)
     room, tail = spectrum.dim - beta * number, torch.tensor([spectrum.tail(i) for i in range(1, most + 1)])
@@ -152,6 +151,14 @@ def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 
     return StationaryPoint(
         spectrum, tuple(range(kept)), latent_dim, float(beta), spectrum.tail(kept) / (spectrum.dim - beta * kept)
     )
+
+
+def _remedy(spectrum: Spectrum) -> str:
+    """What can be done where the units carry all of the variance; fewer units help only where some are left."""
+    if spectrum.rank > 1:
+        return "take a latent dimension below the rank, or fix σ²"
+    told = "the data vary in one direction alone" if spectrum.rank else "the observations are all equal"
+    return f"{told}, so that no latent dimension leaves a variance: fix σ², or take other data"
 
 
 def maximum_likelihood(spectrum: Spectrum, latent_dim: int) -> StationaryPoint:
