@@ -9,7 +9,9 @@ from lightning import LightningDataModule
 from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
 from vaebench.binarization import evaluated
 from vaebench.datasets.base import Dataset, Splits, data_root
+from vaebench.datasets.duplicates import repeated
 from vaebench.draws import Batch
+from vaebench.record import DUPLICATES
 from vaebench.registry import PositiveInt
 
 
@@ -32,6 +34,7 @@ class DataModule(LightningDataModule):
         self._placed = torch.device("cpu")
         self._evaluated: dict[str, Resident] = {}
         self._checksum = ""
+        self._repeated: dict[str, int | None] = {}
         self._training: TrainingBatches | None = None
         self._resumed: dict[str, Any] | None = None
 
@@ -89,6 +92,18 @@ class DataModule(LightningDataModule):
             "dataset": self.dataset.name,
             "binarize": None if binarization is None else binarization.name,
         }
+
+    def facts(self, split: str) -> dict[str, int]:
+        """What a record says of the data beside its comparability: how many of a split's observations are in training.
+
+        Nothing where there are none, where the split is the training set, or where both are too large to compare.
+        """
+        if split == "train":
+            return {}
+        if split not in self._repeated:
+            self._repeated[split] = repeated(self._loaded.train.x, self._loaded.named()[split].x)
+        count = self._repeated[split]
+        return {DUPLICATES: count} if count else {}
 
     @property
     def train(self) -> Batch:

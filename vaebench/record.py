@@ -24,6 +24,9 @@ from vaebench.weights import Weights
 FORMAT = 1
 """Version of the file; raised when a reader of the earlier version would misread it."""
 
+DUPLICATES = "duplicates"
+"""The fact that says how many of the observations measured are in the training split as well."""
+
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 

@@ -132,7 +132,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
         bare,
         status="done",
         comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
-        facts=model.facts() | why.facts,
+        facts=model.facts() | why.facts | data.facts(run.evaluate.split),
         estimates=measured.estimates,
         absent=measured.absent,
         curve=curve,

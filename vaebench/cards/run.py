@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vaebench.record import Estimate, Record
+from vaebench.record import DUPLICATES, Estimate, Record
 from vaebench.tables.escaping import visible
 from vaebench.tables.quantities import FACTS, PANELS, Fact, Quantity, observations, quantities
 from vaebench.tables.reliability import MARK
@@ -115,6 +115,9 @@ def _verdict(record: Record) -> Iterator[RenderableType]:
         said.insert(0, f"{count:g} of {record.facts.get('latent_dim', '?')} units collapsed")
     if said:
         yield _section("Collapse", Text("\n".join(said)))
+    if seen := record.facts.get(DUPLICATES):
+        split = record.comparability.get("split", "measured")
+        yield _section("Data", Text(f"{seen} observations of the {split} split are in the training split as well"))
 
 
 def _absent(record: Record) -> Iterator[RenderableType]:

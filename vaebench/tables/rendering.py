@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
+from vaebench.record import DUPLICATES
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.escaping import field, line
 from vaebench.tables.escaping import markdown as safe
@@ -97,8 +98,20 @@ def legend(table: Table) -> list[str]:
         LEGEND,
         *([EXPLANATION] if _is_marked(table) else []),
         APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",
+        *_duplicates(table),
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
     ]
+
+
+def _duplicates(table: Table) -> list[str]:
+    """How many observations that are measured were seen in training, where there are any."""
+    done = (r for block in table.blocks for row in block.rows for r in row.group.done)
+    found = {
+        (f"{r.comparability.get('dataset')}, {r.comparability.get('split')}", r.facts[DUPLICATES])
+        for r in done
+        if r.facts.get(DUPLICATES)
+    }
+    return [f"{line(name)}: {n} observations are in the training split as well." for name, n in sorted(found)]
 
 
 def _is_marked(table: Table) -> bool:
