@@ -9,7 +9,7 @@ from vaebench.report.figures.forecast import pairs
 from vaebench.tables.blocks import Block, Row, Table
 from vaebench.tables.grouping import Cell
 from vaebench.tables.intervals import Interval
-from vaebench.tables.labels import slug
+from vaebench.tables.labels import canonical, slug
 from vaebench.tables.quantities import BOUNDS, HIGHER, Quantity
 from vaebench.tables.reliability import EXPLANATION, MARK
 from vaebench.tables.sheets import comparability, decimals, shown
@@ -76,7 +76,7 @@ def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[R
     for bound in reversed(bounds):
         found = [row for row in rows if _interval(table, row, bound) is not None]
         sound = [row for row in found if _cell(table, row, bound).caution is None]
-        if len(sound) > 1:
+        if len(sound) > 1 and len({_cell(table, row, bound).over for row in sound}) == 1:
             return _leader(table, bound, among, sound) + aside
     return f"No bound{among} can be ranked.{aside}"
 
@@ -121,9 +121,11 @@ def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
     by_pixels, by_code = (q if q in table.quantities else None for q in (BY_PIXELS, BY_CODE))
     if by_pixels is None or by_code is None:
         return
+    rows = [row for row in rows if _interval(table, row, by_code) is not None]
     pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
     codes = [(found, _name(table, row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
-    if not pixels or not codes:
+    overs = {(canonical(row.group.comparability), _cell(table, row, by_code).over) for row in rows}
+    if not pixels or not codes or len(overs) > 1:  # of other images, no row is an end of the others
         return
     ends = dict.fromkeys((min(codes, key=lambda c: c[0].mean), max(codes, key=lambda c: c[0].mean)))
     shares = " to ".join(f"{interval(found)} ({name})" for found, name in ends)
