@@ -14,6 +14,9 @@ from vaebench.draws import Batch
 from vaebench.record import DUPLICATES
 from vaebench.registry import PositiveInt
 
+FAR = 100.0
+"""A magnitude of observations from which a training that diverges is blamed on it: networks start for about 1."""
+
 
 class DataModule(LightningDataModule):
     """A data set in batches: one tensor a split on the trainer's device, uint8 where its source is.
@@ -92,6 +95,15 @@ class DataModule(LightningDataModule):
             "dataset": self.dataset.name,
             "binarize": None if binarization is None else binarization.name,
         }
+
+    @property
+    def too_large(self) -> str | None:
+        """What to do about observations that no network starts well on; None where they are about as large as 1."""
+        x = self._loaded.train.x
+        largest = max(abs(float(x.min())), abs(float(x.max()))) / self._loaded.scale
+        if largest <= FAR:
+            return None
+        return f"scale the data to a standard deviation of about 1: its numbers reach {largest:.3g} in magnitude"
 
     def facts(self, split: str) -> dict[str, int]:
         """What a record says of the data beside its comparability: how many of a split's observations are in training.

@@ -81,7 +81,7 @@ def _splits(found: Mapping[str, Examples], scale: float) -> Splits:
 
 
 def _scale(arrays: list[torch.Tensor]) -> float:
-    grey = arrays[0].dtype == torch.uint8 and any(len(x) and x.max() > 1 for x in arrays)
+    grey = arrays[0].dtype == torch.uint8 and any(x.numel() and x.max() > 1 for x in arrays)
     return 255.0 if grey else 1.0
 
 

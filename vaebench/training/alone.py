@@ -41,6 +41,11 @@ class Fitted(NamedTuple):
     curve: dict[str, list[float | None]]
 
 
+def advised(error: Diverged, data: DataModule) -> Diverged:
+    """The error, with other advice where the cause is the data: no learning rate would help."""
+    return error if data.too_large is None else Diverged(f"{str(error).partition(';')[0]}; {data.too_large}")
+
+
 def data_of(run: Run) -> DataModule:
     """The data of a run, not yet loaded."""
     return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
@@ -56,24 +61,35 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
     """
     data, curve = data_of(run), Curve()
     data.setup("fit")
-    if run.train.devices == 1:
-        model = _train(run, data, folder, [curve, *loggers], watch, every, {})
-    else:
-        if (shapes := outline(run.model, data.shape)) is not None:
-            check_fits([shapes], run.train.batch_size)
-        model = MODELS.build(run.model, data.shape, run.seed)
-        if model.likelihood.refits:
-            raise ValueError(
-                f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
-                f"of which each of {run.train.devices} devices sees a part; use devices: 1"
-            )
-        _on_several(run, folder, watch, every)
-        left = contents(folder / CHECKPOINT)
-        retell(left["curve"], [curve, *loggers])
-        model.load_state_dict(left["state_dict"])
-        model.to(device())
-        data.to(device())
+    loggers = [curve, *loggers]
+    try:
+        if run.train.devices == 1:
+            model = _train(run, data, folder, loggers, watch, every, {})
+        else:
+            model = _of_several(run, data, folder, loggers, watch, every)
+    except Diverged as error:
+        raise advised(error, data) from error
     return Fitted(model, data, curve.columns)
+
+
+def _of_several(
+    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float
+) -> Autoencoder:
+    """The model that several devices have trained, on the one of this process."""
+    if (shapes := outline(run.model, data.shape)) is not None:
+        check_fits([shapes], run.train.batch_size)
+    model: Autoencoder = MODELS.build(run.model, data.shape, run.seed)
+    if model.likelihood.refits:
+        raise ValueError(
+            f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
+            f"of which each of {run.train.devices} devices sees a part; use devices: 1"
+        )
+    _on_several(run, folder, watch, every)
+    left = contents(folder / CHECKPOINT)
+    retell(left["curve"], loggers)
+    model.load_state_dict(left["state_dict"])
+    data.to(device())
+    return model.to(device())
 
 
 def _train(

@@ -15,7 +15,7 @@ from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import Snapshot
 from vaebench.registry import DATASETS, MODELS
-from vaebench.training.alone import CHECKPOINT, Fitted, fit_alone
+from vaebench.training.alone import CHECKPOINT, Fitted, advised, fit_alone
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.snapshots import EVERY, Now, found, save
@@ -106,7 +106,9 @@ def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: 
     for m, death, curve in zip(members, pack.deaths, curves, strict=True):
         if death is None:
             leave(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
-        fitted.append(Fitted(plain(m.model, device), data, curve.columns) if death is None else Diverged(death.reason))
+            fitted.append(Fitted(plain(m.model, device), data, curve.columns))
+        else:
+            fitted.append(advised(Diverged(death.reason), data))
     return fitted
 
 
