@@ -1,0 +1,246 @@
+"""Is anything lost, repeated or moved by kills at random moments?
+
+A chain is one small study, swept by the command line and killed again and again until it is complete; every life of it
+has an engine, a pack size and a pause between snapshots of its own, and so has every kill a signal (SIGKILL, SIGTERM,
+SIGINT), a target (the driver, or a worker where there is one) and a moment. Most moments are in training. At the end
+all records and all weights are compared, bit for bit, with those of a sweep that nobody disturbed. All is drawn from
+the chain's seed, but for what the clock decides.
+
+    python benchmarks/kills.py --engines inline --kills 60 --to inline.jsonl
+    python benchmarks/kills.py --engines ray,slurm,local --kills 40 --first 1000 --to others.jsonl
+    python benchmarks/kills.py --tally inline.jsonl others.jsonl
+
+`slurm` is the sbatch of tests/fake_slurm.py, `local` is submitit's own executor. Each command prints its counts, and
+fails if a run was lost, repeated, or differs. A line of the file is a chain; its seed repeats it (`--first SEED`).
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_slurm
+
+from vaebench.beacon import NAME
+from vaebench.packing.snapshot import contents
+from vaebench.record import read
+from vaebench.training.alone import CHECKPOINT
+from vaebench.training.snapshots import MEMBER, TRAINER
+
+STUDY = """
+question: Is anything lost?
+model: {latent_dim: 5, network: {name: MLP, hidden: [128]}}
+data: {name: Digits}
+train: {epochs: 80, batch_size: 128}
+evaluate: {draws: 20}
+grid:
+  model:
+    - {name: BetaVAE, likelihood: Gaussian, beta: 0.5}
+    - {name: BetaVAE, likelihood: Gaussian, learning_rate: 1.0e-4}
+    - {name: VAE, likelihood: OptimalGaussian}
+  seed: 0..1
+"""
+"""Two of the models pack, one trains by itself and goes on from Lightning's checkpoint."""
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+MARK = "VAEBENCH_KILLS"
+"""A variable that everything a chain starts inherits, so that its leftovers are found."""
+
+MOST, LIVES = 8, 12
+"""Kills of a chain at most, and lives in which it is complete, or has met a fault."""
+
+
+@dataclass
+class Kill:
+    """One kill and what the life after it made of what was left.
+
+    Attributes:
+        in_training: whether a run was being trained at that moment.
+        snapshots: the steps of training in the snapshots that were there, by the run's id.
+        used: how many of them later lives went on from.
+        lost: how many of them began again.
+    """
+
+    engine: str
+    signal: str
+    target: str
+    in_training: bool
+    snapshots: dict[str, int]
+    used: int = 0
+    lost: int = 0
+
+
+@dataclass
+class Chain:
+    """What a seed led to; the lists hold ids of runs, with a reason where it is not obvious."""
+
+    seed: int
+    kills: list[Kill] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+
+
+def struck(life: Life, chance: random.Random) -> Kill | None:
+    """Kill a life at a random moment; None if it ended before."""
+    if chance.random() < 0.85:
+        life.wait(PATIENCE, until_training=True)
+        life.work(chance.uniform(0, 1.5))
+    else:
+        life.work(chance.uniform(0, 1))
+    sent, at_worker = chance.choice(SIGNALS), chance.random() < 0.5
+    if life.ended:
+        return None
+    trainers, left = life.trainers(), steps_left(life.folder)
+    workers = [pid for pid in trainers if pid != life.pid]
+    target = chance.choice(workers) if workers and at_worker else life.pid
+    with suppress(ProcessLookupError):
+        os.kill(target, sent)
+    kill = Kill(life.engine, sent.name, "driver" if target == life.pid else "worker", bool(trainers), left)
+    if target == life.pid:
+        life.wait(PATIENCE)
+    kill.snapshots |= steps_left(life.folder)
+    return kill
+
+
+def lived(folder: Path, seed: int, engines: list[str], most: int) -> Chain:
+    """Kill a study again and again, and let it come to its end."""
+    chance, chain = random.Random(seed), Chain(seed)
+    (folder / "tiny.yaml").write_text(STUDY, encoding="utf-8")
+    for number in range(LIVES):
+        life = Life(folder, number, *drawn(chance, engines))
+        kill = struck(life, chance) if len(chain.kills) < most else None
+        life.wait(PATIENCE)
+        life.look()
+        settle(chain, life)
+        if kill is not None:
+            chain.kills.append(kill)
+        if not life.ended:
+            chain.strange.append(f"life {number} did not end")
+            os.kill(life.pid, signal.SIGKILL)
+            os.waitpid(life.pid, 0)
+        if life.status == 0:
+            return chain
+        stop = (-signal.SIGKILL, 130, 1) if kill else ()
+        if life.status not in stop or "Traceback" in life.said:
+            chain.strange.append(f"life {number}: status {life.status}: {life.said[-400:]}")
+    return chain
+
+
+def settle(chain: Chain, life: Life) -> None:
+    """What a life made of the snapshots and the records that it found."""
+    chain.repeated += [p.parent.name for p, then in life.done.items() if p.stat().st_mtime_ns != then]
+    for run, steps in life.first.items():
+        if run in life.before and chain.kills:
+            went_on = steps >= life.before[run]
+            chain.kills[-1].used += went_on
+            chain.kills[-1].lost += not went_on
+
+
+def clear(mark: str) -> None:
+    """End what a chain has started and left."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            theirs = f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
+            if theirs and int(process.name) != os.getpid():
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def compared(chain: Chain, folder: Path, quiet: Path) -> None:
+    """What is missing from a chain's folder, and what differs from an undisturbed sweep."""
+    for expected in records(quiet):
+        run = expected.parent.name
+        found = runs(folder) / run / "record.json"
+        if not found.is_file():
+            chain.missing.append(run)
+            continue
+        ours, theirs = (replace(read(p), provenance={}) for p in (found, expected))
+        weights = [contents(p.parent / CHECKPOINT)["state_dict"] for p in (found, expected)]
+        same = weights[0].keys() == weights[1].keys()
+        same = same and all(torch.equal(t, weights[1][name]) for name, t in weights[0].items())
+        chain.differing += [f"{run}: {what}" for what, ok in (("record", ours == theirs), ("weights", same)) if not ok]
+    left = [p.name for name in (MEMBER, TRAINER, NAME) for p in runs(folder).glob(f"*/{name}")]
+    chain.strange += [f"left behind: {', '.join(left)}"] if left else []
+
+
+def chains(asked: argparse.Namespace) -> Iterator[Chain]:
+    """Chains until there are as many kills as asked for."""
+    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path = os.environ["PATH"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
+        quiet = Path(base) / "quiet"
+        quiet.mkdir()
+        (quiet / "tiny.yaml").write_text(STUDY, encoding="utf-8")
+        alone = Life(quiet, 0, ["sweep", "tiny.yaml", "--wandb", "disabled", "--engine", "inline"], "inline")
+        alone.wait(10 * PATIENCE)
+        assert alone.status == 0, alone.said
+        kills, seed = 0, asked.first
+        while kills < asked.kills:
+            folder = Path(base) / str(seed)
+            folder.mkdir()
+            os.environ |= {"PATH": path, MARK: str(folder)}
+            with_slurm(folder)
+            chain = lived(folder, seed, asked.engines.split(","), min(MOST, asked.kills - kills))
+            compared(chain, folder, quiet)
+            clear(str(folder))
+            yield chain
+            kills, seed = kills + len(chain.kills), seed + 1
+
+
+def tally(found: list[dict[str, Any]]) -> str:
+    """The counts by engine and signal, and every fault with its seed."""
+    kills = [kill for chain in found for kill in chain["kills"]]
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for kill in kills:
+        row = rows.setdefault((kill["engine"], kill["signal"]), Counter())
+        row.update(kills=1, worker=int(kill["target"] == "worker"), training=int(kill["in_training"]))
+        row.update(left=len(kill["snapshots"]), used=kill["used"], lost=kill["lost"])
+    names = ("kills", "worker", "training", "left", "used", "lost")
+    lines = ["engine  signal   kills  of a worker  in training  snapshots left  gone on from  begun again"]
+    widths = (6, 13, 13, 16, 14, 13)
+    for key, row in [*sorted(rows.items()), (("all", ""), sum(rows.values(), Counter()))]:
+        numbers = "".join(str(row[name]).rjust(width) for name, width in zip(names, widths, strict=True))
+        lines.append(f"{key[0]:7} {key[1]:8}{numbers}")
+    for what in ("missing", "repeated", "differing", "strange"):
+        lines.append(f"{what}: {sum(len(chain[what]) for chain in found)}")
+        lines += [f"  seed {chain['seed']}: {one}" for chain in found for one in chain[what]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Kill, or count what was killed; 1 if anything was lost, repeated or moved."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engines", default="inline", help="with commas between: inline, ray, slurm, local")
+    parser.add_argument("--kills", type=int, default=100, help="at least so many")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first chain")
+    parser.add_argument("--to", type=Path, default=Path("kills.jsonl"), help="file to append a line a chain to")
+    parser.add_argument("--tally", type=Path, nargs="*", help="only count what these files say")
+    asked = parser.parse_args()
+    if asked.tally:
+        found = [json.loads(line) for path in asked.tally for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        found = []
+        for chain in chains(asked):
+            found.append(asdict(chain))
+            with asked.to.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found[-1]) + "\n")
+            print(f"seed {chain.seed}: {len(chain.kills)} kills", flush=True)
+    print(tally(found))
+    faulty = ("missing", "repeated", "differing", "strange")
+    lost = sum(kill["lost"] for chain in found for kill in chain["kills"])
+    return int(bool(lost) or any(chain[what] for chain in found for what in faulty))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""One call of the command line in a process of its own, watched from outside by the files that it writes."""
+
+import os
+import random
+import shlex
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import vaebench  # noqa: F401 (before lightning)
+from vaebench.beacon import NAME, sightings
+from vaebench.packing.snapshot import contents
+from vaebench.training.snapshots import MEMBER, TRAINER
+
+ROOT = Path(__file__).parents[1]
+
+PATIENCE = 300.0
+"""Seconds in which a life has to train or to end."""
+
+
+class Life:
+    """One call of the command line, in a process of its own; the libraries are loaded, so that it starts at once."""
+
+    def __init__(self, folder: Path, number: int, arguments: list[str], engine: str) -> None:
+        self.folder, self.engine, self.start = folder, engine, time.time()
+        self.log = folder / f"{number}.log"
+        self.before = steps_left(folder)
+        self.done = {path: path.stat().st_mtime_ns for path in records(folder)}
+        self.first: dict[str, int] = {}
+        """How many steps the first snapshot has that a run leaves in this life."""
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._live(arguments)
+        self.status: int | None = None
+
+    def _live(self, arguments: list[str]) -> None:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        os.chdir(self.folder)
+        os.dup2(out := os.open(self.log, os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(out, 2)
+        from vaebench.__main__ import app
+        from vaebench.engines import slurm
+
+        slurm.LOOK = 0.2
+        status: Any = 1
+        try:
+            app(arguments, prog_name="vaebench")
+        except SystemExit as error:
+            status = error.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    @property
+    def said(self) -> str:
+        """What the command printed."""
+        return self.log.read_text(encoding="utf-8") if self.log.is_file() else ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the driver is gone."""
+        if self.status is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if found else None
+        return self.status is not None
+
+    def look(self) -> None:
+        """Note how many steps new snapshots have."""
+        for run, steps in steps_left(self.folder, self.start).items():
+            self.first.setdefault(run, steps)
+
+    def trainers(self) -> list[int]:
+        """The processes that have said in this life that they train."""
+        there = [p.parent for p in runs(self.folder).glob(f"*/{NAME}") if changed(p) > self.start]
+        found = [int(s.where.partition(" ")[0].rpartition(":")[2]) for s in sightings(there)]
+        return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+    def wait(self, seconds: float, until_training: bool = False) -> None:
+        """Look on for so long, or until it trains, or ends."""
+        end = time.time() + seconds
+        while time.time() < end and not self.ended and not (until_training and self.trainers()):
+            self.look()
+            time.sleep(0.02)
+
+    def work(self, seconds: float) -> None:
+        """Look on until it has computed for so long, in processor time, which others on the machine do not move."""
+        spent, end = 0.0, time.time() + PATIENCE
+        last = {pid: processor_time(pid) for pid in self.trainers() or [self.pid]}
+        while spent < seconds and time.time() < end and not self.ended:
+            self.look()
+            time.sleep(0.02)
+            now = {pid: processor_time(pid) for pid in self.trainers() or [self.pid]}
+            spent += max(0.0, *(now[pid] - last.get(pid, now[pid]) for pid in now))
+            last = now
+
+
+def runs(folder: Path) -> Path:
+    """Where the study works."""
+    return folder / "runs" / "tiny"
+
+
+def records(folder: Path) -> list[Path]:
+    """The records that are there."""
+    return sorted(runs(folder).glob("*/record.json"))
+
+
+def changed(path: Path) -> float:
+    """When a file was written; never, if it is gone."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def processor_time(pid: int) -> float:
+    """What a process has had, in seconds; nothing, if it is gone."""
+    with suppress(OSError):
+        user, system = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def steps_left(folder: Path, since: float = 0.0) -> dict[str, int]:
+    """How many steps of training the snapshots hold that were written since a time, by the run's id."""
+    found = {}
+    for name in (MEMBER, TRAINER):
+        for path in runs(folder).glob(f"*/{name}"):
+            with suppress(FileNotFoundError, ValueError):
+                if changed(path) > since:
+                    content = contents(path)
+                    found[path.parent.name] = int(content["steps" if name == MEMBER else "global_step"])
+    return found
+
+
+def drawn(chance: random.Random, engines: list[str]) -> tuple[list[str], str]:
+    """A command line, and its engine."""
+    engine = chance.choice(engines)
+    where = {
+        "inline": ["--engine", "inline"],
+        "ray": ["--engine", "ray", "--workers", "2"],
+        "slurm": ["--engine", "slurm", "--workers", "2"],
+        "local": ["--engine", "slurm", "--slurm", "cluster=local", "--workers", "2"],
+    }[engine]
+    pack, every = chance.choice(["auto", "off", "2"]), chance.choice(["0", "0", "0.2", "1000"])
+    return ["sweep", "tiny.yaml", "--wandb", "disabled", *where, "--pack", pack, "--save-every", every], engine
+
+
+def with_slurm(folder: Path) -> None:
+    """Let the fake SLURM of the tests stand first in PATH, with its state in a folder."""
+    fake, commands = ROOT / "tests" / "fake_slurm.py", folder / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):
+        (commands / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {fake} {name} "$@"\n', "utf-8")
+        (commands / name).chmod(0o755)
+    (folder / "state").mkdir()
+    os.environ |= {"PATH": f"{commands}:{os.environ['PATH']}", "FAKE_SLURM": str(folder / "state")}
