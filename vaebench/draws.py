@@ -1,13 +1,12 @@
 """What crosses from room to room: a `Batch` goes into a model, `Draws` come out, and metrics read nothing else."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Normal
-
-from vaebench import bounds, tails
 
 
 class Batch(NamedTuple):
@@ -18,7 +17,7 @@ class Batch(NamedTuple):
 
 
 class _Fields(NamedTuple):
-    """The fields of `Draws`; a named tuple itself cannot keep what is computed of them."""
+    """The fields of `Draws`. A named tuple has no place for cached results, so `Draws` is a subclass."""
 
     x: Float[Tensor, "B *event"]
     label: Int[Tensor, " B"] | None
@@ -37,8 +36,6 @@ class Draws(_Fields):
     K = 5000 costs a table and not a cloud. A deterministic model (AE) has one draw, its code, and empty `log_pz` and
     `log_qz`: it has no prior and no density to weigh with.
 
-    What several metrics ask of the weights is computed once.
-
     Attributes:
         x: observations `[B, *event]`.
         label: class labels `[B]` or None.
@@ -55,12 +52,12 @@ class Draws(_Fields):
         """log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x)."""
         return self.log_px + self.log_pz - self.log_qz
 
-    @cached_property
-    def effective_sample_size(self) -> Float64[Tensor, " B"]:
-        """The effective draws of each observation."""
-        return bounds.effective_sample_size(self.log_weight)
+    def of_weights(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """A function of the log-weights `[K, B]`, computed once even if several metrics need it."""
+        if function not in self._computed:
+            self._computed[function] = function(self.log_weight)
+        return self._computed[function]
 
     @cached_property
-    def pareto_k(self) -> Float64[Tensor, " B"]:
-        """k̂ of each observation's weights, NaN where there is no tail to fit."""
-        return tails.pareto_k(self.log_weight)
+    def _computed(self) -> dict[Callable[[Tensor], Tensor], Tensor]:
+        return {}

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vaebench import bounds
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
 from vaebench.record import Estimate
@@ -27,7 +28,7 @@ class EffectiveSampleSize(Diagnostic):
         return ("effective_sample_size_median", "effective_sample_size_5%")
 
     def update(self, draws: Draws) -> None:
-        self.sizes.append(draws.effective_sample_size)
+        self.sizes.append(draws.of_weights(bounds.effective_sample_size))
 
     def compute(self) -> tuple[Estimate, ...]:
         sizes = torch.cat(self.sizes) if isinstance(self.sizes, list) else self.sizes

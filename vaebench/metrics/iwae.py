@@ -10,7 +10,7 @@ from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.record import Estimate
 from vaebench.registry import METRICS, DrawsDivisor
-from vaebench.tails import summary
+from vaebench.tails import pareto_k, summary
 from vaebench.weights import Weights
 
 SIZES = (1, 5, 50, 500, 5000)
@@ -51,8 +51,8 @@ class IWAE(MeanOverObservations):
         log_weight = draws.log_weight.double()
         self.draws, self.sizes = len(log_weight), self._sizes(len(log_weight))
         if self.draws in self.sizes:
-            self.shapes.append(draws.pareto_k)
-            self.effective.append(draws.effective_sample_size)
+            self.shapes.append(draws.of_weights(pareto_k))
+            self.effective.append(draws.of_weights(bounds.effective_sample_size))
         self._groups = bounds.iwae_curve(log_weight, self.sizes)
         super().update(draws)
         self._groups = []

@@ -7,7 +7,7 @@ from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.record import Estimate
 from vaebench.registry import METRICS
-from vaebench.tails import FEWEST, tail_length
+from vaebench.tails import FEWEST, pareto_k, tail_length
 from vaebench.weights import HEAVY_TAIL
 
 
@@ -34,7 +34,7 @@ class ParetoK(Diagnostic):
 
     def update(self, draws: Draws) -> None:
         self.draws = len(draws.log_weight)
-        self.shapes.append(draws.pareto_k)
+        self.shapes.append(draws.of_weights(pareto_k))
 
     def compute(self) -> tuple[Estimate | Blank, ...]:
         shapes = dim_zero_cat(self.shapes)
