@@ -13,6 +13,7 @@ from vaebench.calibration import grade, tabulation
 from vaebench.calibration.answers import ANSWERS
 from vaebench.calibration.by_hand import hand_grades
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
+from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import linear_grades
 from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
@@ -43,6 +44,19 @@ def data() -> DataModule:
 def test_every_instrument_is_right(grades):
     """About ninety grades, each a false alarm once in a million or never; seeds are fixed."""
     assert [str(g) for g in grades if not g.is_within] == []
+
+
+def test_every_claimed_error_covers():
+    """Some forty grades of claims, each a false alarm once in 1000; seeds are fixed. Every instrument is there."""
+    claims = list(coverage_grades())
+    assert [str(g) for g in claims if not g.is_within] == []
+    assert {g.instrument for g in claims} == {*METRICS, *ESTIMATORS} - UNCLAIMED
+
+
+UNCLAIMED = {
+    *("ActiveUnits", "CollapsedUnits", "EffectiveSampleSize", "KLPerUnit", "NearestNeighbours", "ParetoK"),
+}
+"""Instruments whose numbers come without an error."""
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -1,4 +1,4 @@
-"""The whole calibration: by hand, on known models, and on the trained runs of a study."""
+"""The whole calibration: by hand, on known models, claimed errors, and on the trained runs of a study."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from rich.console import Console
 
 from vaebench.calibration.answers import Answer, LinearProblem
 from vaebench.calibration.by_hand import hand_grades
+from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades
 from vaebench.calibration.known import known_grades
@@ -49,7 +50,7 @@ def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> l
         raise CalibrationError(f"{folder}: every run must be done to be graded: {'; '.join(told)}")
     records = {record.id: record for record in outcome.records}
     trained = [grade for run in study.runs for grade in trained_grades(run, records[run.id], folder / run.id)]
-    return [*hand_grades(), *known_grades(), *trained]
+    return [*hand_grades(), *known_grades(), *coverage_grades(), *trained]
 
 
 def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:

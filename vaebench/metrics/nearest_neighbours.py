@@ -12,13 +12,15 @@ from vaebench.registry import METRICS, PositiveInt
 class NearestNeighbours(Probe):
     """Accuracy of the vote of the nearest neighbours, by Euclidean distance of posterior means, as they are scaled.
 
-    Five-fold cross-validation within the evaluated split (`vaebench.metrics.probe`).
+    Five-fold cross-validation within the evaluated split (`vaebench.metrics.probe`). No standard error is claimed: one
+    observation votes on several, and the error of a share of N independent predictions is too small by a quarter.
 
     Args:
         neighbours: how many vote, equally.
     """
 
     column = "nearest_neighbours_accuracy"
+    independent = False
 
     def __init__(self, *, neighbours: PositiveInt = 5) -> None:
         super().__init__()

@@ -20,12 +20,16 @@ class Probe(Diagnostic):
     """Accuracy of a classifier of the posterior's mean, cross-validated within the evaluated split.
 
     Five stratified folds, shuffled with a fixed seed after the observations were put in an order of their own, so that
-    the number does not depend on how they came. The standard error is that of a share of N predictions; it leaves out
-    that the folds share training observations. A subclass gives the classifier and the name of the column.
+    the number does not depend on how they came. The standard error is that of a share of N independent predictions,
+    which `calibrate` grades. A subclass gives the classifier and the name of the column, and says where its predictions
+    are not independent.
     """
 
     higher_is_better = True
     column: str
+    independent = True
+    """Whether one observation's prediction tells nothing of another's, so that the standard error is known."""
+
     codes: list[Tensor]
     labels: list[Tensor]
 
@@ -60,7 +64,8 @@ class Probe(Diagnostic):
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
         right = cross_val_predict(self.classifier(), codes, labels, cv=folds) == labels
         n, accuracy = len(right), float(right.mean())
-        return (Estimate(self.column, accuracy, (accuracy * (1 - accuracy) / (n - 1)) ** 0.5, n),)
+        error = (accuracy * (1 - accuracy) / (n - 1)) ** 0.5 if self.independent else None
+        return (Estimate(self.column, accuracy, error, n),)
 
     def unfit(self, codes: np.ndarray, labels: np.ndarray) -> str | None:
         """Why these observations cannot be cross-validated, or None."""
