@@ -50,6 +50,9 @@ KEYWORDS = {
     "required": lambda keys, value, of: not isinstance(value, dict) or set(keys) <= value.keys(),
     "items": lambda item, value, of: not isinstance(value, list) or all(accepts(item, v) for v in value),
     "minItems": lambda n, value, of: not isinstance(value, list) or len(value) >= n,
+    "uniqueItems": lambda _, value, of: (
+        not isinstance(value, list) or all(v not in value[:i] for i, v in enumerate(value))
+    ),
     "minLength": lambda n, value, of: not isinstance(value, str) or len(value) >= n,
     "pattern": lambda pattern, value, of: not isinstance(value, str) or re.search(pattern, value) is not None,
     "minimum": lambda bound, value, of: not _is("number", value) or value >= bound,
@@ -94,6 +97,11 @@ def test_the_schema_accepts_every_shipped_study(path: Path) -> None:
         ("grid: {model.beta: []}", False),
         ("grid: {model.beta: 4}", False),
         ("seed: -1", False),
+        ("evaluate: {metrics: []}", False),
+        ("evaluate: {metrics: [ELBO, ELBO]}", False),
+        ("evaluate: {metrics: [{name: IWAE, k: []}]}", False),
+        ("evaluate: {metrics: [{name: IWAE, k: [5, 5]}]}", False),
+        ("evaluate: {estimators: []}", True),
     ],
 )
 def test_the_schema_tells_studies_from_slips(study: str, fits: bool) -> None:

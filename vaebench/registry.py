@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar  # noqa: F401 (Literal: for annotations read from source)
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from vaebench.signature import ClassSource, classes_in, module_files, source_of
 
@@ -31,12 +31,18 @@ class Divides:
     path: str
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """The mark of a list in which nothing stands twice, and no component twice by its name."""
+
+
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 PositiveInt = Annotated[int, Gt(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 DrawsDivisor = Annotated[int, Gt(0), Divides("evaluate.draws")]
+DrawsDivisors = Annotated[tuple[DrawsDivisor, ...], MinLen(1), Distinct()]
 
 
 class UnknownName(LookupError):
@@ -176,3 +182,5 @@ DatasetSpec = Annotated[Spec, DATASETS]
 BinarizationSpec = Annotated[Spec, BINARIZATIONS]
 MetricSpec = Annotated[Spec, METRICS]
 EstimatorSpec = Annotated[Spec, ESTIMATORS]
+MetricSpecs = Annotated[tuple[MetricSpec, ...], MinLen(1), Distinct()]
+EstimatorSpecs = Annotated[tuple[EstimatorSpec, ...], Distinct()]

@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from vaebench.registry import Divides, Registry
 
@@ -30,8 +30,15 @@ def _parameters(section: type) -> Keywords:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the annotation itself."""
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    """The members of a union, or the annotation itself; lists without their marks."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return tuple(list_of(member) or member for member in members)
+
+
+def list_of(annotation: Any) -> Any:
+    """The list that marks are put on, or None where they are put on anything else."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else None
+    return inner if get_origin(inner) is tuple else None
 
 
 def registry_of(annotation: Any) -> Registry | None:
@@ -92,6 +99,9 @@ def described(annotation: Any) -> str:
     origin, args = get_origin(annotation), get_args(annotation)
     if (registry := registry_of(annotation)) and origin is Annotated:
         return f"the name of a {registry.kind} ({', '.join(registry)}), or a mapping with it"
+    if list_of(annotation) is not None:
+        some = "a list of at least one" if any(isinstance(mark, MinLen) for mark in args[1:]) else "a list"
+        return described(args[0]).replace("a list", some, 1)
     if origin is Annotated:
         return " ".join([described(args[0]), " and ".join(filter(None, map(_bound, args[1:])))]).strip()
     if origin in (Union, UnionType):

@@ -13,7 +13,9 @@ from operator import or_
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
+from annotated_types import MinLen
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,8 +27,17 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined
 
-from vaebench.config.annotations import Keywords, alternatives, described, expected, named, registry_of, shown
-from vaebench.registry import Registry, Spec, UnknownName, did_you_mean
+from vaebench.config.annotations import (
+    Keywords,
+    alternatives,
+    described,
+    expected,
+    list_of,
+    named,
+    registry_of,
+    shown,
+)
+from vaebench.registry import Distinct, Registry, Spec, UnknownName, did_you_mean
 from vaebench.signature import ClassSource
 
 STRICT = ConfigDict(
@@ -48,7 +59,7 @@ class Checked(BaseModel):
         if not isinstance(value, Mapping):
             raise fault(f"expected a mapping with any of {', '.join(cls.keywords)}; got {shown(value)}")
         try:
-            return handler({key: _lists_as_tuples(v) for key, v in value.items()})
+            return handler({key: _canonical(v) for key, v in value.items()})
         except ValidationError as error:
             said = {e["loc"]: e for e in cls._said(error, value)}  # one fault a place
             raise ValidationError.from_exception_data(cls.title, list(said.values())) from None
@@ -150,11 +161,30 @@ def checked(annotation: Any, default: Any = None) -> Any:
         return Annotated[Any, PlainValidator(Component(annotation, default))]
     if is_dataclass(annotation):
         return section(annotation)  # type: ignore[arg-type]
+    if (listed := list_of(annotation)) is not None:
+        rules = {MinLen: _some, Distinct: _distinct}
+        marks = (AfterValidator(rules[type(mark)]) for mark in get_args(annotation)[1:])
+        return Annotated[(checked(listed), *marks)]
     if get_origin(annotation) is tuple:
         return tuple[tuple(a if a is ... else checked(a) for a in get_args(annotation))]  # type: ignore[misc]
     if get_origin(annotation) in (Union, UnionType):
         return reduce(or_, map(checked, get_args(annotation)))
     return annotation
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The items, one at least. Pydantic's own rule would count a wrong one as missing, too."""
+    if not items:
+        raise ValueError
+    return items
+
+
+def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The items, none of them twice; a component is known by its name, since its numbers have names after it."""
+    names = [getattr(item, "name_", item) for item in items]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise fault(f"{' and '.join(map(str, twice[:3]))} named twice; name it once, with all that it takes")
+    return items
 
 
 def fault(text: str) -> PydanticCustomError:
@@ -167,5 +197,8 @@ def _adapter(annotation: Any) -> TypeAdapter:
     return TypeAdapter(checked(annotation), config=STRICT)
 
 
-def _lists_as_tuples(value: Any) -> Any:
-    return tuple(map(_lists_as_tuples, value)) if isinstance(value, list) else value
+def _canonical(value: Any) -> Any:
+    """Lists as tuples, and −0.0 as 0.0, so that a run has one id."""
+    if isinstance(value, list):
+        return tuple(map(_canonical, value))
+    return value + 0.0 if isinstance(value, float) else value

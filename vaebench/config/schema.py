@@ -13,12 +13,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+from annotated_types import MinLen
 from pydantic import TypeAdapter
 
-from vaebench.config.annotations import EVERY, Keywords, keys_of, registry_of
+from vaebench.config.annotations import EVERY, Keywords, keys_of, list_of, registry_of
 from vaebench.config.grid import RANGE
 from vaebench.config.study import KEYWORDS, Run
-from vaebench.registry import REGISTRIES, Registry
+from vaebench.registry import REGISTRIES, Distinct, Registry
 from vaebench.signature import arguments_described
 
 Schema = dict[str, Any]
@@ -106,6 +107,10 @@ def _of(annotation: Any) -> Schema:
     """What a value may be, the counterpart of `derivation.checked`."""
     if get_origin(annotation) in (Union, UnionType):
         return _any([_of(a) for a in get_args(annotation)])
+    if (listed := list_of(annotation)) is not None:
+        marks = get_args(annotation)[1:]
+        some = {"minItems": 1} if any(isinstance(mark, MinLen) for mark in marks) else {}
+        return {**_of(listed), **some, **({"uniqueItems": True} if Distinct() in marks else {})}
     if (registry := registry_of(annotation)) is not None:
         return {"$ref": f"#/definitions/{registry.variable}"}
     if is_dataclass(annotation):

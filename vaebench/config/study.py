@@ -17,7 +17,7 @@ from vaebench.config.crosschecks import disagreements
 from vaebench.config.derivation import Checked, section
 from vaebench.config.lines import Keys, dotted
 from vaebench.config.places import Places
-from vaebench.registry import DatasetSpec, EstimatorSpec, MetricSpec, ModelSpec, Positive, PositiveInt, Seed
+from vaebench.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
 """Faults shown at once."""
@@ -78,8 +78,8 @@ class Evaluate:
 
     split: Literal["train", "validation", "test"] = "test"
     draws: PositiveInt = 5000
-    metrics: tuple[MetricSpec, ...] | None = None
-    estimators: tuple[EstimatorSpec, ...] = ()
+    metrics: MetricSpecs | None = None
+    estimators: EstimatorSpecs = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from vaebench import bounds
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.record import Estimate
-from vaebench.registry import METRICS, DrawsDivisor
+from vaebench.registry import METRICS, DrawsDivisors
 from vaebench.tails import pareto_k, summary
 from vaebench.weights import Weights
 
@@ -33,7 +33,7 @@ class IWAE(MeanOverObservations):
     shapes: list[Tensor]
     effective: list[Tensor]
 
-    def __init__(self, *, k: tuple[DrawsDivisor, ...] | None = None) -> None:
+    def __init__(self, *, k: DrawsDivisors | None = None) -> None:
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()
