@@ -45,7 +45,7 @@ LAYERS = (
     # 4: one run.
     "run training tracking plan beacon",
     # 5: many runs.
-    "sweep work engines progress reevaluate catalogue doctor",
+    "sweep work engines ahead overridden progress reevaluate catalogue doctor",
     # 5: what comes out of them.
     "published pairing selection cards report dashboard",
     # 5: every instrument against an exact answer.

@@ -47,20 +47,25 @@ def sweep(
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
-    from vaebench import tracking
-    from vaebench.engines.choice import Choice, visible_gpus
+    from vaebench import ahead, tracking
+    from vaebench.engines.base import gpus as visible
+    from vaebench.engines.choice import Choice
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
+    from vaebench.work import is_done
 
     tell = partial(console.print, soft_wrap=True)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible_gpus())
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible())
+    _check_online(wandb)
+    ahead.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id)], where)
+    ahead.check_folder(folder)
     try:
         with stoppable():
             outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None
-    _show(outcome.records, folder, plan)
+    _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
@@ -76,15 +81,22 @@ def train(
     save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
+    from vaebench import overridden
+
     plan = study_of(study, overrides)
-    run = plan.only(id)
+    folder = RUNS / plan.name
+    run, axes = overridden.find(plan, id, (folder, RESULTS / plan.name))
+    from vaebench import ahead
+    from vaebench.engines.inline import Inline
     from vaebench.progress import Display
     from vaebench.run import Execution
     from vaebench.work import Work
 
-    folder = RUNS / plan.name
+    _check_online(wandb)
+    ahead.refuse(plan, [run], Inline())
+    ahead.check_folder(folder)
     with Display(plan.name, [run], folder, 1, console):
-        record = Work(plan.name, plan.axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
+        record = Work(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
     console.print(str(folder / run.id / "record.json"), soft_wrap=True)
     if record.status == "failed":
         raise typer.Exit(1)
@@ -137,7 +149,24 @@ def calibrate(
         raise typer.Exit(1)
 
 
-def _show(records: list, folder: Path, plan: "Study") -> None:
+def _check_online(mode: str) -> None:
+    """Refuse to go online where nobody is logged in."""
+    if mode == "online":
+        from vaebench.ahead import check_login
+
+        check_login()
+
+
+def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[str]:
+    """What the tables of an overridden sweep say: they stand where the study's own would."""
+    if not overrides:
+        return []
+    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
+    every = f"vaebench table {folder} writes the tables of every run in {folder} again"
+    return [f"Overridden on the command line: {' '.join(overrides)}. The {runs} of that sweep alone; {every}."]
+
+
+def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> None:
     """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
     from vaebench import published, record
     from vaebench.report import site
@@ -145,8 +174,8 @@ def _show(records: list, folder: Path, plan: "Study") -> None:
 
     if not records:
         return
-    tables.write(records, folder)
-    page = site.write_one(records, folder, plan.question)
+    tables.write(records, folder, remarks)
+    page = site.write_one(records, folder, plan.question, remarks)
     console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
     console.print(f"the same with charts: {page}", soft_wrap=True)
     results = RESULTS / plan.name

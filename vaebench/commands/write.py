@@ -2,37 +2,57 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
 from vaebench.commands.terminal import console
+
+if TYPE_CHECKING:
+    from vaebench.record import Record
 from vaebench.printing import line
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
-    """Write the tables of results/ again from their records alone."""
+    """Write the tables of results/, or of a folder such as runs/beta, again from their records alone."""
     from vaebench import record
     from vaebench.calibration import grade, tabulation
     from vaebench.tables import table as tables
 
-    names = [s.stem for s in studies] if studies else sorted(p.parent.name for p in RESULTS.glob("*/records"))
+    folders = [_folder(s) for s in studies] if studies else sorted(p.parent for p in RESULTS.glob("*/records"))
     stale = []
-    for name in names:
-        folder = RESULTS / name
+    for folder in folders:
         records, grades = record.read_all(folder), grade.read(folder)
         if not records:
-            raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{name}.yaml`")
+            raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
+        remarks = [] if folder.parent == RESULTS else _others(folder.name, records)
         if check:
-            stale += [*tables.check(records, folder), *tabulation.check(grades, folder)]
+            stale += [*tables.check(records, folder, remarks), *tabulation.check(grades, folder)]
         else:
-            tables.write(records, folder)
+            tables.write(records, folder, remarks)
             tabulation.write(grades, folder)
         console.print(f"{folder}: {len(records)} records", soft_wrap=True)
     if stale:
-        _say_stale(stale, "table")
+        console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
         raise typer.Exit(1)
+
+
+def _folder(said: Path) -> Path:
+    """The folder whose tables are meant: one that holds records as it is said, else the published one of that name."""
+    holds = any(said.glob("*/record.json")) or any(said.glob("records/*.json"))
+    return said if holds else RESULTS / said.stem
+
+
+def _others(name: str, records: "list[Record]") -> list[str]:
+    """What is said of runs that the study of that name, if there is one, does not ask for."""
+    from vaebench import overridden
+    from vaebench.config import ConfigError
+
+    try:
+        return overridden.remarks(study_of(CONF / f"{name}.yaml"), records)
+    except ConfigError:
+        return []
 
 
 def report(studies: Studies = None, check: Check = False) -> None:

@@ -7,7 +7,9 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from vaebench.datasets.base import Dataset, Examples, Splits, own
+from vaebench.datasets import base
+from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
+from vaebench.datasets.headers import shapes
 from vaebench.npz import ArraysError, read
 from vaebench.registry import BINARIZATIONS, DATASETS, Positive, Spec
 
@@ -61,6 +63,20 @@ class Arrays(Dataset):
             )
         return _splits(found, self.scale or _scale([e.x for e in found.values()]))
 
+    def ahead(self, root: Path) -> Ahead | None:
+        found = shapes(file := own(self.path, root, "Arrays"))
+        if found is None:
+            raise ValueError(
+                f"{file}: expected an .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
+            )
+        whole = _first(WHOLE, found)
+        name = whole or _first(TRAIN, found)
+        if name is None or not 2 <= len(found[name]) <= 4:
+            return None  # what is wrong with it, `load` says
+        n, *shape = found[name]
+        shares = [base.TEST] * bool(whole) + [base.VALIDATION] * bool(whole or not _first(VALIDATION, found))
+        return Ahead(kept(n, *shares), _channels_first(tuple(shape)))
+
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
         if (label := _first(LABEL[name], arrays)) is None:
@@ -85,7 +101,7 @@ def _scale(arrays: list[torch.Tensor]) -> float:
     return 255.0 if grey else 1.0
 
 
-def _first(names: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> str | None:
+def _first(names: tuple[str, ...], arrays: Mapping[str, object]) -> str | None:
     return next((name for name in names if name in arrays), None)
 
 
@@ -140,6 +156,13 @@ def _float32(source: str, x: np.ndarray) -> np.ndarray:
             "for 0; multiply them before they are saved"
         )
     return single
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that an observation of this shape is given."""
+    if len(shape) == 2:
+        return (1, *shape)
+    return (shape[2], *shape[:2]) if len(shape) == 3 and shape[0] > 4 >= shape[2] else shape
 
 
 def _labels(source: str, label: np.ndarray) -> np.ndarray:

@@ -124,6 +124,23 @@ class Splits(NamedTuple):
         return digest.hexdigest()
 
 
+class Ahead(NamedTuple):
+    """What is known of a data set before it is loaded.
+
+    Attributes:
+        training: the number of training examples.
+        shape: of one observation.
+    """
+
+    training: int
+    shape: tuple[int, ...]
+
+
+def kept(n: int, *shares: float) -> int:
+    """How many of n examples are left for training where so large shares are held out."""
+    return n - sum(round(share * n) for share in shares)
+
+
 def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:
     """The examples without, and those with, the last n places of a fixed permutation, each in the source's order.
 
@@ -191,3 +208,15 @@ class Dataset(ABC):
         Raises:
             FileNotFoundError: if the data is not there and cannot be fetched; the message says where to put it.
         """
+
+    def ahead(self, root: Path) -> Ahead | None:
+        """What is known before the data is loaded, at next to no cost and without the network; None if nothing is.
+
+        Args:
+            root: as for `load`.
+
+        Raises:
+            FileNotFoundError: if the data is not there and cannot be fetched.
+            ValueError: if the data is there and is known to be no good.
+        """
+        return None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
 from vaebench.registry import DATASETS
 
@@ -17,6 +17,9 @@ class CIFAR10(Dataset):
 
     def load(self, root: Path) -> Splits:
         return Splits.official(_half(root, True), _half(root, False), scale=255.0)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(kept(50_000, VALIDATION), (3, 32, 32))
 
 
 def _half(root: Path, train: bool) -> Examples:

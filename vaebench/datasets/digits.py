@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.registry import DATASETS
 
 
@@ -23,3 +23,6 @@ class Digits(Dataset):
         source = load_digits()
         images = torch.from_numpy(source.images).to(torch.uint8)[:, None]
         return Splits.of(Examples(images, torch.from_numpy(source.target).long()), scale=16.0)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(kept(1797, TEST, VALIDATION), (1, 8, 8))

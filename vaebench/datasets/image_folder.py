@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import torch
 
-from vaebench.datasets.base import Dataset, Examples, Splits, own
+from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept, own
 from vaebench.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ class ImageFolder(Dataset):
         if "validation" in found:
             return Splits(found["train"], found["validation"], found["test"], scale=255.0)
         return Splits.official(found["train"], found["test"], scale=255.0)
+
+    def ahead(self, root: Path) -> Ahead:
+        folder = own(self.path, root, "ImageFolder")
+        parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
+        shape = (1 if self.grey else 3, self.size, self.size)
+        if not {"train", "test"} <= parts.keys():
+            return Ahead(kept(len(_images(folder)), TEST, VALIDATION), shape)
+        shares = () if "validation" in parts else (VALIDATION,)
+        return Ahead(kept(len(_images(parts["train"])), *shares), shape)
 
     def _examples(self, folder: Path, classes: list[str]) -> Examples:
         files = _images(folder)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
 from vaebench.seeding import generator
@@ -66,3 +66,6 @@ class LinearGaussian(Dataset):
     def load(self, root: Path) -> Splits:
         x, _ = self.model.sample(self.n, generator(self.data_seed, "linear-gaussian observations"))
         return Splits.of(Examples(x.float()), scale=1.0)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(kept(self.n, TEST, VALIDATION), (self.dim,))

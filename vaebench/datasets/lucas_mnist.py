@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaebench.datasets.base import Dataset, Splits, held_out
+from vaebench.datasets.base import Ahead, Dataset, Splits, held_out
 from vaebench.datasets.mnist import MNIST, SCALE
 from vaebench.registry import DATASETS
 
@@ -39,6 +39,9 @@ class LucasMNIST(Dataset):
         rest = np.setdiff1d(np.arange(len(train.x)), chosen)
         _, validation = held_out(train.at(rest), len(chosen))
         return Splits(train.at(chosen), validation, test, SCALE)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(1000, (1, 28, 28))
 
 
 def first_of_shards(n: int) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
 from vaebench.registry import DATASETS
 
@@ -21,6 +21,9 @@ class MNIST(Dataset):
 
     def load(self, root: Path) -> Splits:
         return Splits.official(*self.halves(root), scale=SCALE, validation=VALIDATION)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(kept(60_000, VALIDATION), (1, 28, 28))
 
     def halves(self, root: Path) -> tuple[Examples, Examples]:
         """The source's training and test images, each in its own order."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
 from vaebench.registry import DATASETS
 
@@ -28,6 +28,9 @@ class Omniglot(Dataset):
         background, evaluation = _half(root, True), _half(root, False)
         first = int(background[1].max()) + 1
         return Splits.official(_examples(*background), _examples(evaluation[0], evaluation[1] + first), scale=255.0)
+
+    def ahead(self, root: Path) -> Ahead:
+        return Ahead(kept(19_280, VALIDATION), (1, SIZE, SIZE))
 
 
 def _examples(images: np.ndarray, label: np.ndarray) -> Examples:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
+from vaebench import provenance
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,6 +27,21 @@ class Engine(ABC):
     def workers(self) -> int:
         """How many items are worked on at a time, as far as that is known before."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether runs are trained on this machine, so that what is known of it is known of them."""
+        return True
+
+    @property
+    def devices(self) -> int | None:
+        """The largest `train.devices` of a run: the GPUs of a pack, or the cores without a GPU; None if not known."""
+        return gpus() or provenance.cores()
+
+    @property
+    def devices_described(self) -> str:
+        """What `devices` counts, in words."""
+        return "the GPUs that are visible here" if gpus() else "the cores of this machine without a GPU"
+
     @abstractmethod
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
@@ -34,3 +51,10 @@ class Engine(ABC):
         The function and the items are plain data (they can be pickled), and the function may be called again on an
         item whose worker died.
         """
+
+
+def gpus() -> int:
+    """The number of GPUs that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()

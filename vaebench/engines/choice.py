@@ -1,5 +1,6 @@
 """Which engine a sweep gets: the one that is asked for, or the one that uses what is there."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class Choice:
         Raises:
             ValueError: if what is said does not fit together.
         """
+        if self.gpus is not None and not math.isfinite(self.gpus):
+            raise ValueError(f"--gpus: expected a finite number, got {self.gpus}")
         return BUILDERS[self.engine](self, visible)
 
 
@@ -89,10 +92,3 @@ BUILDERS: dict[Name, Callable[[Choice, int], Engine]] = {
     "ray": _ray,
     "slurm": _slurm,
 }
-
-
-def visible_gpus() -> int:
-    """The number of GPUs that this process may use."""
-    import torch
-
-    return torch.cuda.device_count()

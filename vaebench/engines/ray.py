@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from vaebench import provenance
-from vaebench.engines.base import Engine, Item, Result
+from vaebench.engines.base import Engine, Item, Result, gpus
 from vaebench.signals import handled
 
 RETRIES = 5
@@ -62,6 +62,20 @@ class Ray(Engine):
         there = self._ray.cluster_resources()
         cores = there.get("CPU", 0) / self.threads
         return max(1, floor(min(cores, there.get("GPU", 0) / self.gpus) if self.gpus else cores))
+
+    @property
+    def is_here(self) -> bool:
+        return self.address is None
+
+    @property
+    def devices(self) -> int | None:
+        if self.address is not None:
+            return None if self.gpus is None else max(1, floor(self.gpus))
+        return (1 if self.gpus is None else max(1, floor(self.gpus))) if gpus() else provenance.cores()
+
+    @property
+    def devices_described(self) -> str:
+        return "the GPUs of a pack (--gpus)" if gpus() or not self.is_here else super().devices_described
 
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"

@@ -61,6 +61,18 @@ class Slurm(Engine):
     def workers(self) -> int:
         return self.asked or 1
 
+    @property
+    def is_here(self) -> bool:
+        return self.parameters.cluster != "slurm"
+
+    @property
+    def devices(self) -> int | None:
+        return super().devices if self.is_here else self.gpus or None
+
+    @property
+    def devices_described(self) -> str:
+        return super().devices_described if self.is_here else "the GPUs of a job (--gpus)"
+
     def __str__(self) -> str:
         each = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
         cores = f"{self.threads} core{'s' * (self.threads > 1)}"

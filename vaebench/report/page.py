@@ -34,18 +34,19 @@ CHARTS = (
 """In the order of the page."""
 
 
-def render(records: Sequence[Record], question: str, folder: Path | None = None) -> str:
+def render(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> str:
     """The page of a study.
 
     Args:
         records: of one study.
         question: what the study asks; empty if nobody knows.
         folder: where pictures are looked for, `runs/<study>` or `results/<study>`.
+        remarks: what is said at the head of the tables.
 
     Raises:
         ValueError: if there is no record.
     """
-    table = tables.table(records)
+    table = tables.table(records, remarks)
     arrangement = arrange(table)
     charts = [made for chart in CHARTS if (made := chart(table, arrangement)) is not None]
     return (

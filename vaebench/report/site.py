@@ -51,8 +51,8 @@ def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> li
     return stale(pages(results, conf, studies))
 
 
-def write_one(records: Sequence[Record], folder: Path, asked: str) -> Path:
+def write_one(records: Sequence[Record], folder: Path, asked: str, remarks: Sequence[str] = ()) -> Path:
     """Writes the page of one study into its folder, wherever that is."""
     path = folder / index.PAGE
-    write_atomically(path, page.render(records, asked, folder).encode())
+    write_atomically(path, page.render(records, asked, folder, remarks).encode())
     return path

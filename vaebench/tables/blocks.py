@@ -77,6 +77,7 @@ class Table:
         blocks: the rows.
         failures: run and reason of every run that failed.
         commits: of the code that wrote the records.
+        remarks: what is said at the head, e.g. of runs that the study's file does not ask for.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Table:
     blocks: tuple[Block, ...]
     failures: tuple[tuple[str, str], ...]
     commits: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def blocks(rows: Sequence[Row]) -> list[Block]:

@@ -32,14 +32,16 @@ def comma_separated(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     headings = [heading for column in columns for heading in column.headings]
-    writer.writerow([*map(field, table.axes), "seeds", "failed", *headings, *map(field, keys)])
+    # Remarks are a column, the same in every row: a line of its own would be none of the grid.
+    said = {"remarks": field(" ".join(table.remarks))} if table.remarks else {}
+    writer.writerow([*map(field, table.axes), "seeds", "failed", *headings, *map(field, keys), *said])
     for block in table.blocks:
         key = [value if isinstance(value := block.comparability.get(k), str) else canonical(value) for k in keys]
         best = [block.best(column.index, column.quantity) for column in columns]
         for i, row in enumerate(block.rows):
             fields = [f for column, rows in zip(columns, best, strict=True) for f in column.fields(row, i in rows)]
             counts = len(row.group.done), len(row.group.failed)
-            writer.writerow([*map(field, row.labels), *counts, *fields, *map(field, key)])
+            writer.writerow([*map(field, row.labels), *counts, *fields, *map(field, key), *said.values()])
     return out.getvalue()
 
 
@@ -95,6 +97,7 @@ def tex(table: Table) -> str:
 def legend(table: Table) -> list[str]:
     """How the table is to be read, a line a rule."""
     return [
+        *table.remarks,
         LEGEND,
         *([EXPLANATION] if _is_marked(table) else []),
         APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",

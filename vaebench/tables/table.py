@@ -16,8 +16,8 @@ from vaebench.tables.quantities import quantities
 from vaebench.tables.rendering import RENDERINGS
 
 
-def table(records: Sequence[Record]) -> Table:
-    """The records of a study in rows, blocks and columns.
+def table(records: Sequence[Record], remarks: Sequence[str] = ()) -> Table:
+    """The records of a study in rows, blocks and columns, with what is to be said at the head.
 
     Raises:
         ValueError: if there is no record, or one run is there twice with different content.
@@ -38,21 +38,22 @@ def table(records: Sequence[Record]) -> Table:
         blocks=tuple(arranged),
         failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
         commits=tuple(sorted({_commit(r) for r in records} - {""})),
+        remarks=tuple(remarks),
     )
 
 
-def write(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Writes `table.csv`, `table.md` and `table.tex` into the folder."""
-    return write_all(_files(records, folder))
+def write(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """Writes `table.csv`, `table.md` and `table.tex` into the folder, with what is to be said at the head."""
+    return write_all(_files(records, folder, remarks))
 
 
-def check(records: Sequence[Record], folder: Path) -> list[Path]:
+def check(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
     """The tables in the folder that are missing or are not what the records say."""
-    return stale(_files(records, folder))
+    return stale(_files(records, folder, remarks))
 
 
-def _files(records: Sequence[Record], folder: Path) -> dict[Path, bytes]:
-    one = table(records)
+def _files(records: Sequence[Record], folder: Path, remarks: Sequence[str]) -> dict[Path, bytes]:
+    one = table(records, remarks)
     return {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
 
 

@@ -1,0 +1,173 @@
+"""What can be known of a study before anything is trained, said before anything is trained.
+
+A run that cannot be trained fails with its reason, and a sweep goes on; but thirty runs that fail for one reason, an
+hour after the command was given, are one fault in the study, and have a line in its file.
+"""
+
+import json
+import netrc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as BadSettings
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from vaebench.config import ConfigError, Run, Study
+from vaebench.config.lines import dotted
+from vaebench.config.places import Complaint
+from vaebench.datasets.base import Ahead, Dataset, data_root
+from vaebench.engines.base import Engine
+from vaebench.plan import shared
+from vaebench.registry import DATASETS, MODELS
+from vaebench.training.memory import TooLargeError, check_fits, outline
+
+Place = tuple[tuple[str, ...], str]
+"""Where in a run, and what is wrong there."""
+
+WANDB = "https://api.wandb.ai"
+"""Where W&B is, unless its settings name another place."""
+
+
+def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
+    """Refuse a study that is known to fail.
+
+    Args:
+        study: of which runs are to be trained.
+        runs: those that are not done.
+        engine: where they are to be trained; what only another machine can know is left to it.
+
+    Raises:
+        ConfigError: with a line for every fault, at its place in the study.
+    """
+    known: dict[str, tuple[Ahead | None, list[Place]]] = {}
+    examined: dict[str, list[Place]] = {}
+    found: dict[str, list[Place]] = {}
+    for run in runs:
+        spec = json.dumps(run.config["data"], sort_keys=True)
+        if spec not in known:
+            known[spec] = _data(run, engine)
+        ahead, faults = known[spec]
+        found[run.id] = [*_devices(run, engine), *faults]
+        if ahead is not None:
+            found[run.id] += _batch(run, ahead)
+        if ahead is not None and not found[run.id]:
+            if (kind := shared(run)) not in examined:
+                examined[kind] = list(_model(run, ahead, engine))
+            found[run.id] += examined[kind]
+    if any(found.values()):
+        raise ConfigError(_lines(study, found))
+
+
+def _lines(study: Study, found: Mapping[str, list[Place]]) -> list[str]:
+    """The faults at their places; of a run that the study's file does not ask for, at its key."""
+    planned = {run.id for run in study.runs} if study.places else set()
+    numbered = enumerate(study.runs)
+    complaints = [Complaint(i, keys, text) for i, run in numbered for keys, text in found.get(run.id, [])]
+    others = [(keys, text) for id, faults in found.items() if id not in planned for keys, text in faults]
+    lines = study.places.lines(complaints) if study.places else []
+    return [*lines, *(f"{dotted(keys)}: {text}" for keys, text in others)]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written.
+
+    Raises:
+        OSError: with the folder and what to do.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    reason = "permission denied" if there.is_dir() else f"{there} is no folder"
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return
+    raise OSError(f"{folder}: runs cannot be written here ({reason}); work where files can be written")
+
+
+def check_login() -> None:
+    """Refuse to tell W&B at once where nobody is logged in; nothing is asked over the network.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return
+    host = urlparse(os.environ.get("WANDB_BASE_URL") or _setting("base_url") or WANDB).hostname or ""
+    if not _is_in_netrc(host):
+        raise ValueError(
+            f"--wandb online: nobody is logged in to {host} on this machine; run `wandb login`, set WANDB_API_KEY, or "
+            "go on with --wandb offline and `wandb sync` later"
+        )
+
+
+def _devices(run: Run, engine: Engine) -> Iterator[Place]:
+    n, most = run.train.devices, engine.devices
+    if n > 1 and most is not None and n > most:
+        yield ("train", "devices"), f"expected at most {most}, {engine.devices_described}, got {n}"
+
+
+def _data(run: Run, engine: Engine) -> tuple[Ahead | None, list[Place]]:
+    """What is known of a run's data, and what is wrong with it."""
+    try:
+        dataset: Dataset = DATASETS.build(run.data)
+        return dataset.ahead(data_root()) if engine.is_here else None, []
+    except (ValueError, OSError) as error:
+        is_path = "path" in run.config["data"] and isinstance(error, OSError)
+        return None, [(("data", "path") if is_path else ("data",), " ".join(str(error).split()))]
+
+
+def _batch(run: Run, ahead: Ahead) -> Iterator[Place]:
+    name, n = run.config["data"]["name"], ahead.training
+    if n < 1:
+        yield ("data",), f"expected at least one training example, got none of {name}; give more"
+    elif run.train.batch_size > n:
+        text = f"expected at most {n}, the training examples of {name}, got {run.train.batch_size}; lower it"
+        yield ("train", "batch_size"), text
+
+
+def _model(run: Run, ahead: Ahead, engine: Engine) -> Iterator[Place]:
+    """Why a model cannot be made for such data, or cannot be held by this machine."""
+    made: Any = outline(run.model, ahead.shape)
+    if made is None:
+        try:
+            with torch.device("meta"):
+                MODELS.build(run.model, ahead.shape, 0)
+        except ValueError as error:
+            yield ("model",), " ".join(str(error).split())
+        except Exception:
+            return  # no fault of the study: it cannot be made without numbers
+    elif made.likelihood.refits and run.train.devices > 1:
+        name = type(made.likelihood).__name__
+        yield ("train", "devices"), f"{name} takes its variance from a whole batch; expected 1, got {run.train.devices}"
+    elif engine.is_here:
+        try:
+            check_fits([made], run.train.batch_size)
+        except TooLargeError as error:
+            yield ("model",), str(error)
+
+
+def _is_in_netrc(host: str) -> bool:
+    """Whether a file of passwords has one for a host."""
+    named = os.environ.get("NETRC")
+    for path in [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]:
+        try:
+            if netrc.netrc(path.expanduser()).authenticators(host):
+                return True
+        except (OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
+            continue
+    return False
+
+
+def _setting(name: str) -> str | None:
+    """A setting of W&B's, from the folder's file or the user's."""
+    folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
+    for path in (Path("wandb/settings"), Path(folder) / "settings"):
+        try:
+            settings = ConfigParser(interpolation=None)
+            settings.read(path.expanduser(), encoding="utf-8")
+            if value := settings.get("default", name, fallback=None):
+                return value
+        except (OSError, RuntimeError, BadSettings, UnicodeDecodeError):
+            continue
+    return None
