@@ -21,7 +21,7 @@ LAYERS = (
     # 0, what people read.
     "printing",
     # 1: parts that know nothing of one another's use.
-    "scores likelihoods priors networks corruptions schedules binarization batches",
+    "continuous_bernoulli scores likelihoods priors networks corruptions schedules binarization batches",
     # 1, linear algebra of large matrices.
     "lanczos",
     # 1, the oracle: from a spectrum to what a linear model must come to.
