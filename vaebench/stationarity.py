@@ -123,7 +123,7 @@ class Objective(nn.Module):
         # The closed form has no sampling noise. β is at the end of its schedule.
         self.model.analytic = True
         self.model.progress.fill_(1.0)
-        self.model.eval()
+        self.model.train()  # as it is trained: an optimal σ² moves with the other parameters
         self._points = points.to(model.device).view(-1, *model.shape)
         self._names = [name for name, _ in self.named_parameters()]
         self._parameters_like = list(self.parameters())

@@ -43,9 +43,12 @@ class Joint:
         log_pz: Tensor = self.prior.log_prob(z)
         return log_pz
 
-    def log_likelihood(self, x: Float[Tensor, "B *event"]) -> LogDensity:
-        """log p(x|z) as a function of z `[…, B, L]`, the b-th column for the b-th observation."""
-        return self.model.log_likelihood(x)
+    def log_likelihood(self, x: Float[Tensor, "B *event"], quick: bool = False) -> LogDensity:
+        """log p(x|z) as a function of z `[…, B, L]`, the b-th column for the b-th observation.
+
+        `quick` has no gradient; see `VAE.log_likelihood`.
+        """
+        return self.model.log_likelihood(x, quick)
 
 
 def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:

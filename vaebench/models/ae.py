@@ -30,7 +30,9 @@ class AE(Autoencoder):
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         return self.likelihood.log_prob(self.decoder(self.encoder(x)), x)
 
-    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None) -> Draws:
+    def draws_at(
+        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None, quick: bool = True
+    ) -> Draws:
         posterior = self.encode(batch.x)
         p = self.decode(posterior.mean)
         none = batch.x.new_empty(0, len(batch.x))

@@ -93,10 +93,11 @@ class Autoencoder(lightning.LightningModule, ABC):
         noise: Iterable[Float[Tensor, "S B *any"]],
         keep: int = 1,
         room: Float[Tensor, "3 K B"] | None = None,
+        quick: bool = True,
     ) -> Draws:
         """The draws that noise makes, S at a time, and their log-densities; the first `keep` draws are kept.
 
-        The log-densities are written to `room` where there is any.
+        The log-densities are written to `room` where there is any. `quick` is as in `VAE.log_likelihood`.
         """
 
     def draw_noise(
@@ -157,6 +158,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         self.generator = generator(self.seed, "noise of rank 0", self.device)  # the same in every process
         if self._noise_state is not None:
             self.generator.set_state(self._noise_state)
+            self._refit()  # where nothing is left to train, nobody else would
         self._steps = self.trainer.estimated_stepping_batches
 
     def on_train_epoch_start(self) -> None:
@@ -193,31 +195,31 @@ class Autoencoder(lightning.LightningModule, ABC):
         self._refit()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self.generator is not None:
-            checkpoint["noise"] = self.generator.get_state()
+        checkpoint |= {} if self.generator is None else {"noise": self.generator.get_state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._noise_state = checkpoint.get("noise")
 
     @torch.no_grad()
     def squared_error(self, batches: Iterable[Batch]) -> Float64[Tensor, "2"]:
-        """The squared error a pixel at one draw of the posterior: its sum over observations, and how many they are."""
-        noise = generator(self.seed, "refit", self.device)
+        """The squared error a pixel, expected under the posterior: its sum over observations, and how many they are."""
+        noise = generator(self.seed, "refit", self.device)  # the same at every call
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for batch in batches:
-            posterior = self.encode(batch.x)
-            z = posterior.mean + posterior.stddev * torch.randn(
-                posterior.mean.shape, generator=noise, device=self.device, dtype=posterior.mean.dtype
-            )
-            total += _tally((batch.x - self.decode(z).mean).square().flatten(1).mean(1))
+            total += _tally(self.expected_error(batch.x, noise).flatten(1).mean(1))
         return total
+
+    def expected_error(self, x: Float[Tensor, "B *event"], generator: torch.Generator) -> Float[Tensor, "B *event"]:
+        """The squared error of every pixel, expected under the posterior: at one draw; a closed form where there is."""
+        posterior = self.encode(x)
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=self.device, dtype=posterior.mean.dtype)
+        return (x - self.decode(posterior.mean + posterior.stddev * noise).mean).square()
 
     def _refit(self) -> None:
         """Let a likelihood that wants it take in the training split, while it is being trained on."""
         data = getattr(self.trainer, "datamodule", None)
         if self.likelihood.refits and data is not None and self.trainer.state.fn == "fit":
-            total, count = self.squared_error(data.batches("train"))
-            self.likelihood.refit(total / count)
+            self.likelihood.refit(torch.div(*self.squared_error(data.batches("train"))))
 
     def _report(self, name: str, sums: Float64[Tensor, "2"]) -> None:
         mean = self._mean(sums)

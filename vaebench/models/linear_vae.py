@@ -103,6 +103,12 @@ class LinearVAE(BetaVAE):
     def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
         if not self.analytic:
             return super().expected_log_likelihood(x, posterior, z)
-        # Var[Wz] under q, the same for all x.
-        spread = (self.weight.square() @ self.log_variance.exp()).view(self.shape)
+        spread = self._spread()
         return self.likelihood.expected_log_prob(self.parameters_at(posterior.mean), spread, x)
+
+    def expected_error(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return (x - self.parameters_at(self.encode(x).mean)).square() + self._spread()
+
+    def _spread(self) -> Float[Tensor, "*event"]:
+        """Var[Wz] under q(z|x), the same for all x."""
+        return (self.weight.square() @ self.log_variance.exp()).view(self.shape)

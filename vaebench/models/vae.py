@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
 from typing import Any
 
 import torch
@@ -78,9 +77,11 @@ class VAE(Autoencoder):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
 
-    def draws_at(self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None) -> Draws:
+    def draws_at(
+        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None, quick: bool = True
+    ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
-        log_px, drawn, kept, tables = self.log_likelihood(x), 0, [], []
+        log_px, drawn, kept, tables = self.log_likelihood(x, quick), 0, [], []
         for some in noise:
             z = posterior.mean + posterior.stddev * some
             if drawn < keep:
@@ -95,21 +96,25 @@ class VAE(Autoencoder):
         whole = map(torch.cat, zip(*tables, strict=True)) if room is None else room
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 
-    def log_likelihood(self, x: Float[Tensor, "B *event"]) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
+    def log_likelihood(
+        self, x: Float[Tensor, "B *event"], quick: bool = False
+    ) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
         """log p(x|z) as a function of z, the b-th column for the b-th observation, `[*chains, B]`.
 
-        Where no gradient is wanted it is quicker than `decode(z).log_prob(x)`, and the same to rounding; the decoder's
-        output is then held for some z at a time, however many there are.
+        The decoder's output is held for some z at a time, however many there are.
+
+        Args:
+            x: the observations.
+            quick: by the likelihood's `score`, which has no gradient and looks at numbers, so that it cannot be
+                recorded; else by the distribution, `decode(z).log_prob(x)`. The two are the same to rounding.
         """
-        score, most = cache(partial(self.likelihood.score, x)), max(1, PIXELS.where(x) // x.numel())
+        most = max(1, PIXELS.where(x) // x.numel())
+        score = self.likelihood.score(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
 
         def log_px(z: Tensor) -> Tensor:
-            if torch.is_grad_enabled():
-                value: Tensor = self.decode(z).log_prob(x)
-                return value
             flat = z.reshape(-1, *z.shape[-2:])
             parts = flat.tensor_split(-(-len(flat) // most))
-            return torch.cat([score()(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
+            return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
 
         return log_px
 

@@ -89,7 +89,8 @@ class Pack(Resumable):
 
     def on_fit_start(self) -> None:
         self._noise = self._streams("noise of rank 0")
-        self.go_on()
+        if self.go_on():
+            self._refit()  # where nothing is left to train, nobody else would
         self._check()
 
     def on_train_start(self) -> None:

@@ -70,13 +70,15 @@ class Resumable(lightning.LightningModule):
             self.deaths[i],
         )
 
-    def go_on(self) -> None:
-        """Take over what was given to start from, once the members are on their device."""
+    def go_on(self) -> bool:
+        """Take over what was given to start from, once the members are on their device; whether there was anything."""
+        resumed = self._resumed is not None or self._start is not None
         if self._resumed is not None:
             self._from_checkpoint(self._resumed)
         if self._start is not None:
             self._from_snapshots(self._start)
         self._start = self._resumed = None
+        return resumed
 
     def _from_snapshots(self, start: Sequence[Snapshot]) -> None:
         self.steps_done, self.deaths = start[0].steps, [s.death for s in start]

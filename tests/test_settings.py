@@ -1,0 +1,209 @@
+"""No setting of monitoring or execution moves a number: not how often a run is validated or saved, not what trains
+beside it, where, or who is told of it, and not what else is measured. To the bit, on a CPU with one thread."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vaebench import record
+from vaebench.config import Run, Study
+from vaebench.datamodule import DataModule
+from vaebench.engines.base import Engine
+from vaebench.engines.inline import Inline
+from vaebench.engines.ray import Ray
+from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.record import Estimate, Record
+from vaebench.reevaluate import reevaluate
+from vaebench.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
+from vaebench.run import Execution, execute_pack
+from vaebench.sweep import sweep
+
+DRAWS = 6
+EPOCHS = 3
+SMALL = {"observations": 3, "draws": 20, "chains": 2, "temperatures": 2, "leapfrog": 1}
+"""Sizes that make an estimator quick, where it has them."""
+
+ESTIMATED = [{"name": e, **{k: v for k, v in SMALL.items() if k in ESTIMATORS.keywords(e)}} for e in ESTIMATORS]
+QUIET = Execution(wandb="disabled")
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """Every model with every likelihood that it takes."""
+    for model in MODELS:
+        for likelihood in LIKELIHOODS:
+            try:
+                MODELS.build({"name": model, "latent_dim": 2, "likelihood": likelihood}, (3,), 0)
+            except ValueError:
+                continue
+            yield model, likelihood
+
+
+PAIRS = list(pairs())
+DELICATE = [p for model in ("AE", "VAE", "LinearVAE") for p in PAIRS if p[0] == model and LIKELIHOODS[p[1]].refits]
+"""Those whose likelihood takes something in whenever a run is validated."""
+
+
+def every(pairs: list[tuple[str, str]], quick: int) -> list[Any]:
+    """Parameters of a test: as many as `quick`, evenly spaced, are always tried, the others in the slow tests."""
+    chosen = {len(pairs) - 1 - i * len(pairs) // quick for i in range(quick)}
+    slow = pytest.mark.slow
+    return [pytest.param(p, id="-".join(p), marks=() if i in chosen else slow) for i, p in enumerate(pairs)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> str:
+    """90 images of 0 and 1, which every likelihood takes, in classes that can be told apart."""
+    stream, file = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "images.npz"
+    label = np.arange(90) % 3
+    x = stream.random((90, 1, 4, 4)) < 0.1 + 0.4 * label[:, None, None, None] * (np.arange(4) < 2)
+    np.savez(file, x=x.astype(np.float32), label=label)
+    return str(file)
+
+
+def made(pair: tuple[str, str], path: str, seed: int = 0, **changes: Any) -> Run:
+    model: dict[str, Any] = {"name": pair[0], "latent_dim": 2, "likelihood": pair[1]}
+    if not MODELS[pair[0]].linear:
+        model["network"] = {"name": "MLP", "hidden": [8]}
+    evaluate = {"draws": DRAWS, "estimators": ESTIMATED, **changes.pop("evaluate", {})}
+    train = {"epochs": EPOCHS, "batch_size": 20, **changes.pop("train", {})}
+    data = {"name": "Arrays", "path": path}
+    return Run.of({"model": model | changes, "data": data, "train": train, "evaluate": evaluate, "seed": seed})
+
+
+def executed(folder: Path, *runs: Run, how: Execution = QUIET) -> Record:
+    """The record of the first of runs that train together."""
+    folders = [folder / str(i) for i in range(len(runs))]
+    first, *_ = execute_pack(runs, "settings", [], folders, how, lambda epoch, latest: None)
+    assert first.status == "done", first.reason
+    return first
+
+
+def unmoved(one: Record, other: Record) -> None:
+    """Every estimate that both have, every fact, and every point of a curve that both have, to the bit."""
+    assert one.facts == other.facts
+    same_estimates(one.estimates, other.estimates)
+    assert len(one.curve["train/objective"]) == len(other.curve["train/objective"]) == EPOCHS
+    assert one.curve["train/objective"] == other.curve["train/objective"]
+    for name in one.curve.keys() & other.curve.keys():
+        both = zip(one.curve[name], other.curve[name], strict=True)
+        assert all(a == b for a, b in both if a is not None and b is not None), name
+
+
+def same_estimates(one: list[Estimate], other: list[Estimate]) -> None:
+    """By their text, since a number that is none equals nothing."""
+    first, second = ({e.name: repr(e) for e in estimates} for estimates in (one, other))
+    common = first.keys() & second.keys()
+    assert common
+    assert {name: first[name] for name in common} == {name: second[name] for name in common}
+
+
+@pytest.mark.parametrize("pair", every(PAIRS, quick=4))
+def test_all_settings_at_once_move_nothing(pair, path, tmp_path):
+    """Alone, validated after every epoch and measured by everything; between two others, never validated, saved after
+    every epoch and measured by a few."""
+    few = {"metrics": ["SquaredError", "ELBO", "Rate"], "estimators": ESTIMATED[-1:]}
+    never = {"train": {"validate_every": 1000}, "evaluate": few}
+    others = (
+        made(pair, path, seed=3, learning_rate=0.02, **never),
+        made(pair, path, seed=0, learning_rate=3e-4, **never),
+    )
+    alone = executed(tmp_path / "alone", made(pair, path))
+    beside = executed(
+        tmp_path / "beside", made(pair, path, **never), *others, how=Execution(wandb="disabled", save_every=0.0)
+    )
+    unmoved(alone, beside)
+    assert [v is None for v in alone.curve["val/objective"]] == [False] * EPOCHS
+    assert "val/objective" not in beside.curve
+
+
+@pytest.fixture(scope="module")
+def plain(path, tmp_path_factory) -> Callable[[tuple[str, str]], tuple[Record, Path]]:
+    """A delicate pair as it comes: its record, and its folder."""
+
+    @cache
+    def of(pair: tuple[str, str]) -> tuple[Record, Path]:
+        folder = tmp_path_factory.mktemp("-".join(pair))
+        return executed(folder, made(pair, path)), folder / "0"
+
+    return of
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "validated after every second epoch": {"train": {"validate_every": 2}},
+    "never validated": {"train": {"validate_every": 1000}},
+    "saved after every epoch": {"how": Execution(wandb="disabled", save_every=0.0)},
+    "W&B": {"how": Execution(wandb="offline")},
+    "packs of two": {"beside": 1},
+    "other metrics": {"evaluate": {"metrics": [*METRICS][::-1]}},
+    "no estimators": {"evaluate": {"estimators": []}},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("pair", every(DELICATE, quick=1))
+def test_a_setting_moves_nothing(pair, setting, plain, path, tmp_path):
+    changes = dict(SETTINGS[setting])
+    how, beside = changes.pop("how", QUIET), changes.pop("beside", 0)
+    runs = [made(pair, path, seed=seed, **changes) for seed in range(1 + beside)]
+    unmoved(plain(pair)[0], executed(tmp_path, *runs, how=how))
+
+
+@pytest.mark.parametrize("pair", every(DELICATE, quick=1))
+def test_a_run_measured_again_has_the_numbers_of_its_record(pair, plain):
+    first, folder = plain(pair)
+    record.write(first, folder / "record.json")
+    again = reevaluate(folder)
+    asked = {e.name for e in again.estimates}
+    assert asked
+    same_estimates(again.estimates, [e for e in first.estimates if e.name in asked])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_else_is_measured_moves_nothing(name, path):
+    """Every metric and every estimator by itself against all of them at once, and all in another order."""
+    data = DataModule(DATASETS.build({"name": "Arrays", "path": path}), 0, batch_size=7)
+    data.setup("test")
+    model = MODELS.build(made((name, "Gaussian"), path).model, data.shape, 0).eval()
+    batches = data.batches("test")
+
+    def measured(chosen: Any) -> Measurement:
+        return measure(model, batches, diagnostics(chosen), DRAWS, 0)
+
+    def estimated(chosen: Any) -> Measurement:
+        return estimate(model, batches, estimators(chosen), 0)
+
+    for by, everything in ((measured, list(METRICS)), (estimated, ESTIMATED)):
+        whole = by(everything)
+        same_estimates(whole.estimates, by(everything[::-1]).estimates)
+        for one in everything:
+            alone = by([one])
+            assert {e.name for e in alone.estimates} <= {e.name for e in whole.estimates}
+            if alone.estimates:
+                same_estimates(whole.estimates, alone.estimates)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_where_a_run_is_executed_moves_nothing(path, tmp_path):
+    """All models and likelihoods, in this process in packs and one by one, and in two workers of Ray."""
+    runs = [made(pair, path, seed=seed).named(f"{'-'.join(pair)}-{seed}", "") for pair in PAIRS for seed in range(2)]
+    study = Study("settings", tmp_path / "settings.yaml", "Where?", tuple(runs), ())
+
+    def swept(name: str, engine: Engine, **how: Any) -> list[Record]:
+        told = Console(file=io.StringIO())
+        outcome = sweep(study, tmp_path / name, replace(QUIET, **how), told, engine)
+        assert not outcome.missing
+        assert not outcome.failed
+        return outcome.records
+
+    expected = swept("inline", Inline())
+    for found in (swept("off", Inline(), most=1), swept("ray", Ray(workers=2))):
+        for one, other in zip(expected, found, strict=True):
+            unmoved(one, other)
