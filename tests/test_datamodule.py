@@ -54,6 +54,10 @@ def test_a_whole_split_is_its_batches(split, binarize):
     assert data.resident(split).x.dtype == torch.uint8
 
 
+def test_the_scale_is_that_of_what_a_model_sees(binarize):
+    assert module(binarize=binarize).scale == (255.0 if binarize is None else 1.0)
+
+
 def test_grey_stays_grey_where_nothing_is_binarised():
     data = module()
     assert torch.equal(data.test.x, data.dataset.splits.test.x / 255)

@@ -125,6 +125,24 @@ def test_bits_per_dimension_come_from_the_tightest_bound_of_images():
     assert BitsPerDimension(bound=Quantity("elbo")).read(vector).remark == "bits per dimension are for images"
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"scale": 255.0}, "x, the data divided by 255; per unit of the data itself: +7.994"),
+        ({"scale": 0.5}, "x, the data divided by 0.5; per unit of the data itself: -1"),
+        ({"scale": 1.0}, "x, as the data has it"),
+        ({}, "x, as the model sees it"),
+    ],
+)
+def test_bits_per_dimension_of_a_density_say_per_which_unit(facts, said):
+    """A density of x/s is s times that of x, so the bits differ by log2 s; probabilities have no unit."""
+    facts = {"dimensions": 64, **facts}
+    made = table.table([record(facts=facts, comparability={**SHARED, "measure": "density"})])
+    assert cell(made, "bits_per_dimension").remarks == (f"bits/dim of a density per unit of {said}",)
+    assert said in markdown(made)
+    assert cell(table.table([record(facts=facts)]), "bits_per_dimension").remarks == ()
+
+
 def test_a_fact_shows_a_half_width_only_where_it_scatters():
     made = table.table([record(s, facts={"beta": 4.0, "variance": 0.1 + s}) for s in (0, 1)])
     sheet = page(made).sheets[-1]

@@ -118,6 +118,11 @@ class DataModule(LightningDataModule):
         return {DUPLICATES: count} if count else {}
 
     @property
+    def scale(self) -> float:
+        """By what the data is divided before a model sees it; 1 for pixels that were made binary."""
+        return self._loaded.scale if self.dataset.binarization is None else 1.0
+
+    @property
     def train(self) -> Batch:
         """The whole training set in its own order, as evaluation sees it, in float32."""
         return self.resident("train")[:]

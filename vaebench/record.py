@@ -24,6 +24,9 @@ from vaebench.weights import Weights
 FORMAT = 1
 """Version of the file; raised when a reader of the earlier version would misread it."""
 
+SCALE = "scale"
+"""The fact by what the data was divided before a model saw it, where its likelihood is a density."""
+
 DUPLICATES = "duplicates"
 """The fact that says how many of the observations measured are in the training split as well."""
 

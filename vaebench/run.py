@@ -132,7 +132,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
         bare,
         status="done",
         comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
-        facts=model.facts() | why.facts | data.facts(run.evaluate.split),
+        facts=model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data),
         estimates=measured.estimates,
         absent=measured.absent,
         curve=curve,
@@ -145,6 +145,11 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
     batches, how = data.batches(run.evaluate.split), run.evaluate
     measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
     return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
+
+
+def _units(model: Autoencoder, data: DataModule) -> dict[str, float]:
+    """What a density is per unit of; a probability has no unit."""
+    return {} if model.likelihood.discrete else {record.SCALE: data.scale}
 
 
 def _measure_of(model: Autoencoder) -> str:

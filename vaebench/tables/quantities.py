@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from vaebench.record import Estimate, Record
+from vaebench.record import SCALE, Estimate, Record
 from vaebench.tables.labels import natural
 from vaebench.tables.reliability import caution, remark, weights
 from vaebench.weights import Weights
@@ -189,12 +189,26 @@ class BitsPerDimension(Quantity):
             return bound
         if not is_image(record):
             return Reading(None, "bits per dimension are for images")
-        return bound._replace(value=-bound.value / (record.facts["dimensions"] * math.log(2)))
+        said = "; ".join(filter(None, (bound.remark, _per_unit(record)))) or None
+        return bound._replace(value=-bound.value / (record.facts["dimensions"] * math.log(2)), remark=said)
 
     @cached_property
     def heading(self) -> str:
         """The heading names the bound."""
         return f"bits/dim ({self.bound.heading})"
+
+
+def _per_unit(record: Record) -> str | None:
+    """Per which unit of x a density is; None for probabilities, which have none."""
+    if record.comparability.get("measure") != "density":
+        return None
+    scale = record.facts.get(SCALE)
+    if scale is None:
+        return "bits/dim of a density per unit of x, as the model sees it"
+    if scale == 1:
+        return "bits/dim of a density per unit of x, as the data has it"
+    more = f"{math.log2(scale):+.4g}"
+    return f"bits/dim of a density per unit of x, the data divided by {scale:g}; per unit of the data itself: {more}"
 
 
 def _over(record: Record, estimate: Estimate) -> str | None:
