@@ -1,5 +1,6 @@
 """Standard streams and terminals as a shell may leave them: closed, cut off, full, narrow, of another encoding."""
 
+import ast
 import errno
 import os
 import shutil
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from vaebench import record
+from vaebench.__main__ import app
 from vaebench.atomic import WriteError, check_writable
 from vaebench.commands.terminal import refusing
 from vaebench.record import Record
@@ -146,3 +149,46 @@ def test_w_and_b_is_led_to_folders_that_can_be_written(tmp_path, monkeypatch):
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         assert Path(os.environ[name]).is_relative_to(tmp_path / "runs")
         check_writable(Path(os.environ[name]))
+
+
+MANY = "9" * 5001
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sweep", "conf/beta.yaml", "--pack", MANY),
+        ("sweep", "conf/beta.yaml", "--pack", "²"),
+        ("sweep", "conf/beta.yaml", "--threads", MANY),
+        ("sweep", "conf/beta.yaml", "--workers", MANY),
+        ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--gpus", "inf"),
+        ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--slurm", f"time={MANY}"),
+        ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--slurm", f"nice={MANY}"),
+        ("sweep", "conf/beta.yaml", "--engine", "ray", "--address", f"localhost:{MANY}"),
+        ("sweep", "conf/beta.yaml", "--engine", "ray", "--address", "localhost:99999"),
+        ("sweep", "conf/beta.yaml", f"seed={MANY}"),
+        ("sweep", "conf/beta.yaml", f"beta={MANY}"),
+        ("evaluate", "runs/a/0123456789", "--k", f"1,{MANY}"),
+        ("evaluate", "runs/a/0123456789", "--draws", MANY),
+    ],
+    ids=lambda a: " ".join(word[:9] for word in a[-2:]),
+)
+def test_a_number_of_any_length_is_answered_in_our_words(here, arguments, monkeypatch):
+    monkeypatch.chdir(here)
+    result = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in (1, 2)
+    assert "set_int_max" not in result.output
+
+
+def test_every_file_is_read_and_written_as_utf8():
+    """Where the linter cannot infer that something is a path, too."""
+    found = []
+    for path in (ROOT / "vaebench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="read_text" | "write_text"), keywords=given):
+                    found += [] if any(k.arg == "encoding" for k in given) else [(path, node.lineno)]
+                case ast.keyword(arg="text" | "universal_newlines"):
+                    found.append((path, node.lineno))
+    assert not found

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,8 +21,8 @@ def most_of(pack: str) -> int:
     """
     if pack in ("auto", "off"):
         return MOST if pack == "auto" else 1
-    if not pack.isdecimal() or int(pack) < 1:
-        raise ValueError(f"--pack: expected auto, off, or how many runs may train together, got {pack!r}")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", pack):
+        raise ValueError(f"--pack: expected auto, off, or how many runs may train together, got {pack[:20]!r}")
     return int(pack)
 
 

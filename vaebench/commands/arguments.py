@@ -18,7 +18,9 @@ Studies = Annotated[list[Path] | None, typer.Argument(help="Studies; all with re
 Check = Annotated[bool, typer.Option("--check", help="Fail if what is committed differs.")]
 WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(help="Weights & Biases.")]
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads a run; one keeps small runs reproducible to the bit.")]
+Threads = Annotated[
+    int, typer.Option(min=1, max=1024, help="CPU threads a run; one keeps small runs reproducible to the bit.")
+]
 
 Engine = Annotated[
     Literal["auto", "inline", "ray", "slurm"],

@@ -103,6 +103,8 @@ def _refuse(text: str) -> None:
 
 def _plainly(error: Exception) -> str:
     """What an error says; of one that the system raised, the path first, and what to do."""
+    if "set_int_max_str_digits" in str(error):  # Python's own advice is about its source
+        return "a whole number of thousands of digits stands where none is of use; write fewer digits"
     if not isinstance(error, OSError) or not error.errno or not error.strerror:
         return str(error)
     said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror.lower()}"

@@ -1,5 +1,6 @@
 """The verbs that train and measure. torch is imported inside them."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -113,8 +114,8 @@ def evaluate(
     from vaebench.cards.measured import measured
     from vaebench.reevaluate import reevaluate
 
-    if k is not None and not all(n.strip().isdecimal() for n in k.split(",")):
-        raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k!r}")
+    if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
+        raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
     sizes = None if k is None else tuple(int(n) for n in k.split(","))
     seen = reevaluate(run, draws, sizes, split, estimators)
     for estimate in seen.estimates:

@@ -136,11 +136,14 @@ def _check_answers(address: str) -> None:
     """Refuse an address at which nothing listens; Ray itself would try it for minutes.
 
     Raises:
+        ValueError: if its port is none.
         ConnectionError: naming it.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return  # `auto`, which Ray looks up
+    if len(port) > 5 or int(port) > 65535:
+        raise ValueError(f"--address: expected a port up to 65535, got {port[:20]!r}")
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except OSError as error:

@@ -25,7 +25,7 @@ def minutes(said: Any) -> int:
     Raises:
         ValueError: if it is none of these.
     """
-    if not (found := re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(said))):
+    if not (found := re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", str(said))):
         raise ValueError("expected minutes, HH:MM:SS or D-HH:MM:SS")
     first, second = int(found[2]), int(found[3] or 0)
     if found[1]:
@@ -39,7 +39,7 @@ def memory(said: str) -> str:
     Raises:
         ValueError: if it is none.
     """
-    if not re.fullmatch(r"\d+[KMGT]?B?", said):
+    if not re.fullmatch(r"\d{1,18}[KMGT]?B?", said):
         raise ValueError("expected e.g. 16G or 500M")
     return said
 

@@ -46,7 +46,7 @@ class Slurm(Engine):
         name: str = "vaebench",
         tell: Callable[[str], None] = print,
     ) -> None:
-        if gpus is not None and gpus != int(gpus):
+        if gpus is not None and not float(gpus).is_integer():
             raise ValueError(f"--gpus: SLURM gives whole GPUs to a job, got {gpus:g}; a larger --pack fills one")
         if parameters.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ValueError(
