@@ -189,6 +189,6 @@ def test_every_file_is_read_and_written_as_utf8():
             match node:
                 case ast.Call(func=ast.Attribute(attr="read_text" | "write_text"), keywords=given):
                     found += [] if any(k.arg == "encoding" for k in given) else [(path, node.lineno)]
-                case ast.keyword(arg="text" | "universal_newlines"):
+                case ast.keyword(arg="text" | "universal_newlines", value=ast.Constant(value=True)):
                     found.append((path, node.lineno))
     assert not found
