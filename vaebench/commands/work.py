@@ -134,6 +134,7 @@ def calibrate(
 ) -> None:
     """Grade every instrument against an exact answer; status 1 if one is out."""
     plan = study_of(study)
+    _check_online(wandb)
     from vaebench.calibration import grade, tabulation
     from vaebench.calibration.calibrate import calibrate as grades_of
     from vaebench.run import Execution
