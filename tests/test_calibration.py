@@ -46,6 +46,7 @@ def test_every_instrument_is_right(grades):
     assert [str(g) for g in grades if not g.is_within] == []
 
 
+@pytest.mark.timeout(600)  # half a minute where nothing else runs
 def test_every_claimed_error_covers():
     """Some forty grades of claims, each a false alarm once in 1000; seeds are fixed. Every instrument is there."""
     claims = list(coverage_grades())
