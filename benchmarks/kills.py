@@ -21,6 +21,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,6 +52,9 @@ grid:
   seed: 0..1
 """
 """Two of the models pack, one trains by itself and goes on from Lightning's checkpoint."""
+
+GRACE = 5.0
+"""Seconds that a worker has to go; to one of SLURM's jobs SIGTERM is a warning, and it stays."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MARK = "VAEBENCH_KILLS"
@@ -92,8 +96,12 @@ class Chain:
     strange: list[str] = field(default_factory=list)
 
 
+Pending = dict[str, tuple[int, Kill]]
+"""Of runs that left a snapshot, its steps and the kill that it was left by."""
+
+
 def struck(life: Life, chance: random.Random) -> Kill | None:
-    """Kill a life at a random moment; None if it ended before."""
+    """Kill a life, or a worker of it, at a random moment; None if it ended before."""
     if chance.random() < 0.85:
         life.wait(PATIENCE, until_training=True)
         life.work(chance.uniform(0, 1.5))
@@ -102,50 +110,55 @@ def struck(life: Life, chance: random.Random) -> Kill | None:
     sent, at_worker = chance.choice(SIGNALS), chance.random() < 0.5
     if life.ended:
         return None
-    trainers, left = life.trainers(), steps_left(life.folder)
+    trainers = life.trainers()
     workers = [pid for pid in trainers if pid != life.pid]
     target = chance.choice(workers) if workers and at_worker else life.pid
     with suppress(ProcessLookupError):
         os.kill(target, sent)
-    kill = Kill(life.engine, sent.name, "driver" if target == life.pid else "worker", bool(trainers), left)
-    if target == life.pid:
-        life.wait(PATIENCE)
-    kill.snapshots |= steps_left(life.folder)
-    return kill
+    life.wait(PATIENCE if target == life.pid else GRACE, until_gone=target)
+    snapshots = steps_left(life.folder)
+    if target != life.pid:
+        snapshots = {run: snapshots[run] for run in trainers[target] if run in snapshots}
+    life.since, life.first = time.time(), {}
+    return Kill(life.engine, sent.name, "driver" if target == life.pid else "worker", bool(trainers), snapshots)
 
 
 def lived(folder: Path, seed: int, engines: list[str], most: int) -> Chain:
     """Kill a study again and again, and let it come to its end."""
-    chance, chain = random.Random(seed), Chain(seed)
+    chance, chain, pending = random.Random(seed), Chain(seed), Pending()
     (folder / "tiny.yaml").write_text(STUDY, encoding="utf-8")
     for number in range(LIVES):
         life = Life(folder, number, *drawn(chance, engines))
-        kill = struck(life, chance) if len(chain.kills) < most else None
-        life.wait(PATIENCE)
-        life.look()
-        settle(chain, life)
-        if kill is not None:
+        kills = 0
+        while len(chain.kills) < most and not life.ended and (kill := struck(life, chance)) is not None:
             chain.kills.append(kill)
+            pending |= {run: (steps, kill) for run, steps in kill.snapshots.items()}
+            kills += 1
+            life.wait(GRACE if kill.target == "worker" else PATIENCE, until_training=True)
+            settle(pending, life)
+        life.wait(PATIENCE)
+        settle(pending, life)
+        chain.repeated += [p.parent.name for p, then in life.done.items() if p.stat().st_mtime_ns != then]
         if not life.ended:
             chain.strange.append(f"life {number} did not end")
             os.kill(life.pid, signal.SIGKILL)
             os.waitpid(life.pid, 0)
         if life.status == 0:
             return chain
-        stop = (-signal.SIGKILL, 130, 1) if kill else ()
+        stop = (-signal.SIGKILL, -signal.SIGTERM, 130, 1) if kills else ()  # SIGTERM ends a command that still loads
         if life.status not in stop or "Traceback" in life.said:
             chain.strange.append(f"life {number}: status {life.status}: {life.said[-400:]}")
     return chain
 
 
-def settle(chain: Chain, life: Life) -> None:
-    """What a life made of the snapshots and the records that it found."""
-    chain.repeated += [p.parent.name for p, then in life.done.items() if p.stat().st_mtime_ns != then]
+def settle(pending: Pending, life: Life) -> None:
+    """What a life made of the snapshots that it found: one that it goes on from is followed by one of more steps."""
+    life.look()
     for run, steps in life.first.items():
-        if run in life.before and chain.kills:
-            went_on = steps >= life.before[run]
-            chain.kills[-1].used += went_on
-            chain.kills[-1].lost += not went_on
+        if run in pending:
+            before, kill = pending.pop(run)
+            kill.used += steps >= before
+            kill.lost += steps < before
 
 
 def clear(mark: str) -> None:

@@ -26,9 +26,8 @@ class Life:
     """One call of the command line, in a process of its own; the libraries are loaded, so that it starts at once."""
 
     def __init__(self, folder: Path, number: int, arguments: list[str], engine: str) -> None:
-        self.folder, self.engine, self.start = folder, engine, time.time()
+        self.folder, self.engine, self.since = folder, engine, time.time()
         self.log = folder / f"{number}.log"
-        self.before = steps_left(folder)
         self.done = {path: path.stat().st_mtime_ns for path in records(folder)}
         self.first: dict[str, int] = {}
         """How many steps the first snapshot has that a run leaves in this life."""
@@ -73,19 +72,21 @@ class Life:
 
     def look(self) -> None:
         """Note how many steps new snapshots have."""
-        for run, steps in steps_left(self.folder, self.start).items():
+        for run, steps in steps_left(self.folder, self.since).items():
             self.first.setdefault(run, steps)
 
-    def trainers(self) -> list[int]:
-        """The processes that have said in this life that they train."""
-        there = [p.parent for p in runs(self.folder).glob(f"*/{NAME}") if changed(p) > self.start]
-        found = [int(s.where.partition(" ")[0].rpartition(":")[2]) for s in sightings(there)]
-        return [pid for pid in found if Path(f"/proc/{pid}").exists()]
+    def trainers(self) -> dict[int, list[str]]:
+        """The processes that have said in this life that they train, and the runs that each trains."""
+        there = [p.parent for p in runs(self.folder).glob(f"*/{NAME}") if changed(p) > self.since]
+        found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in sightings(there)}
+        return {pid: ids for pid, ids in found.items() if Path(f"/proc/{pid}").exists()}
 
-    def wait(self, seconds: float, until_training: bool = False) -> None:
-        """Look on for so long, or until it trains, or ends."""
+    def wait(self, seconds: float, until_training: bool = False, until_gone: int | None = None) -> None:
+        """Look on for so long, or until it trains, or a process of it is gone, or it ends."""
         end = time.time() + seconds
-        while time.time() < end and not self.ended and not (until_training and self.trainers()):
+        while time.time() < end and not self.ended:
+            if (until_training and self.trainers()) or (until_gone and not Path(f"/proc/{until_gone}").exists()):
+                return
             self.look()
             time.sleep(0.02)
 
