@@ -11,9 +11,8 @@ from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.datasets.base import Dataset, Examples, Splits
 from vaebench.registry import MODELS, PRIORS
-from vaebench.training.alone import _train
 from vaebench.training.curve import Curve
-from vaebench.training.trainers import settle
+from vaebench.training.trainers import settle, trainer
 
 SIZES = ((1, 1), (5, 4), (8, 3))
 """Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""
@@ -42,7 +41,7 @@ Outcome = dict[str, tuple[dict, dict]]
 """A training's curve and parameters, by its name."""
 
 
-def all_of_them(folder: Path, keywords: dict) -> Outcome:
+def all_of_them(keywords: dict) -> Outcome:
     """Every model at every size, in this process or in this process's part."""
     found = {}
     for spec in SPECS:
@@ -51,7 +50,10 @@ def all_of_them(folder: Path, keywords: dict) -> Outcome:
             run = Run.of({**config, "data": {"name": "Digits", "binarize": "Dynamic"}})
             data, curve = DataModule(Grey(n), batch_size=batch_size), Curve()
             data.setup("fit")
-            model = _train(run, data, folder, [curve], lambda *_: None, 60.0, keywords)
+            model = MODELS.build(run.model, data.shape, run.seed)
+            trainer(run, lambda *_: None, logger=[curve], enable_checkpointing=False, **keywords).fit(
+                model, datamodule=data
+            )
             found[f"{spec}, {batch_size} of {n}"] = curve.columns, model.state_dict()
     return found
 
@@ -60,7 +62,7 @@ def process(rank: int, devices: int, folder: Path, port: int) -> None:
     """One of them; the first writes down what came out."""
     settle(1)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = all_of_them(folder, {"devices": devices, "strategy": "ddp", "accelerator": "cpu"})
+    found = all_of_them({"devices": devices, "strategy": "ddp", "accelerator": "cpu"})
     if rank == 0:
         torch.save(found, folder / "found")
 
@@ -70,7 +72,7 @@ def trained(devices: int, folder: Path) -> Outcome:
     folder.mkdir()
     if devices == 1:
         settle(1)
-        return all_of_them(folder, {"accelerator": "cpu"})
+        return all_of_them({"accelerator": "cpu"})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
