@@ -12,6 +12,7 @@ from vaebench import selection
 from vaebench.cards.run import BAR, bar, card
 from vaebench.cards.versus import pairs, versus
 from vaebench.pairing import difference, differences, obstacle
+from vaebench.proof import identity
 from vaebench.record import Estimate, Record
 from vaebench.tables import table as tables
 from vaebench.tables.grouping import Group
@@ -24,12 +25,13 @@ LUCK = [3.0, -4.0, 1.0]
 
 
 def record(beta: float, seed: int = 0, **changes) -> Record:
+    config = {"model": {"name": "BetaVAE", "beta": beta}, "train": {"epochs": 3}, "seed": seed}
     made = Record(
-        id=f"{round(beta * 10):06x}{seed:04x}",
+        id=identity(config),
         study="study",
         status="done",
         axes=["model.beta", "seed"],
-        config={"model": {"name": "BetaVAE", "beta": beta}, "train": {"epochs": 3}, "seed": seed},
+        config=config,
         comparability=SHARED,
         facts={"beta": beta, "latent_dim": 3, "collapse": "2 of 3 units active", "stationary_verdict": "a saddle"},
         estimates=[
@@ -71,7 +73,7 @@ def roots(tmp_path: Path, monkeypatch) -> tuple[Path, Path]:
 
 def test_a_card_has_numbers_bars_verdict_reasons_and_the_command():
     lines = [" ".join(line.split()) for line in printed(card(record(1.0))).splitlines()]
-    assert "00000a0000 study, BetaVAE, seed 0" in lines
+    assert f"{record(1.0).id} study, BetaVAE, seed 0" in lines
     assert "ELBO -18 ± 0.25 (n = 360) weights collapsed" in lines
     units = lines.index("KL per unit in nats")
     assert lines[units + 1 : units + 4] == [
@@ -164,9 +166,8 @@ def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
         for seed in range(3):
             made = record(beta, seed)
             other = {**made.config, "train": {"epochs": 9}}
-            files.write(
-                replace(made, id=f"f{made.id}", config=other), Path("runs/study") / f"f{made.id}" / "record.json"
-            )
+            made = replace(made, id=identity(other), config=other)
+            files.write(made, Path("runs/study") / made.id / "record.json")
 
     def paired(first: str, second: str) -> list[tuple[str, str]]:
         found = pairs(selection.rows(first, roots), selection.rows(second, roots))
@@ -178,7 +179,7 @@ def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
     shown = [chosen.name for chosen in selection.rows("study", roots)]
     assert len(shown) == 6
     assert all([chosen.name for chosen in selection.rows(name, roots)] == [name] for name in shown)
-    (by_id,) = selection.rows(f"f{record(4.0, 1).id}", roots)
+    (by_id,) = selection.rows(identity({**record(4.0, 1).config, "train": {"epochs": 9}}), roots)
     assert by_id.name == "runs/study: beta=4, epochs=9"
 
 
@@ -194,7 +195,7 @@ def test_a_row_is_found_by_any_key_of_its_configuration(roots):
 
 def test_a_run_by_id_beginning_folder_or_file(roots):
     made = record(2.0, 1)
-    words = [made.id, made.id[:6] + "0001", f"runs/study/{made.id}", f"runs/study/{made.id}/record.json"]
+    words = [made.id, made.id[:6], f"runs/study/{made.id}", f"runs/study/{made.id}/record.json"]
     assert {selection.run(word, roots).id for word in words} == {made.id}
     published = f"results/study/records/{record(1.0).id}.json"
     assert selection.run(published, roots) == record(1.0)
@@ -218,7 +219,7 @@ def test_two_studies_are_paired_row_by_row(roots):
     ("word", "message"),
     [
         ("zzz", r"zzz: nothing of that name in runs/ or results/; expected a run's folder"),
-        ("0000", r"0000: 9 runs begin so: .*; give more of the id"),
+        ("8", r"8: 2 runs begin so: 837aadf19f, 8498e21bfe; give more of the id"),
         ("study:beta=3", r"study:beta=3: no such row; there are beta=1; beta=2; beta=4"),
         ("study:bta=3", r"no label 'bta'; this study has beta"),
         ("../*", r"nothing of that name"),

@@ -14,6 +14,8 @@ PACKAGE = ROOT / "vaebench"
 LAYERS = (
     # 0, files of arrays.
     "npz",
+    # 0, what is kept, and how it proves itself.
+    "sealed plain proof",
     # 0: what everything may stand on.
     "torchvision_ops signature registry seeding blocks bounds atomic weights record provenance pictures signals",
     # 0, draws and the tails of their weights.

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from vaebench.datamodule import DataModule
@@ -18,6 +16,7 @@ from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
+from vaebench.packing.snapshot import Snapshot
 from vaebench.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
 from vaebench.training.curve import Curve
 
@@ -193,41 +192,34 @@ def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
     assert torch.equal(alone(x), loaded.eval()(x))
 
 
-class Saved(lightning.Callback):
-    """Writes a checkpoint in the middle of the second epoch and, as a user would have it, one after every epoch."""
+@pytest.mark.parametrize("step", [100, 129], ids=["in a chunk", "between chunks"])
+def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
+    """Two chunks of steps an epoch; one member is dead before the snapshot, and stays so."""
+    taken: list[Snapshot] = []
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if (trainer.current_epoch, batch_idx) == (1, 0):
-            trainer.save_checkpoint(self.folder / "middle.ckpt")
-
-
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-@pytest.mark.parametrize("checkpoint", ["middle.ckpt", "epoch=1-step=158.ckpt"], ids=["mid-epoch", "between epochs"])
-def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(checkpoint, tmp_path):
-    """Two chunks of steps an epoch; one member is dead before the checkpoint, and stays so."""
-
-    def members() -> list[Autoencoder]:
-        return [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
-
-    def fit(path: Path | None) -> tuple[Pack, list[dict[str, Any]]]:
-        curves = [Curve() for _ in range(3)]
-        pack = Pack(members(), loggers=[[c] for c in curves])
-        data = PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16)
-        callbacks = [Saved(tmp_path), ModelCheckpoint(tmp_path, save_top_k=-1)]
-        fitting = trainer(3, callbacks=callbacks, enable_checkpointing=True)
-        fitting.fit(pack, datamodule=data, ckpt_path=path, weights_only=None if path is None else True)
+    def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
+        members = [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
+        curves = [Curve() for _ in members]
+        pack = Pack(members, loggers=[[c] for c in curves], between=lambda: take(pack), **keywords)
+        trainer(3).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16))
         return pack, [c.columns for c in curves]
 
-    whole, expected = fit(None)
-    resumed, curves = fit(tmp_path / checkpoint)
+    def take(pack: Pack) -> None:
+        if pack.steps_done == step:
+            taken.extend(pack.snapshot(i) for i in range(3))
+
+    whole, expected = fit()
+    resumed, curves = fit(start=taken[:3])
     assert curves == expected
     assert same_bits(resumed, whole)
     assert resumed.deaths == whole.deaths
     assert whole.deaths[1] is not None
     assert resumed.trainer.global_step == whole.trainer.global_step == 3 * 79
+
+
+def test_lightnings_checkpoint_of_a_pack_is_refused():
+    with pytest.raises(ValueError, match="a pack goes on from its members' snapshots"):
+        Pack([build("VAE")]).on_load_checkpoint({})
 
 
 class Dropped(MODELS["VAE"]):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vaebench.proof import identity
 from vaebench.published import PublishError, compare, publish
 from vaebench.record import Estimate, Record, read_all, write
 from vaebench.tables import table
@@ -13,12 +14,13 @@ from vaebench.tables.intervals import prediction_half_width
 
 
 def record(seed: int, elbo: float = -20.0, beta: float = 1.0, **changes) -> Record:
+    config = {"model": {"name": "BetaVAE", "beta": beta}, "data": {"name": "Digits"}, "seed": seed}
     made = Record(
-        id=f"{seed:05x}{int(10 * beta):05x}",
+        id=identity(config),
         study="beta",
         status="done",
         axes=["model.beta", "seed"],
-        config={"model": {"name": "BetaVAE", "beta": beta}, "data": {"name": "Digits"}, "seed": seed},
+        config=config,
         comparability={"checksum": "ab", "split": "test"},
         facts={"beta": beta},
         estimates=[Estimate("elbo", elbo, 0.1, 360), Estimate("kl_per_unit", [0.1, 0.2])],
@@ -27,7 +29,7 @@ def record(seed: int, elbo: float = -20.0, beta: float = 1.0, **changes) -> Reco
     return replace(made, **changes)
 
 
-PUBLISHED = [record(seed, elbo) for seed, elbo in enumerate([-20.0, -21.0, -22.0])]
+PUBLISHED = sorted(map(record, range(3), [-20.0, -21.0, -22.0]), key=lambda r: r.id)
 
 
 def save(records: list[Record], runs: Path) -> None:

@@ -1,8 +1,11 @@
 """Snapshots: what was stopped goes on with the same numbers, in any company, and a bad file harms nothing."""
 
+import io
 import logging
 import os
 import pickle
+import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,12 @@ import torch
 
 from vaebench.atomic import WriteError
 from vaebench.config import Run, load
-from vaebench.packing.snapshot import Snapshot, SnapshotError, read
-from vaebench.registry import MODELS
+from vaebench.packing.adam import ALIGNMENT
+from vaebench.packing.data import PackedData
+from vaebench.packing.pack import Pack
+from vaebench.packing.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
+from vaebench.registry import DATASETS, MODELS
+from vaebench.sealed import sealed
 from vaebench.training import snapshots
 from vaebench.training.alone import CHECKPOINT, Fitted
 from vaebench.training.fitting import fit
@@ -109,6 +116,16 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
 
 
+def found(run: Run, folder: Path) -> Snapshot | None:
+    data = PackedData(DATASETS.build(run.data), [run.seed], batch_size=run.train.batch_size)
+    data.setup("fit")
+    return snapshots.found(run, folder, MODELS.build(run.model, data.shape, run.seed), data)
+
+
+def found_of_trainer(run: Run, folder: Path) -> Path | None:
+    return snapshots.found_of_trainer(run, folder, lambda: MODELS.build(run.model, (1, 8, 8), run.seed))
+
+
 class Stranger:
     """A file that would create another when it is unpickled."""
 
@@ -133,9 +150,9 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
         path.write_bytes(wrong[how])
     with caplog.at_level(logging.WARNING):
         if name == snapshots.MEMBER:
-            assert snapshots.found(runs[0], path.parent) is None
+            assert found(runs[0], path.parent) is None
         else:
-            assert snapshots.found_of_trainer(path.parent) is None
+            assert found_of_trainer(runs[0], path.parent) is None
     assert "begins anew" in caplog.text
     assert "weights_only" not in caplog.text
     assert path.with_suffix(".damaged").is_file()
@@ -145,7 +162,7 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
 
 def test_the_snapshot_of_another_run_is_refused_by_name(runs, tmp_path):
     fitted(runs[:1], tmp_path)
-    with pytest.raises(SnapshotError, match=f"expected format 1 of run {runs[1].id}, got format 1 of '{runs[0].id}'"):
+    with pytest.raises(SnapshotError, match=f"expected format 2 of run {runs[1].id}, got format 2 of '{runs[0].id}'"):
         read(tmp_path / runs[0].id / snapshots.MEMBER, runs[1].id)
 
 
@@ -157,12 +174,8 @@ def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, cap
     content = torch.load(tmp_path / runs[0].id / snapshots.MEMBER, weights_only=True)
     torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
     with caplog.at_level(logging.WARNING):
-        found = (
-            snapshots.found(runs[0], path.parent)
-            if name == snapshots.MEMBER
-            else snapshots.found_of_trainer(path.parent)
-        )
-    assert found is None
+        how = found if name == snapshots.MEMBER else found_of_trainer
+        assert how(runs[0], path.parent) is None
     assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
 
 
@@ -176,3 +189,144 @@ def test_a_full_disk_stops_no_training(runs, tmp_path, monkeypatch, caplog):
         for found, whole in zip(fitted(runs, tmp_path), expected, strict=True):
             assert_same(found, whole)
     assert "no space left; training goes on" in caplog.text
+
+
+# -- what is kept proves itself ---------------------------------------------------------------------------------------
+
+
+def test_whichever_bit_is_flipped_a_checkpoint_is_refused(runs, tmp_path):
+    """At 400 places drawn over each file, and at every bit of its last 200 bytes, where the archive's index ends."""
+    fitted(runs[:1], tmp_path)
+    chance = random.Random(0)
+    for name in (snapshots.MEMBER, CHECKPOINT):
+        path = tmp_path / runs[0].id / name
+        whole = path.read_bytes()
+        contents(path)
+        last = range(8 * (len(whole) - 200), 8 * len(whole))
+        for bit in [*(chance.randrange(8 * len(whole)) for _ in range(400)), *last]:
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            with pytest.raises(SnapshotError, match=rf"^{path}: damaged"):
+                contents(path)
+
+
+def test_wherever_it_is_cut_a_checkpoint_is_refused(runs, tmp_path):
+    fitted(runs[:1], tmp_path)
+    path = tmp_path / runs[0].id / snapshots.MEMBER
+    whole = path.read_bytes()
+    for length in [*range(0, len(whole), len(whole) // 50), *range(len(whole) - 50, len(whole))]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(SnapshotError, match=rf"^{path}: damaged"):
+            contents(path)
+
+
+def rewritten(path: Path, seal: bool = True, **changes) -> None:
+    """A snapshot with other entries; without a seal, as the version before wrote it."""
+    content = io.BytesIO()
+    torch.save(torch.load(path, weights_only=True) | changes, content)
+    path.write_bytes(sealed(content.getvalue(), format=FORMAT) if seal else content.getvalue())
+
+
+MISFITS = {
+    "the model has another extra": lambda s: {"weights": s.weights | {"extra": torch.zeros(2)}},
+    "the model has another": lambda s: {"weights": {n: t.double() for n, t in s.weights.items()}},
+    "moments of shape": lambda s: {"moments": torch.zeros(2, s.moments.shape[1] + ALIGNMENT)},
+    "the order of its batches": lambda s: {"order": {"given": 0}},
+    "7 of 5 epochs": lambda s: {"epochs": 7},
+    "5 epochs and 99 of 5 steps": lambda s: {"order": s.order | {"given": 99}},
+    "26 steps, of 5 epochs of 5": lambda s: {"steps": 26},
+    "no snapshot": lambda s: {"another": 1},
+    "expected format 2": lambda s: {"run": "another"},
+}
+
+
+@pytest.mark.parametrize("said", MISFITS)
+def test_a_snapshot_that_does_not_fit_is_put_aside_and_the_run_begins_anew(runs, tmp_path, caplog, said):
+    """Each can be read, and is as some other version might have written it."""
+    (whole,) = fitted(runs[:1], tmp_path)
+    path = tmp_path / runs[0].id / snapshots.MEMBER
+    rewritten(path, **MISFITS[said](read(path, runs[0].id)))
+    wrong = path.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        assert_same(fitted(runs[:1], tmp_path)[0], whole)
+    assert said in caplog.text
+    assert "kept as resume.damaged, the run begins anew" in caplog.text
+    assert path.with_suffix(".damaged").read_bytes() == wrong
+
+
+def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog):
+    (whole,) = fitted(runs[:1], tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        fitted(runs[:1], tmp_path, stop=4)
+    path = tmp_path / runs[0].id / snapshots.MEMBER
+    old = torch.load(path, weights_only=True)
+    content = io.BytesIO()
+    torch.save({k: v for k, v in old.items() if k not in ("total", "seen")} | {"format": 1}, content)
+    path.write_bytes(content.getvalue())
+    assert read(path, runs[0].id).epochs == 3
+    assert_same(fitted(runs[:1], tmp_path)[0], whole)
+    assert "anew" not in caplog.text
+
+
+def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, tmp_path):
+    path = tmp_path / runs[0].id / snapshots.MEMBER
+    fitted(runs[:1], tmp_path)
+    newer = sealed(b"PK\x05\x06" + bytes(18), format=FORMAT + 1, run=runs[0].id)
+    path.write_bytes(newer)
+    with pytest.raises(NewerSnapshotError, match=f"^{path}: format 3, .* up to 2; update vaebench$"):
+        fitted(runs, tmp_path)
+    assert path.read_bytes() == newer
+
+
+# -- signals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypatch, sent):
+    """79 steps an epoch, of which Lightning is given 50 at a time: within, at the ends of either, at the last step."""
+    stops = [1, 50, 51, 79, 128, 130, 157, 158]
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 5, batch_size: 256", "epochs: 2, batch_size: 16"))
+    runs = load(tmp_path / "tiny.yaml").runs[:3]
+    whole = fitted(runs, tmp_path / "whole")
+    step, left = Pack._step, list(stops)
+
+    def interrupted(self: Pack, x) -> None:
+        step(self, x)
+        if left and self.steps_done == left[0]:
+            left.pop(0)
+            os.kill(os.getpid(), sent)
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folders, seen = [tmp_path / run.id for run in runs], []
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr(Pack, "_step", interrupted)
+    try:
+        for _ in stops:
+            with pytest.raises(KeyboardInterrupt):
+                fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
+            seen += {snapshots.standing(folder)["steps"] for folder in folders}
+        found = fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert seen == stops
+    for one, expected in zip(found, whole, strict=True):
+        assert_same(one, expected)
+
+
+def test_a_second_signal_is_handled_at_once():
+    from vaebench.signals import Waiting
+
+    before, waiting = signal.getsignal(signal.SIGINT), Waiting()
+    waiting.hold()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert waiting.is_asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        waiting.let_go()
+    assert signal.getsignal(signal.SIGINT) is before

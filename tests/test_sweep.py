@@ -1,6 +1,8 @@
 """Sweeps: the same twice, resumed after anything, stopped by nothing that one run does."""
 
+import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -18,10 +20,10 @@ from rich.console import Console
 from vaebench import record
 from vaebench.config import Study, load
 from vaebench.packing.program import Unpackable
-from vaebench.record import Record
+from vaebench.record import NewerError, Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
-from vaebench.work import LOCK
+from vaebench.work import LOCK, Work
 
 QUIET = Execution(wandb="disabled")
 
@@ -97,6 +99,58 @@ def test_a_damaged_record_is_put_aside_and_its_run_repeated(study, tmp_path):
     swept(study, tmp_path)
     assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
     assert path.with_suffix(".damaged1").read_bytes() == b"again"
+
+
+def resealed(path: Path, **changes) -> bytes:
+    """A record with other entries and the checksum of those."""
+    entries = json.loads(path.read_bytes()) | changes
+    del entries["sha256"]
+    sealed = {"sha256": hashlib.sha256(json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}
+    return json.dumps(entries | sealed).encode()
+
+
+TAMPERED = {
+    "the record of another run": lambda own, other: other.read_bytes(),
+    "the record of another study": lambda own, other: resealed(own, study="other"),
+    "changed after it was written": lambda own, other: own.read_bytes().replace(b'"n": ', b'"n": 1'),
+    "is not the hash of its configuration": lambda own, other: resealed(
+        own, config=json.loads(other.read_bytes())["config"]
+    ),
+    "expected n and errors of 0 or more": lambda own, other: resealed(
+        own, estimates=[{"name": "elbo", "value": -1.0, "standard_error": 1.0, "n": -5}]
+    ),
+}
+
+
+@pytest.mark.parametrize("said", TAMPERED)
+def test_what_does_not_prove_itself_is_put_aside_and_its_run_repeated_once(study, tmp_path, said):
+    study = replace(study, runs=study.runs[:2])
+    records, _ = swept(study, tmp_path)
+    own, other = (tmp_path / run.id / "record.json" for run in study.runs)
+    wrong = TAMPERED[said](own, other)
+    own.write_bytes(wrong)
+    again, heard = swept(study, tmp_path)
+    assert list(map(numbers, again)) == list(map(numbers, records))
+    (line,) = (line for line in heard.splitlines() if "the run is repeated" in line)
+    assert line.startswith(f"{own}: ")
+    assert said in line
+    assert own.with_suffix(".damaged").read_bytes() == wrong
+    assert "2 of 2 runs are done; 0 to go" in swept(study, tmp_path)[1]
+
+
+def test_a_record_of_a_newer_version_stops_a_sweep_before_it_works(study, tmp_path):
+    """Whatever else there is to do: nothing is trained, nothing put aside."""
+    (tmp_path / study.runs[1].id).mkdir()
+    (tmp_path / study.runs[2].id).mkdir()
+    (tmp_path / study.runs[1].id / "record.json").write_text("damaged")
+    newer = tmp_path / study.runs[2].id / "record.json"
+    newer.write_text('{"format": 99, "all": "else"}')
+    with pytest.raises(NewerError, match=rf"^{newer}: format 99, .*; update vaebench$"):
+        swept(study, tmp_path)
+    with pytest.raises(NewerError):
+        Work(study.name, study.axes, tmp_path, QUIET).again(study.runs[2])
+    assert {p.name for p in tmp_path.glob("*/*")} <= {"record.json", "lock"}
+    assert newer.read_text() == '{"format": 99, "all": "else"}'
 
 
 def test_one_failing_run_stops_no_other_and_says_why(tmp_path):

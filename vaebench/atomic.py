@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,6 +34,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> Path:
+    """Gives a file that cannot be used another name, `.damaged`: nothing is deleted.
+
+    Returns:
+        That name; the file may be there no longer, where another process was quicker.
+    """
+    names = (path.with_suffix(f".damaged{i or ''}") for i in count())
+    aside = next(name for name in names if not name.exists())
+    with suppress(FileNotFoundError):
+        os.replace(path, aside)
+    return aside
 
 
 def check_writable(folder: Path) -> None:

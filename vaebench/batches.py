@@ -135,6 +135,11 @@ class TrainingBatches:
             return batch
         return batch._replace(x=self.binarization(batch.x, u).float())
 
+    @property
+    def behind(self) -> int:
+        """How many batches of the epoch that comes next are left out, since they were given before."""
+        return self._skip
+
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to give the batches that would come next."""
         return self.next_epoch() if self._given == len(self) else {**self._start, "given": self._given}

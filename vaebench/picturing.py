@@ -38,14 +38,16 @@ REACH = 3.0
 """Standard deviations to either side that a unit is moved."""
 
 
-def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> None:
-    """Writes a measured model's pictures beside its record, where what it models are images."""
+def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
+    """Writes a measured model's pictures beside its record, where what it models are images; returns the files."""
     kl = record.estimate("kl_per_unit")
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
     how = record.config["evaluate"]
     pictures = take(model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ())))
-    if pictures is not None:
-        write(pictures, folder / NAME)
+    if pictures is None:
+        return []
+    write(pictures, folder / NAME)
+    return [folder / NAME]
 
 
 @torch.no_grad()

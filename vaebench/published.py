@@ -124,6 +124,7 @@ def publish(
 
     Raises:
         PublishError: if there is nothing to publish, or a run failed or is missing.
+        RecordError: if a record, or pictures, are not as the run left them.
     """
     records = [r for r in read_all(runs) if planned is None or r.id in planned]
     faults = [f"{r.id} failed ({r.reason})" for r in records if r.status == "failed"]
@@ -133,7 +134,7 @@ def publish(
     if faults and not incomplete:
         raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again")
     wanted = {results / "records" / f"{r.id}.json": encode(r) for r in records}
-    wanted |= {results / "arrays" / f"{id}.npz": path.read_bytes() for id, path in _pictured(records, runs).items()}
+    wanted |= {results / "arrays" / f"{r.id}.npz": r.left(path) for r, path in _pictured(records, runs)}
     for path, content in wanted.items():
         write_atomically(path, content)
     for old in {*results.glob("records/*.json"), *results.glob("arrays/*.npz")} - set(wanted):
@@ -141,11 +142,11 @@ def publish(
     return [*wanted, *table.write(records, results)]
 
 
-def _pictured(records: Sequence[Record], runs: Path) -> dict[str, Path]:
+def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]]:
     """The pictures of the first seed of every row, which its page shows."""
     rows = (row for block in table.table(records).blocks for row in block.rows)
-    firsts = [row.group.done[0].id for row in rows if row.group.done]
-    return {id: path for id in firsts if (path := pictures.find(runs, id)) is not None}
+    firsts = [row.group.done[0] for row in rows if row.group.done]
+    return [(first, path) for first in firsts if (path := pictures.find(runs, first.id)) is not None]
 
 
 def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:

@@ -3,8 +3,14 @@
 The record is the truth of a run: tables, the report and the decision whether a run is done read nothing else. It is
 written to a temporary name in the same folder and renamed, so that a file which is there is whole.
 
+A record proves itself, for files are edited, copied and damaged. It carries the SHA-256 of its own content; its id is
+the hash of its configuration; its folder (or file) has the id for a name; its numbers are such as a run can have. A
+file that does not prove itself is refused by name. Records of format 1 have no SHA-256; all else holds for them too.
+
 The file is strict JSON. A number that is not finite is written as `null` and read back as NaN in an estimate (as None
 in a curve); the estimate's note says which it was. It never takes part in a mean.
+
+Long because one format has one place: what a record holds, how it is written, and how it is read.
 """
 
 import json
@@ -19,9 +25,12 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from vaebench.atomic import write_atomically
+from vaebench.plain import finite, laid_out, sha256
+from vaebench.proof import faults, remedy_of
+from vaebench.sealed import checksum
 from vaebench.weights import Weights
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; raised when a reader of the earlier version would misread it."""
 
 SCALE = "scale"
@@ -29,6 +38,12 @@ SCALE = "scale"
 
 DUPLICATES = "duplicates"
 """The fact that says how many of the observations measured are in the training split as well."""
+
+FILE = "record.json"
+"""The record's file in a run's folder."""
+
+SEAL = "sha256"
+"""The entry of a file that seals the others."""
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
@@ -43,7 +58,11 @@ class RecordError(ValueError):
 
     def __init__(self, fault: str, remedy: str = "") -> None:
         super().__init__(f"{fault}; {remedy}" if remedy else fault)
-        self.fault = fault
+        self.fault, self.remedy = fault, remedy
+
+
+class NewerError(RecordError):
+    """A record of a newer version of vaebench: nobody's to put aside or to write over."""
 
 
 class Estimate(NamedTuple):
@@ -92,7 +111,8 @@ class Record:
         estimates: scalars and arrays, in the order measured.
         absent: metric, by its class or by the estimate's name -> why it has no meaning for this model.
         curve: columns of the validation curve, `epoch` first.
-        provenance: commit, dirty, versions, device, seconds, command.
+        provenance: commit, dirty, versions, device, seconds, command; `files`: the SHA-256 of each file that was left
+            beside the record, by its name.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -114,6 +134,24 @@ class Record:
         """The estimate of that name, or None where it was not measured."""
         return next((e for e in self.estimates if e.name == name), None)
 
+    def left(self, path: Path, name: str | None = None) -> bytes:
+        """A file that the run left, as it left it; of a record of format 1, as it is.
+
+        Args:
+            path: where it lies.
+            name: what it was called beside the record, if it is called otherwise now.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            RecordError: if it was changed since, or is another run's.
+        """
+        content = path.read_bytes()
+        if checksum(content) != self.provenance.get("files", {}).get(name or path.name, checksum(content)):
+            command = self.provenance.get("command")
+            again = f"train the run again: {command}" if command else "train the run again"
+            raise RecordError(f"{path}: not the file that run {self.id} left ({SEAL} is another)", again)
+        return content
+
     @property
     def scalars(self) -> Iterator[Estimate]:
         """The estimates that are one number."""
@@ -128,14 +166,15 @@ def encode(record: Record) -> bytes:
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
     entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
-    lines = (f"{json.dumps(k)}: {_lines(_finite(v))}" for k, v in entries.items())
     try:
-        content = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-        _adapter().validate_python(_without_format(json.loads(content)))
+        entries = json.loads(json.dumps(finite(entries), allow_nan=False))
+        sealed = {"format": FORMAT, SEAL: sha256(entries)} | entries
+        content = ("{\n" + ",\n".join(f"{json.dumps(k)}: {laid_out(v)}" for k, v in sealed.items()) + "\n}\n").encode()
+        decode(content, f"record {record.id}: cannot be written")
+    except RecordError as error:
+        raise RecordError(error.fault) from None
     except TypeError as error:
         raise RecordError(f"record {record.id}: expected plain numbers, strings, lists and mappings: {error}") from None
-    except ValidationError as error:
-        raise RecordError(f"record {record.id}: cannot be written: {_first(error)}") from None
     return content
 
 
@@ -143,22 +182,31 @@ def decode(content: bytes, source: str | Path) -> Record:
     """The record in a file's bytes.
 
     Raises:
-        RecordError: if they are half a file, not a record, or of a newer version.
+        NewerError: if it is of a newer version.
+        RecordError: if they are half a file, not a record, or a record that was changed after it was written.
     """
-    remedy = "delete it and run the same command again"
+    remedy = remedy_of(Path(source))
     try:
         entries = from_json(content)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{source}: damaged or half-written: {error}", remedy) from None
     version = entries.get("format") if isinstance(entries, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise RecordError(f"{source}: not a record (expected an object with 'format': {FORMAT})", remedy)
     if version > FORMAT:
-        raise RecordError(f"{source}: format {version}, but this version reads up to {FORMAT}; update vaebench")
+        raise NewerError(f"{source}: format {version}, but this version reads up to {FORMAT}", "update vaebench")
+    del entries["format"]
+    seal = entries.pop(SEAL, None)
     try:
-        return _adapter().validate_python(_without_format(entries))
+        record: Record = _adapter().validate_python(entries)
     except ValidationError as error:
         raise RecordError(f"{source}: not a record: {_first(error)}", remedy) from None
+    # A record of format 1 has no seal; one that has got a seal all the same has lost its format.
+    if (seal is not None or version > 1) and seal != sha256({"format": version, **entries}):
+        raise RecordError(f"{source}: changed after it was written ({SEAL} is not that of its content)", remedy)
+    if fault := next(faults(record), None):
+        raise RecordError(f"{source}: no record of a run: {fault}", remedy)
+    return record
 
 
 def write(record: Record, path: Path) -> None:
@@ -171,13 +219,26 @@ def write(record: Record, path: Path) -> None:
     write_atomically(path, encode(record))
 
 
-def read(path: Path) -> Record:
-    """Reads one record back.
+def read(path: Path, study: str | None = None) -> Record:
+    """Reads one record back, where it belongs: in a folder, or under a file's name, that is its id.
+
+    Args:
+        path: `<id>/record.json` or `records/<id>.json`; elsewhere no name is expected.
+        study: whose record it has to be; any study's if None.
 
     Raises:
-        RecordError: if the file is not a whole record; a file that is not there stays a FileNotFoundError.
+        RecordError: if the file is not a whole record, or another run's; a file that is not there stays a
+            FileNotFoundError.
     """
-    return decode(path.read_bytes(), path)
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path}: expected a file, got something else", remedy_of(path))
+    record, place = decode(path.read_bytes(), path), path.absolute()
+    expected = {FILE: place.parent.name}.get(path.name, place.stem if place.parent.name == "records" else record.id)
+    if record.id != expected:
+        raise RecordError(f"{path}: the record of another run, {record.id}", remedy_of(path))
+    if study not in (None, record.study):
+        raise RecordError(f"{path}: the record of another study, {record.study}, not {study}", remedy_of(path))
+    return record
 
 
 def stamp(path: Path) -> int | None:
@@ -192,26 +253,28 @@ def read_all(folder: Path) -> list[Record]:
     """Every record of a study, from `runs/<study>/<id>/record.json` or `results/<study>/records/<id>.json`, by id.
 
     Raises:
-        RecordError: if one cannot be read, or two files hold the same run.
+        RecordError: if some cannot be read, with a line for each, or two files hold the same run.
     """
     found: dict[str, Path] = {}
-    records = []
-    for path in sorted([*folder.glob("*/record.json"), *folder.glob("records/[!.]*.json")]):
-        record = read(path)
+    records, wrong = [], []
+    for path in sorted([*folder.glob(f"*/{FILE}"), *folder.glob("records/[!.]*.json")]):
+        try:
+            record = read(path)
+        except RecordError as error:
+            wrong.append(error)
+            continue
         if record.id in found:
             raise RecordError(f"{path}: the same run {record.id} as {found[record.id]}; delete one of them")
         found[record.id] = path
         records.append(record)
+    if wrong:
+        raise wrong[0] if len(wrong) == 1 else RecordError("\n".join(map(str, wrong)))
     return sorted(records, key=lambda r: r.id)
 
 
 @cache
 def _adapter() -> TypeAdapter:
     return TypeAdapter(Record)
-
-
-def _without_format(entries: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in entries.items() if k != "format"}
 
 
 def _first(error: ValidationError) -> str:
@@ -233,26 +296,3 @@ def _entry(estimate: Estimate) -> dict[str, Any]:
     weights = estimate.weights and estimate.weights._asdict()
     later = {k: v for k, v in (("over", estimate.over), ("weights", weights)) if v is not None}
     return {k: v for k, v in estimate._asdict().items() if k not in ("over", "weights")} | later
-
-
-def _finite(value: Any) -> Any:
-    """The value with None for every float that JSON cannot write."""
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _lines(value: Any) -> str:
-    """JSON with the members of the outermost container on a line each."""
-    match value:
-        case dict() if value:
-            return "{\n" + ",\n".join(f"  {json.dumps(k)}: {_json(v)}" for k, v in value.items()) + "\n}"
-        case list() if value:
-            return "[\n" + ",\n".join(f"  {_json(v)}" for v in value) + "\n]"
-    return _json(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -36,14 +36,15 @@ def reevaluate(
 
     Raises:
         FileNotFoundError: if the folder has no record or no checkpoint.
-        ValueError: if the checkpoint is damaged, or another run's.
+        ValueError: if the checkpoint or the record is damaged, or another run's.
         ConfigError: if what is asked for cannot be asked.
     """
     folder = path.parent if path.suffix == ".ckpt" else path
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
-    made = record.read(folder / "record.json")
+    made = record.read(folder / record.FILE)
+    made.left(checkpoint)
     config = made.config
     asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
     if estimators is not None:

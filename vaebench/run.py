@@ -16,11 +16,13 @@ from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable
+from vaebench.packing.snapshot import NewerSnapshotError
 from vaebench.plan import MOST
 from vaebench.record import Record
+from vaebench.sealed import checksum
 from vaebench.tracking import Mode, tracked
 from vaebench.training import memory, snapshots
-from vaebench.training.alone import Fitted
+from vaebench.training.alone import CHECKPOINT, Fitted
 from vaebench.training.fitting import fit
 from vaebench.training.trainers import Watch, settle
 from vaebench.verdict import explain
@@ -69,6 +71,7 @@ def execute_pack(
 
     Raises:
         WriteError: if what was trained or measured cannot be written; the runs not yet yielded have no record.
+        NewerSnapshotError: if one was stopped by a newer version, which alone can go on.
 
     Yields:
         The records, in the order of the runs, each when it is written.
@@ -82,7 +85,7 @@ def execute_pack(
         started, parts = perf_counter(), 1
         try:
             fitted = fit(runs, folders, [t.loggers for t in trackers], watch, how.save_every)
-        except WriteError:
+        except (WriteError, NewerSnapshotError):
             raise
         except Exception as error:
             parts = _parts(len(runs), error)
@@ -116,8 +119,9 @@ def _outcome(
         if isinstance(trained, Exception):
             raise trained
         measured = _measured(run, bare, trained, seconds)
-        picturing.keep(trained.model, trained.data, measured, folder)
-        return measured
+        files = [folder / CHECKPOINT, *picturing.keep(trained.model, trained.data, measured, folder)]
+        sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
+        return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:
         return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu"))
 

@@ -3,11 +3,9 @@
 So running the same command again is resuming, whatever stopped the last one, and several may work on one folder.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from filelock import FileLock
@@ -21,9 +19,9 @@ from vaebench.engines.inline import Inline
 from vaebench.plan import decision, packs_of
 from vaebench.printing import line
 from vaebench.progress import Display
-from vaebench.record import Record, RecordError
+from vaebench.record import FILE, Record
 from vaebench.run import Execution
-from vaebench.work import LOCK, Work, existing, forget_dead, is_done
+from vaebench.work import LOCK, Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,20 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
         how: how runs are executed.
         console: for progress.
         engine: where they are executed; in this process if not given.
+
+    Raises:
+        NewerError: if a run has a record of a newer version, which may say that it is done.
+        NewerSnapshotError: if a run was stopped by a newer version, which alone can go on.
     """
     engine = Inline() if engine is None else engine
     folder = folder.absolute()
     check_writable(folder)
+    pending = _pending(study, folder, console)
     for run in study.runs:
-        _put_damaged_aside(folder / run.id, console)
         forget_dead(folder / run.id)
-    pending = [run for run in study.runs if not is_done(folder / run.id)]
     if done := len(study.runs) - len(pending):
         console.print(line(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go"))
-    failed = {run.id: record.stamp(folder / run.id / "record.json") for run in pending}
+    failed = {run.id: record.stamp(folder / run.id / FILE) for run in pending}
     work = Work(study.name, study.axes, folder, how, failed)
     with ExitStack() as stack:
         if pending:
@@ -76,24 +77,26 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
                 else:
                     held += outcome
             pending = _left_undone([run for run in pending if run.id in held], work, console)
-    found = [existing(folder / run.id) for run in study.runs]
-    missing = [run for run, one in zip(study.runs, found, strict=True) if one is None]
-    return Outcome([one for one in found if one is not None], missing)
+    there = {run.id: existing(folder / run.id / FILE, study.name) for run in study.runs}
+    return Outcome([one for one in there.values() if one], [run for run in study.runs if not there[run.id]])
 
 
-def _put_damaged_aside(folder: Path, console: Console) -> None:
-    """A damaged record is never trusted and never deleted."""
-    path = folder / "record.json"
-    try:
-        record.read(path)
-    except FileNotFoundError:
-        return
-    except RecordError as error:
-        names = (path.with_suffix(f".damaged{i or ''}") for i in count())
-        aside = next(name for name in names if not name.exists())
-        os.replace(path, aside)
-        told = f"{error.fault}; kept as {aside.name}, the run is repeated"
-        console.print(line((told, "yellow")), soft_wrap=True)
+def _pending(study: Study, folder: Path, console: Console) -> list[Run]:
+    """The runs that are not done; what does not prove itself is put aside, unless there is anything of a newer version.
+
+    Raises:
+        NewerError: as `sweep`.
+        NewerSnapshotError: as `sweep`.
+    """
+    there = {run.id: existing(folder / run.id / FILE, study.name) for run in study.runs}
+    pending = [run for run in study.runs if (found := there[run.id]) is None or found.status == "failed"]
+    told = [(text, "") for run in pending if (text := goes_on(run, folder / run.id))]
+    for id, found in there.items():
+        aside = put_aside(folder / id / FILE, study.name), put_pictures_aside(found, folder / id)
+        told = [(text, "yellow") for text in aside if text] + told
+    for text, style in told:
+        console.print(line((text, style)), soft_wrap=True)
+    return pending
 
 
 def _left_undone(runs: Sequence[Run], work: Work, console: Console) -> list[Run]:

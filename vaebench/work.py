@@ -1,5 +1,6 @@
 """What an engine is given to do, wherever that is: the runs of a pack, but for those that somebody else works on."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -7,14 +8,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vaebench import record
+from vaebench import atomic, pictures, record
 from vaebench.beacon import NAME, Beacon
 from vaebench.config import Run
-from vaebench.record import Record, RecordError
+from vaebench.record import FILE, NewerError, Record, RecordError
 from vaebench.run import Execution, execute_pack
+from vaebench.training.snapshots import standing
 
 LOCK = "lock"
 """The file in a run's folder that whoever executes the run holds; a process that dies lets go of it."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Work:
 
         Raises:
             FileNotFoundError: if the study's folder is not there.
+            NewerError: if a run has a record of a newer version.
         """
         if not self.folder.is_dir():
             raise FileNotFoundError(
@@ -65,8 +70,8 @@ class Work:
 
     def is_over(self, run: Run) -> bool:
         """Whether a run is done, or has failed since the sweep began."""
-        path = self.folder / run.id / "record.json"
-        stamp, found = record.stamp(path), existing(path.parent)
+        path = self.folder / run.id / FILE
+        stamp, found = record.stamp(path), existing(path, self.study)
         return found is not None and (found.status == "done" or stamp != self.failed.get(run.id))
 
     def again(self, run: Run) -> Record:
@@ -74,6 +79,7 @@ class Work:
 
         Raises:
             FileExistsError: if another process holds it.
+            NewerError: if it has a record of a newer version.
         """
         (self.folder / run.id).mkdir(parents=True, exist_ok=True)
         try:
@@ -85,6 +91,9 @@ class Work:
 
     def _execute(self, runs: Sequence[Run]) -> list[Record]:
         folders = [self.folder / run.id for run in runs]
+        for folder in folders:
+            if told := put_aside(folder / FILE, self.study):
+                log.warning("%s", told)
         beacon = Beacon(folders, [run.slug for run in runs], runs[0].train.epochs)
         with beacon.beating():
             return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, beacon))
@@ -97,15 +106,69 @@ def forget_dead(folder: Path) -> None:
             (folder / NAME).unlink(missing_ok=True)
 
 
-def existing(folder: Path) -> Record | None:
-    """The record in a run's folder, or None where there is none that can be read."""
+def existing(path: Path, study: str) -> Record | None:
+    """A run's record, or None where there is none that proves itself.
+
+    Raises:
+        NewerError: if it is of a newer version.
+    """
     try:
-        return record.read(folder / "record.json")
+        return record.read(path, study)
+    except NewerError:
+        raise
     except (FileNotFoundError, RecordError):
         return None
 
 
-def is_done(folder: Path) -> bool:
-    """Whether a run's record is there and says so."""
-    found = existing(folder)
+def is_done(path: Path, study: str) -> bool:
+    """Whether a run's record is there, proves itself, and says so."""
+    found = existing(path, study)
     return found is not None and found.status == "done"
+
+
+def put_aside(path: Path, study: str) -> str | None:
+    """Give a record that does not prove itself another name: it is never trusted, and never deleted.
+
+    Returns:
+        What was wrong with it; None where nothing is.
+
+    Raises:
+        NewerError: if it is of a newer version, and nobody's to touch here.
+    """
+    try:
+        record.read(path, study)
+    except NewerError:
+        raise
+    except FileNotFoundError:
+        return None
+    except RecordError as error:
+        return f"{error.fault}; kept as {atomic.put_aside(path).name}, the run is repeated"
+    return None
+
+
+def put_pictures_aside(found: Record | None, folder: Path) -> str | None:
+    """Give the pictures of a run that is done another name, where they are not as the run left them.
+
+    Returns:
+        What is to be said of it; None where nothing is.
+    """
+    path = folder / pictures.NAME
+    try:
+        if found is not None and path.is_file():
+            found.left(path)
+    except RecordError as error:
+        aside = atomic.put_aside(path)
+        return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to have them, {error.remedy}"
+    return None
+
+
+def goes_on(run: Run, folder: Path) -> str | None:
+    """What a run that was stopped goes on from, in a line; None where it begins.
+
+    Raises:
+        NewerSnapshotError: if it was stopped by a newer version.
+    """
+    said = standing(folder)
+    if said is None:
+        return None
+    return f"run {run.id} goes on from epoch {said['epochs']} of {run.train.epochs}, step {said['steps']}"

@@ -58,6 +58,7 @@ def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
     data = data_of(run)
     data.setup()
     assert isinstance(data.dataset, LinearGaussian)
+    record.left(folder / CHECKPOINT)
     model = LinearVAE.load_from_checkpoint(folder / CHECKPOINT, weights_only=True)
     x = {"train": data.train, "validation": data.validation, "test": data.test}[run.evaluate.split].x
     name = f"trained: {run.slug}"

@@ -51,6 +51,7 @@ def sweep(
     from vaebench import ahead, tracking
     from vaebench.engines.base import gpus as visible
     from vaebench.engines.choice import Choice
+    from vaebench.record import FILE
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
     from vaebench.work import is_done
@@ -58,7 +59,7 @@ def sweep(
     tell = partial(console.print, soft_wrap=True)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible())
     _check_online(wandb)
-    ahead.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id)], where)
+    ahead.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / FILE, plan.name)], where)
     ahead.check_folder(folder)
     try:
         with stoppable():
@@ -91,11 +92,13 @@ def train(
     from vaebench.engines.inline import Inline
     from vaebench.progress import Display
     from vaebench.run import Execution
-    from vaebench.work import Work
+    from vaebench.work import Work, goes_on
 
     _check_online(wandb)
     ahead.refuse(plan, [run], Inline())
     ahead.check_folder(folder)
+    if told := goes_on(run, folder / run.id):
+        console.print(told, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
         record = Work(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
     console.print(str(folder / run.id / "record.json"), soft_wrap=True)
@@ -181,7 +184,12 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> Non
     console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
     console.print(f"the same with charts: {page}", soft_wrap=True)
     results = RESULTS / plan.name
-    reference = record.read_all(results)
-    lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
+    try:
+        reference = record.read_all(results)
+    except record.RecordError as error:
+        reference = []
+        lines = [*str(error).splitlines(), "so nothing is compared with what is published"]
+    else:
+        lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
         console.print(one, soft_wrap=True)

@@ -21,9 +21,13 @@ def table(studies: Studies = None, check: Check = False) -> None:
     from vaebench.tables import table as tables
 
     folders = [_folder(s) for s in studies] if studies else sorted(p.parent for p in RESULTS.glob("*/records"))
-    stale = []
+    stale, wrong = [], []
     for folder in folders:
-        records, grades = record.read_all(folder), grade.read(folder)
+        try:
+            records, grades = record.read_all(folder), grade.read(folder)
+        except record.RecordError as error:
+            wrong.append(error)  # the other studies have tables all the same
+            continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
         remarks = [] if folder.parent == RESULTS else _others(folder.name, records)
@@ -34,7 +38,10 @@ def table(studies: Studies = None, check: Check = False) -> None:
             tabulation.write(grades, folder)
         console.print(f"{folder}: {len(records)} records", soft_wrap=True)
     if stale:
-        console.print(f"[red]differ from their records:[/] {', '.join(map(str, stale))}; run `vaebench table`")
+        _say_stale(stale, "table")
+    if wrong:
+        raise ValueError("\n".join(map(str, wrong)))
+    if stale:
         raise typer.Exit(1)
 
 

@@ -1,6 +1,5 @@
 """What is run: a `Study` asks a question and answers it by `Run`s; a `Run` is everything that defines its numbers."""
 
-import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from vaebench.config.crosschecks import disagreements
 from vaebench.config.derivation import Checked, section
 from vaebench.config.lines import Keys, dotted
 from vaebench.config.places import Places
+from vaebench.proof import identity
 from vaebench.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
@@ -130,9 +130,8 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the configuration, whatever the order of its keys."""
-        canonical = json.dumps(self.config, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        """What the run is called everywhere, the hash of its configuration."""
+        return identity(self.config)
 
     def named(self, slug: str, source: str) -> "Run":
         """The same run under a slug, from a study."""

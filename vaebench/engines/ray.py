@@ -115,12 +115,18 @@ class Ray(Engine):
         task = self._ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES)(_call)
         running: dict[Any, Item] = {}
         left = list(items)
-        while left or running:
-            while left and (self.asked is None or len(running) < self.asked):
-                item = left.pop(0)
-                running[task.remote(function, item)] = item
-            (reference,), _ = self._ray.wait(list(running), num_returns=1)
-            yield running.pop(reference), self._result(reference)
+        try:
+            while left or running:
+                while left and (self.asked is None or len(running) < self.asked):
+                    item = left.pop(0)
+                    running[task.remote(function, item)] = item
+                (reference,), _ = self._ray.wait(list(running), num_returns=1)
+                yield running.pop(reference), self._result(reference)
+        except KeyboardInterrupt:
+            for reference in running:
+                self._ray.cancel(reference)  # to the worker it is Ctrl-C
+            self._ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+            raise
 
     def _result(self, reference: Any) -> Any:
         try:

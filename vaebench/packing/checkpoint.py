@@ -8,6 +8,7 @@ import torch
 
 from vaebench.atomic import write_atomically
 from vaebench.models.base import Autoencoder
+from vaebench.sealed import sealed
 
 
 def plain(member: Autoencoder, device: torch.device) -> Autoencoder:
@@ -40,4 +41,4 @@ def leave(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
     }
     content = io.BytesIO()
     torch.save(checkpoint, content)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, sealed(content.getvalue()))

@@ -40,19 +40,14 @@ class PackedBatches:
         return -(-self.steps // CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
-        steps = zip(*(stream.picks() for stream in self.streams), strict=True)
+        behind = self.streams[0].behind
+        # Lightning counts chunks: of an epoch that goes on in its middle, those that are over are given, and are empty.
+        yield from (iter(()) for _ in range(behind // CHUNK))
+        steps, room = zip(*(stream.picks() for stream in self.streams), strict=True), CHUNK - behind % CHUNK
         # A chunk is read to its end before Lightning asks for the next; `first` tells whether there is a next.
         for first in steps:
-            yield (self._gathered(picks) for picks in _chained(first, islice(steps, CHUNK - 1)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to give the batches that would come next."""
-        return {"streams": [stream.state_dict() for stream in self.streams]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of these batches."""
-        for stream, own in zip(self.streams, state["streams"], strict=True):
-            stream.load_state_dict(own)
+            yield (self._gathered(picks) for picks in _chained(first, islice(steps, room - 1)))
+            room = CHUNK
 
     def _gathered(self, picks: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
         indices, uniforms = zip(*picks, strict=True)
@@ -77,29 +72,24 @@ class PackedData(DataModule):
         super().__init__(dataset, seeds[0], batch_size=batch_size, root=root)
         self.seeds = list(dict.fromkeys(seeds))
         self._streams: list[TrainingBatches] = []
+        self._orders: Mapping[int, dict[str, Any]] = {}
 
     def train_dataloader(self) -> PackedBatches:  # type: ignore[override]
         self._streams = [self.training(seed) for seed in self.seeds]
         batches = PackedBatches(self._streams)
-        if self._resumed is not None:
-            batches.load_state_dict(self._resumed)
-            self._resumed = None
+        for seed, stream in zip(self.seeds, self._streams, strict=True):
+            if seed in self._orders:
+                stream.load_state_dict(self._orders[seed])
+        self._orders = {}
         return batches
 
-    def next_epoch(self, seed: int) -> dict[str, Any]:
-        """What `resume` needs to give the batches of a seed's next epoch."""
-        return self._streams[self.seeds.index(seed)].next_epoch()
+    def order(self, seed: int) -> dict[str, Any]:
+        """What `resume` needs to give the batches of a seed that come next."""
+        return self._streams[self.seeds.index(seed)].state_dict()
 
     def resume(self, orders: Mapping[int, dict[str, Any]]) -> None:
         """Let the next training loader go on from where each seed's batches stood."""
-        self._resumed = {"streams": [orders[seed] for seed in self.seeds]}
-
-    def state_dict(self) -> dict[str, Any]:
-        if not self._streams or self.trainer is None:
-            return {}
-        epoch = self.trainer.fit_loop.epoch_progress.current
-        ended = epoch.processed == epoch.ready  # type: ignore[attr-defined] # declared less exactly than it is
-        return {"streams": [s.next_epoch() if ended else s.state_dict() for s in self._streams]}
+        self._orders = orders
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

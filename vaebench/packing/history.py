@@ -1,7 +1,6 @@
 """What the epochs of a pack's members came to, told to each one's loggers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 
@@ -36,14 +35,6 @@ class History:
             if row:
                 self._log(member, (epoch, step, row))
         self._row = [{} for _ in self.loggers]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"row": self._row, "rows": self.rows}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint: what came before is told again, to loggers that have not heard it."""
-        self._row = state["row"]
-        self.resume(state["rows"])
 
     def resume(self, rows: Sequence[Sequence[Row]]) -> None:
         """Go on after these rows of each member, which its loggers have not heard."""

@@ -5,7 +5,7 @@ likelihood, level of corruption, weights. Each gives the numbers it would give a
 order, pixels and noise, its own learning rate and gradient clipping, and if it diverges it stops and nothing else does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 import torch
@@ -33,10 +33,11 @@ class Pack(Resumable):
         members: the models, not yet trained.
         clips: for each the largest norm of its gradient, or None; None for all if not given.
         loggers: for each the loggers that are told of its epochs.
-        start: for each the snapshot that it goes on from, all after as many epochs; at the beginning if not given.
+        start: for each the snapshot that it goes on from, all after as many steps; at the beginning if not given.
+        between: called after every step but the last of an epoch: a snapshot may be taken, or training be stopped.
 
     Raises:
-        ValueError: if the snapshots are of different epochs.
+        ValueError: if the snapshots are of different steps.
         Unpackable: if one program cannot train them, with the reason; here, or in `fit` before the first step.
     """
 
@@ -49,11 +50,12 @@ class Pack(Resumable):
         clips: Sequence[float | None] | None = None,
         loggers: Sequence[Sequence[Logger]] | None = None,
         start: Sequence[Snapshot] | None = None,
+        between: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         check_compatible(members)
         if start is not None and len({(s.epochs, s.steps) for s in start}) != 1:
-            raise ValueError(f"expected snapshots after as many epochs, got {sorted({s.epochs for s in start})}")
+            raise ValueError(f"expected snapshots after as many steps, got {sorted({s.steps for s in start})}")
         self.automatic_optimization = False
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
@@ -62,7 +64,7 @@ class Pack(Resumable):
         self.steps_done = 0
         self.deaths = [None] * len(members)
         self._steps = 0.0
-        self._start, self._resumed = start, None
+        self._start, self._between = start, between
         self._noise = []
 
     @property
@@ -101,8 +103,11 @@ class Pack(Resumable):
     @torch.no_grad()
     def training_step(self, chunk: Chunk, index: int) -> None:
         before = self.steps_done
+        epoch = self.trainer.train_dataloader.steps  # type: ignore[union-attr]
         for x in chunk:
             self._step(x)
+            if self._between is not None and self.steps_done % epoch:
+                self._between()
         # Lightning counts the steps of optimisers that it calls; this one it does not, for that costs more than a step.
         counted = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         counted.completed += self.steps_done - before

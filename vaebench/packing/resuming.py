@@ -1,8 +1,4 @@
-"""How a pack goes on where it was stopped: each member from its own snapshot, or the whole from Lightning's checkpoint.
-
-A snapshot is of the end of an epoch and of one member, which may go on in any other pack. Lightning's checkpoint is of
-any step and of this pack.
-"""
+"""How a pack goes on where it was stopped, between any two steps: each member from its own snapshot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +13,6 @@ from vaebench.packing.data import PackedData
 from vaebench.packing.history import History
 from vaebench.packing.snapshot import Death, Snapshot
 from vaebench.packing.stacks import Shared
-
-KEY = "pack"
-"""Where a pack's state stands in Lightning's checkpoint."""
 
 
 class Resumable(lightning.LightningModule):
@@ -43,7 +36,6 @@ class Resumable(lightning.LightningModule):
     _total: Tensor
     _count: int
     _start: Sequence[Snapshot] | None
-    _resumed: dict[str, Any] | None
 
     @property
     def alive(self) -> list[bool]:
@@ -55,7 +47,7 @@ class Resumable(lightning.LightningModule):
         return self.trainer.fit_loop.epoch_progress.current  # declared less exactly than it is
 
     def snapshot(self, i: int, run: str = "") -> Snapshot:
-        """A member after the epochs that are over; it holds copies."""
+        """A member after the steps that are done; it holds copies."""
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
         seed = self.shared.seeds.index(self.models[i].seed)
         return Snapshot(
@@ -65,19 +57,19 @@ class Resumable(lightning.LightningModule):
             {name: t.detach().cpu().contiguous().clone() for name, t in self.models[i].state_dict().items()},
             self._adam.moments(i).cpu(),
             self._noise[seed].get_state(),
-            data.next_epoch(self.models[i].seed),
+            data.order(self.models[i].seed),
             list(self.history.rows[i]),
             self.deaths[i],
+            float(self._total[i]),
+            self._count,
         )
 
     def go_on(self) -> bool:
         """Take over what was given to start from, once the members are on their device; whether there was anything."""
-        resumed = self._resumed is not None or self._start is not None
-        if self._resumed is not None:
-            self._from_checkpoint(self._resumed)
+        resumed = self._start is not None
         if self._start is not None:
             self._from_snapshots(self._start)
-        self._start = self._resumed = None
+        self._start = None
         return resumed
 
     def _from_snapshots(self, start: Sequence[Snapshot]) -> None:
@@ -90,27 +82,16 @@ class Resumable(lightning.LightningModule):
             stream.set_state(of[seed].noise)
         self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
         self.history.resume([s.rows for s in start])
+        self._total.copy_(self._total.new_tensor([s.total for s in start]))
+        self._count = start[0].seen
         self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
         self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
         self.trainer.should_stop = not any(self.alive)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {
-            "step": self.steps_done,
-            "deaths": [None if d is None else tuple(d) for d in self.deaths],
-            "noise": [stream.get_state() for stream in self._noise],
-            "total": self._total,
-            "count": self._count,
-            "history": self.history.state_dict(),
-        }
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint[KEY]
+        """Refuse Lightning's checkpoint, which knows nothing of members.
 
-    def _from_checkpoint(self, state: dict[str, Any]) -> None:
-        self.steps_done, self._count = state["step"], state["count"]
-        self.deaths = [None if d is None else Death(*d) for d in state["deaths"]]
-        self._total.copy_(state["total"])
-        for stream, noise in zip(self._noise, state["noise"], strict=True):
-            stream.set_state(noise.cpu())
-        self.history.load_state_dict(state["history"])
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a pack goes on from its members' snapshots (`start`), not from Lightning's checkpoint")

@@ -1,4 +1,4 @@
-"""A member of a pack at the end of an epoch: all that its training goes on from, alone or in any other pack."""
+"""A member of a pack between two steps: all that its training goes on from, alone or in any other pack."""
 
 import io
 import pickle
@@ -12,13 +12,18 @@ from torch import Tensor
 
 from vaebench.atomic import write_atomically
 from vaebench.packing.history import Row
+from vaebench.sealed import SealError, about, sealed
 
-FORMAT = 1
-"""Version of the file; another one is not read."""
+FORMAT = 2
+"""Version of the file; 1 was always of the end of an epoch, and had no seal."""
 
 
 class SnapshotError(ValueError):
     """A file that no training can go on from, and why."""
+
+
+class NewerSnapshotError(ValueError):
+    """A file of a newer version of vaebench: nobody's to put aside or to write over."""
 
 
 class Death(NamedTuple):
@@ -29,18 +34,20 @@ class Death(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A member's state after some epochs.
+    """A member's state after some steps.
 
     Attributes:
         run: what it is a member for, as whoever saves it names it.
         epochs: how many are over.
-        steps: how many were done in them.
+        steps: how many were done, those of the epoch that is not over included.
         weights: the model's own state, on the CPU.
         moments: of Adam.
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
         rows: its history.
         death: the end of its training, if that was before this.
+        total: of the epoch that is not over, the sum of the objective.
+        seen: and over how many observations.
     """
 
     run: str
@@ -52,6 +59,8 @@ class Snapshot(NamedTuple):
     order: dict[str, Any]
     rows: list[Row]
     death: Death | None = None
+    total: float = 0.0
+    seen: int = 0
 
     def save(self, path: Path) -> None:
         """Write the snapshot so that the file is whole or unchanged.
@@ -62,7 +71,8 @@ class Snapshot(NamedTuple):
         content = io.BytesIO()
         death = None if self.death is None else tuple(self.death)
         torch.save({"format": FORMAT, **self._asdict(), "death": death}, content)
-        write_atomically(path, content.getvalue())
+        said = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
+        write_atomically(path, sealed(content.getvalue(), **said))
 
 
 def read(path: Path, run: str) -> Snapshot:
@@ -70,7 +80,8 @@ def read(path: Path, run: str) -> Snapshot:
 
     Raises:
         FileNotFoundError: if there is none.
-        SnapshotError: if the file is damaged, of another version or of another run.
+        NewerSnapshotError: if it is of a newer version.
+        SnapshotError: if the file is damaged or of another run.
     """
     content = contents(path)
     try:
@@ -78,7 +89,7 @@ def read(path: Path, run: str) -> Snapshot:
         found = Snapshot(**content, death=None if death is None else Death(*death))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
-    if version != FORMAT or found.run != run:
+    if version not in range(1, FORMAT + 1) or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
 
@@ -88,9 +99,11 @@ def contents(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: if there is none.
+        NewerSnapshotError: if it is of a newer version.
         SnapshotError: if it is damaged, or holds something else.
     """
     content = path.read_bytes()
+    header_of(path, content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, on whatever a stranger's file may be
@@ -101,3 +114,22 @@ def contents(path: Path) -> Any:
     except (RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SnapshotError(f"{path}: damaged, or no checkpoint ({type(error).__name__}: {reason})") from None
+
+
+def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
+    """What a checkpoint says of itself without being loaded: format, run, epochs, steps; nothing, if of format 1.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        NewerSnapshotError: if it is of a newer version.
+        SnapshotError: if it is damaged.
+    """
+    try:
+        said = about(path.read_bytes() if content is None else content, path)
+    except SealError as error:
+        raise SnapshotError(str(error)) from None
+    if said.get("format", FORMAT) > FORMAT:
+        raise NewerSnapshotError(
+            f"{path}: format {said['format']}, but this version reads up to {FORMAT}; update vaebench"
+        )
+    return said

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from vaebench.pictures import Pictures, PicturesError, Pixels, find, png, read
+from vaebench.pictures import NAME, Pictures, PicturesError, Pixels, find, png, read
+from vaebench.record import Record, RecordError
 from vaebench.report.drawing import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.report.marks import at_least_one
 from vaebench.tables.blocks import Row, Table
@@ -56,7 +57,7 @@ def gallery(table: Table, folder: Path | None) -> Gallery:
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
     chosen = [found[i * len(found) // most] for i in range(most)]
-    seen = [(_title(table, row), _read(path)) for row, path in chosen]
+    seen = [(_title(table, row), _read(row.group.done[0], path)) for row, path in chosen]
     classes = sorted(
         {int(label) for _, pictures in seen if isinstance(pictures, Pictures) for label in pictures.labels}
     )
@@ -65,11 +66,13 @@ def gallery(table: Table, folder: Path | None) -> Gallery:
     return Gallery(exhibits, tuple((variable(colour), f"class {label}") for label, colour in coloured.items()))
 
 
-def _read(path: Path) -> Pictures | str:
+def _read(record: Record, path: Path) -> Pictures | str:
     """The pictures of a run, or in words that there are none to show: the page stands without them."""
     try:
-        return read(path)
-    except PicturesError as error:
+        seen = read(path)
+        record.left(path, NAME)
+        return seen
+    except (PicturesError, RecordError) as error:
         log.warning("%s", error)
         return f"{path.parent.name}/{path.name} holds no pictures that can be read"
 

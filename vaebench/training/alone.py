@@ -4,10 +4,12 @@ Several devices share every batch: each takes its part of the examples, the pixe
 the gradient is that of the whole. So the number of devices moves a number by rounding alone.
 """
 
+import multiprocessing
 import os
+import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple
@@ -18,16 +20,16 @@ from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench import provenance
-from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.packing.snapshot import contents
+from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.registry import DATASETS, MODELS
+from vaebench.signals import Waiting
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
-from vaebench.training.snapshots import TRAINER, Now, Retold, found_of_trainer, retell
-from vaebench.training.trainers import Watch, accelerator, device, interruptible, settle, trainer
+from vaebench.training.snapshots import TRAINER, Now, Retold, StoppedError, found_of_trainer, put_aside, retell
+from vaebench.training.trainers import Patient, Sealed, Watch, accelerator, device, interruptible, settle, trainer
 
 CHECKPOINT = "model.ckpt"
 """The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""
@@ -58,22 +60,40 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
         ValueError: if so many devices are not there, or the likelihood needs whole batches.
         Diverged: if the objective is no longer a finite number.
         WriteError: if a checkpoint cannot be written.
+        NewerSnapshotError: if what it would go on from is of a newer version.
     """
-    data, curve = data_of(run), Curve()
+    data = data_of(run)
+    data.setup("fit")
+    left = found_of_trainer(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
+    try:
+        return _fitted(run, data, folder, loggers, watch, every, left)
+    except StoppedError:  # by a signal that is no reason to stop
+        return fit_alone(run, folder, loggers, watch, every)
+    except SnapshotError as error:
+        if left is None:
+            raise
+        put_aside(left, error)
+        return _fitted(run, data_of(run), folder, loggers, watch, every, None)
+
+
+def _fitted(
+    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float, left: Path | None
+) -> Fitted:
+    curve = Curve()
     data.setup("fit")
     loggers = [curve, *loggers]
     try:
         if run.train.devices == 1:
-            model = _train(run, data, folder, loggers, watch, every, {})
+            model = _train(run, data, folder, loggers, watch, every, left, {})
         else:
-            model = _of_several(run, data, folder, loggers, watch, every)
+            model = _of_several(run, data, folder, loggers, watch, every, left)
     except Diverged as error:
         raise advised(error, data) from error
     return Fitted(model, data, curve.columns)
 
 
 def _of_several(
-    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float
+    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float, left: Path | None
 ) -> Autoencoder:
     """The model that several devices have trained, on the one of this process."""
     if (shapes := outline(run.model, data.shape)) is not None:
@@ -84,10 +104,10 @@ def _of_several(
             f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
             f"of which each of {run.train.devices} devices sees a part; use devices: 1"
         )
-    _on_several(run, folder, watch, every)
-    left = contents(folder / CHECKPOINT)
-    retell(left["curve"], loggers)
-    model.load_state_dict(left["state_dict"])
+    _on_several(run, folder, watch, every, left)
+    trained = contents(folder / CHECKPOINT)
+    retell(trained["curve"], loggers)
+    model.load_state_dict(trained["state_dict"])
     data.to(device())
     return model.to(device())
 
@@ -99,26 +119,45 @@ def _train(
     loggers: Sequence[Logger],
     watch: Watch,
     every: float,
+    left: Path | None,
     devices: dict[str, Any],
+    asked: Callable[[], bool] = lambda: False,
 ) -> Autoencoder:
     model: Autoencoder = MODELS.build(run.model, data.shape, run.seed)
-    saving = Now(every, lambda: _save(training, folder / TRAINER))
-    retold = Retold(loggers)
-    clip = run.train.gradient_clip
-    training = trainer(run, watch, saving, retold, logger=list(loggers), gradient_clip_val=clip, **devices)
+    patient, begun = Patient(is_one=not devices), Begun()
+    saving = Now(every, lambda: _save(training, folder / TRAINER), patient.waiting, asked)
+    callbacks, clip = (patient, begun, saving, Retold(loggers)), run.train.gradient_clip
+    training = trainer(run, watch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
     try:
         with interruptible():
-            training.fit(model, datamodule=data, ckpt_path=found_of_trainer(folder), weights_only=True)
-    except ValueError as error:
-        if all(bool(p.isfinite().all()) for p in model.parameters()):
+            training.fit(model, datamodule=data, ckpt_path=left, weights_only=True)
+        if patient.is_one:
+            patient.waiting.hold()
+        _save(training, folder / CHECKPOINT)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if left is not None and not begun.has:
+            reason = " ".join(str(error).split())[:200]
+            raise SnapshotError(f"{left}: does not fit this run ({type(error).__name__}: {reason})") from None
+        if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
             raise
         text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
         raise Diverged(f"{text}; lower model.learning_rate, or set train.gradient_clip") from error
-    _save(training, folder / CHECKPOINT)
+    finally:
+        patient.waiting.let_go()
+    patient.waiting.deliver()
     return model.to(training.strategy.root_device)
 
 
-def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
+class Begun(lightning.Callback):
+    """Whether training has begun, and all that it goes on from was taken over."""
+
+    has = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.has = True
+
+
+def _on_several(run: Run, folder: Path, watch: Watch, every: float, left: Path | None) -> None:
     """Train in a process a device; the first leaves the checkpoint, with the curve."""
     n, there = run.train.devices, torch.cuda.device_count()
     if there and n > there:
@@ -131,24 +170,49 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    asked, waiting = multiprocessing.get_context("spawn").Event(), Waiting()
+    arguments = (run, folder, watch, every, left, asked, port, torch.get_num_threads(), os.getpid())
+    context = start_processes(_rank, arguments, nprocs=n, join=False, start_method="spawn")
+    waiting.hold()
     try:
-        arguments = (run, folder, watch, every, port, torch.get_num_threads(), os.getpid())
-        start_processes(_rank, arguments, nprocs=n, start_method="spawn")
+        while not context.join(timeout=0.2):
+            if waiting.is_asked:
+                asked.set()
     except ProcessRaisedException as error:
         last = str(error).strip().rpartition("\n")[2]
         kind, _, text = last.partition(": ")
-        raise (Diverged(text) if kind.endswith("Diverged") else RuntimeError(last)) from None
+        if kind.endswith(StoppedError.__name__):
+            waiting.deliver()
+        known = next((k for k in (Diverged, SnapshotError, StoppedError) if kind.endswith(k.__name__)), None)
+        raise (RuntimeError(last) if known is None else known(text)) from None
+    finally:
+        waiting.let_go()
+        for process in context.processes:
+            process.kill()
+    waiting.deliver()
 
 
-def _rank(rank: int, run: Run, folder: Path, watch: Watch, every: float, port: int, threads: int, parent: int) -> None:
-    """What each process does."""
+def _rank(
+    rank: int,
+    run: Run,
+    folder: Path,
+    watch: Watch,
+    every: float,
+    left: Path | None,
+    asked: Any,
+    port: int,
+    threads: int,
+    parent: int,
+) -> None:
+    """What each process does. Ctrl-C comes to all of them, and the one that started them asks them to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     settle(threads)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     data = data_of(run)
     data.setup("fit")
     devices = {"devices": run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
-    _train(run, data, folder, [Curve()], watch if rank == 0 else _nobody, every, devices)
+    _train(run, data, folder, [Curve()], watch if rank == 0 else _nobody, every, left, devices, asked.is_set)
 
 
 def _end_with(parent: int) -> None:
@@ -163,11 +227,12 @@ def _nobody(epoch: int, latest: object) -> None:
 
 
 def _save(training: lightning.Trainer, path: Path) -> None:
-    temporary = path.with_suffix(".part")
-    try:
-        training.save_checkpoint(temporary, weights_only=False)
-        if training.is_global_zero:
-            os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise WriteError(f"{path}: cannot be written ({error}); make room, then run the same command again") from error
+    """Write Lightning's checkpoint, in all processes at once.
+
+    Raises:
+        WriteError: in the process that writes.
+    """
+    training.save_checkpoint(path, weights_only=False)
+    writer = training.strategy.checkpoint_io
+    if isinstance(writer, Sealed) and writer.error is not None:
+        raise writer.error

@@ -13,13 +13,13 @@ from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
-from vaebench.packing.snapshot import Snapshot
+from vaebench.packing.snapshot import NewerSnapshotError, Snapshot
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.alone import CHECKPOINT, Fitted, advised, fit_alone
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.snapshots import EVERY, Now, found, save
-from vaebench.training.trainers import Watch, interruptible, trainer
+from vaebench.training.trainers import Patient, Watch, interruptible, trainer
 
 
 def fit(
@@ -31,7 +31,7 @@ def fit(
 ) -> list[Fitted | Exception]:
     """Train runs as a pack, and leave the checkpoint of each in its folder.
 
-    Each goes on from the snapshot in its folder, if one was left; those that were left at different epochs train one
+    Each goes on from the snapshot in its folder, if one was left; those that were left at different steps train one
     after the other.
 
     Args:
@@ -48,6 +48,7 @@ def fit(
         Unpackable: if one program cannot train several.
         TooLargeError: if they will not fit in memory together.
         WriteError: if a checkpoint cannot be written.
+        NewerSnapshotError: if a snapshot is of a newer version.
         Exception: whatever else keeps all of them from being trained together.
     """
     if runs[0].train.devices > 1:
@@ -60,11 +61,14 @@ def fit(
     standing: dict[int, list[tuple[int, Member]]] = {}
     for i, (run, folder, own) in enumerate(zip(runs, folders, loggers, strict=True)):
         try:
-            member = Member(run, folder, own, MODELS.build(run.model, data.shape, run.seed), found(run, folder))
+            model = MODELS.build(run.model, data.shape, run.seed)
+            member = Member(run, folder, own, model, found(run, folder, model, data))
+        except NewerSnapshotError:
+            raise
         except Exception as error:
             fitted[i] = error
         else:
-            standing.setdefault(member.epochs, []).append((i, member))
+            standing.setdefault(member.steps, []).append((i, member))
     for places, members in (zip(*alike, strict=True) for alike in standing.values()):
         for i, outcome in zip(places, _together(members, data, watch, every), strict=True):
             fitted[i] = outcome
@@ -81,22 +85,28 @@ class Member(NamedTuple):
     start: Snapshot | None = None
 
     @property
-    def epochs(self) -> int:
+    def steps(self) -> int:
         """How many it has behind it."""
-        return 0 if self.start is None else self.start.epochs
+        return 0 if self.start is None else self.start.steps
 
 
 def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: float) -> list[Fitted | Exception]:
-    first, curves = members[0], [Curve() for _ in members]
+    first, curves, patient = members[0], [Curve() for _ in members], Patient()
     told = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
     try:
         clips, start = [m.run.train.gradient_clip for m in members], [m.start for m in members if m.start is not None]
-        pack = Pack([m.model for m in members], clips=clips, loggers=told, start=start or None)
-        saving = Now(every, lambda: save(pack, [m.run for m in members], [m.folder for m in members]))
-        training = trainer(first.run, watch, saving, logger=False)
-        with interruptible():
-            training.fit(pack, datamodule=data)
-        saving.now()
+        saving = Now(every, lambda: save(pack, [m.run for m in members], [m.folder for m in members]), patient.waiting)
+        models = [m.model for m in members]
+        pack = Pack(models, clips=clips, loggers=told, start=start or None, between=saving.between)
+        training = trainer(first.run, watch, patient, saving, logger=False)
+        try:
+            with interruptible():
+                training.fit(pack, datamodule=data)
+            patient.waiting.hold()
+            saving.now()
+        finally:
+            patient.waiting.let_go()
+        patient.waiting.deliver()
     except Unpackable:
         if len(members) > 1:
             raise
@@ -116,7 +126,7 @@ def _or_why(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, eve
     """A run trained on several devices, or why it was not."""
     try:
         return fit_alone(run, folder, loggers, watch, every)
-    except WriteError:
+    except (WriteError, NewerSnapshotError):
         raise
     except Exception as error:
         return error

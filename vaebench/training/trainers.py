@@ -1,20 +1,26 @@
 """Lightning's Trainer as every run has it."""
 
 import gc
+import io
 import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from vaebench.atomic import WriteError, write_atomically
 from vaebench.config import Run
-from vaebench.signals import handled, is_main_thread
+from vaebench.packing.snapshot import FORMAT, contents
+from vaebench.sealed import sealed
+from vaebench.signals import Waiting, handled
 from vaebench.training.curve import Report, Validation
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -26,12 +32,15 @@ def trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords: 
     keywords = {"devices": 1, "accelerator": accelerator(), **keywords}
     return lightning.Trainer(
         max_epochs=run.train.epochs,
-        callbacks=[Validation(), Report(watch), Undisturbed(), *callbacks],
+        callbacks=[Validation(), Report(watch), *callbacks],
         check_val_every_n_epoch=run.train.validate_every,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
-        plugins=LightningEnvironment(),  # Lightning would take a SLURM job's tasks, and its signals, for its own
+        plugins=[
+            LightningEnvironment(),
+            Sealed(run),
+        ],  # Lightning would take a SLURM job's tasks, and its signals, for its own
         log_every_n_steps=1,  # nothing is logged at a step; a larger interval only draws a warning
         **keywords,
     )
@@ -61,15 +70,58 @@ def device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-class Undisturbed(lightning.Callback):
-    """Leaves SIGTERM to whoever held it before Lightning: to a cluster it is a warning, and training goes on."""
+class Patient(lightning.Callback):
+    """While a model trains, a signal waits for the end of a step or an epoch, and is handled as before Lightning.
 
-    def __init__(self) -> None:
-        self.handler = signal.getsignal(signal.SIGTERM)
+    What is trained is written before it is let go: `hold` again after `fit`, which lets go of some.
+
+    Args:
+        is_one: whether this process trains alone; one of several would end while the others wait for it.
+
+    Attributes:
+        waiting: the signals.
+    """
+
+    def __init__(self, is_one: bool = True) -> None:
+        self.waiting, self.is_one = Waiting(), is_one
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if callable(self.handler) and is_main_thread():
-            signal.signal(signal.SIGTERM, self.handler)
+        if self.is_one:
+            self.waiting.hold()  # only here has Lightning put its own handler in place
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self.waiting.let_go()
+
+
+class Sealed(TorchCheckpointIO):
+    """Lightning's checkpoints, written whole and with a seal, and read only if it is not broken.
+
+    Args:
+        run: whose they are.
+
+    Attributes:
+        error: why the last one could not be written; raised by whoever saves, for other processes wait meanwhile.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.error = run, None
+
+    error: WriteError | None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        content, self.error = io.BytesIO(), None
+        torch.save(checkpoint, content)
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        about = {"format": FORMAT, "run": self.run.id, "epochs": epochs, "steps": checkpoint["global_step"]}
+        try:
+            write_atomically(Path(path), sealed(content.getvalue(), **about))
+        except WriteError as error:
+            self.error = error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        return contents(Path(path))
 
 
 @contextmanager

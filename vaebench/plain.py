@@ -1,0 +1,35 @@
+"""Plain JSON: without what JSON cannot write, laid out for a diff, and its SHA-256."""
+
+import json
+import math
+from typing import Any
+
+from vaebench.sealed import checksum
+
+
+def sha256(value: Any) -> str:
+    """SHA-256 of plain JSON, whatever the order of keys and however it is laid out."""
+    return checksum(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every float that JSON cannot write."""
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def laid_out(value: Any) -> str:
+    """JSON with the members of the outermost container on a line each."""
+    match value:
+        case dict() if value:
+            return "{\n" + ",\n".join(f"  {json.dumps(k)}: {_json(v)}" for k, v in value.items()) + "\n}"
+        case list() if value:
+            return "[\n" + ",\n".join(f"  {_json(v)}" for v in value) + "\n]"
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
