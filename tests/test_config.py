@@ -160,7 +160,7 @@ BAD = {
         "grid",
         "beta=1.0 is the same run as beta=1; take one",
     ),
-    "far too many runs": (HEAD + "grid:\n  seed: 0..4000000000", 5, "grid", "expected at most 10000 runs"),
+    "far too many runs": (HEAD + "grid:\n  seed: 0..4000000000", 5, "grid", "expected at most 100000 runs"),
     "key twice": (HEAD + "seed: 0\nseed: 1", 5, "seed", "given twice, first on line 4"),
     "key twice on one line": (HEAD + "train: {epochs: 1, epochs: 2}", 4, "train.epochs", "given twice"),
     "key that is no name": (HEAD + "train: {3: 4}", 4, "train", "expected a name as a key, got '3'"),
@@ -409,7 +409,7 @@ OVERRIDES = {
     "out of range": ("beta=1,-1", "model.beta: expected a number ≥ 0, got -1"),
     "wrong type": ("epochs=many", 'train.epochs: expected a whole number > 0, got "many"'),
     "unknown name": ("model=VEA", "model.name: unknown model 'VEA' (did you mean VAE?)"),
-    "too many": ("seed=0..99999999999", "grid: expected at most 10000 runs"),
+    "too many": ("seed=0..99999999999", "grid: expected at most 100000 runs"),
     "the same twice": ("beta=1,1", "grid: beta=1 is the same run as beta=1; take one"),
 }
 

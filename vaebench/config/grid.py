@@ -10,7 +10,7 @@ from typing import Any
 from vaebench.config.annotations import shown
 from vaebench.config.lines import Document, Fault, Keys
 
-MOST_RUNS = 10_000
+MOST_RUNS = 100_000
 """More runs than this in one study are taken for a slip of the pen."""
 
 MOST_DIGITS = 99
