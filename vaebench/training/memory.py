@@ -50,10 +50,10 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     n, free = len(models), available()
     needed = needs(models, batch_size)
     each, most = needed // n, int(SHARE * free * n / needed)
-    if each > free:
+    if each > (whole := capacity()):
         raise TooLargeError(
             f"this run needs about {_mebibytes(each)} of memory for its parameters and activations, and "
-            f"{_mebibytes(free)} are free; make the network, latent_dim or batch_size smaller, or use a larger machine",
+            f"this machine has {_mebibytes(whole)}; make the network, latent_dim or batch_size smaller",
             0,
         )
     if n > 1 and n > most:
@@ -121,6 +121,19 @@ def available() -> int:
     free = _kibibytes("/proc/meminfo", "MemAvailable:")
     machine = sys.maxsize if free is None else 1024 * (free + (_kibibytes("/proc/meminfo", "SwapFree:") or 0))
     return max(0, min(machine, _in_container(), _in_process()))
+
+
+def capacity() -> int:
+    """Bytes that there are at all where models are trained, free or not: what else is held may be let go."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    there = [_kibibytes("/proc/meminfo", name) for name in ("MemTotal:", "SwapTotal:")]
+    machine = sys.maxsize if there[0] is None else 1024 * (there[0] + (there[1] or 0))
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        limit = sys.maxsize
+    return min(machine, limit, _in_process())
 
 
 def _in_container() -> int:
