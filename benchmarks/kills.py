@@ -34,7 +34,7 @@ from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_sl
 
 from vaebench.beacon import NAME
 from vaebench.packing.snapshot import contents
-from vaebench.record import read
+from vaebench.records.record import read
 from vaebench.training.alone import CHECKPOINT
 from vaebench.training.snapshots import MEMBER, TRAINER
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench.record import Record, read_all
+from vaebench.records.record import Record, read_all
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from vaebench import ahead, provenance
+from vaebench import ahead
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Study, load
 from vaebench.datasets.base import Ahead, Dataset
 from vaebench.engines.inline import Inline
+from vaebench.records import provenance
 from vaebench.registry import DATASETS
 
 HEAD = """\

@@ -20,7 +20,7 @@ from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
 from vaebench.config import load
 from vaebench.datamodule import DataModule
 from vaebench.datasets.linear_gaussian import LinearGaussian
-from vaebench.record import RecordError, read
+from vaebench.records.record import RecordError, read
 from vaebench.registry import ESTIMATORS, METRICS
 from vaebench.run import Execution, execute
 

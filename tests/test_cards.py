@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench import record as files
 from vaebench import selection
 from vaebench.cards.run import BAR, bar, card
 from vaebench.cards.versus import pairs, versus
 from vaebench.pairing import difference, differences, obstacle
-from vaebench.proof import identity
-from vaebench.record import Estimate, Record
+from vaebench.records import record as files
+from vaebench.records.record import Estimate, Record
+from vaebench.records.validity import identity
 from vaebench.tables import table as tables
 from vaebench.tables.grouping import Group
 from vaebench.tables.intervals import t_interval

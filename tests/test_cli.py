@@ -11,8 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vaebench import record
 from vaebench.__main__ import app
+from vaebench.records import record
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import record
+from vaebench.records import record
 
 ROOT = Path(__file__).parents[1]
 

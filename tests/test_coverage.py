@@ -10,7 +10,7 @@ from vaebench.calibration import coverage
 from vaebench.calibration.coverage import covered
 from vaebench.calibration.grade import Grade
 from vaebench.estimators.view import relative
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 
 def first_order(log_weight: torch.Tensor) -> torch.Tensor:

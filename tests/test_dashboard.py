@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vaebench import dashboard, record
+from vaebench import dashboard
 from vaebench.__main__ import app
 from vaebench.config import Study, load
+from vaebench.records import record
 from vaebench.tracking.names import CHARTS, PICTURES, UNIT_CURVE, headline
 
 pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")

@@ -18,7 +18,7 @@ from vaebench.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.packing import program
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.run import Execution, execute_pack
 from vaebench.training.alone import CHECKPOINT

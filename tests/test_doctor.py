@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench import doctor, provenance
+from vaebench import doctor
+from vaebench.records import provenance
 from vaebench.registry import DATASETS
 
 

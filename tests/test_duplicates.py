@@ -14,7 +14,7 @@ from vaebench.cards.run import card
 from vaebench.datamodule import DataModule
 from vaebench.datasets import duplicates
 from vaebench.datasets.duplicates import repeated
-from vaebench.record import DUPLICATES, Estimate, Record
+from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.registry import DATASETS
 from vaebench.tables.rendering import markdown
 from vaebench.tables.table import table

@@ -23,7 +23,7 @@ from vaebench.engines.choice import Choice
 from vaebench.engines.inline import Inline
 from vaebench.engines.ray import RETRIES, Ray
 from vaebench.plan import most_of
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
 from vaebench.training.snapshots import MEMBER

@@ -16,7 +16,7 @@ from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import ESTIMATORS, MODELS
 from vaebench.tables.quantities import ALTERED, AWAY, Quantity
 

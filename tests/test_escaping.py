@@ -17,7 +17,7 @@ from rich.console import Console
 
 from vaebench.cards.run import card
 from vaebench.cards.versus import versus
-from vaebench.record import Estimate, Record
+from vaebench.records.record import Estimate, Record
 from vaebench.report import index
 from vaebench.report import page as pages
 from vaebench.selection import Chosen

@@ -19,10 +19,10 @@ from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
+from vaebench.records.weights import Weights
 from vaebench.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.tables.quantities import EVIDENCE, Quantity
-from vaebench.weights import Weights
 
 CHEAP = {
     "NaiveMonteCarlo": {"observations": 12, "draws": 2000},

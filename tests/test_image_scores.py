@@ -7,7 +7,7 @@ from scipy.signal import convolve2d
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS
 
 

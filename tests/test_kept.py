@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench import pictures
 from vaebench.beacon import NAME as PROGRESS
 from vaebench.config import Study, load
-from vaebench.record import FILE, Record, RecordError, decode
+from vaebench.records import images
+from vaebench.records.record import FILE, Record, RecordError, decode
 from vaebench.reevaluate import reevaluate
 from vaebench.run import Execution
 from vaebench.sweep import sweep
@@ -29,7 +29,7 @@ grid:
   seed: 0..1
 """
 
-LEFT = {FILE, CHECKPOINT, pictures.NAME}
+LEFT = {FILE, CHECKPOINT, images.NAME}
 """What a run that is done leaves; what it goes on from is gone by then."""
 
 
@@ -94,7 +94,7 @@ def test_every_file_is_damaged_here(kept):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [FILE, MEMBER, PROGRESS, pictures.NAME])
+@pytest.mark.parametrize("name", [FILE, MEMBER, PROGRESS, images.NAME])
 def test_a_sweep_goes_on_to_the_same_numbers(study, kept, tmp_path, name, damage: Callable):
     """Of two runs, what is kept of the first is damaged; it was stopped before it was measured, or it is done."""
     expected, files = kept
@@ -143,12 +143,12 @@ def test_damaged_pictures_are_neither_shown_nor_a_traceback(study, kept, tmp_pat
     _, files = kept
     first, second = study.runs
     made = decode(files[first.id][FILE], "here")
-    path, whole = tmp_path / pictures.NAME, files[first.id][pictures.NAME]
+    path, whole = tmp_path / images.NAME, files[first.id][images.NAME]
     for seed in range(100):
-        path.write_bytes(damage(whole, random.Random(seed), files[second.id][pictures.NAME]))
+        path.write_bytes(damage(whole, random.Random(seed), files[second.id][images.NAME]))
         with pytest.raises(RecordError, match=f"^{path}: not the file that run {first.id} left"):
             made.left(path)
         try:
-            pictures.read(path)
+            images.read(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: not a file of pictures")  # noqa: PT017

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vaebench.calibration import grade, tabulation
-from vaebench.record import read_all
+from vaebench.records.record import read_all
 from vaebench.tables import table
 from vaebench.tables.rendering import RENDERINGS
 

@@ -18,7 +18,8 @@ from vaebench.cards.run import card
 from vaebench.cards.versus import pairs, versus
 from vaebench.pairing import difference
 from vaebench.progress import summary
-from vaebench.record import Estimate, Record
+from vaebench.records.record import Estimate, Record
+from vaebench.records.weights import Weights
 from vaebench.report import page as pages
 from vaebench.report.answer import answer
 from vaebench.selection import Chosen
@@ -27,7 +28,6 @@ from vaebench.tables.quantities import Quantity
 from vaebench.tables.reliability import MARK
 from vaebench.tables.rendering import RENDERINGS, markdown
 from vaebench.tracking.names import cautions, headline
-from vaebench.weights import Weights
 
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 SAID = "rests on collapsed importance weights"

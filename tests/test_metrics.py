@@ -15,7 +15,7 @@ from torch.distributions import Normal
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
 from vaebench.metrics.base import Blank
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS, MODELS, PRIORS
 
 N, K, L = 23, 20, 4

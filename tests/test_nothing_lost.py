@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Study, load
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
 from vaebench.tracking import Mode

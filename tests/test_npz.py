@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.npz import ArraysError, read
+from vaebench.records.npz import ArraysError, read
 
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vaebench import overridden, record
+from vaebench import overridden
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Run, load
-from vaebench.record import Estimate, Record
+from vaebench.records import record
+from vaebench.records.record import Estimate, Record
 from vaebench.tables import table as tables
 
 STUDY = """\

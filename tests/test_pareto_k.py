@@ -7,9 +7,9 @@ from scipy.stats import genpareto
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
+from vaebench.records.weights import HEAVY_TAIL
 from vaebench.registry import METRICS
 from vaebench.tails import generalized_pareto_shape, pareto_k, tail_length
-from vaebench.weights import HEAVY_TAIL
 
 FITS = 1000
 

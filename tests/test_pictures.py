@@ -9,7 +9,6 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vaebench import pictures
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.datasets.linear_gaussian import LinearGaussian
@@ -18,8 +17,9 @@ from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
-from vaebench.pictures import Pictures, coloured, find, png, read, sheet, write
 from vaebench.picturing import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, take
+from vaebench.records import images
+from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
 from vaebench.report.gallery import MOST
 from vaebench.report.gallery import gallery as exhibits
 
@@ -171,8 +171,8 @@ def test_a_runs_file_is_found_where_it_worked_and_where_it_is_published(seen, tm
     assert find(tmp_path, "ab") is None
     write(seen, tmp_path / "arrays" / "ab.npz")
     assert find(tmp_path, "ab") == tmp_path / "arrays" / "ab.npz"
-    write(seen, tmp_path / "ab" / pictures.NAME)
-    assert find(tmp_path, "ab") == tmp_path / "ab" / pictures.NAME
+    write(seen, tmp_path / "ab" / images.NAME)
+    assert find(tmp_path, "ab") == tmp_path / "ab" / images.NAME
 
 
 # -- the sheets -------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_a_png_is_what_others_read(channels):
 
 
 def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_path: Path):
-    from vaebench.record import Record
+    from vaebench.records.record import Record
     from vaebench.tables import table as tables
 
     def record(beta: int, seed: int) -> Record:
@@ -205,8 +205,8 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
     assert exhibits(made, tmp_path).exhibits == exhibits(made, None).exhibits == ()
     for beta in range(30):
-        write(seen, tmp_path / f"{beta:02x}0" / pictures.NAME)
-        write(seen, tmp_path / f"{beta:02x}1" / pictures.NAME)
+        write(seen, tmp_path / f"{beta:02x}0" / images.NAME)
+        write(seen, tmp_path / f"{beta:02x}1" / images.NAME)
     shown, legend = exhibits(made, tmp_path)
     assert len(shown) == MOST
     assert [text for _, text in legend] == [f"class {i}" for i in range(10)]
@@ -216,5 +216,5 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)
     assert shown[0].said == "Posterior means in the two units of largest KL"
     without_prior = replace(seen, samples=seen.samples[:0])
-    write(without_prior, tmp_path / "000" / pictures.NAME)
+    write(without_prior, tmp_path / "000" / images.NAME)
     assert exhibits(made, tmp_path).exhibits[0].said == "Codes, first two units"

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from vaebench import record
 from vaebench.__main__ import app
 from vaebench.config import load
 from vaebench.printing import Printer, line
 from vaebench.progress import Display
-from vaebench.record import Estimate, Record
+from vaebench.records import record
+from vaebench.records.record import Estimate, Record
 
 PACKAGE = Path(__file__).parents[1] / "vaebench"
 

@@ -6,7 +6,7 @@ from torch.distributions import Normal
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS
 
 PROBES = ("LinearProbe", "NearestNeighbours")

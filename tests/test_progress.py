@@ -13,11 +13,12 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from vaebench import beacon, progress, record
+from vaebench import beacon, progress
 from vaebench.beacon import Beacon, sightings
 from vaebench.config import Run, load
 from vaebench.progress import Display
-from vaebench.record import Record
+from vaebench.records import record
+from vaebench.records.record import Record
 from vaebench.work import LOCK, forget_dead
 
 STUDY = (

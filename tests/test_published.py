@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.proof import identity
 from vaebench.published import PublishError, compare, publish
-from vaebench.record import Estimate, Record, read_all, write
+from vaebench.records.record import Estimate, Record, read_all, write
+from vaebench.records.validity import identity
 from vaebench.tables import table
 from vaebench.tables.intervals import prediction_half_width
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vaebench.record import Estimate, Record
+from vaebench.records.record import Estimate, Record
+from vaebench.records.weights import Weights
 from vaebench.report import page as pages
 from vaebench.tables import table
 from vaebench.tables.intervals import ROUNDING, Interval, t_interval
@@ -22,7 +23,6 @@ from vaebench.tables.quantities import Quantity
 from vaebench.tables.rendering import RENDERINGS, markdown
 from vaebench.tables.separation import gap
 from vaebench.tables.sheets import figure, shown
-from vaebench.weights import Weights
 
 COLLAPSED, SOUND = Weights(1.2, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 

@@ -10,7 +10,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
 from vaebench.oracle.probabilistic_pca import LinearPosterior
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS, MODELS
 
 BOTH = ("RateDecomposition", "TotalCorrelation")

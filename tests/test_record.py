@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebench import atomic
-from vaebench.atomic import WriteError, write_atomically
-from vaebench.proof import identity
-from vaebench.record import (
+from vaebench.records import files
+from vaebench.records.files import WriteError, write_atomically
+from vaebench.records.record import (
     FORMAT,
     Estimate,
     NewerError,
@@ -24,7 +23,8 @@ from vaebench.record import (
     read_all,
     write,
 )
-from vaebench.weights import Weights
+from vaebench.records.validity import identity
+from vaebench.records.weights import Weights
 
 CONFIG = {"model": {"name": "BetaVAE", "beta": 4.0, "network": {"name": "MLP", "hidden": [64, 64]}}, "seed": 0}
 
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(WriteError, match=f"{path}: cannot be written .No space left on device.*is intact"):
         write(replace(RECORD, study="other"), path)
     assert read(path) == RECORD

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.proof import identity
-from vaebench.record import Estimate, Record, write
+from vaebench.records.record import Estimate, Record, write
+from vaebench.records.validity import identity
 from vaebench.tables import table
 from vaebench.tables.intervals import Interval
 from vaebench.tables.latex import escape
@@ -97,7 +97,7 @@ def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
         write(record(seed), tmp_path / "run" / record(seed).id / "record.json")
     program = (
         "import sys; from pathlib import Path\n"
-        "from vaebench.record import read_all; from vaebench.tables import table\n"
+        "from vaebench.records.record import read_all; from vaebench.tables import table\n"
         "table.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "assert not {'torch', 'lightning', 'sklearn', 'pandas', 'scipy', 'wandb', 'jaxtyping'} & set(sys.modules)"
     )

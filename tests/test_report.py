@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import record as files
-from vaebench.record import Estimate, Record
+from vaebench.records import record as files
+from vaebench.records.record import Estimate, Record
 from vaebench.report import index, page, site
 from vaebench.report.answer import answer
 from vaebench.report.arrangement import arrange

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vaebench import record
 from vaebench.config import Run, Study
 from vaebench.datamodule import DataModule
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.engines.ray import Ray
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
-from vaebench.record import Estimate, Record
+from vaebench.records import record
+from vaebench.records.record import Estimate, Record
 from vaebench.reevaluate import reevaluate
 from vaebench.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.run import Execution, execute_pack

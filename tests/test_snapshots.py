@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench.atomic import WriteError
 from vaebench.config import Run, load
 from vaebench.packing.adam import ALIGNMENT
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
+from vaebench.records.archive import sealed
+from vaebench.records.files import WriteError
 from vaebench.registry import DATASETS, MODELS
-from vaebench.sealed import sealed
 from vaebench.training import snapshots
 from vaebench.training.alone import CHECKPOINT, Fitted
 from vaebench.training.fitting import fit

@@ -12,11 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from vaebench import record
 from vaebench.__main__ import app
-from vaebench.atomic import WriteError, check_writable
 from vaebench.commands.terminal import refusing
-from vaebench.record import Record
+from vaebench.records import record
+from vaebench.records.files import WriteError, check_writable
+from vaebench.records.record import Record
 from vaebench.tracking.homes import give_homes
 
 ROOT = Path(__file__).parents[1]

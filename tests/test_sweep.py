@@ -17,10 +17,10 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from vaebench import record
 from vaebench.config import Study, load
 from vaebench.packing.program import Unpackable
-from vaebench.record import NewerError, Record
+from vaebench.records import record
+from vaebench.records.record import NewerError, Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
 from vaebench.work import LOCK, Work

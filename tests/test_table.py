@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.record import Estimate, Record
+from vaebench.records.record import Estimate, Record
 from vaebench.tables import table
 from vaebench.tables.blocks import Cell, Table
 from vaebench.tables.intervals import t_interval

@@ -19,13 +19,14 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from vaebench import pictures, tracking
-from vaebench import record as records
-from vaebench.atomic import WriteError
+from vaebench import tracking
 from vaebench.config import Run, load
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.vae import VAE
-from vaebench.record import Record
+from vaebench.records import images
+from vaebench.records import record as records
+from vaebench.records.files import WriteError
+from vaebench.records.record import Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
 from vaebench.tables import table as tables
@@ -147,12 +148,12 @@ def test_pictures_are_media_of_the_run(tracked):
     """The pixels that the summary points to are those of the file beside the record."""
     _, path = tracked
     summary = told(path)["summary"]
-    kept = pictures.read(path.parents[2] / pictures.NAME)
+    kept = images.read(path.parents[2] / images.NAME)
     for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
         media = summary[f"test/{name}"]
         assert media["_type"] == "image-file"
         found = imread(path.parent / "files" / media["path"])
-        assert np.array_equal((found * 255).round().astype(np.uint8), pictures.coloured(sheet))
+        assert np.array_equal((found * 255).round().astype(np.uint8), images.coloured(sheet))
 
 
 def test_charts_are_tables_of_the_records_arrays(tracked):

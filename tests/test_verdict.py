@@ -10,8 +10,8 @@ from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.oracle.stationary import stationary_point
-from vaebench.proof import identity
-from vaebench.record import Record, decode, encode
+from vaebench.records.record import Record, decode, encode
+from vaebench.records.validity import identity
 from vaebench.registry import DATASETS, MODELS
 from vaebench.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.tables.quantities import Fact, Quantity, quantities

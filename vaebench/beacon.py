@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from vaebench.atomic import WriteError, write_atomically
+from vaebench.records.files import WriteError, write_atomically
 
 NAME = "progress.json"
 

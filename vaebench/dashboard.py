@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from vaebench.config import Study
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.tables.labels import SEED, canonical
 from vaebench.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
 from vaebench.tables.reliability import MARK, RESTS

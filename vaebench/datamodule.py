@@ -11,7 +11,7 @@ from vaebench.binarization import evaluated
 from vaebench.datasets.base import Dataset, Splits, data_root
 from vaebench.datasets.duplicates import repeated
 from vaebench.draws import Batch
-from vaebench.record import DUPLICATES
+from vaebench.records.record import DUPLICATES
 from vaebench.registry import PositiveInt
 
 FAR = 100.0

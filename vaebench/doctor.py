@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench import provenance, torchvision_ops
+from vaebench import torchvision_ops
+from vaebench.records import provenance
 from vaebench.registry import DATASETS
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"

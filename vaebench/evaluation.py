@@ -10,7 +10,7 @@ from vaebench.draws import Batch
 from vaebench.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import ESTIMATORS, METRICS, Spec
 from vaebench.seeding import generator
 

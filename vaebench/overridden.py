@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench import record
 from vaebench.config import ConfigError, Refused, Run, Study
-from vaebench.record import Record
+from vaebench.records import record
+from vaebench.records.record import Record
 from vaebench.tables.labels import ABSENT
 
 COMMAND = "python -m vaebench train "

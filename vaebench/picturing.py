@@ -15,8 +15,8 @@ from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation import estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
-from vaebench.pictures import NAME, Pictures, Pixels, write
-from vaebench.record import Record
+from vaebench.records.images import NAME, Pictures, Pixels, write
+from vaebench.records.record import Record
 from vaebench.seeding import seeded
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7

@@ -19,11 +19,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from vaebench import record
 from vaebench.beacon import NAME, SILENT, Sighting, sightings
 from vaebench.config import Run
 from vaebench.printing import line
-from vaebench.record import Record, RecordError
+from vaebench.records import record
+from vaebench.records.record import Record, RecordError
 from vaebench.tables.quantities import Quantity
 from vaebench.tables.reliability import MARK
 from vaebench.tables.sheets import figure

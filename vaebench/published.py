@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from vaebench import pictures
-from vaebench.atomic import write_atomically
-from vaebench.record import Record, encode, read_all
+from vaebench.records import images
+from vaebench.records.files import write_atomically
+from vaebench.records.record import Record, encode, read_all
 from vaebench.tables import table
 from vaebench.tables.blocks import Row
 from vaebench.tables.intervals import prediction_half_width
@@ -146,7 +146,7 @@ def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]
     """The pictures of the first seed of every row, which its page shows."""
     rows = (row for block in table.table(records).blocks for row in block.rows)
     firsts = [row.group.done[0] for row in rows if row.group.done]
-    return [(first, path) for first in firsts if (path := pictures.find(runs, first.id)) is not None]
+    return [(first, path) for first in firsts if (path := images.find(runs, first.id)) is not None]
 
 
 def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:

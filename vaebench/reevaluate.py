@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaebench import record
 from vaebench.config import ConfigError, Run
 from vaebench.config.lines import Document
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.packing.snapshot import SnapshotError, contents
+from vaebench.records import record
 from vaebench.registry import MODELS
 from vaebench.run import evaluate
 from vaebench.training.alone import CHECKPOINT, data_of

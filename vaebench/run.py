@@ -9,8 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vaebench import picturing, provenance, record
-from vaebench.atomic import WriteError
+from vaebench import picturing
 from vaebench.config import Run
 from vaebench.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
@@ -18,8 +17,10 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import NewerSnapshotError
 from vaebench.plan import MOST
-from vaebench.record import Record
-from vaebench.sealed import checksum
+from vaebench.records import provenance, record
+from vaebench.records.archive import checksum
+from vaebench.records.files import WriteError
+from vaebench.records.record import Record
 from vaebench.tracking import Mode, tracked
 from vaebench.training import memory, snapshots
 from vaebench.training.alone import CHECKPOINT, Fitted

@@ -6,8 +6,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaebench import record
-from vaebench.record import Record
+from vaebench.records import record
+from vaebench.records.record import Record
 from vaebench.tables import table as tables
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.labels import ABSENT, plain, slug

@@ -5,7 +5,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench import bounds
-from vaebench.weights import Weights
+from vaebench.records.weights import Weights
 
 FEWEST = 5
 """Draws in a tail that can be fitted."""

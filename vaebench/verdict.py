@@ -11,7 +11,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.stationarity import off_diagonal_share, stationarity
 
 EXACT = "exact at a linear VAE's optimum"

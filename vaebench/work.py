@@ -8,10 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vaebench import atomic, pictures, record
 from vaebench.beacon import NAME, Beacon
 from vaebench.config import Run
-from vaebench.record import FILE, NewerError, Record, RecordError
+from vaebench.records import files, images, record
+from vaebench.records.record import FILE, NewerError, Record, RecordError
 from vaebench.run import Execution, execute_pack
 from vaebench.training.snapshots import standing
 
@@ -142,7 +142,7 @@ def put_aside(path: Path, study: str) -> str | None:
     except FileNotFoundError:
         return None
     except RecordError as error:
-        return f"{error.fault}; kept as {atomic.put_aside(path).name}, the run is repeated"
+        return f"{error.fault}; kept as {files.put_aside(path).name}, the run is repeated"
     return None
 
 
@@ -152,12 +152,12 @@ def put_pictures_aside(found: Record | None, folder: Path) -> str | None:
     Returns:
         What is to be said of it; None where nothing is.
     """
-    path = folder / pictures.NAME
+    path = folder / images.NAME
     try:
         if found is not None and path.is_file():
             found.left(path)
     except RecordError as error:
-        aside = atomic.put_aside(path)
+        aside = files.put_aside(path)
         return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to have them, {error.remedy}"
     return None
 

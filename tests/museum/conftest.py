@@ -20,7 +20,7 @@ from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import MODELS, Spec
 
 

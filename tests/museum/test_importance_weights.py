@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from vaebench import bounds
 from vaebench.draws import Batch
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.seeding import generator
 
 K = 500

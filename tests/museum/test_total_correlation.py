@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, RateDecomposition
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.seeding import generator
 
 

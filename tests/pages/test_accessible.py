@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.pictures import NAME, Pictures, write
-from vaebench.record import Estimate, Record
+from vaebench.records.images import NAME, Pictures, write
+from vaebench.records.record import Estimate, Record
 from vaebench.report import index, page, site
 
 ROOT = Path(__file__).parents[2]

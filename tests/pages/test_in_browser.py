@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.record import Estimate, Record
+from vaebench.records.record import Estimate, Record
 from vaebench.report import site
 
 WIDTHS = (360, 1280)

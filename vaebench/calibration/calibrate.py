@@ -14,7 +14,7 @@ from vaebench.calibration.known import known_grades
 from vaebench.config import Run, Study
 from vaebench.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
 from vaebench.training.alone import CHECKPOINT, data_of

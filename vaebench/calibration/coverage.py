@@ -21,7 +21,7 @@ from vaebench.estimators.joint import Joint
 from vaebench.evaluation import diagnostics, estimate, measure
 from vaebench.metrics.base import Blank
 from vaebench.models.vae import VAE
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import ESTIMATORS, METRICS, Spec
 from vaebench.seeding import generator, seeded
 

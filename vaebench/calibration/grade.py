@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench.atomic import write_atomically
-from vaebench.record import RecordError
+from vaebench.records.files import write_atomically
+from vaebench.records.record import RecordError
 
 FILE = "calibration.json"
 """Where a study's grades stand in its folder."""

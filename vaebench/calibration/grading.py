@@ -9,7 +9,7 @@ from vaebench.calibration.answers import ANSWERS, ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 UNITS_OF_ROUNDING = 64
 """Machine epsilons, of the size of the densities that an estimate is made of, that it may be off by rounding."""

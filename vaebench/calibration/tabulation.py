@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from vaebench.atomic import stale, write_all
 from vaebench.calibration.grade import Grade
+from vaebench.records.files import stale, write_all
 from vaebench.tables.latex import escape
 
 NAME = "calibration"

@@ -1,6 +1,6 @@
 """A model measured again, in a terminal: a line a number."""
 
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.tables.quantities import observations
 from vaebench.tables.reliability import MARK, caution
 from vaebench.tables.sheets import figure

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vaebench.record import DUPLICATES, Estimate, Record
+from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.tables.escaping import visible
 from vaebench.tables.quantities import FACTS, PANELS, Fact, Quantity, observations, quantities
 from vaebench.tables.reliability import MARK

@@ -51,7 +51,7 @@ def sweep(
     from vaebench import ahead, tracking
     from vaebench.engines.base import gpus as visible
     from vaebench.engines.choice import Choice
-    from vaebench.record import FILE
+    from vaebench.records.record import FILE
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
     from vaebench.work import is_done
@@ -173,7 +173,8 @@ def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[s
 
 def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> None:
     """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
-    from vaebench import published, record
+    from vaebench import published
+    from vaebench.records import record
     from vaebench.report import site
     from vaebench.tables import table as tables
 

@@ -10,14 +10,14 @@ from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Overrides, S
 from vaebench.commands.terminal import console
 
 if TYPE_CHECKING:
-    from vaebench.record import Record
+    from vaebench.records.record import Record
 from vaebench.printing import line
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
     """Write the tables of results/, or of a folder such as runs/beta, again from their records alone."""
-    from vaebench import record
     from vaebench.calibration import grade, tabulation
+    from vaebench.records import record
     from vaebench.tables import table as tables
 
     folders = [_folder(s) for s in studies] if studies else sorted(p.parent for p in RESULTS.glob("*/records"))
@@ -97,8 +97,8 @@ def dashboard(
 ) -> None:
     """Write a study's W&B workspace to runs/STUDY/dashboard.json and say what is in it; --save makes it a view."""
     from vaebench import dashboard as dashboards
-    from vaebench import record
-    from vaebench.atomic import write_atomically
+    from vaebench.records import record
+    from vaebench.records.files import write_atomically
 
     plan = study_of(study, overrides)
     path = RUNS / plan.name / "dashboard.json"

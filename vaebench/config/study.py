@@ -16,7 +16,7 @@ from vaebench.config.crosschecks import disagreements
 from vaebench.config.derivation import Checked, section
 from vaebench.config.lines import Keys, dotted
 from vaebench.config.places import Places
-from vaebench.proof import identity
+from vaebench.records.validity import identity
 from vaebench.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30

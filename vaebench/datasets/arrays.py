@@ -10,7 +10,7 @@ import torch
 from vaebench.datasets import base
 from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
 from vaebench.datasets.headers import shapes
-from vaebench.npz import ArraysError, read
+from vaebench.records.npz import ArraysError, read
 from vaebench.registry import BINARIZATIONS, DATASETS, Positive, Spec
 
 WHOLE = ("x", "images")

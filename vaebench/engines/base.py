@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
-from vaebench import provenance
+from vaebench.records import provenance
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

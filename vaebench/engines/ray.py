@@ -12,8 +12,8 @@ from math import floor
 from types import TracebackType
 from typing import Any
 
-from vaebench import provenance
 from vaebench.engines.base import Engine, Item, Result, gpus
+from vaebench.records import provenance
 from vaebench.signals import handled
 
 RETRIES = 5

@@ -10,7 +10,7 @@ from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.seeding import generator, seeded
 from vaebench.tails import weights_of

@@ -14,8 +14,8 @@ from vaebench.draws import Batch
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
-from vaebench.record import Estimate
-from vaebench.weights import Weights
+from vaebench.records.record import Estimate
+from vaebench.records.weights import Weights
 
 
 class Estimator(ABC):

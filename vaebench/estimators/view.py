@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy
 from vaebench.blocks import Block
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 ROWS = Block(2**11, 2**14)
 """Images in one call of the model."""

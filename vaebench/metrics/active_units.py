@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS, Positive
 
 

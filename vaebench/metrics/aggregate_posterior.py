@@ -14,7 +14,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.blocks import Block
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 DENSITIES = Block(2**18, 2**25)
 """Densities at a time, 8 bytes each."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vaebench.draws import Draws
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from torch import Tensor
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic, Subject
 from vaebench.metrics.kl_per_unit import unit_kl, without_unit_priors
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS, Fraction, Positive
 
 GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))

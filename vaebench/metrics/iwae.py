@@ -8,10 +8,10 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench import bounds
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
+from vaebench.records.weights import Weights
 from vaebench.registry import METRICS, DrawsDivisors
 from vaebench.tails import pareto_k, summary
-from vaebench.weights import Weights
 
 SIZES = (1, 5, 50, 500, 5000)
 """The k of the bounds where a study does not choose."""

@@ -7,7 +7,7 @@ from torch.distributions import Normal
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations, Subject
 from vaebench.priors import kl_from_standard_normal
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS
 
 

@@ -5,10 +5,10 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
+from vaebench.records.weights import HEAVY_TAIL
 from vaebench.registry import METRICS
 from vaebench.tails import FEWEST, pareto_k, tail_length
-from vaebench.weights import HEAVY_TAIL
 
 
 @METRICS.register

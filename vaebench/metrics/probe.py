@@ -10,7 +10,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic, Subject
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 
 FOLDS = 5
 """Parts of the split; each is classified by what was learnt on the others."""

@@ -3,7 +3,7 @@
 import math
 
 from vaebench.metrics.aggregate_posterior import AggregateDiagnostic, estimate
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS
 
 SATURATED = 0.1

@@ -5,7 +5,7 @@ from torch.distributions import Normal
 from vaebench.metrics.aggregate_posterior import AggregateDiagnostic, estimate
 from vaebench.metrics.base import Subject
 from vaebench.metrics.kl_per_unit import without_unit_priors
-from vaebench.record import Estimate
+from vaebench.records.record import Estimate
 from vaebench.registry import METRICS
 
 

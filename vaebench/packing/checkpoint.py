@@ -6,9 +6,9 @@ from pathlib import Path
 import lightning
 import torch
 
-from vaebench.atomic import write_atomically
 from vaebench.models.base import Autoencoder
-from vaebench.sealed import sealed
+from vaebench.records.archive import sealed
+from vaebench.records.files import write_atomically
 
 
 def plain(member: Autoencoder, device: torch.device) -> Autoencoder:

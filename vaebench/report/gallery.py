@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from vaebench.pictures import NAME, Pictures, PicturesError, Pixels, find, png, read
-from vaebench.record import Record, RecordError
+from vaebench.records.images import NAME, Pictures, PicturesError, Pixels, find, png, read
+from vaebench.records.record import Record, RecordError
 from vaebench.report.drawing import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.report.marks import at_least_one
 from vaebench.tables.blocks import Row, Table

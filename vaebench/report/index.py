@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.report.answer import answer
 from vaebench.report.page import environment
 from vaebench.tables import table as tables

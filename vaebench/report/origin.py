@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.tables.blocks import Table
 from vaebench.tables.labels import SEED, slug
 

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.report.answer import answer
 from vaebench.report.arrangement import arrange
 from vaebench.report.figures import altered, bounds, collapse, curves, forecast, phase, plane, units, units_by_beta

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.tables.grouping import Group
 from vaebench.tables.intervals import t_interval
 

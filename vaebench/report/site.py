@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench import record
-from vaebench.atomic import stale, write_all, write_atomically
 from vaebench.config import ConfigError, load
-from vaebench.record import Record
+from vaebench.records import record
+from vaebench.records.files import stale, write_all, write_atomically
+from vaebench.records.record import Record
 from vaebench.report import index, page
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.tables.intervals import Interval, t_interval
 from vaebench.tables.labels import SEED, canonical
 from vaebench.tables.quantities import Quantity, Reading

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from vaebench.record import SCALE, Estimate, Record
+from vaebench.records.record import SCALE, Estimate, Record
+from vaebench.records.weights import Weights
 from vaebench.tables.labels import natural
 from vaebench.tables.reliability import caution, remark, weights
-from vaebench.weights import Weights
 
 HIGHER, LOWER, UNRANKED = 1, -1, 0
 

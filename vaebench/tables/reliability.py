@@ -7,8 +7,8 @@ tells it, the number is marked in every place that shows it, is never bold, and 
 from collections.abc import Sequence
 from typing import Any
 
-from vaebench.record import Estimate, Record
-from vaebench.weights import Weights
+from vaebench.records.record import Estimate, Record
+from vaebench.records.weights import Weights
 
 MARK = "†"
 

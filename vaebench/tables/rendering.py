@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tabulate import tabulate
 
-from vaebench.record import DUPLICATES
+from vaebench.records.record import DUPLICATES
 from vaebench.tables.blocks import Row, Table
 from vaebench.tables.escaping import field, line
 from vaebench.tables.escaping import markdown as safe

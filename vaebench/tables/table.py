@@ -7,8 +7,8 @@ the table; rows that are not comparable stand in blocks of their own and are nev
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench.atomic import stale, write_all
-from vaebench.record import Record
+from vaebench.records.files import stale, write_all
+from vaebench.records.record import Record
 from vaebench.tables.blocks import Row, Table, blocks
 from vaebench.tables.grouping import distinct, groups
 from vaebench.tables.labels import SEED, labels, merged_axes, slug

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vaebench.atomic import write_atomically
 from vaebench.config import Study
-from vaebench.record import Record
+from vaebench.records.files import write_atomically
+from vaebench.records.record import Record
 from vaebench.tables import table as tables
 from vaebench.tables.labels import SEED, labels, merged_axes
 from vaebench.tables.quantities import Quantity, quantities

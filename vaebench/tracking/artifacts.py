@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vaebench.record import Record, encode
+from vaebench.records.record import Record, encode
 
 
 def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vaebench.atomic import WriteError
 from vaebench.config import Run
-from vaebench.record import Record
+from vaebench.records.files import WriteError
+from vaebench.records.record import Record
 from vaebench.tracking.artifacts import artifacts
 from vaebench.tracking.homes import give_homes
 from vaebench.tracking.media import charts, pictures

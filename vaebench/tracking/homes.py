@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from vaebench.atomic import WriteError, check_writable
+from vaebench.records.files import WriteError, check_writable
 
 NAME = "wandb/home"
 """Below a study's folder, what W&B would have kept in a user's home."""

@@ -6,8 +6,8 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
-from vaebench import pictures as files
-from vaebench.record import Record
+from vaebench.records import images as files
+from vaebench.records.record import Record
 from vaebench.tracking.names import (
     COLLAPSE,
     KL,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.tables.quantities import Fact, quantities
 
 PROJECT = "vaebench"

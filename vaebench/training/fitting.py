@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from lightning.pytorch.loggers.logger import Logger
 
-from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.checkpoint import leave, plain
@@ -14,6 +13,7 @@ from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import NewerSnapshotError, Snapshot
+from vaebench.records.files import WriteError
 from vaebench.registry import DATASETS, MODELS
 from vaebench.training.alone import CHECKPOINT, Fitted, advised, fit_alone
 from vaebench.training.curve import Curve

@@ -14,14 +14,14 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from vaebench import atomic
-from vaebench.atomic import WriteError
 from vaebench.config import Run
 from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import ALIGNMENT
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, header_of, read
+from vaebench.records import files
+from vaebench.records.files import WriteError
 from vaebench.seeding import generator
 from vaebench.signals import Waiting
 from vaebench.training.curve import Curve
@@ -246,4 +246,4 @@ def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) 
 
 def put_aside(path: Path, error: Exception) -> None:
     """Give a file that no training can go on from another name: it is never used, and never deleted."""
-    log.warning("%s; kept as %s, the run begins anew", error, atomic.put_aside(path).name)
+    log.warning("%s; kept as %s, the run begins anew", error, files.put_aside(path).name)

@@ -16,10 +16,10 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from vaebench.atomic import WriteError, write_atomically
 from vaebench.config import Run
 from vaebench.packing.snapshot import FORMAT, contents
-from vaebench.sealed import sealed
+from vaebench.records.archive import sealed
+from vaebench.records.files import WriteError, write_atomically
 from vaebench.signals import Waiting, handled
 from vaebench.training.curve import Report, Validation
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from vaebench.record import Record
+from vaebench.records.record import Record
 from vaebench.report.arrangement import MOST_PANELS, Arrangement
 from vaebench.report.drawing import RAMP, Chart, Panel, panel, variable
 from vaebench.report.marks import banded

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from vaebench.sealed import checksum
+from vaebench.records.archive import checksum
 
 
 def sha256(value: Any) -> str:

@@ -24,11 +24,11 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from vaebench.atomic import write_atomically
-from vaebench.plain import finite, laid_out, sha256
-from vaebench.proof import faults, remedy_of
-from vaebench.sealed import checksum
-from vaebench.weights import Weights
+from vaebench.records.archive import checksum
+from vaebench.records.files import write_atomically
+from vaebench.records.plain_json import finite, laid_out, sha256
+from vaebench.records.validity import faults, remedy_of
+from vaebench.records.weights import Weights
 
 FORMAT = 2
 """Version of the file; raised when a reader of the earlier version would misread it."""

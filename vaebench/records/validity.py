@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.plain import sha256
+from vaebench.records.plain_json import sha256
 
 if TYPE_CHECKING:
-    from vaebench.record import Record
+    from vaebench.records.record import Record
 
 
 def identity(config: dict[str, Any]) -> str:

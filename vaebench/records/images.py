@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaebench import npz
-from vaebench.atomic import write_atomically
+from vaebench.records import npz
+from vaebench.records.files import write_atomically
 
 NAME = "arrays.npz"
 
