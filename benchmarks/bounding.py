@@ -12,11 +12,11 @@ import torch
 from clock import DEVICE, ON_GPU
 
 from vaebench import bounds
+from vaebench.config.registry import MODELS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
-from vaebench.registry import MODELS
 
 NETS = {"784-400-400-32": (28, (400, 400), 32), "64-64-64-10": (8, (64, 64), 10)}
 """Side of the image, hidden widths, latent units; the first is the one of the claims."""

@@ -98,9 +98,9 @@ def child(name: str, n: int, units: int) -> None:
     import torch
     from torch.distributions import Independent, Normal
 
+    from vaebench.config.registry import METRICS as REGISTRY
     from vaebench.draws import Draws
     from vaebench.metrics.aggregate_posterior import DENSITIES
-    from vaebench.registry import METRICS as REGISTRY
 
     def draws(n: int) -> Draws:
         """Half of the units collapsed, half of them sharp, as in a trained model; float32."""

@@ -81,9 +81,9 @@ def measured(net: str, members: int) -> float:
     import torch
 
     from vaebench.config import load
+    from vaebench.config.registry import MODELS
     from vaebench.packing.data import PackedData
     from vaebench.packing.pack import Pack
-    from vaebench.registry import MODELS
     from vaebench.run import Execution
     from vaebench.training.alone import data_of
     from vaebench.training.trainers import accelerator

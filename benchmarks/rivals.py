@@ -27,10 +27,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from vaebench.config import Run, load
+from vaebench.config.registry import MODELS
 from vaebench.datamodule import DataModule
 from vaebench.models.base import Autoencoder
 from vaebench.packing.stacks import Stacks
-from vaebench.registry import MODELS
 from vaebench.training.alone import data_of
 from vaebench.training.fitting import fit
 from vaebench.training.trainers import settle

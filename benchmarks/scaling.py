@@ -172,8 +172,8 @@ def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
 def drawn(k: int) -> float:
     """Processor seconds of the bounds of all sizes up to k."""
     from vaebench.config import load
+    from vaebench.config.registry import MODELS
     from vaebench.evaluation import diagnostics, measure
-    from vaebench.registry import MODELS
     from vaebench.training.alone import data_of
 
     run = load(STUDY).runs[0]

@@ -173,7 +173,7 @@ def products() -> float:
     import torch
 
     from vaebench.config import load
-    from vaebench.registry import MODELS
+    from vaebench.config.registry import MODELS
     from vaebench.training.alone import data_of
 
     runs = load(STUDY).runs

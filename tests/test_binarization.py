@@ -8,7 +8,7 @@ import torch
 
 from vaebench import binarization
 from vaebench.binarization import Dynamic, Fixed, Threshold, evaluated
-from vaebench.registry import BINARIZATIONS
+from vaebench.config.registry import BINARIZATIONS
 
 GREY = torch.arange(256, dtype=torch.uint8).repeat(40).view(40, 1, 16, 16)
 

@@ -18,10 +18,10 @@ from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import linear_grades
 from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
 from vaebench.config import load
+from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.linear_gaussian import LinearGaussian
 from vaebench.records.record import RecordError, read
-from vaebench.registry import ESTIMATORS, METRICS
 from vaebench.run import Execution, execute
 
 pytestmark = pytest.mark.slow

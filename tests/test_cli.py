@@ -178,7 +178,7 @@ def test_a_failed_run_is_said_and_the_status_tells(here):
 
 
 def test_list_names_everything_with_a_line(here):
-    from vaebench.registry import REGISTRIES
+    from vaebench.config.registry import REGISTRIES
 
     said = vaebench("list")
     for registry in REGISTRIES:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaebench import bounds
-from vaebench.registry import MODELS
+from vaebench.config.registry import MODELS
 
 
 def test_shapes_are_checked() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vaebench import config
 from vaebench.config import ConfigError, Refused, Run, Study, load
 from vaebench.config.grid import laid
-from vaebench.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
+from vaebench.config.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
 
 Write = Callable[[str], Path]
 

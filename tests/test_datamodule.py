@@ -9,10 +9,10 @@ import lightning
 import pytest
 import torch
 
+from vaebench.config.registry import BINARIZATIONS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.base import Dataset, Examples, Splits
 from vaebench.draws import Batch
-from vaebench.registry import BINARIZATIONS
 
 N = 50
 IMAGES = torch.arange(N * 16, dtype=torch.uint8).view(N, 1, 4, 4)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vaebench.binarization import Fixed
+from vaebench.config.registry import DATASETS
 from vaebench.datasets import fetch
 from vaebench.datasets.base import Dataset, Examples, Splits, data_root, held_out
 from vaebench.datasets.lucas_mnist import first_of_shards
 from vaebench.datasets.omniglot import _half as omniglot_half
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.registry import DATASETS
 
 N = 40
 LABEL = np.arange(N) % 10

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from vaebench import reevaluate
 from vaebench.config import load
+from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.packing import program
 from vaebench.records.record import Record
-from vaebench.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.run import Execution, execute_pack
 from vaebench.training.alone import CHECKPOINT
 

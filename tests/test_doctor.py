@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vaebench import doctor
+from vaebench.config.registry import DATASETS
 from vaebench.records import provenance
-from vaebench.registry import DATASETS
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.blocks import Block
+from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.draws import Batch
 from vaebench.estimators import view as views
 from vaebench.estimators.alterations import erased, shifted
@@ -17,7 +18,6 @@ from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Estimate
-from vaebench.registry import ESTIMATORS, MODELS
 from vaebench.tables.quantities import ALTERED, AWAY, Quantity
 
 SIDE = 6

@@ -13,6 +13,7 @@ import torch
 
 from vaebench import oracle
 from vaebench.blocks import Block
+from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation import Measurement, estimate, estimators
@@ -21,7 +22,6 @@ from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights
-from vaebench.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.tables.quantities import EVIDENCE, Quantity
 
 CHEAP = {

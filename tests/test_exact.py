@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from vaebench import bounds, oracle
+from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.seeding import generator
 from vaebench.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.registry import DATASETS, MODELS
-from vaebench.seeding import generator
 
 SIZES = [
     {"dim": 6, "latent_dim": 2, "noise": 0.3},

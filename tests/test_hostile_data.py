@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from vaebench.config import load
+from vaebench.config.registry import DATASETS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.base import Examples, Splits
 from vaebench.models.base import Diverged
-from vaebench.registry import DATASETS
 from vaebench.training.fitting import fit
 
 N = 40

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from vaebench.config import ConfigError, load
 from vaebench.config.dialect import MOST_DEPTH, MOST_VALUES
+from vaebench.config.document import Document
 from vaebench.config.grid import MOST_RUNS
-from vaebench.config.lines import Document
 from vaebench.config.loading import MOST_BYTES
 
 ROOT = Path(__file__).parents[1]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 
 def computed(name: str, x: torch.Tensor, reconstruction: torch.Tensor, *cuts: int) -> Estimate | Blank:

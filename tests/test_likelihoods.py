@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from vaebench.registry import LIKELIHOODS
+from vaebench.config.registry import LIKELIHOODS
 
 SHAPE = (2,)
 

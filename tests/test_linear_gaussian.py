@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest, multivariate_normal
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.linear_gaussian import LinearGaussian
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.registry import DATASETS
 
 CASES = [
     {},

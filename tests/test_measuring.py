@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.draws import Batch, Draws
@@ -17,7 +18,6 @@ from vaebench.packing.data import PackedData
 from vaebench.packing.measuring import PIXELS, Measuring
 from vaebench.packing.pack import Pack
 from vaebench.packing.stacks import Shared, Stacks
-from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.training.curve import CHEAP, Curve, Validation
 
 SHAPE = (1, 8, 8)

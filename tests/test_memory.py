@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.models.base import Autoencoder
-from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.training import memory
 from vaebench.training.memory import TooLargeError, check_fits, needs, outline
 

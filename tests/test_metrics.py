@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from vaebench.config.registry import METRICS, MODELS, PRIORS
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
 from vaebench.metrics.base import Blank
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS, MODELS, PRIORS
 
 N, K, L = 23, 20, 4
 

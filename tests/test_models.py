@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from vaebench import bounds
+from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.seeding import generator
 from vaebench.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.models.base import Diverged
-from vaebench.registry import DATASETS, MODELS
-from vaebench.seeding import generator
 
 SHAPE = (1, 8, 8)
 SMALL = {"latent_dim": 3, "likelihood": {"name": "Gaussian", "variance": 0.05}}

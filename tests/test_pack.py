@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
@@ -17,7 +18,6 @@ from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import Snapshot
-from vaebench.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
 from vaebench.training.curve import Curve
 
 SHAPE = (1, 8, 8)

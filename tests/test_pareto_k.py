@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import genpareto
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
 from vaebench.records.weights import HEAVY_TAIL
-from vaebench.registry import METRICS
 from vaebench.tails import generalized_pareto_shape, pareto_k, tail_length
 
 FITS = 1000

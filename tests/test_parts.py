@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vaebench.registry import CORRUPTIONS, NETWORKS, SCHEDULES
+from vaebench.config.registry import CORRUPTIONS, NETWORKS, SCHEDULES
 
 
 @pytest.mark.parametrize("name", NETWORKS)

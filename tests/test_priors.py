@@ -5,7 +5,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.distributions import MultivariateNormal, Normal
 
-from vaebench.registry import PRIORS
+from vaebench.config.registry import PRIORS
 
 SHAPE = (4,)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 PROBES = ("LinearProbe", "NearestNeighbours")
 every_probe = pytest.mark.parametrize("name", PROBES)

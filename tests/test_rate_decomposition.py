@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from vaebench.config.registry import METRICS, MODELS
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
 from vaebench.oracle.probabilistic_pca import LinearPosterior
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS, MODELS
 
 BOTH = ("RateDecomposition", "TotalCorrelation")
 PARTS = ("mutual_information", "aggregate_kl", "total_correlation", "dimension_kl")

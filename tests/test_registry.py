@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 from pydantic import ValidationError
 
-from vaebench import registry as names
-from vaebench.config.derivation import entry
-from vaebench.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
-from vaebench.signature import ClassSource, SignatureError, arguments_described, classes_in
+from vaebench.config import registry as names
+from vaebench.config.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
+from vaebench.config.signature import ClassSource, SignatureError, arguments_described, classes_in
+from vaebench.config.validation import entry
 
 ENTRIES = [pytest.param(r, name, id=f"{r.kind}: {name}") for r in REGISTRIES for name in r]
 

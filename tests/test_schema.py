@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vaebench.config import schema
-from vaebench.registry import REGISTRIES
+from vaebench.config.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 CONF = sorted((ROOT / "conf").glob("*.yaml"))

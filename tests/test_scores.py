@@ -8,9 +8,9 @@ from torch import Tensor
 
 from vaebench import scores
 from vaebench.blocks import Block
+from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.draws import Batch
 from vaebench.models.vae import ROWS, VAE
-from vaebench.registry import LIKELIHOODS, MODELS, NETWORKS
 
 SHAPE = (1, 8, 8)
 PARTS = list(itertools.product(LIKELIHOODS, NETWORKS))

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Run, Study
+from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.datamodule import DataModule
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
@@ -21,7 +22,6 @@ from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, 
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.reevaluate import reevaluate
-from vaebench.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.run import Execution, execute_pack
 from vaebench.sweep import sweep
 

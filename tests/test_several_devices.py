@@ -6,8 +6,8 @@ import pytest
 import torch
 from several_devices import SPECS, trained
 
+from vaebench.config.registry import MODELS
 from vaebench.draws import Batch
-from vaebench.registry import MODELS
 
 
 class Trainer(SimpleNamespace):

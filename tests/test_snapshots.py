@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from vaebench.config import Run, load
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.packing.adam import ALIGNMENT
 from vaebench.packing.data import PackedData
 from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError
-from vaebench.registry import DATASETS, MODELS
 from vaebench.training import snapshots
 from vaebench.training.alone import CHECKPOINT, Fitted
 from vaebench.training.fitting import fit

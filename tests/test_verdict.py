@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.datamodule import DataModule
 from vaebench.datasets.digits import Digits
 from vaebench.evaluation import Measurement
@@ -12,7 +13,6 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.oracle.stationary import stationary_point
 from vaebench.records.record import Record, decode, encode
 from vaebench.records.validity import identity
-from vaebench.registry import DATASETS, MODELS
 from vaebench.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.tables.quantities import Fact, Quantity, quantities
 from vaebench.verdict import DEATHS, PROBE, Verdict, explain

@@ -17,12 +17,12 @@ from urllib.parse import urlparse
 import torch
 
 from vaebench.config import ConfigError, Run, Study
-from vaebench.config.lines import dotted
+from vaebench.config.document import dotted
 from vaebench.config.places import Complaint
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.datasets.base import Ahead, Dataset, data_root
 from vaebench.engines.base import Engine
 from vaebench.plan import shared
-from vaebench.registry import DATASETS, MODELS
 from vaebench.training.memory import TooLargeError, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]

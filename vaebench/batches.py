@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from vaebench.binarization import Binarization
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
-from vaebench.seeding import generator
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 
-from vaebench.registry import BINARIZATIONS
+from vaebench.config.registry import BINARIZATIONS
 
 CHUNK = 4096
 """Examples binarised at once, so that a large data set never stands in memory as float64."""

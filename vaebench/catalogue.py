@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vaebench.config import ConfigError, load
-from vaebench.registry import REGISTRIES
+from vaebench.config.registry import REGISTRIES
 
 Rows = list[tuple[str, str]]
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.registry import CORRUPTIONS, Fraction, NonNegative
+from vaebench.config.registry import CORRUPTIONS, Fraction, NonNegative
 
 
 class Corruption(ABC):

@@ -8,11 +8,11 @@ from lightning import LightningDataModule
 
 from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
 from vaebench.binarization import evaluated
+from vaebench.config.registry import PositiveInt
 from vaebench.datasets.base import Dataset, Splits, data_root
 from vaebench.datasets.duplicates import repeated
 from vaebench.draws import Batch
 from vaebench.records.record import DUPLICATES
-from vaebench.registry import PositiveInt
 
 FAR = 100.0
 """A magnitude of observations from which a training that diverges is blamed on it: networks start for about 1."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vaebench import torchvision_ops
+from vaebench.config.registry import DATASETS
 from vaebench.records import provenance
-from vaebench.registry import DATASETS
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import torch
 
+from vaebench.config.registry import ESTIMATORS, METRICS, Spec
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
 from vaebench.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.records.record import Estimate
-from vaebench.registry import ESTIMATORS, METRICS, Spec
-from vaebench.seeding import generator
 
 
 class Measurement(NamedTuple):

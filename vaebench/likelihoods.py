@@ -15,8 +15,8 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent, Normal
 
 from vaebench import scores
+from vaebench.config.registry import LIKELIHOODS, Positive
 from vaebench.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
-from vaebench.registry import LIKELIHOODS, Positive
 
 SMALLEST_VARIANCE = 2.0**-46
 """The square of float32's rounding: a smaller squared error of pixels near 1 says nothing."""

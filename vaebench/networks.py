@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import nn
 
-from vaebench.registry import NETWORKS, PositiveInt
+from vaebench.config.registry import NETWORKS, PositiveInt
 
 
 class Network(ABC):

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.config.seeding import seeded
 from vaebench.datamodule import DataModule
 from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation import estimators, evaluating
@@ -17,7 +18,6 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.records.images import NAME, Pictures, Pixels, write
 from vaebench.records.record import Record
-from vaebench.seeding import seeded
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 """Observations, samples, units that are moved, and places that each is moved to."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
-from vaebench.registry import PRIORS, Positive, PositiveInt
+from vaebench.config.registry import PRIORS, Positive, PositiveInt
 
 Encode = Callable[[Tensor], Normal]
 

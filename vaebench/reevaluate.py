@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import ConfigError, Run
-from vaebench.config.lines import Document
+from vaebench.config.document import Document
+from vaebench.config.registry import MODELS
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.records import record
-from vaebench.registry import MODELS
 from vaebench.run import evaluate
 from vaebench.training.alone import CHECKPOINT, data_of
 from vaebench.training.trainers import device

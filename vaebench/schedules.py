@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.registry import SCHEDULES, Fraction, PositiveInt
+from vaebench.config.registry import SCHEDULES, Fraction, PositiveInt
 
 
 class Schedule(ABC):

@@ -13,12 +13,12 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vaebench.config.seeding import generator
 from vaebench.lanczos import ends
 from vaebench.likelihoods import LearnedGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.seeding import generator
 
 MOVING = 0.01
 """A point is stationary if a step along the gradient gains fewer nats than this."""

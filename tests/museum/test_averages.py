@@ -14,12 +14,12 @@ from torch.utils.data import DistributedSampler
 
 from vaebench import bounds
 from vaebench.batches import Share
+from vaebench.config.registry import METRICS
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.registry import METRICS
-from vaebench.seeding import generator
 
 
 def elbo(vae, x: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
 from vaebench.oracle import StationaryPoint, beta_optimum, maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.seeding import generator
 
 D = 10
 SPECTRUM = Spectrum.given([4.0, 2.0, 1.0] + [0.05] * (D - 3))

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench import bounds
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.records.record import Estimate
-from vaebench.seeding import generator
 
 K = 500
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vaebench.config.seeding import generator
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
-from vaebench.seeding import generator
 
 
 def mutual_information_within_batches(vae, x: Tensor, batch_size: int = 50) -> float:

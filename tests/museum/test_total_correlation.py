@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.config.seeding import generator
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, RateDecomposition
 from vaebench.records.record import Estimate
-from vaebench.seeding import generator
 
 
 def weights_off_the_diagonal(batch_size: int, dataset_size: int) -> Tensor:

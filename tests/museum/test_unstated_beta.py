@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.config.registry import MODELS
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle import beta_optimum
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.priors import kl_from_standard_normal
-from vaebench.registry import MODELS
 
 D, L = 8, 4
 SPECTRUM = Spectrum.given([8.0, 3.0, 1.8, 1.5, 0.1, 0.1, 0.1, 0.1])

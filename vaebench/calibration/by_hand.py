@@ -16,9 +16,9 @@ from vaebench.calibration.alterations import alteration_grades
 from vaebench.calibration.answers import Answer
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded
+from vaebench.config.registry import METRICS, Spec
+from vaebench.config.seeding import generator
 from vaebench.draws import Draws
-from vaebench.registry import METRICS, Spec
-from vaebench.seeding import generator
 
 NAME = "by hand"
 

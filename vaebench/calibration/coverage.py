@@ -15,6 +15,8 @@ from scipy.stats import chi2
 from torch.distributions import Normal
 
 from vaebench.calibration.grade import Grade
+from vaebench.config.registry import ESTIMATORS, METRICS, Spec
+from vaebench.config.seeding import generator, seeded
 from vaebench.draws import Batch, Draws
 from vaebench.estimators.base import Estimator
 from vaebench.estimators.joint import Joint
@@ -22,8 +24,6 @@ from vaebench.evaluation import diagnostics, estimate, measure
 from vaebench.metrics.base import Blank
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
-from vaebench.registry import ESTIMATORS, METRICS, Spec
-from vaebench.seeding import generator, seeded
 
 SEEDS = 100
 """Repetitions of what is quick."""

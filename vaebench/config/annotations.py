@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from vaebench.registry import Divides, Registry
+from vaebench.config.registry import Divides, Registry
 
 Keywords = Mapping[str, inspect.Parameter]
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from vaebench.config.annotations import shown
-from vaebench.config.lines import Document, Fault, Keys
+from vaebench.config.document import Document, Fault, Keys
 
 MOST_RUNS = 100_000
 """More runs than this in one study are taken for a slip of the pen."""

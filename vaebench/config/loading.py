@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaebench.config import grid, lines, overrides
+from vaebench.config import document as lines
+from vaebench.config import grid, overrides
 from vaebench.config.annotations import shown
+from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.grid import Axis, GridError, Point
-from vaebench.config.lines import DeadReference, Document, Fault
 from vaebench.config.places import Complaint, Places, said
+from vaebench.config.registry import did_you_mean, nearest
 from vaebench.config.study import KEYWORDS, ConfigError, Refused, Run, Study
-from vaebench.registry import did_you_mean, nearest
 
 HEAD = ("question", "grid")
 """What a study file has beside the sections of a run."""

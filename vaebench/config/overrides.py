@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from vaebench.config.annotations import Keywords, keys_of
+from vaebench.config.document import Document, Fault
 from vaebench.config.grid import Axis, GridError, points, span
-from vaebench.config.lines import Document, Fault
-from vaebench.registry import nearest
+from vaebench.config.registry import nearest
 
 
 def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: Mapping[str, Any]) -> list[Axis]:

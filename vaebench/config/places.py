@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vaebench.config.document import Document, Fault, Keys, dotted
 from vaebench.config.grid import Point
-from vaebench.config.lines import Document, Fault, Keys, dotted
 
 
 class Complaint(NamedTuple):

@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 
 from vaebench.config.annotations import EVERY, Keywords, keys_of, list_of, registry_of
 from vaebench.config.grid import RANGE
+from vaebench.config.registry import REGISTRIES, Distinct, Registry
+from vaebench.config.signature import arguments_described
 from vaebench.config.study import KEYWORDS, Run
-from vaebench.registry import REGISTRIES, Distinct, Registry
-from vaebench.signature import arguments_described
 
 Schema = dict[str, Any]
 

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from vaebench.config.crosschecks import disagreements
-from vaebench.config.derivation import Checked, section
-from vaebench.config.lines import Keys, dotted
+from vaebench.config.compatibility import disagreements
+from vaebench.config.document import Keys, dotted
 from vaebench.config.places import Places
+from vaebench.config.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
+from vaebench.config.validation import Checked, section
 from vaebench.records.validity import identity
-from vaebench.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
 
 MOST_FAULTS = 30
 """Faults shown at once."""

@@ -1,1 +1,1 @@
-"""Data sets: one file each, every one of them reached through `vaebench.registry.DATASETS`."""
+"""Data sets: one file each, every one of them reached through `vaebench.config.registry.DATASETS`."""

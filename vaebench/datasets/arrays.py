@@ -7,11 +7,11 @@ from typing import Annotated
 import numpy as np
 import torch
 
+from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec
 from vaebench.datasets import base
 from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
 from vaebench.datasets.headers import shapes
 from vaebench.records.npz import ArraysError, read
-from vaebench.registry import BINARIZATIONS, DATASETS, Positive, Spec
 
 WHOLE = ("x", "images")
 TRAIN = ("train", "x_train", "train_images")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from vaebench.registry import BINARIZATIONS, Spec
+from vaebench.config.registry import BINARIZATIONS, Spec
 
 VALIDATION = 0.1
 """Share of the examples held out for validation where the source names no validation set."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
-from vaebench.registry import DATASETS
 
 
 @DATASETS.register

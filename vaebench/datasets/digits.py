@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
-from vaebench.registry import DATASETS
 
 
 @DATASETS.register

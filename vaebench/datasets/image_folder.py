@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import torch
 
+from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
 from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept, own
-from vaebench.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaebench.config.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
+from vaebench.config.seeding import generator
 from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
-from vaebench.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
-from vaebench.seeding import generator
 
 
 @DATASETS.register

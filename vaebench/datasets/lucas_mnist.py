@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.base import Ahead, Dataset, Splits, held_out
 from vaebench.datasets.mnist import MNIST, SCALE
-from vaebench.registry import DATASETS
 
 SHARDS = 10
 """Files into which TensorFlow Datasets wrote the training images."""

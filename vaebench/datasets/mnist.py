@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
-from vaebench.registry import DATASETS
 
 SCALE = 255.0
 """Of the grey levels."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vaebench.config.registry import DATASETS
 from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.datasets.fetch import fetched
-from vaebench.registry import DATASETS
 
 SIZE = 28
 """Pixels a side after resizing; the drawings have 105."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from vaebench.registry import PositiveInt, did_you_mean
+from vaebench.config.registry import PositiveInt, did_you_mean
 
 ELSEWHERE = {
     "cpus_per_task": "--threads",

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from vaebench import annealing, bounds
 from vaebench.blocks import Block
+from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
+from vaebench.config.seeding import generator, seeded
 from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
-from vaebench.registry import ESTIMATORS, Fraction, PositiveInt
-from vaebench.seeding import generator, seeded
 from vaebench.tails import weights_of
 
 ROWS = Block(2**12, 2**16)

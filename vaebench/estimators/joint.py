@@ -12,7 +12,7 @@ class Joint:
     """The joint distribution of a model whose parameters stay as they are.
 
     Samples come from torch's global generator (distributions know no other): take them in a block of
-    `vaebench.seeding.seeded`.
+    `vaebench.config.seeding.seeded`.
 
     Args:
         model: in evaluation mode.

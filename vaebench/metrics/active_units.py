@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from vaebench.config.registry import METRICS, Positive
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS, Positive
 
 
 @METRICS.register

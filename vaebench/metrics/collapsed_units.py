@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from vaebench.config.registry import METRICS, Fraction, Positive
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic, Subject
 from vaebench.metrics.kl_per_unit import unit_kl, without_unit_priors
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS, Fraction, Positive
 
 GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
 """ε from 1e-4 to 100 nats, four a decade: the axis of the collapse curve."""

@@ -3,9 +3,9 @@
 from jaxtyping import Float64
 from torch import Tensor
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import ScalarMean, Subject, variance_of_mean
-from vaebench.registry import METRICS
 
 
 @METRICS.register

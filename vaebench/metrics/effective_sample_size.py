@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from vaebench import bounds
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 
 @METRICS.register

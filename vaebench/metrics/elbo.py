@@ -4,9 +4,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vaebench import bounds
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import ScalarMean, variance_of_mean
-from vaebench.registry import METRICS
 
 
 @METRICS.register

@@ -6,11 +6,11 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench import bounds
+from vaebench.config.registry import METRICS, DrawsDivisors
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights
-from vaebench.registry import METRICS, DrawsDivisors
 from vaebench.tails import pareto_k, summary
 
 SIZES = (1, 5, 50, 500, 5000)

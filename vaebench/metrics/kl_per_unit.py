@@ -4,11 +4,11 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations, Subject
 from vaebench.priors import kl_from_standard_normal
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 
 def unit_kl(posterior: Normal) -> Float64[Tensor, "B L"]:

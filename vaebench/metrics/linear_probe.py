@@ -5,8 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from vaebench.config.registry import METRICS, Positive
 from vaebench.metrics.probe import Probe
-from vaebench.registry import METRICS, Positive
 
 
 @METRICS.register

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import KNeighborsClassifier
 
+from vaebench.config.registry import METRICS, PositiveInt
 from vaebench.metrics.probe import FOLDS, Probe
-from vaebench.registry import METRICS, PositiveInt
 
 
 @METRICS.register

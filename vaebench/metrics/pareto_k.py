@@ -3,11 +3,11 @@
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
+from vaebench.config.registry import METRICS
 from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic
 from vaebench.records.record import Estimate
 from vaebench.records.weights import HEAVY_TAIL
-from vaebench.registry import METRICS
 from vaebench.tails import FEWEST, pareto_k, tail_length
 
 

@@ -4,8 +4,8 @@ from jaxtyping import Float64
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from vaebench.config.registry import METRICS
 from vaebench.metrics.image_score import ImageScore
-from vaebench.registry import METRICS
 
 
 @METRICS.register

@@ -2,9 +2,9 @@
 
 import math
 
+from vaebench.config.registry import METRICS
 from vaebench.metrics.aggregate_posterior import AggregateDiagnostic, estimate
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 SATURATED = 0.1
 """Nats below its cap where the mutual information no longer tells."""

@@ -4,8 +4,8 @@ from jaxtyping import Float64
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from vaebench.config.registry import METRICS
 from vaebench.metrics.image_score import ImageScore
-from vaebench.registry import METRICS
 
 WINDOW = 11
 """Pixels on a side of the Gaussian window of σ = 1.5."""

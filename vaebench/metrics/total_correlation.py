@@ -2,11 +2,11 @@
 
 from torch.distributions import Normal
 
+from vaebench.config.registry import METRICS
 from vaebench.metrics.aggregate_posterior import AggregateDiagnostic, estimate
 from vaebench.metrics.base import Subject
 from vaebench.metrics.kl_per_unit import without_unit_priors
 from vaebench.records.record import Estimate
-from vaebench.registry import METRICS
 
 
 @METRICS.register

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaebench.config.registry import MODELS
 from vaebench.draws import Batch, Draws
 from vaebench.models.base import Autoencoder
-from vaebench.registry import MODELS
 
 
 @MODELS.register

@@ -11,10 +11,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
+from vaebench.config.seeding import generator, seeded
 from vaebench.draws import Batch, Draws
 from vaebench.likelihoods import Likelihood
-from vaebench.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
-from vaebench.seeding import generator, seeded
 
 
 class Diverged(FloatingPointError):

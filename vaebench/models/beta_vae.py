@@ -5,8 +5,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from vaebench.config.registry import MODELS, SCHEDULES, NonNegative, ScheduleSpec
 from vaebench.models.vae import VAE
-from vaebench.registry import MODELS, SCHEDULES, NonNegative, ScheduleSpec
 
 
 @MODELS.register

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaebench.config.registry import CORRUPTIONS, MODELS, CorruptionSpec
 from vaebench.models.ae import AE
-from vaebench.registry import CORRUPTIONS, MODELS, CorruptionSpec
 
 
 @MODELS.register

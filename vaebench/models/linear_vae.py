@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
 from vaebench.likelihoods import Gaussian
 from vaebench.models.beta_vae import BetaVAE
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
-from vaebench.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
 
 
 @MODELS.register

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaebench.config.seeding import generator
 from vaebench.lanczos import ends
 from vaebench.oracle.optimum import StationaryPoint
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.seeding import generator
 
 PRODUCTS = 1000
 """The largest number of Hessian-vector products. As many as parameters are always enough."""

@@ -9,13 +9,13 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
 from vaebench.blocks import Block
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import Measurement, measure
 from vaebench.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.packing.program import Unpackable
 from vaebench.packing.stacks import Shared, Stacks
-from vaebench.seeding import generator
 
 PIXELS = Block(2**15, 2**20)
 """Pixels of a member that are decoded at a time, or one draw: what its training holds, or little more."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 
+from vaebench.config.seeding import generator
 from vaebench.draws import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import PackedAdam
@@ -23,7 +24,6 @@ from vaebench.packing.program import Unpackable
 from vaebench.packing.resuming import Resumable
 from vaebench.packing.snapshot import Death, Snapshot
 from vaebench.packing.stacks import Shared, Stacks
-from vaebench.seeding import generator
 
 
 class Pack(Resumable):

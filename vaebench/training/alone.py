@@ -20,11 +20,11 @@ from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench.config import Run
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.records import provenance
-from vaebench.registry import DATASETS, MODELS
 from vaebench.signals import Waiting
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline

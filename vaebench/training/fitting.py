@@ -7,6 +7,7 @@ from typing import NamedTuple
 from lightning.pytorch.loggers.logger import Logger
 
 from vaebench.config import Run
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData
@@ -14,7 +15,6 @@ from vaebench.packing.pack import Pack
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import NewerSnapshotError, Snapshot
 from vaebench.records.files import WriteError
-from vaebench.registry import DATASETS, MODELS
 from vaebench.training.alone import CHECKPOINT, Fitted, advised, fit_alone
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.registry import MODELS
+from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
-from vaebench.registry import MODELS
-from vaebench.seeding import generator
 
 PER_PARAMETER = 5
 """Numbers that training keeps for each: itself, its gradient twice (by itself, in the matrix of all), two moments."""

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from vaebench.config import Run
+from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 from vaebench.packing.adam import ALIGNMENT
 from vaebench.packing.data import PackedData
@@ -22,7 +23,6 @@ from vaebench.packing.pack import Pack
 from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, header_of, read
 from vaebench.records import files
 from vaebench.records.files import WriteError
-from vaebench.seeding import generator
 from vaebench.signals import Waiting
 from vaebench.training.curve import Curve
 from vaebench.training.trainers import device

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from vaebench.config.annotations import Keywords, item_of, parameters, registry_of, shown
-from vaebench.config.lines import Keys
-from vaebench.registry import Divides, Registry
-from vaebench.signature import ClassSource
+from vaebench.config.document import Keys
+from vaebench.config.registry import Divides, Registry
+from vaebench.config.signature import ClassSource
 
 WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}
 SUPPORTS = tuple(WORDS)

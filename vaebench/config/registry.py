@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar  # noqa: F401 (Literal: for 
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from vaebench.signature import ClassSource, classes_in, module_files, source_of
+from vaebench.config.signature import ClassSource, classes_in, module_files, source_of
 
 T = TypeVar("T", bound=type)
 

@@ -2,7 +2,7 @@
 
 A component's file imports torch; a study must be checked before torch is. So the signature is read with `ast`:
 keyword-only parameters of `__init__`, and, through `**kwargs`, those of the parents. Annotations and defaults are
-evaluated with the names of `vaebench.registry` in sight (and the literals of Python), which is all they may use.
+evaluated with the names of `vaebench.config.registry` in sight (and the literals of Python), which is all they may use.
 """
 
 import ast
@@ -107,7 +107,7 @@ class ClassSource:
         except NameError as error:
             raise SignatureError(
                 f"{self.file}:{node.lineno}: {self.name}: {ast.unparse(node)!r} cannot be read without importing "
-                f"the file ({error}); use the names of vaebench.registry"
+                f"the file ({error}); use the names of vaebench.config.registry"
             ) from None
 
 

@@ -37,8 +37,8 @@ from vaebench.config.annotations import (
     registry_of,
     shown,
 )
-from vaebench.registry import Distinct, Registry, Spec, UnknownName, did_you_mean
-from vaebench.signature import ClassSource
+from vaebench.config.registry import Distinct, Registry, Spec, UnknownName, did_you_mean
+from vaebench.config.signature import ClassSource
 
 STRICT = ConfigDict(
     strict=True, extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=()
