@@ -13,8 +13,8 @@ from clock import DEVICE, ON_GPU
 
 from vaebench import bounds
 from vaebench.config.registry import MODELS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.digits import Digits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.digits import Digits
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 

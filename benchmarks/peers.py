@@ -198,7 +198,7 @@ def mnist(folder: Path) -> str:
     import numpy as np
     import torch
 
-    from vaebench.datasets.base import data_root
+    from vaebench.data.datasets.base import data_root
 
     if any((data_root() / "MNIST" / "raw").glob("train-images-idx3-ubyte*")):
         return "{name: MNIST, binarize: Fixed}"

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vaebench.config import Run, load
 from vaebench.config.registry import MODELS
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
 from vaebench.packing.stacks import Stacks
 from vaebench.training.alone import data_of

@@ -9,8 +9,8 @@ from torch.multiprocessing.spawn import start_processes
 
 from vaebench.config import Run
 from vaebench.config.registry import MODELS, PRIORS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.training.curve import Curve
 from vaebench.training.trainers import settle, trainer
 

@@ -14,7 +14,7 @@ from vaebench import ahead
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Study, load
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import Ahead, Dataset
+from vaebench.data.datasets.base import Ahead, Dataset
 from vaebench.engines.inline import Inline
 from vaebench.records import provenance
 

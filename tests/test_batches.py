@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
-from vaebench.binarization import Dynamic
+from vaebench.data.binarization import Dynamic
+from vaebench.data.loaders import EvaluationBatches, Resident, Share, TrainingBatches
 
 N = 23
 SPLIT = Resident(torch.arange(N * 4, dtype=torch.uint8).view(N, 2, 2), torch.arange(N), 92.0)

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from vaebench import binarization
-from vaebench.binarization import Dynamic, Fixed, Threshold, evaluated
 from vaebench.config.registry import BINARIZATIONS
+from vaebench.data import binarization
+from vaebench.data.binarization import Dynamic, Fixed, Threshold, evaluated
 
 GREY = torch.arange(256, dtype=torch.uint8).repeat(40).view(40, 1, 16, 16)
 

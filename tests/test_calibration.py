@@ -19,8 +19,8 @@ from vaebench.calibration.grading import linear_grades
 from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
 from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.records.record import RecordError, read
 from vaebench.run import Execution, execute
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from vaebench.config.registry import BINARIZATIONS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.base import Dataset, Examples, Splits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.draws import Batch
 
 N = 50

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vaebench.binarization import Fixed
 from vaebench.config.registry import DATASETS
-from vaebench.datasets import fetch
-from vaebench.datasets.base import Dataset, Examples, Splits, data_root, held_out
-from vaebench.datasets.lucas_mnist import first_of_shards
-from vaebench.datasets.omniglot import _half as omniglot_half
+from vaebench.data.binarization import Fixed
+from vaebench.data.datasets import fetch
+from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root, held_out
+from vaebench.data.datasets.lucas_mnist import first_of_shards
+from vaebench.data.datasets.omniglot import _half as omniglot_half
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
 

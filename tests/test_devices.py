@@ -15,7 +15,7 @@ from torch import Tensor
 from vaebench import reevaluate
 from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.packing import program

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from vaebench.cards.run import card
 from vaebench.config.registry import DATASETS
-from vaebench.datamodule import DataModule
-from vaebench.datasets import duplicates
-from vaebench.datasets.duplicates import repeated
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets import duplicates
+from vaebench.data.datasets.duplicates import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.tables.rendering import markdown
 from vaebench.tables.table import table

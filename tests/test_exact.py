@@ -6,7 +6,7 @@ import torch
 from vaebench import bounds, oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE

@@ -11,8 +11,8 @@ from PIL import Image
 
 from vaebench.config import load
 from vaebench.config.registry import DATASETS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.base import Examples, Splits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.base import Examples, Splits
 from vaebench.models.base import Diverged
 from vaebench.training.fitting import fit
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.digits import Digits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.digits import Digits
 from vaebench.draws import Batch, Draws
 from vaebench.evaluation import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder

@@ -7,7 +7,7 @@ import torch
 from vaebench import bounds
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.draws import Batch
 from vaebench.models.base import Diverged
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
-from vaebench.datamodule import DataModule
-from vaebench.datasets.digits import Digits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.packing.checkpoint import leave, plain
 from vaebench.packing.data import PackedData

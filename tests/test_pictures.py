@@ -9,9 +9,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vaebench.datamodule import DataModule
-from vaebench.datasets.digits import Digits
-from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.estimators.erased_or_shifted import ErasedOrShifted
 from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.models.ae import AE

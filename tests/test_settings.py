@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vaebench.config import Run, Study
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.engines.ray import Ray

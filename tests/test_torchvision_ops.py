@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import torchvision_ops
-from vaebench.torchvision_ops import SCHEMAS, TorchvisionFinder, TorchvisionLoader
+from vaebench.data import torchvision_ops
+from vaebench.data.torchvision_ops import SCHEMAS, TorchvisionFinder, TorchvisionLoader
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def test_torchvision_is_importable_and_its_case_known() -> None:
 def test_package_imports_nothing_heavy() -> None:
     heavy = "torch", "torchvision", "lightning", "numpy", "pydantic", "wandb"
     done = python(
-        f"import vaebench, sys; print(vaebench.torchvision_ops.state(), [m for m in {heavy} if m in sys.modules])"
+        f"import vaebench, sys; print(vaebench.data.torchvision_ops.state(), [m for m in {heavy} if m in sys.modules])"
     )
     assert done.stdout.strip() == "not imported []", done.stderr
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.datamodule import DataModule
-from vaebench.datasets.digits import Digits
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.digits import Digits
 from vaebench.evaluation import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum

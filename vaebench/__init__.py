@@ -3,7 +3,7 @@
 Nothing heavy is imported here: `vaebench --help`, tables and configuration errors never wait for torch.
 """
 
-from vaebench import torchvision_ops
+from vaebench.data import torchvision_ops
 
 __version__ = "0.1.0"
 

@@ -20,7 +20,7 @@ from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
 from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.datasets.base import Ahead, Dataset, data_root
+from vaebench.data.datasets.base import Ahead, Dataset, data_root
 from vaebench.engines.base import Engine
 from vaebench.plan import shared
 from vaebench.training.memory import TooLargeError, check_fits, outline

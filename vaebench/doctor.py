@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
-from vaebench import torchvision_ops
 from vaebench.config.registry import DATASETS
+from vaebench.data import torchvision_ops
 from vaebench.records import provenance
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
@@ -67,7 +67,7 @@ def devices() -> Iterator[Finding]:
 
 
 def operators() -> Iterator[Finding]:
-    """Whether torchvision's compiled operators load (see `vaebench.torchvision_ops`)."""
+    """Whether torchvision's compiled operators load (see `vaebench.data.torchvision_ops`)."""
     import torchvision  # noqa: F401 (its state is what is asked for)
 
     words = {
@@ -81,7 +81,7 @@ def data() -> Iterator[Finding]:
     """The data root, and which of torchvision's data sets are whole in it."""
     from torchvision import datasets
 
-    from vaebench.datasets.base import data_root
+    from vaebench.data.datasets.base import data_root
 
     root = data_root()
     origin = "VAEBENCH_DATA" if os.environ.get("VAEBENCH_DATA") else "default; VAEBENCH_DATA sets another"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.seeding import seeded
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation import estimators, evaluating
 from vaebench.models.base import Autoencoder

@@ -11,7 +11,7 @@ from typing import Any
 
 from vaebench import picturing
 from vaebench.config import Run
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable

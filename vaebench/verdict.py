@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vaebench import oracle
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, measure
 from vaebench.likelihoods import Gaussian
 from vaebench.models.base import Autoencoder

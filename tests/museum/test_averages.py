@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from vaebench import bounds
-from vaebench.batches import Share
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
+from vaebench.data.loaders import Share
 from vaebench.draws import Batch
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

@@ -12,7 +12,7 @@ from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades
 from vaebench.calibration.known import known_grades
 from vaebench.config import Run, Study
-from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Record
 from vaebench.run import Execution

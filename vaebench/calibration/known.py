@@ -9,8 +9,8 @@ from vaebench import oracle
 from vaebench.calibration.answers import ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades, rounding_of
-from vaebench.datamodule import DataModule
-from vaebench.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.draws import Batch
 from vaebench.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.estimators.base import Estimator, evenly_spaced

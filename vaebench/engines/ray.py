@@ -88,7 +88,7 @@ class Ray(Engine):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        from vaebench.datasets.base import data_root
+        from vaebench.data.datasets.base import data_root
 
         told = {name: os.environ[name] for name in TOLD if name in os.environ} | ITS_OWN
         told["VAEBENCH_DATA"] = str(data_root().absolute())  # workers stand in another folder

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.batches import TrainingBatches
 from vaebench.config.registry import PositiveInt
-from vaebench.datamodule import DataModule
-from vaebench.datasets.base import Dataset
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.base import Dataset
+from vaebench.data.loaders import TrainingBatches
 
 CHUNK = 50
 """Steps in what Lightning takes for one batch: its own work for a batch is worth several steps of a small network."""

@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.datamodule import DataModule
+from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.records import provenance

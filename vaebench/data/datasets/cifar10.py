@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
-from vaebench.datasets.fetch import fetched
+from vaebench.data.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.fetch import fetched
 
 
 @DATASETS.register

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept
-from vaebench.datasets.fetch import fetched
+from vaebench.data.datasets.base import Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.fetch import fetched
 
 SCALE = 255.0
 """Of the grey levels."""

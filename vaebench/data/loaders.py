@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from vaebench.binarization import Binarization
 from vaebench.config.seeding import generator
+from vaebench.data.binarization import Binarization
 from vaebench.draws import Batch
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
 
 
 @DATASETS.register

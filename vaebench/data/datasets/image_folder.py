@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
-from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept, own
+from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept, own
 
 if TYPE_CHECKING:
     from PIL.Image import Image

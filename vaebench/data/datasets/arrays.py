@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec
-from vaebench.datasets import base
-from vaebench.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
-from vaebench.datasets.headers import shapes
+from vaebench.data.datasets import base
+from vaebench.data.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
+from vaebench.data.datasets.headers import shapes
 from vaebench.records.npz import ArraysError, read
 
 WHOLE = ("x", "images")

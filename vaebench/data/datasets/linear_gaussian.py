@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaebench.config.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
 from vaebench.config.seeding import generator
-from vaebench.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 
 

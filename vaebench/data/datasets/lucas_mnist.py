@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import Ahead, Dataset, Splits, held_out
-from vaebench.datasets.mnist import MNIST, SCALE
+from vaebench.data.datasets.base import Ahead, Dataset, Splits, held_out
+from vaebench.data.datasets.mnist import MNIST, SCALE
 
 SHARDS = 10
 """Files into which TensorFlow Datasets wrote the training images."""

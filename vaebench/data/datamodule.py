@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-from vaebench.batches import EvaluationBatches, Resident, Share, TrainingBatches
-from vaebench.binarization import evaluated
 from vaebench.config.registry import PositiveInt
-from vaebench.datasets.base import Dataset, Splits, data_root
-from vaebench.datasets.duplicates import repeated
+from vaebench.data.binarization import evaluated
+from vaebench.data.datasets.base import Dataset, Splits, data_root
+from vaebench.data.datasets.duplicates import repeated
+from vaebench.data.loaders import EvaluationBatches, Resident, Share, TrainingBatches
 from vaebench.draws import Batch
 from vaebench.records.record import DUPLICATES
 

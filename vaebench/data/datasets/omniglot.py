@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
-from vaebench.datasets.fetch import fetched
+from vaebench.data.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.fetch import fetched
 
 SIZE = 28
 """Pixels a side after resizing; the drawings have 105."""
