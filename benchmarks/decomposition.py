@@ -99,8 +99,8 @@ def child(name: str, n: int, units: int) -> None:
     from torch.distributions import Independent, Normal
 
     from vaebench.config.registry import METRICS as REGISTRY
-    from vaebench.draws import Draws
     from vaebench.metrics.aggregate_posterior import DENSITIES
+    from vaebench.models.draws import Draws
 
     def draws(n: int) -> Draws:
         """Half of the units collapsed, half of them sharp, as in a trained model; float32."""

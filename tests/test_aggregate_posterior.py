@@ -9,9 +9,9 @@ from torch.distributions import Normal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vaebench.blocks import Block
 from vaebench.metrics import aggregate_posterior
 from vaebench.metrics.aggregate_posterior import AggregatePosterior
+from vaebench.models.chunk_size import Block
 
 
 def mixture(n: int, units: int, std: tuple[float, float], seed: int = 0) -> tuple[AggregatePosterior, torch.Tensor]:

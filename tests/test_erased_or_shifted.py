@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from vaebench.blocks import Block
 from vaebench.config.registry import ESTIMATORS, MODELS
-from vaebench.draws import Batch
 from vaebench.estimators import view as views
 from vaebench.estimators.alterations import erased, shifted
 from vaebench.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
@@ -16,6 +14,8 @@ from vaebench.estimators.view import View, cross_entropy, relative
 from vaebench.evaluation import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Estimate
 from vaebench.tables.quantities import ALTERED, AWAY, Quantity

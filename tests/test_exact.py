@@ -7,8 +7,8 @@ from vaebench import bounds, oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.draws import Batch
 from vaebench.evaluation import diagnostics, measure
+from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum

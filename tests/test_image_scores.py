@@ -6,8 +6,8 @@ import torch
 from scipy.signal import convolve2d
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.draws import Batch, Draws
 from vaebench.evaluation import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
+from vaebench.models.draws import Batch, Draws
 from vaebench.packing.data import PackedData
 from vaebench.packing.measuring import PIXELS, Measuring
 from vaebench.packing.pack import Pack

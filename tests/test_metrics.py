@@ -13,9 +13,9 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS, PRIORS
-from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
 from vaebench.metrics.base import Blank
+from vaebench.models.draws import Batch, Draws
 from vaebench.records.record import Estimate
 
 N, K, L = 23, 20, 4

@@ -8,8 +8,8 @@ from vaebench import bounds
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.draws import Batch
 from vaebench.models.base import Diverged
+from vaebench.models.draws import Batch
 
 SHAPE = (1, 8, 8)
 SMALL = {"latent_dim": 3, "likelihood": {"name": "Gaussian", "variance": 0.05}}

@@ -6,8 +6,8 @@ import torch
 from scipy.stats import genpareto
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
+from vaebench.models.draws import Draws
 from vaebench.records.weights import HEAVY_TAIL
 from vaebench.tails import generalized_pareto_shape, pareto_k, tail_length
 

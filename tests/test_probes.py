@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 PROBES = ("LinearProbe", "NearestNeighbours")

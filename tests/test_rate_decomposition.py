@@ -8,8 +8,8 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaebench.config.registry import METRICS, MODELS
-from vaebench.draws import Batch, Draws
 from vaebench.evaluation import diagnostics, measure
+from vaebench.models.draws import Batch, Draws
 from vaebench.oracle.probabilistic_pca import LinearPosterior
 from vaebench.records.record import Estimate
 

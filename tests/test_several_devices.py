@@ -7,7 +7,7 @@ import torch
 from several_devices import SPECS, trained
 
 from vaebench.config.registry import MODELS
-from vaebench.draws import Batch
+from vaebench.models.draws import Batch
 
 
 class Trainer(SimpleNamespace):

@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from vaebench.config.seeding import generator
 from vaebench.lanczos import ends
-from vaebench.likelihoods import LearnedGaussian
 from vaebench.models.linear_vae import LinearVAE
+from vaebench.models.parts.likelihoods import LearnedGaussian
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 

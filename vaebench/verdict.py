@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from vaebench import oracle
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import Measurement, diagnostics, measure
-from vaebench.likelihoods import Gaussian
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
+from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.record import Estimate

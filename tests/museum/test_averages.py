@@ -16,7 +16,7 @@ from vaebench import bounds
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Share
-from vaebench.draws import Batch
+from vaebench.models.draws import Batch
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum

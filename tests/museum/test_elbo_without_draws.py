@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vaebench.models.parts.priors import kl_from_standard_normal
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.priors import kl_from_standard_normal
 
 
 def elbo_at_the_posteriors_mean(vae, x: Tensor) -> float:

@@ -17,7 +17,7 @@ from torch.distributions import Normal
 
 from vaebench import bounds
 from vaebench.config.seeding import generator
-from vaebench.draws import Batch
+from vaebench.models.draws import Batch
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.records.record import Estimate
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vaebench.config.registry import MODELS
 from vaebench.models.linear_vae import LinearVAE
+from vaebench.models.parts.priors import kl_from_standard_normal
 from vaebench.oracle import beta_optimum
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.priors import kl_from_standard_normal
 
 D, L = 8, 4
 SPECTRUM = Spectrum.given([8.0, 3.0, 1.8, 1.5, 0.1, 0.1, 0.1, 0.1])

@@ -18,7 +18,7 @@ from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded
 from vaebench.config.registry import METRICS, Spec
 from vaebench.config.seeding import generator
-from vaebench.draws import Draws
+from vaebench.models.draws import Draws
 
 NAME = "by hand"
 

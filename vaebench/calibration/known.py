@@ -11,11 +11,11 @@ from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades, rounding_of
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.draws import Batch
 from vaebench.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.estimators.base import Estimator, evenly_spaced
 from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.evaluation import estimate
+from vaebench.models.draws import Batch
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.stationarity import linear_vae_at

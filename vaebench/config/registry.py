@@ -158,11 +158,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 MODELS = Registry("model", "MODELS", "vaebench.models")
-NETWORKS = Registry("network", "NETWORKS", "vaebench.networks")
-LIKELIHOODS = Registry("likelihood", "LIKELIHOODS", "vaebench.likelihoods")
-PRIORS = Registry("prior", "PRIORS", "vaebench.priors")
-CORRUPTIONS = Registry("corruption", "CORRUPTIONS", "vaebench.corruptions")
-SCHEDULES = Registry("schedule", "SCHEDULES", "vaebench.schedules")
+NETWORKS = Registry("network", "NETWORKS", "vaebench.models.parts.networks")
+LIKELIHOODS = Registry("likelihood", "LIKELIHOODS", "vaebench.models.parts.likelihoods")
+PRIORS = Registry("prior", "PRIORS", "vaebench.models.parts.priors")
+CORRUPTIONS = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corruptions")
+SCHEDULES = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
 DATASETS = Registry("data set", "DATASETS", "vaebench.data.datasets")
 BINARIZATIONS = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
 METRICS = Registry("metric", "METRICS", "vaebench.metrics")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaebench.config.seeding import generator
 from vaebench.data.binarization import Binarization
-from vaebench.draws import Batch
+from vaebench.models.draws import Batch
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench import annealing, bounds
-from vaebench.blocks import Block
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
-from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 from vaebench.tails import weights_of

@@ -5,12 +5,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
-from vaebench.draws import Batch
 from vaebench.estimators.alterations import erased, shifted
 from vaebench.estimators.base import Estimator, mean_over_observations
 from vaebench.estimators.view import View, class_kept, cross_entropy, nearer, relative, squared_error, view
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
+from vaebench.models.draws import Batch
 from vaebench.records.record import Estimate
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)

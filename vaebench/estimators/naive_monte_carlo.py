@@ -3,12 +3,12 @@
 import torch
 
 from vaebench import bounds
-from vaebench.blocks import Block
 from vaebench.config.registry import ESTIMATORS, PositiveInt
 from vaebench.config.seeding import seeded
-from vaebench.draws import Batch
 from vaebench.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.estimators.joint import Joint, check_finite
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 from vaebench.tails import weights_of

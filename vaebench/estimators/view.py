@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy
 
-from vaebench.blocks import Block
 from vaebench.metrics.base import Blank
 from vaebench.models.base import Autoencoder
+from vaebench.models.chunk_size import Block
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**11, 2**14)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Positive
-from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
-from vaebench.blocks import Block
-from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 DENSITIES = Block(2**18, 2**25)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torchmetrics import Metric
 
-from vaebench.draws import Draws
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic, Subject
 from vaebench.metrics.kl_per_unit import unit_kl, without_unit_priors
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))

@@ -4,8 +4,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import ScalarMean, Subject, variance_of_mean
+from vaebench.models.draws import Draws
 
 
 @METRICS.register

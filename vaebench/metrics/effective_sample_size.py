@@ -5,8 +5,8 @@ from torch import Tensor
 
 from vaebench import bounds
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Diagnostic
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 

@@ -3,8 +3,8 @@
 from jaxtyping import Float64
 from torch import Tensor
 
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, ScalarMean, Subject
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 

@@ -7,8 +7,8 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench import bounds
 from vaebench.config.registry import METRICS, DrawsDivisors
-from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights
 from vaebench.tails import pareto_k, summary

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Columns, MeanOverObservations, Subject
-from vaebench.priors import kl_from_standard_normal
+from vaebench.models.draws import Draws
+from vaebench.models.parts.priors import kl_from_standard_normal
 from vaebench.records.record import Estimate
 
 

@@ -4,8 +4,8 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 from vaebench.records.weights import HEAVY_TAIL
 from vaebench.tails import FEWEST, pareto_k, tail_length

@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
-from vaebench.draws import Draws
 from vaebench.metrics.base import Blank, Diagnostic, Subject
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 FOLDS = 5

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS
-from vaebench.draws import Batch, Draws
 from vaebench.models.base import Autoencoder
+from vaebench.models.draws import Batch, Draws
 
 
 @MODELS.register

@@ -13,8 +13,8 @@ from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
-from vaebench.draws import Batch, Draws
-from vaebench.likelihoods import Likelihood
+from vaebench.models.draws import Batch, Draws
+from vaebench.models.parts.likelihoods import Likelihood
 
 
 class Diverged(FloatingPointError):

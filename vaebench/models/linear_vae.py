@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
-from vaebench.likelihoods import Gaussian
 from vaebench.models.beta_vae import BetaVAE
+from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 
 

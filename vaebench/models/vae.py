@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
-from vaebench.blocks import Block
 from vaebench.config.registry import MODELS, PRIORS, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
-from vaebench.draws import Batch, Draws
 from vaebench.models.base import Autoencoder
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch, Draws
 
 ROWS = Block(2**11, 2**18)
 """Latents drawn at a time while weighing draws."""

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
-from vaebench.blocks import Block
 from vaebench.config.seeding import generator
-from vaebench.draws import Batch, Draws
 from vaebench.evaluation import Measurement, measure
 from vaebench.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch, Draws
 from vaebench.packing.program import Unpackable
 from vaebench.packing.stacks import Shared, Stacks
 

@@ -14,8 +14,8 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 
 from vaebench.config.seeding import generator
-from vaebench.draws import Batch
 from vaebench.models.base import Autoencoder
+from vaebench.models.draws import Batch
 from vaebench.packing.adam import PackedAdam
 from vaebench.packing.data import Chunk, PackedBatches, PackedData
 from vaebench.packing.history import History

@@ -1,7 +1,7 @@
 """log p(x|z) at many z of the same observations, without gradient, in few passes over the decoder's output.
 
-`vaebench.likelihoods` has the same numbers as distributions, which go through that output some ten times and cost a
-third of the decoder's matrix products; these go through it three times.
+`vaebench.models.parts.likelihoods` has the same numbers as distributions, which go through that output some ten times
+and cost a third of the decoder's matrix products; these go through it three times.
 """
 
 import math

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent, Normal
 
-from vaebench import scores
 from vaebench.config.registry import LIKELIHOODS, Positive
-from vaebench.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
+from vaebench.models.parts import fast_log_prob
+from vaebench.models.parts.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
 
 SMALLEST_VARIANCE = 2.0**-46
 """The square of float32's rounding: a smaller squared error of pixels near 1 says nothing."""
@@ -57,7 +57,7 @@ class Likelihood(nn.Module, ABC):
         """log p(x|z) as the training objective takes it; the same as `self(parameters).log_prob(x)` unless said."""
         return self(parameters).log_prob(x)
 
-    def score(self, x: Float[Tensor, "B *shape"]) -> scores.Score:
+    def score(self, x: Float[Tensor, "B *shape"]) -> fast_log_prob.Score:
         """log p(x|z) of these observations at many z, without gradient: `self(parameters).log_prob(x)` to rounding.
 
         A subclass says how that is had in fewer passes; it may overwrite the parameters. What it holds, such as σ², is
@@ -100,8 +100,8 @@ class Bernoulli(Likelihood):
     def pixels(self, parameters: Tensor) -> Distribution:
         return BernoulliDistribution(logits=parameters, validate_args=False)
 
-    def score(self, x: Tensor) -> scores.Score:
-        return super().score(x) if _between(x) else scores.bernoulli(x)
+    def score(self, x: Tensor) -> fast_log_prob.Score:
+        return super().score(x) if _between(x) else fast_log_prob.bernoulli(x)
 
     def output_bias(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=1e-3)
@@ -153,8 +153,8 @@ class Gaussian(Likelihood):
     def pixels(self, parameters: Tensor) -> Distribution:
         return Normal(parameters, self.sigma2().sqrt().to(parameters.dtype), validate_args=False)
 
-    def score(self, x: Tensor) -> scores.Score:
-        return scores.gaussian(x, self.sigma2().sqrt().to(x.dtype))
+    def score(self, x: Tensor) -> fast_log_prob.Score:
+        return fast_log_prob.gaussian(x, self.sigma2().sqrt().to(x.dtype))
 
     def expected_log_prob(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
         sigma2 = self.sigma2().to(mean.dtype)
