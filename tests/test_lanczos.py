@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench.lanczos import ends
+from vaebench.oracle.lanczos import ends
 
 
 def matrix(values: list[float]) -> torch.Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vaebench.config.seeding import generator
-from vaebench.lanczos import ends
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.likelihoods import LearnedGaussian
 from vaebench.oracle import StationaryPoint
+from vaebench.oracle.lanczos import ends
 from vaebench.oracle.spectrum import Spectrum
 
 MOVING = 0.01

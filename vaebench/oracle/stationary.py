@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.lanczos import ends
+from vaebench.oracle.lanczos import ends
 from vaebench.oracle.optimum import StationaryPoint
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.oracle.spectrum import Spectrum
