@@ -11,11 +11,11 @@ import vaebench  # noqa: F401 (before lightning)
 import torch
 from clock import DEVICE, ON_GPU
 
-from vaebench import bounds
 from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation import bounds
+from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Batch
 
 NETS = {"784-400-400-32": (28, (400, 400), 32), "64-64-64-10": (8, (64, 64), 10)}

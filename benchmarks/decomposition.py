@@ -99,7 +99,7 @@ def child(name: str, n: int, units: int) -> None:
     from torch.distributions import Independent, Normal
 
     from vaebench.config.registry import METRICS as REGISTRY
-    from vaebench.metrics.aggregate_posterior import DENSITIES
+    from vaebench.evaluation.metrics.aggregate_posterior import DENSITIES
     from vaebench.models.draws import Draws
 
     def draws(n: int) -> Draws:

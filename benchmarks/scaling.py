@@ -173,7 +173,7 @@ def drawn(k: int) -> float:
     """Processor seconds of the bounds of all sizes up to k."""
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.evaluation import diagnostics, measure
+    from vaebench.evaluation.measure import diagnostics, measure
     from vaebench.training.alone import data_of
 
     run = load(STUDY).runs[0]

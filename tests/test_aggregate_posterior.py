@@ -9,8 +9,8 @@ from torch.distributions import Normal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vaebench.metrics import aggregate_posterior
-from vaebench.metrics.aggregate_posterior import AggregatePosterior
+from vaebench.evaluation.metrics import aggregate_posterior
+from vaebench.evaluation.metrics.aggregate_posterior import AggregatePosterior
 from vaebench.models.chunk_size import Block
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaebench import bounds
+from vaebench.evaluation import bounds
 
 
 def log_weights(seed: int, k: int = 60, b: int = 7, spread: float = 3.0) -> torch.Tensor:

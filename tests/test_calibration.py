@@ -8,7 +8,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from vaebench import bounds
 from vaebench.calibration import grade, tabulation
 from vaebench.calibration.answers import ANSWERS
 from vaebench.calibration.by_hand import hand_grades
@@ -21,6 +20,7 @@ from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.evaluation import bounds
 from vaebench.records.record import RecordError, read
 from vaebench.run import Execution, execute
 

@@ -7,8 +7,8 @@ import jaxtyping
 import pytest
 import torch
 
-from vaebench import bounds
 from vaebench.config.registry import MODELS
+from vaebench.evaluation import bounds
 
 
 def test_shapes_are_checked() -> None:

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from vaebench import bounds
 from vaebench.calibration import coverage
 from vaebench.calibration.coverage import covered
 from vaebench.calibration.grade import Grade
-from vaebench.estimators.view import relative
+from vaebench.evaluation import bounds
+from vaebench.evaluation.estimators.image_distances import relative
 from vaebench.records.record import Estimate
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from vaebench.curvature import Curvature
-from vaebench.hmc import LogDensity
+from vaebench.evaluation.estimators.ais_schedule import Curvature
+from vaebench.evaluation.estimators.hmc import LogDensity
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -16,7 +16,7 @@ from vaebench import reevaluate
 from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.draws import Batch
 from vaebench.packing import program
 from vaebench.records.record import Record

@@ -7,11 +7,11 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, MODELS
-from vaebench.estimators import view as views
-from vaebench.estimators.alterations import erased, shifted
-from vaebench.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
-from vaebench.estimators.view import View, cross_entropy, relative
-from vaebench.evaluation import Measurement, estimate, estimators
+from vaebench.evaluation.estimators import image_distances as views
+from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
+from vaebench.evaluation.estimators.image_distances import View, cross_entropy, relative
+from vaebench.evaluation.estimators.image_edits import erased, shifted
+from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block

@@ -13,8 +13,8 @@ import torch
 
 from vaebench import oracle
 from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
-from vaebench.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
-from vaebench.evaluation import Measurement, estimate, estimators
+from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
+from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE

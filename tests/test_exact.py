@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from vaebench import bounds, oracle
+from vaebench import oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation import bounds
+from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

@@ -6,7 +6,7 @@ import torch
 from scipy.signal import convolve2d
 
 from vaebench.config.registry import METRICS
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 

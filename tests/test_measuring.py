@@ -11,7 +11,7 @@ from torch import Tensor
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.evaluation import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Batch, Draws
 from vaebench.packing.data import PackedData

@@ -13,8 +13,8 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS, PRIORS
-from vaebench.evaluation import diagnostics, measure
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Batch, Draws
 from vaebench.records.record import Estimate
 

@@ -4,10 +4,10 @@ import lightning
 import pytest
 import torch
 
-from vaebench import bounds
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
+from vaebench.evaluation import bounds
 from vaebench.models.base import Diverged
 from vaebench.models.draws import Batch
 

@@ -6,10 +6,10 @@ import torch
 from scipy.stats import genpareto
 
 from vaebench.config.registry import METRICS
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.metrics.base import Blank
+from vaebench.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length
 from vaebench.models.draws import Draws
 from vaebench.records.weights import HEAVY_TAIL
-from vaebench.tails import generalized_pareto_shape, pareto_k, tail_length
 
 FITS = 1000
 

@@ -12,12 +12,12 @@ from matplotlib.image import imread
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.estimators.erased_or_shifted import ErasedOrShifted
-from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
+from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
+from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
+from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, take
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
-from vaebench.picturing import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, take
 from vaebench.records import images
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
 from vaebench.report.gallery import MOST
@@ -136,9 +136,9 @@ def test_what_is_no_image_has_no_pictures():
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64)])
 def test_pixels_have_a_bound_whatever_the_size(shape, latent_dim, tmp_path):
     """Noise, which nothing compresses."""
-    from vaebench import picturing
+    from vaebench.evaluation import image_samples
 
-    pairs, samples, units, side = picturing._counts(int(np.prod(shape)), latent_dim)
+    pairs, samples, units, side = image_samples._counts(int(np.prod(shape)), latent_dim)
     stream = np.random.default_rng(0)
     counts = ((pairs,), (pairs,), (samples,), (units, STEPS), (side, side))
     *made, plane = [stream.integers(0, 256, (*n, *shape), np.uint8) for n in counts]

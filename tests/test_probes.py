@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 

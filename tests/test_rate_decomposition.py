@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaebench.config.registry import METRICS, MODELS
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Batch, Draws
 from vaebench.oracle.probabilistic_pca import LinearPosterior
 from vaebench.records.record import Estimate

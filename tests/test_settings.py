@@ -18,7 +18,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.engines.ray import Ray
-from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.reevaluate import reevaluate

@@ -5,10 +5,10 @@ from itertools import combinations
 import pytest
 import torch
 
+from vaebench.evaluation.stationarity import Stationarity, linear_vae_at, stationarity
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.oracle.stationary import is_stable, loss_around, smallest_curvature, stationary_point
-from vaebench.stationarity import Stationarity, linear_vae_at, stationarity
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: learned)
     ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
@@ -119,10 +119,10 @@ def test_few_products_may_find_a_way_up_and_never_rule_one_out(monkeypatch: pyte
     spectrum = spectrum_of([0.9**i * 9 for i in range(40)])
     saddle, best = (stationary_point(spectrum, kept, 6, 1.0, 1.0) for kept in (range(5), range(6)))
     assert stationarity(linear_vae_at(best), spectrum).verdict == "maximum"
-    monkeypatch.setattr("vaebench.stationarity.WORK", 0)
+    monkeypatch.setattr("vaebench.evaluation.stationarity.WORK", 0)
     found = stationarity(linear_vae_at(saddle), spectrum)
     assert (found.verdict, found.smallest_curvature < 0) == ("saddle", True)
-    monkeypatch.setattr("vaebench.stationarity.FEWEST_PRODUCTS", 4)
+    monkeypatch.setattr("vaebench.evaluation.stationarity.FEWEST_PRODUCTS", 4)
     found = stationarity(linear_vae_at(best), spectrum)
     assert found.uncertainty > 1e-3 * found.largest_curvature
     assert (found.verdict, found.explanation.split(":")[0]) == ("undecided", "undecided")

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from vaebench import tracking
 from vaebench.config import Run, load
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.vae import VAE
 from vaebench.records import images
 from vaebench.records import record as records

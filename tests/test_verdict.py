@@ -6,16 +6,16 @@ import torch
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.evaluation import Measurement
+from vaebench.evaluation.collapse import DEATHS, PROBE, Verdict, explain
+from vaebench.evaluation.measure import Measurement
+from vaebench.evaluation.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.oracle.stationary import stationary_point
 from vaebench.records.record import Record, decode, encode
 from vaebench.records.validity import identity
-from vaebench.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.tables.quantities import Fact, Quantity, quantities
-from vaebench.verdict import DEATHS, PROBE, Verdict, explain
 
 
 @pytest.fixture(scope="module")

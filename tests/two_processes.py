@@ -7,7 +7,7 @@ from test_metrics import N, drawn, part
 from torch import distributed
 
 from vaebench.config.registry import METRICS
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.metrics.base import Blank
 
 PARTS = (((0, 1), (1, 10), (10, 16)), ((16, N),))
 """The observations of each process: not as many, and not in as many batches."""

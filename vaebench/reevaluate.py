@@ -7,7 +7,7 @@ from typing import Any
 from vaebench.config import ConfigError, Run
 from vaebench.config.document import Document
 from vaebench.config.registry import MODELS
-from vaebench.evaluation import Measurement
+from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.records import record

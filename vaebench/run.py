@@ -9,10 +9,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vaebench import picturing
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation import image_samples
+from vaebench.evaluation.collapse import explain
+from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.packing.program import Unpackable
 from vaebench.packing.snapshot import NewerSnapshotError
@@ -26,7 +27,6 @@ from vaebench.training import memory, snapshots
 from vaebench.training.alone import CHECKPOINT, Fitted
 from vaebench.training.fitting import fit
 from vaebench.training.trainers import Watch, settle
-from vaebench.verdict import explain
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _outcome(
         if isinstance(trained, Exception):
             raise trained
         measured = _measured(run, bare, trained, seconds)
-        files = [folder / CHECKPOINT, *picturing.keep(trained.model, trained.data, measured, folder)]
+        files = [folder / CHECKPOINT, *image_samples.keep(trained.model, trained.data, measured, folder)]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
-from vaebench import bounds
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Share
+from vaebench.evaluation import bounds
 from vaebench.models.draws import Batch
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

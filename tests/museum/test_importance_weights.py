@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vaebench import bounds
 from vaebench.config.seeding import generator
+from vaebench.evaluation import bounds
 from vaebench.models.draws import Batch
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.records.record import Estimate

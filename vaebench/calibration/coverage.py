@@ -17,10 +17,10 @@ from torch.distributions import Normal
 from vaebench.calibration.grade import Grade
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
-from vaebench.estimators.base import Estimator
-from vaebench.estimators.joint import Joint
-from vaebench.evaluation import diagnostics, estimate, measure
-from vaebench.metrics.base import Blank
+from vaebench.evaluation.estimators.base import Estimator
+from vaebench.evaluation.estimators.model_joint import Joint
+from vaebench.evaluation.measure import diagnostics, estimate, measure
+from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Batch, Draws
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate

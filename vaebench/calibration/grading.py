@@ -7,7 +7,7 @@ import torch
 
 from vaebench.calibration.answers import ANSWERS, ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
-from vaebench.evaluation import diagnostics, measure
+from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Batch
 from vaebench.records.record import Estimate
 

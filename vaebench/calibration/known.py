@@ -11,14 +11,14 @@ from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades, rounding_of
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.estimators.annealed_importance_sampling import AnnealedImportanceSampling
-from vaebench.estimators.base import Estimator, evenly_spaced
-from vaebench.estimators.naive_monte_carlo import NaiveMonteCarlo
-from vaebench.evaluation import estimate
+from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
+from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
+from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
+from vaebench.evaluation.measure import estimate
+from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.draws import Batch
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.stationarity import linear_vae_at
 
 DRAWS = 500
 CLOSE = 0.1

@@ -165,8 +165,8 @@ CORRUPTIONS = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corru
 SCHEDULES = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
 DATASETS = Registry("data set", "DATASETS", "vaebench.data.datasets")
 BINARIZATIONS = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
-METRICS = Registry("metric", "METRICS", "vaebench.metrics")
-ESTIMATORS = Registry("estimator", "ESTIMATORS", "vaebench.estimators")
+METRICS = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
+ESTIMATORS = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
 
 REGISTRIES = (
     MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS, ESTIMATORS,

@@ -9,8 +9,8 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
 from vaebench.config.seeding import generator
-from vaebench.evaluation import Measurement, measure
-from vaebench.metrics.base import Diagnostic
+from vaebench.evaluation.measure import Measurement, measure
+from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Batch, Draws
@@ -44,7 +44,7 @@ class Measuring:
 
     @torch.no_grad()
     def of(self, members: Sequence[int], batches: Iterable[Batch]) -> list[Measurement]:
-        """What `vaebench.evaluation.measure` finds of each of these members over the given batches.
+        """What `vaebench.evaluation.measure.measure` finds of each of these members over the given batches.
 
         Args:
             members: their numbers.

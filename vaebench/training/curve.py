@@ -7,7 +7,7 @@ import lightning
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
-from vaebench.evaluation import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.packing.measuring import Measuring
 from vaebench.packing.pack import Pack

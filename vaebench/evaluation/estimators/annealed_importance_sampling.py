@@ -1,0 +1,133 @@
+"""The evidence between two bounds: annealed importance sampling forwards, and backwards on simulated data."""
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
+from vaebench.config.seeding import generator, seeded
+from vaebench.evaluation import bounds
+from vaebench.evaluation.estimators import ais_path
+from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
+from vaebench.evaluation.estimators.model_joint import Joint, check_finite
+from vaebench.evaluation.pareto import weights_of
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch
+from vaebench.models.vae import VAE
+from vaebench.records.record import Estimate
+
+ROWS = Block(2**12, 2**16)
+"""Chains that move together, over all observations."""
+
+PRELIMINARY = 4
+"""Chains of an observation in the run that finds the step sizes, and draws of q(z|x) where the curvature is taken."""
+
+
+@ESTIMATORS.register
+class AnnealedImportanceSampling(EvidenceEstimator):
+    """Annealed importance sampling with Hamiltonian Monte Carlo (Neal 2001; Wu et al. 2017), a stochastic lower bound
+    on log p(x), and the bracket of bidirectional Monte Carlo on simulated data (Grosse et al. 2015).
+
+    `ais` is of the split's observations. The bracket is of as many observations x ~ p(x|z), z ~ p(z) that the model
+    itself simulates: there z is an exact sample of the posterior, from which annealing backwards gives an upper bound
+    on log p(x) by the same number of chains. `bdmc_gap` = `bdmc_upper` − `bdmc_lower`, paired by observation, bounds
+    the error of both on average; on real data it speaks for `ais` as far as the model is like the data. Nats per
+    observation.
+
+    Args:
+        observations: on how many, evenly spaced in the split; as many are simulated.
+        chains: of each observation.
+        temperatures: rises of the temperature from the prior to the posterior.
+        leapfrog: leapfrog steps of a transition, one transition a temperature.
+        acceptance: the probability of acceptance at which a preliminary run aims the step sizes.
+        bracket: whether the simulated data is gone through too, at twice the cost of `ais`.
+    """
+
+    def __init__(
+        self,
+        *,
+        observations: PositiveInt = 50,
+        chains: PositiveInt = 16,
+        temperatures: PositiveInt = 1000,
+        leapfrog: PositiveInt = 5,
+        acceptance: Fraction = 0.65,
+        bracket: bool = True,
+    ) -> None:
+        self.observations, self.chains, self.temperatures = observations, chains, temperatures
+        self.leapfrog, self.acceptance, self.bracket = leapfrog, acceptance, bracket
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        forwards = ("ais", "ais_effective_sample_size")
+        return (*forwards, "bdmc_lower", "bdmc_upper", "bdmc_gap") if self.bracket else forwards
+
+    @torch.no_grad()
+    def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
+        x, joint = batch.x, Joint(model)
+        noise = generator(seed, "annealed importance sampling", x.device)
+        rows = max(1, ROWS.where(x) // self.chains)
+        with seeded(seed, "annealed importance sampling"):
+            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
+        found = self._observed(torch.cat(weights, 1))
+        if not self.bracket:
+            return found
+        noise = generator(seed, "bidirectional Monte Carlo", x.device)
+        z, simulated = self.simulated(model, len(x), seed)
+        made = zip(z.split(rows), simulated.split(rows), strict=True)
+        with seeded(seed, "bidirectional Monte Carlo"):
+            runs = torch.cat([self._bracket(joint, *part, noise) for part in made], 2)
+        over = f"{len(x)} simulated, {fingerprint(simulated)}"
+        return (*found, *(bound._replace(over=over) for bound in self._bounded(*runs)))
+
+    @staticmethod
+    def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:
+        """Samples of p(z), and the observations that the model makes of them: those of the bracket."""
+        joint = Joint(model)
+        with seeded(seed, "simulated observations"):
+            z = joint.latents(count)
+            return z, joint.observations(z)
+
+    def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
+        effective = bounds.effective_sample_size(log_weight)
+        values, noise = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
+        ais = mean_over_observations("ais", values, noise, weights_of(log_weight))
+        return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
+
+    def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
+        """The lower bound, the upper one, and the gap between them."""
+        lower, upper = bounds.iwae(forwards, self.chains), -bounds.iwae(backwards, self.chains)
+        return (
+            mean_over_observations("bdmc_lower", lower, weights=weights_of(forwards)),
+            mean_over_observations("bdmc_upper", upper, weights=weights_of(backwards)),
+            mean_over_observations("bdmc_gap", upper - lower),
+        )
+
+    def _bracket(self, joint: Joint, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 C N"]:
+        """Log-weights forwards and backwards of observations x that the model made of z."""
+        path = self._path(joint, x, noise)
+        forwards = self._forwards(joint, path, noise)
+        backwards = path.backwards(z.expand(self.chains, *z.shape), noise)
+        check_finite(backwards, "annealed samples")
+        return torch.stack([forwards, backwards])
+
+    def _forwards(self, joint: Joint, path: ais_path.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
+        """Log-weights of chains from the prior."""
+        log_weight = path.forwards(joint.latents(self.chains, len(path.curvature.values)), noise)
+        check_finite(log_weight, "annealed samples")
+        return log_weight
+
+    def _path(self, joint: Joint, x: Float[Tensor, "N *event"], noise: torch.Generator) -> ais_path.Path:
+        """The path for some observations, with all that is adapted found by chains of its own."""
+        log_px, start = joint.log_likelihood(x), joint.latents(PRELIMINARY, len(x))
+        points = joint.guesses(x, PRELIMINARY)
+        check_finite(torch.stack([log_px(start), log_px(points)]), "samples of the prior and of q(z|x)")
+        return ais_path.tuned(
+            joint.log_prior,
+            log_px,
+            start,
+            points,
+            temperatures=self.temperatures,
+            leapfrog=self.leapfrog,
+            acceptance=self.acceptance,
+            generator=noise,
+        )

@@ -1,0 +1,50 @@
+"""The estimate of the evidence that fails, kept to show how."""
+
+import torch
+
+from vaebench.config.registry import ESTIMATORS, PositiveInt
+from vaebench.config.seeding import seeded
+from vaebench.evaluation import bounds
+from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
+from vaebench.evaluation.estimators.model_joint import Joint, check_finite
+from vaebench.evaluation.pareto import weights_of
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Batch
+from vaebench.models.vae import VAE
+from vaebench.records.record import Estimate
+
+ROWS = Block(2**11, 2**18)
+"""Latents sampled at a time, over all observations."""
+
+
+@ESTIMATORS.register
+class NaiveMonteCarlo(EvidenceEstimator):
+    """Naive Monte Carlo E[log (1/K) Σ p(x|z_k)], z_k ~ p(z), nats per observation, and its effective sample size.
+
+    A stochastic lower bound on log p(x). It needs about as many draws as the prior is wider than the posterior, e to
+    the power of the rate: with fewer, one draw carries the mean, the effective sample size is near 1 and the estimate
+    far below. Draws are independent from observation to observation.
+
+    Args:
+        observations: on how many, evenly spaced in the split.
+        draws: K, of each observation.
+    """
+
+    columns = ("naive_monte_carlo", "naive_monte_carlo_effective_sample_size")
+
+    def __init__(self, *, observations: PositiveInt = 100, draws: PositiveInt = 5000) -> None:
+        self.observations, self.draws = observations, draws
+
+    @torch.no_grad()
+    def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
+        x, joint = batch.x, Joint(model)
+        step = max(1, ROWS.where(x) // len(x))
+        log_px = joint.log_likelihood(x, quick=True)
+        with seeded(seed, "naive Monte Carlo"):
+            sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))
+            log_weight = torch.cat([log_px(joint.latents(size, len(x))) for size in sizes])
+        check_finite(log_weight, "samples of the prior")
+        values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
+        estimate = mean_over_observations(self.columns[0], values, noise, weights_of(log_weight))
+        effective = bounds.effective_sample_size(log_weight)
+        return estimate, Estimate(self.columns[1], float(effective.median()), n=len(x))

@@ -1,0 +1,169 @@
+"""The aggregate posterior of a whole split, and what the two diagnostics that rest on it share."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.distributions import Normal
+from torchmetrics.utilities.data import dim_zero_cat
+
+from vaebench.evaluation.metrics.base import Diagnostic
+from vaebench.models.chunk_size import Block
+from vaebench.models.draws import Draws
+from vaebench.records.record import Estimate
+
+DENSITIES = Block(2**18, 2**25)
+"""Densities at a time, 8 bytes each."""
+
+
+@dataclass(frozen=True, eq=False)
+class AggregatePosterior:
+    """q(z) = (1/N) Σ_n q(z|x_n), a mixture of N diagonal Gaussians, and its one-dimensional marginals, in float64.
+
+    The exponents −(z_m − μ_n)²/2s_n² of a block of M points and all N components are one matrix product of
+    (z², z, 1) and (−1/2s², μ/s², −μ²/2s²), summed over all L units for the joint density and over one for a marginal,
+    so that nothing larger than the block is ever held. What the product loses to cancellation is eps·(z/s)², less than
+    float32 draws have lost before unless z/s > 1e8.
+
+    Attributes:
+        mean: μ, `[N, L]`.
+        std: s, `[N, L]`.
+    """
+
+    mean: Float64[Tensor, "N L"]
+    std: Float64[Tensor, "N L"]
+
+    def log_prob(self, z: Float64[Tensor, "M L"]) -> Float64[Tensor, " M"]:
+        """log q(z)."""
+        square, linear, constant = self._exponents
+        components = torch.cat([square, linear, constant.sum(1, keepdim=True)], 1).mT
+        points = torch.cat([z.square(), z, torch.ones_like(z[:, :1])], 1)
+        # Results go to a place of their own: small ones left between the blocks would keep the allocator from reuse.
+        log_q, buffer = torch.empty_like(z[:, 0]), self._buffer(z)
+        for block, result in zip(points.split(self._rows), log_q.split(self._rows), strict=True):
+            exponents = torch.mm(block, components, out=buffer[: len(block)])
+            largest = exponents.amax(1)
+            result.copy_(exponents.sub_(largest[:, None]).exp_().sum(1).log_().add_(largest))
+        return log_q - math.log(len(self.mean))
+
+    def log_prob_units(self, z: Float64[Tensor, "M L"], at_least: Float64[Tensor, "M L"]) -> Float64[Tensor, "M L"]:
+        """log q(z_i) of every unit.
+
+        Args:
+            z: the points.
+            at_least: log-density at z_i under one of the components, any. It is taken out of the exponents in place of
+                their maximum, which would cost a pass: the sum is then no less than 1, and overflows only if that
+                component is e^700 times wider than another.
+        """
+        log_q, buffer = torch.empty_like(z), self._buffer(z)
+        for i in range(z.shape[1]):
+            log_q[:, i] = self._unit(i, z[:, i], at_least[:, i], buffer)
+        return log_q - math.log(len(self.mean))
+
+    def _unit(self, i: int, z: Tensor, at_least: Tensor, buffer: Tensor) -> Float64[Tensor, " M"]:
+        ones, sums = torch.ones_like(self.mean[:, i]), torch.empty_like(z)
+        components = torch.stack([*(part[:, i] for part in self._exponents), ones])
+        points = torch.stack([z.square(), z, torch.ones_like(z), -at_least], 1)
+        for block, result in zip(points.split(self._rows), sums.split(self._rows), strict=True):
+            torch.mv(torch.mm(block, components, out=buffer[: len(block)]).exp_(), ones, out=result)
+        return at_least + sums.log()
+
+    def _buffer(self, z: Tensor) -> Float64[Tensor, "R N"]:
+        return torch.empty(self._rows, len(self.mean), dtype=z.dtype, device=z.device)
+
+    @property
+    def _rows(self) -> int:
+        return max(1, DENSITIES.where(self.mean) // len(self.mean))
+
+    @cached_property
+    def _exponents(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Factors of z², of z and of 1 in log q(z_i|x_n), `[N, L]` each."""
+        precision = self.std.square().reciprocal()
+        constant = -0.5 * precision * self.mean.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
+        return -0.5 * precision, self.mean * precision, constant
+
+
+class Sample(NamedTuple):
+    """The kept draws of a split with their log-densities, and the aggregate posterior they are drawn from.
+
+    Attributes:
+        aggregate: q(z).
+        z: the S kept draws of each observation, `[N, S, L]`.
+        unit_log_qz: log q(z_i|x_n), `[N, S, L]`, from the posterior's parameters.
+        log_pz: log p(z) as the model gave it, `[N, S]`.
+        log_qz: log q(z|x_n) as the model gave it, `[N, S]`.
+        rounding: what the model's precision may have added to a mean of log_qz − log_pz.
+    """
+
+    aggregate: AggregatePosterior
+    z: Float64[Tensor, "N S L"]
+    unit_log_qz: Float64[Tensor, "N S L"]
+    log_pz: Float64[Tensor, "N S"]
+    log_qz: Float64[Tensor, "N S"]
+    rounding: float
+
+    @property
+    def log_aggregate(self) -> Float64[Tensor, "N S"]:
+        """log q(z)."""
+        return self.aggregate.log_prob(self.z.flatten(0, 1)).view(self.log_qz.shape)
+
+    @property
+    def unit_log_aggregate(self) -> Float64[Tensor, "N S L"]:
+        """log q(z_i)."""
+        points, own = self.z.flatten(0, 1), self.unit_log_qz.flatten(0, 1)
+        return self.aggregate.log_prob_units(points, own).view(self.z.shape)
+
+    def gap(self, parts: float) -> tuple[float, str | None]:
+        """R less the sum of its parts, R being that of the same draws, and a remark if that is more than rounding."""
+        gap = float((self.log_qz - self.log_pz).mean()) - parts
+        beyond = f"the parts miss the rate of the same draws by {gap:.3g} nats"
+        return gap, beyond if abs(gap) > self.rounding else None
+
+
+class AggregateDiagnostic(Diagnostic):
+    """Keeps a split's posteriors and kept draws until all of them are there, of all processes."""
+
+    mean: list[Tensor]
+    std: list[Tensor]
+    z: list[Tensor]
+    log_pz: list[Tensor]
+    log_qz: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean", "std", "z", "log_pz", "log_qz"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, draws: Draws) -> None:
+        kept = len(draws.z)
+        self.mean.append(draws.posterior.mean)
+        self.std.append(draws.posterior.stddev)
+        self.z.append(draws.z.transpose(0, 1))
+        self.log_pz.append(draws.log_pz[:kept].mT)
+        self.log_qz.append(draws.log_qz[:kept].mT)
+
+    def sample(self) -> Sample:
+        """What was taken in."""
+        mean, std, z, log_pz, log_qz = map(dim_zero_cat, (self.mean, self.std, self.z, self.log_pz, self.log_qz))
+        size = float((log_pz.abs() + log_qz.abs()).double().mean())
+        rounding = 64 * torch.finfo(log_qz.dtype).eps * (1 + size)
+        mean, std, z = mean.double(), std.double(), z.double()
+        own = Normal(mean[:, None], std[:, None], validate_args=False).log_prob(z)
+        return Sample(AggregatePosterior(mean, std), z, own, log_pz.double(), log_qz.double(), rounding)
+
+
+def estimate(name: str, values: Float[Tensor, "N S"], *remarks: str | None) -> Estimate:
+    """A mean over observations and kept draws.
+
+    To first order the values of different observations are independent, though all share q(z): a shift of one component
+    moves log q at the others by E[q(z|x)/q(z)] − 1 = 0 in the mean. So the usual standard error holds.
+    """
+    n, kept = values.shape
+    means = values.mean(1)
+    error = float((means.var(correction=min(1, n - 1)) / n).sqrt())
+    noise = float((values.var(1) / kept).sum().sqrt()) / n if kept > 1 else None
+    return Estimate(name, float(means.mean()), error, n, noise, "; ".join(filter(None, remarks)) or None)

@@ -1,0 +1,55 @@
+"""Which units have become the prior."""
+
+import torch
+from torch import Tensor
+
+from vaebench.config.registry import METRICS, Fraction, Positive
+from vaebench.evaluation.metrics.base import Diagnostic, Subject
+from vaebench.evaluation.metrics.kl_per_unit import unit_kl, without_unit_priors
+from vaebench.models.draws import Draws
+from vaebench.records.record import Estimate
+
+GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
+"""ε from 1e-4 to 100 nats, four a decade: the axis of the collapse curve."""
+
+
+@METRICS.register
+class CollapsedUnits(Diagnostic):
+    """(ε, δ)-collapse: units with P_x[KL(q(z_i|x)‖p(z_i)) < ε] ≥ 1 − δ (Lucas et al. 2019).
+
+    Reported as a count, and as the share of collapsed units over a grid of ε.
+
+    Args:
+        epsilon: ε, nats.
+        delta: δ, the share of observations that may escape.
+    """
+
+    below: Tensor
+    count: Tensor
+
+    def __init__(self, *, epsilon: Positive = 0.01, delta: Fraction = 0.01) -> None:
+        super().__init__()
+        self.epsilon, self.delta = epsilon, delta
+        for name in ("below", "count"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def applies_to(self, model: Subject) -> str | None:
+        return without_unit_priors(model)
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("collapsed_units",)
+
+    def update(self, draws: Draws) -> None:
+        kl = unit_kl(draws.posterior)
+        epsilons = kl.new_tensor([self.epsilon, *GRID])
+        self.below = self.below + (kl[:, :, None] < epsilons).sum(0)
+        self.count = self.count + len(kl)
+
+    def compute(self) -> tuple[Estimate, ...]:
+        collapsed = self.count - self.below <= self.delta * self.count  # [L, 1 + grid]
+        n = int(self.count)
+        return (
+            Estimate("collapsed_units", float(collapsed[:, 0].sum()), n=n),
+            Estimate("collapse_curve", collapsed[:, 1:].double().mean(0).tolist(), n=n),
+            Estimate("collapse_epsilon", list(GRID), n=n),
+        )
