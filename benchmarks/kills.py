@@ -33,10 +33,10 @@ import torch
 from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_slurm
 
 from vaebench.beacon import NAME
-from vaebench.packing.snapshot import contents
 from vaebench.records.record import read
-from vaebench.training.alone import CHECKPOINT
-from vaebench.training.snapshots import MEMBER, TRAINER
+from vaebench.training.packed.snapshot import contents
+from vaebench.training.resume import MEMBER, TRAINER
+from vaebench.training.single import CHECKPOINT
 
 STUDY = """
 question: Is anything lost?

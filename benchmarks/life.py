@@ -13,8 +13,8 @@ from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
 from vaebench.beacon import NAME, sightings
-from vaebench.packing.snapshot import contents
-from vaebench.training.snapshots import MEMBER, TRAINER
+from vaebench.training.packed.snapshot import contents
+from vaebench.training.resume import MEMBER, TRAINER
 
 ROOT = Path(__file__).parents[1]
 

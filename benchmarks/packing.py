@@ -82,11 +82,11 @@ def measured(net: str, members: int) -> float:
 
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.packing.data import PackedData
-    from vaebench.packing.pack import Pack
     from vaebench.run import Execution
-    from vaebench.training.alone import data_of
-    from vaebench.training.trainers import accelerator
+    from vaebench.training.packed.loaders import PackedData
+    from vaebench.training.packed.module import Pack
+    from vaebench.training.single import data_of
+    from vaebench.training.trainer import accelerator
 
     Execution(threads=1).apply()
     torch.set_num_threads(1)

@@ -30,10 +30,10 @@ from vaebench.config import Run, load
 from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
-from vaebench.packing.stacks import Stacks
-from vaebench.training.alone import data_of
-from vaebench.training.fitting import fit
-from vaebench.training.trainers import settle
+from vaebench.training.fit import fit
+from vaebench.training.packed.stacked import Stacks
+from vaebench.training.single import data_of
+from vaebench.training.trainer import settle
 
 STEPS = 50
 """At which losses are compared."""

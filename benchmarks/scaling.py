@@ -145,7 +145,7 @@ def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
 
 def costs() -> Costs:
     """Processor seconds over each axis, in this process."""
-    from vaebench.training.trainers import settle
+    from vaebench.training.trainer import settle
 
     settle(1)
     trained(members=2, epochs=1)
@@ -156,7 +156,7 @@ def costs() -> Costs:
 def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
     """Processor seconds of the training of a pack of the runs of conf/beta.yaml."""
     from vaebench.config import load
-    from vaebench.training.fitting import fit
+    from vaebench.training.fit import fit
 
     overrides = ["seed=0..6", f"epochs={epochs}", f"latent_dim={units}", "validate_every=1000000"]
     runs = load(STUDY, overrides).runs[:members]
@@ -174,7 +174,7 @@ def drawn(k: int) -> float:
     from vaebench.config import load
     from vaebench.config.registry import MODELS
     from vaebench.evaluation.measure import diagnostics, measure
-    from vaebench.training.alone import data_of
+    from vaebench.training.single import data_of
 
     run = load(STUDY).runs[0]
     data = data_of(run)

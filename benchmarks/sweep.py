@@ -137,8 +137,8 @@ def watched() -> tuple[dict[str, float], list[float]]:
     from decomposition import resident
 
     from vaebench import run, work
-    from vaebench.packing.pack import Pack
     from vaebench.training.curve import Validation
+    from vaebench.training.packed.module import Pack
 
     spent, before = dict.fromkeys(PARTS, 0.0), list[float]()
 
@@ -174,7 +174,7 @@ def products() -> float:
 
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.training.alone import data_of
+    from vaebench.training.single import data_of
 
     runs = load(STUDY).runs
     data = data_of(runs[0])
@@ -195,7 +195,7 @@ def products() -> float:
 def alone() -> float:
     """Seconds of the training steps of one of the runs in a pack of its own."""
     from vaebench.config import load
-    from vaebench.training.fitting import fit
+    from vaebench.training.fit import fit
 
     spent, _ = watched()
     runs = load(STUDY).runs[:1]

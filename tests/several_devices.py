@@ -12,7 +12,7 @@ from vaebench.config.registry import MODELS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.training.curve import Curve
-from vaebench.training.trainers import settle, trainer
+from vaebench.training.trainer import settle, trainer
 
 SIZES = ((1, 1), (5, 4), (8, 3))
 """Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""

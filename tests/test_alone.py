@@ -14,8 +14,8 @@ import torch
 from vaebench.config import Run
 from vaebench.models.base import Diverged
 from vaebench.plan import packs_of
-from vaebench.training.alone import Fitted, fit_alone
-from vaebench.training.snapshots import TRAINER
+from vaebench.training.resume import TRAINER
+from vaebench.training.single import Fitted, fit_alone
 
 
 def run(devices: int, **changes) -> Run:

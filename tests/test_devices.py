@@ -18,10 +18,10 @@ from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, 
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.draws import Batch
-from vaebench.packing import program
 from vaebench.records.record import Record
 from vaebench.run import Execution, execute_pack
-from vaebench.training.alone import CHECKPOINT
+from vaebench.training.packed import capture
+from vaebench.training.single import CHECKPOINT
 
 SHAPE = (1, 8, 8)
 
@@ -119,7 +119,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return run
 
     monkeypatch.setattr(lightning, "Trainer", Trainer)
-    monkeypatch.setattr(program, "capture", carried_out)
+    monkeypatch.setattr(capture, "capture", carried_out)
     monkeypatch.setattr(reevaluate, "device", lambda: DEVICE)
     with elsewhere():
         yield

@@ -26,7 +26,7 @@ from vaebench.plan import most_of
 from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
-from vaebench.training.snapshots import MEMBER
+from vaebench.training.resume import MEMBER
 
 STUDY = """
 question: Does it come out the same?

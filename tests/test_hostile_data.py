@@ -14,7 +14,7 @@ from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Examples, Splits
 from vaebench.models.base import Diverged
-from vaebench.training.fitting import fit
+from vaebench.training.fit import fit
 
 N = 40
 RANDOM = np.random.RandomState(0)

@@ -16,8 +16,8 @@ from vaebench.records.record import FILE, Record, RecordError, decode
 from vaebench.reevaluate import reevaluate
 from vaebench.run import Execution
 from vaebench.sweep import sweep
-from vaebench.training.alone import CHECKPOINT
-from vaebench.training.snapshots import MEMBER
+from vaebench.training.resume import MEMBER
+from vaebench.training.single import CHECKPOINT
 
 STUDY = """
 question: Does it come out the same?

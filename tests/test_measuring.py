@@ -14,11 +14,11 @@ from vaebench.data.datasets.digits import Digits
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Batch, Draws
-from vaebench.packing.data import PackedData
-from vaebench.packing.measuring import PIXELS, Measuring
-from vaebench.packing.pack import Pack
-from vaebench.packing.stacks import Shared, Stacks
 from vaebench.training.curve import CHEAP, Curve, Validation
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.metrics import PIXELS, Measuring
+from vaebench.training.packed.module import Pack
+from vaebench.training.packed.stacked import Shared, Stacks
 
 SHAPE = (1, 8, 8)
 DRAWS = 10

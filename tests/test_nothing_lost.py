@@ -18,8 +18,8 @@ from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
 from vaebench.tracking import Mode
-from vaebench.training.alone import CHECKPOINT
-from vaebench.training.snapshots import MEMBER
+from vaebench.training.resume import MEMBER
+from vaebench.training.single import CHECKPOINT
 from vaebench.work import Work
 
 STUDY = """

@@ -13,12 +13,12 @@ from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS,
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
-from vaebench.packing.checkpoint import leave, plain
-from vaebench.packing.data import PackedData
-from vaebench.packing.pack import Pack
-from vaebench.packing.program import Unpackable
-from vaebench.packing.snapshot import Snapshot
 from vaebench.training.curve import Curve
+from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.checkpoint import leave, plain
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.module import Pack
+from vaebench.training.packed.snapshot import Snapshot
 
 SHAPE = (1, 8, 8)
 BATCH = 419  # a third of the training digits

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.packing.adam import PackedAdam, Rows
+from vaebench.training.packed.adam import PackedAdam, Rows
 
 RATES = [1e-3, 1e-3, 1e-1, 1e-2]
 CLIPS = [None, 0.5, None, 100.0]

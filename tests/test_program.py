@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebench.packing.program import Unpackable, program
+from vaebench.training.packed.capture import Unpackable, program
 
 M, B, K = 3, 5, 4
 

@@ -23,7 +23,7 @@ from vaebench.plan import most_of
 from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
-from vaebench.training.snapshots import MEMBER
+from vaebench.training.resume import MEMBER
 
 FAKE = Path(__file__).with_name("fake_slurm.py")
 

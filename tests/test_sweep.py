@@ -18,11 +18,11 @@ from filelock import FileLock
 from rich.console import Console
 
 from vaebench.config import Study, load
-from vaebench.packing.program import Unpackable
 from vaebench.records import record
 from vaebench.records.record import NewerError, Record
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
+from vaebench.training.packed.capture import Unpackable
 from vaebench.work import LOCK, Work
 
 QUIET = Execution(wandb="disabled")
@@ -200,7 +200,7 @@ def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monke
     def refuse(*_):
         raise Unpackable("for this test")
 
-    monkeypatch.setattr("vaebench.packing.pack.check_compatible", refuse)
+    monkeypatch.setattr("vaebench.training.packed.module.check_compatible", refuse)
     plain, _ = swept(study, tmp_path / "plain")
     for a, b in zip(plain, expected, strict=True):
         assert a.status == b.status == "done"

@@ -32,7 +32,7 @@ from vaebench.sweep import sweep
 from vaebench.tables import table as tables
 from vaebench.tables.quantities import Fact, quantities
 from vaebench.tracking.names import UNIT_CURVE
-from vaebench.training.alone import CHECKPOINT, data_of
+from vaebench.training.single import CHECKPOINT, data_of
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,11 +9,11 @@ from vaebench.config.document import Document
 from vaebench.config.registry import MODELS
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
-from vaebench.packing.snapshot import SnapshotError, contents
 from vaebench.records import record
 from vaebench.run import evaluate
-from vaebench.training.alone import CHECKPOINT, data_of
-from vaebench.training.trainers import device
+from vaebench.training.packed.snapshot import SnapshotError, contents
+from vaebench.training.single import CHECKPOINT, data_of
+from vaebench.training.trainer import device
 
 
 def reevaluate(

@@ -15,18 +15,18 @@ from vaebench.evaluation import image_samples
 from vaebench.evaluation.collapse import explain
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.packing.program import Unpackable
-from vaebench.packing.snapshot import NewerSnapshotError
 from vaebench.plan import MOST
 from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.tracking import Mode, tracked
-from vaebench.training import memory, snapshots
-from vaebench.training.alone import CHECKPOINT, Fitted
-from vaebench.training.fitting import fit
-from vaebench.training.trainers import Watch, settle
+from vaebench.training import memory, resume
+from vaebench.training.fit import fit
+from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.snapshot import NewerSnapshotError
+from vaebench.training.single import CHECKPOINT, Fitted
+from vaebench.training.trainer import Watch, settle
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Execution:
     threads: int = 1
     most: int = MOST
     """The largest number of runs that train together."""
-    save_every: float = snapshots.EVERY
+    save_every: float = resume.EVERY
     """Seconds from one snapshot of a run in training to the next."""
 
     def apply(self) -> None:
@@ -97,7 +97,7 @@ def execute_pack(
             tracker.conclude(outcome)
             record.write(outcome, folder / "record.json")
             if outcome.status == "done" or isinstance(trained, Diverged):
-                snapshots.forget(folder)  # what was trained, or stopped by chance, need not be trained again
+                resume.forget(folder)  # what was trained, or stopped by chance, need not be trained again
             yield outcome
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):

@@ -13,7 +13,7 @@ from vaebench.config import Run
 from vaebench.records import files, images, record
 from vaebench.records.record import FILE, NewerError, Record, RecordError
 from vaebench.run import Execution, execute_pack
-from vaebench.training.snapshots import standing
+from vaebench.training.resume import standing
 
 LOCK = "lock"
 """The file in a run's folder that whoever executes the run holds; a process that dies lets go of it."""

@@ -17,7 +17,7 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Record
 from vaebench.run import Execution
 from vaebench.sweep import sweep
-from vaebench.training.alone import CHECKPOINT, data_of
+from vaebench.training.single import CHECKPOINT, data_of
 
 CONVERGED = 0.05
 """Nats by which a trained linear VAE may be below its optimum."""

@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from vaebench.printing import Printer, line
-from vaebench.signals import handled
+from vaebench.training.signals import handled
 
 WIDTH = 200
 """Columns where what is written to is no terminal, and says nothing of its own."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from vaebench.engines.base import Engine, Item, Result, gpus
 from vaebench.records import provenance
-from vaebench.signals import handled
+from vaebench.training.signals import handled
 
 RETRIES = 5
 """How often a pack whose worker died is begun again."""

@@ -19,7 +19,7 @@ def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
     """
     import wandb
 
-    from vaebench.training.alone import CHECKPOINT
+    from vaebench.training.single import CHECKPOINT
 
     about = {"id": record.id, "study": record.study, "status": record.status}
     (own / "record.json").write_bytes(encode(record))

@@ -9,8 +9,8 @@ from torch import nn
 
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
-from vaebench.packing.measuring import Measuring
-from vaebench.packing.pack import Pack
+from vaebench.training.packed.metrics import Measuring
+from vaebench.training.packed.module import Pack
 
 DRAWS = 10
 """Posterior draws of an observation for a point of the curve."""

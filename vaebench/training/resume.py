@@ -17,15 +17,15 @@ from torch import Tensor
 from vaebench.config import Run
 from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
-from vaebench.packing.adam import ALIGNMENT
-from vaebench.packing.data import PackedData
-from vaebench.packing.pack import Pack
-from vaebench.packing.snapshot import Snapshot, SnapshotError, contents, header_of, read
 from vaebench.records import files
 from vaebench.records.files import WriteError
-from vaebench.signals import Waiting
 from vaebench.training.curve import Curve
-from vaebench.training.trainers import device
+from vaebench.training.packed.adam import ALIGNMENT
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.module import Pack
+from vaebench.training.packed.snapshot import Snapshot, SnapshotError, contents, header_of, read
+from vaebench.training.signals import Waiting
+from vaebench.training.trainer import device
 
 MEMBER, TRAINER = "resume.ckpt", "trainer.ckpt"
 """The files in a run's folder: a member's snapshot, Lightning's checkpoint of a model trained by itself."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vaebench.models.base import Autoencoder
-from vaebench.packing.adam import PackedAdam
-from vaebench.packing.data import PackedData
-from vaebench.packing.history import History
-from vaebench.packing.snapshot import Death, Snapshot
-from vaebench.packing.stacks import Shared
+from vaebench.training.packed.adam import PackedAdam
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.logging import History
+from vaebench.training.packed.snapshot import Death, Snapshot
+from vaebench.training.packed.stacked import Shared
 
 
 class Resumable(lightning.LightningModule):

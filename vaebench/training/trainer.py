@@ -17,11 +17,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
-from vaebench.packing.snapshot import FORMAT, contents
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError, write_atomically
-from vaebench.signals import Waiting, handled
 from vaebench.training.curve import Report, Validation
+from vaebench.training.packed.snapshot import FORMAT, contents
+from vaebench.training.signals import Waiting, handled
 
 Watch = Callable[[int, Mapping[str, float]], None]
 """Told of every finished epoch: how many, and the latest numbers."""

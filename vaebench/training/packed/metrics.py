@@ -14,8 +14,8 @@ from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Batch, Draws
-from vaebench.packing.program import Unpackable
-from vaebench.packing.stacks import Shared, Stacks
+from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.stacked import Shared, Stacks
 
 PIXELS = Block(2**15, 2**20)
 """Pixels of a member that are decoded at a time, or one draw: what its training holds, or little more."""

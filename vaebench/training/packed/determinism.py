@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vaebench.packing.shortening import operations
+from vaebench.training.packed.graph_passes import operations
 
 aten = torch.ops.aten
 

@@ -9,17 +9,17 @@ from lightning.pytorch.loggers.logger import Logger
 from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.packing.checkpoint import leave, plain
-from vaebench.packing.data import PackedData
-from vaebench.packing.pack import Pack
-from vaebench.packing.program import Unpackable
-from vaebench.packing.snapshot import NewerSnapshotError, Snapshot
 from vaebench.records.files import WriteError
-from vaebench.training.alone import CHECKPOINT, Fitted, advised, fit_alone
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
-from vaebench.training.snapshots import EVERY, Now, found, save
-from vaebench.training.trainers import Patient, Watch, interruptible, trainer
+from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.checkpoint import leave, plain
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.module import Pack
+from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
+from vaebench.training.resume import EVERY, Now, found, save
+from vaebench.training.single import CHECKPOINT, Fitted, advised, fit_alone
+from vaebench.training.trainer import Patient, Watch, interruptible, trainer
 
 
 def fit(

@@ -15,9 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vaebench.packing import shortening
-from vaebench.packing.independence import make_batch_invariant
-from vaebench.packing.mapping import BatchingRules
+from vaebench.training.packed import graph_passes
+from vaebench.training.packed.determinism import make_batch_invariant
+from vaebench.training.packed.vmap_rules import BatchingRules
 
 Program = Callable[..., list[Tensor]]
 
@@ -104,13 +104,13 @@ def capture(
 def optimize(module: fx.GraphModule, fixed: Sequence[Tensor]) -> Program:
     """Apply the graph passes; the result is a function of the tensors that are not fixed."""
     graph = module.graph
-    shortening.eliminate_noops(graph)
+    graph_passes.eliminate_noops(graph)
     if fixed[0].device.type == "cpu":
         make_batch_invariant(graph, len(fixed[0]))
     with torch.no_grad():
-        held = shortening.hoist_constants(graph, fixed)
-    shortening.make_inplace(graph)
-    shortening.use_tensor_methods(graph)
+        held = graph_passes.hoist_constants(graph, fixed)
+    graph_passes.make_inplace(graph)
+    graph_passes.use_tensor_methods(graph)
     graph.set_codegen(fx.graph.CodeGen())
     module.recompile()
     return partial(module.forward, *held)

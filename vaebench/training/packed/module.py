@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Batch
-from vaebench.packing.adam import PackedAdam
-from vaebench.packing.data import Chunk, PackedBatches, PackedData
-from vaebench.packing.history import History
-from vaebench.packing.members import check_compatible
-from vaebench.packing.program import Unpackable
-from vaebench.packing.resuming import Resumable
-from vaebench.packing.snapshot import Death, Snapshot
-from vaebench.packing.stacks import Shared, Stacks
+from vaebench.training.packed.adam import PackedAdam
+from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.functional import check_compatible
+from vaebench.training.packed.loaders import Chunk, PackedBatches, PackedData
+from vaebench.training.packed.logging import History
+from vaebench.training.packed.resuming import Resumable
+from vaebench.training.packed.snapshot import Death, Snapshot
+from vaebench.training.packed.stacked import Shared, Stacks
 
 
 class Pack(Resumable):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vaebench.models.base import Autoencoder
-from vaebench.packing.program import Unpackable
+from vaebench.training.packed.capture import Unpackable
 
 OWN = frozenset(
     {*vars(lightning.LightningModule()), "seed", "generator", "_hparams", "_hparams_initial", "_noise_state"}

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vaebench.packing.history import Row
 from vaebench.records.archive import SealError, about, sealed
 from vaebench.records.files import write_atomically
+from vaebench.training.packed.logging import Row
 
 FORMAT = 2
 """Version of the file; 1 was always of the end of an epoch, and had no seal."""
