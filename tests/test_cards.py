@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench import selection
-from vaebench.cards.run import BAR, bar, card
-from vaebench.cards.versus import pairs, versus
-from vaebench.pairing import difference, differences, obstacle
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
 from vaebench.records.validity import identity
-from vaebench.tables import table as tables
-from vaebench.tables.grouping import Group
-from vaebench.tables.intervals import t_interval
-from vaebench.tables.quantities import Quantity
+from vaebench.reporting import select
+from vaebench.reporting.paired import difference, differences, obstacle
+from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables.grouping import Group
+from vaebench.reporting.tables.intervals import t_interval
+from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.terminal.comparison import pairs, versus
+from vaebench.reporting.terminal.run_summary import BAR, bar, card
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
 LUCK = [3.0, -4.0, 1.0]
@@ -140,7 +140,7 @@ def test_without_a_seed_in_common_there_is_no_pair():
 
 
 def test_side_by_side_what_is_set_and_what_came_of_it(roots):
-    sides = (selection.rows(word, roots) for word in ("study:beta=1", "study:model.beta=4"))
+    sides = (select.rows(word, roots) for word in ("study:beta=1", "study:model.beta=4"))
     text = printed(versus(pairs(*sides)))
     assert "model.beta: 1 against 4" in text
     assert "epochs" not in text
@@ -152,7 +152,7 @@ def test_a_pair_that_does_not_compare_stops_no_other(roots):
     for seed in range(3):
         failed = record(4.0, seed, status="failed", reason="ValueError: impossible", estimates=[])
         files.write(failed, Path("runs/study") / failed.id / "record.json")
-    rows = selection.rows("study", roots)
+    rows = select.rows("study", roots)
     text = printed(versus(pairs(rows, rows)))
     assert len([line for line in text.splitlines() if line.startswith("ELBO")]) == 2
     assert "no run of the first finished: ValueError: impossible" in " ".join(text.split())
@@ -170,24 +170,24 @@ def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
             files.write(made, Path("runs/study") / made.id / "record.json")
 
     def paired(first: str, second: str) -> list[tuple[str, str]]:
-        found = pairs(selection.rows(first, roots), selection.rows(second, roots))
+        found = pairs(select.rows(first, roots), select.rows(second, roots))
         return [(a.name.removeprefix("runs/study: "), b.name.removeprefix("runs/study: ")) for a, b in found]
 
     assert paired("study:beta=1", "study:beta=4") == [(f"beta=1, epochs={e}", f"beta=4, epochs={e}") for e in (3, 9)]
     assert paired("study:beta=1", "study:beta=1,epochs=9") == [("beta=1, epochs=3", "beta=1, epochs=9")]
     assert len(paired("study:epochs=3", "study:epochs=9")) == 3
-    shown = [chosen.name for chosen in selection.rows("study", roots)]
+    shown = [chosen.name for chosen in select.rows("study", roots)]
     assert len(shown) == 6
-    assert all([chosen.name for chosen in selection.rows(name, roots)] == [name] for name in shown)
-    (by_id,) = selection.rows(identity({**record(4.0, 1).config, "train": {"epochs": 9}}), roots)
+    assert all([chosen.name for chosen in select.rows(name, roots)] == [name] for name in shown)
+    (by_id,) = select.rows(identity({**record(4.0, 1).config, "train": {"epochs": 9}}), roots)
     assert by_id.name == "runs/study: beta=4, epochs=9"
 
 
 def test_a_row_is_found_by_any_key_of_its_configuration(roots):
-    assert len(selection.rows("study:epochs=3", roots)) == 3
-    assert len(selection.rows("study:train.epochs=3,beta=4", roots)) == 1
+    assert len(select.rows("study:epochs=3", roots)) == 3
+    assert len(select.rows("study:train.epochs=3,beta=4", roots)) == 1
     with pytest.raises(LookupError, match="no such row"):
-        selection.rows("study:epochs=4", roots)
+        select.rows("study:epochs=4", roots)
 
 
 # -- what a word means ------------------------------------------------------------------------------------------------
@@ -196,23 +196,23 @@ def test_a_row_is_found_by_any_key_of_its_configuration(roots):
 def test_a_run_by_id_beginning_folder_or_file(roots):
     made = record(2.0, 1)
     words = [made.id, made.id[:6], f"runs/study/{made.id}", f"runs/study/{made.id}/record.json"]
-    assert {selection.run(word, roots).id for word in words} == {made.id}
+    assert {select.run(word, roots).id for word in words} == {made.id}
     published = f"results/study/records/{record(1.0).id}.json"
-    assert selection.run(published, roots) == record(1.0)
+    assert select.run(published, roots) == record(1.0)
 
 
 def test_a_run_stands_for_its_configuration_with_every_seed(roots):
-    (chosen,) = selection.rows(record(2.0, 1).id, roots)
+    (chosen,) = select.rows(record(2.0, 1).id, roots)
     assert [r.config["seed"] for r in chosen.row.group.done] == [0, 1, 2]
     assert chosen.name == "runs/study: beta=2"
 
 
 def test_two_studies_are_paired_row_by_row(roots):
-    found = pairs(selection.rows("runs/study", roots), selection.rows("results/study", roots))
+    found = pairs(select.rows("runs/study", roots), select.rows("results/study", roots))
     assert [(a.name, b.name) for a, b in found] == [("runs/study: beta=1", "results/study: model=BetaVAE")]
-    elsewhere = [selection.Chosen("elsewhere", row) for row in tables.table([record(9.0)]).blocks[0].rows]
+    elsewhere = [select.Chosen("elsewhere", row) for row in tables.table([record(9.0)]).blocks[0].rows]
     with pytest.raises(ValueError, match="3 rows against 1, none of one configuration; choose one: runs/study: beta=1"):
-        pairs(selection.rows("study", roots), elsewhere)
+        pairs(select.rows("study", roots), elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -227,4 +227,4 @@ def test_two_studies_are_paired_row_by_row(roots):
 )
 def test_a_word_that_means_nothing_is_refused_with_what_would(roots, word, message):
     with pytest.raises((LookupError, ValueError), match=message):
-        selection.rows(word, roots)
+        select.rows(word, roots)

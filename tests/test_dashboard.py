@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from vaebench import dashboard
 from vaebench.__main__ import app
 from vaebench.config import Study, load
 from vaebench.records import record
-from vaebench.tracking.names import CHARTS, PICTURES, UNIT_CURVE, headline
+from vaebench.reporting.wandb import workspace
+from vaebench.reporting.wandb.names import CHARTS, PICTURES, UNIT_CURVE, headline
 
 pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
 
@@ -45,7 +45,7 @@ def records() -> list[record.Record]:
 @pytest.fixture(scope="module")
 def view(beta, records) -> dict[str, Any]:
     """The workspace as the server would be given it."""
-    return json.loads(dashboard.encoded(dashboard.workspace(beta, records, "somebody")))
+    return json.loads(workspace.encoded(workspace.workspace(beta, records, "somebody")))
 
 
 def panels(view: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -59,13 +59,13 @@ def grid(folder: Path, text: str = GRID) -> Study:
 
 
 def test_the_axes_are_those_of_the_study(tmp_path):
-    assert dashboard.axes(grid(tmp_path)) == {"model.likelihood.variance": True, "model.beta": False, "seed": False}
+    assert workspace.axes(grid(tmp_path)) == {"model.likelihood.variance": True, "model.beta": False, "seed": False}
 
 
 def test_models_are_told_apart_by_class_and_by_what_one_class_has_several_of(tmp_path):
     models = ("{name: VAE, latent_dim: 2}", *(f"{{name: BetaVAE, latent_dim: 2, beta: {b}}}" for b in (2, 4)))
     text = f"question: Which?\ndata: {{name: Digits, binarize: Fixed}}\ngrid: {{model: [{', '.join(models)}]}}\n"
-    assert dashboard.axes(grid(tmp_path, text)) == {"model.name": False, "model.beta": False}
+    assert workspace.axes(grid(tmp_path, text)) == {"model.name": False, "model.beta": False}
 
 
 def test_the_runs_are_the_studys_in_groups_of_seeds(view):
@@ -113,8 +113,8 @@ def test_charts_and_pictures_are_those_that_runs_log(view):
 
 
 def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):
-    view = json.loads(dashboard.encoded(dashboard.workspace(beta)))
-    assert len(panels(view, "Bar Chart")) == len(dashboard.EXPECTED)
+    view = json.loads(workspace.encoded(workspace.workspace(beta)))
+    assert len(panels(view, "Bar Chart")) == len(workspace.EXPECTED)
 
 
 def test_the_verb_writes_the_json_and_says_what_is_in_it(tmp_path, monkeypatch):
@@ -140,4 +140,4 @@ def test_saving_asks_for_a_login(tmp_path, monkeypatch):
 def test_without_the_library_the_extra_is_named(beta, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
-        dashboard.workspace(beta)
+        workspace.workspace(beta)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench.cards.run import card
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets import duplicates
 from vaebench.data.datasets.duplicates import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
-from vaebench.tables.rendering import markdown
-from vaebench.tables.table import table
+from vaebench.reporting.tables.rendering import markdown
+from vaebench.reporting.tables.table import table
+from vaebench.reporting.terminal.run_summary import card
 
 
 @given(

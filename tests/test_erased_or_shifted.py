@@ -18,7 +18,7 @@ from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Estimate
-from vaebench.tables.quantities import ALTERED, AWAY, Quantity
+from vaebench.reporting.tables.quantities import ALTERED, AWAY, Quantity
 
 SIDE = 6
 SHAPE = (1, SIDE, SIDE)

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench.cards.run import card
-from vaebench.cards.versus import versus
 from vaebench.records.record import Estimate, Record
-from vaebench.report import index
-from vaebench.report import page as pages
-from vaebench.selection import Chosen
-from vaebench.tables import table
-from vaebench.tables.escaping import field, line, markdown, visible
-from vaebench.tables.latex import escape
-from vaebench.tables.rendering import RENDERINGS
+from vaebench.reporting.page import index
+from vaebench.reporting.page import page as pages
+from vaebench.reporting.select import Chosen
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.escaping import field, line, markdown, visible
+from vaebench.reporting.tables.latex import escape
+from vaebench.reporting.tables.rendering import RENDERINGS
+from vaebench.reporting.terminal.comparison import versus
+from vaebench.reporting.terminal.run_summary import card
 
 HOSTILE = (
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", " =1+1", "＝1+1", "<script>alert(1)</script>", "</td><b>",

@@ -22,7 +22,7 @@ from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights
-from vaebench.tables.quantities import EVIDENCE, Quantity
+from vaebench.reporting.tables.quantities import EVIDENCE, Quantity
 
 CHEAP = {
     "NaiveMonteCarlo": {"observations": 12, "draws": 2000},

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vaebench.tables.intervals import Interval, prediction_half_width, t_interval, t_quantile
+from vaebench.reporting.tables.intervals import Interval, prediction_half_width, t_interval, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 30, 101, 1000])

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vaebench.tables.labels import describe, labels, merged_axes, natural
+from vaebench.reporting.tables.labels import describe, labels, merged_axes, natural
 
 VAE = {"name": "VAE", "latent_dim": 4}
 

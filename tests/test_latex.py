@@ -8,8 +8,8 @@ import pytest
 
 from vaebench.calibration import grade, tabulation
 from vaebench.records.record import read_all
-from vaebench.tables import table
-from vaebench.tables.rendering import RENDERINGS
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.rendering import RENDERINGS
 
 RESULTS = Path(__file__).parents[1] / "results"
 HEAD = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"

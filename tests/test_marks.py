@@ -12,22 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench import published
-from vaebench.cards.measured import measured
-from vaebench.cards.run import card
-from vaebench.cards.versus import pairs, versus
-from vaebench.pairing import difference
 from vaebench.progress import summary
 from vaebench.records.record import Estimate, Record
 from vaebench.records.weights import Weights
-from vaebench.report import page as pages
-from vaebench.report.answer import answer
-from vaebench.selection import Chosen
-from vaebench.tables import table
-from vaebench.tables.quantities import Quantity
-from vaebench.tables.reliability import MARK
-from vaebench.tables.rendering import RENDERINGS, markdown
-from vaebench.tracking.names import cautions, headline
+from vaebench.reporting import publish
+from vaebench.reporting.page import page as pages
+from vaebench.reporting.page.summary import answer
+from vaebench.reporting.paired import difference
+from vaebench.reporting.select import Chosen
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.rendering import RENDERINGS, markdown
+from vaebench.reporting.terminal.comparison import pairs, versus
+from vaebench.reporting.terminal.estimates import measured
+from vaebench.reporting.terminal.run_summary import card
+from vaebench.reporting.wandb.names import cautions, headline
 
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 SAID = "rests on collapsed importance weights"
@@ -86,7 +86,7 @@ def compared(records: Sequence[Record]) -> str:
 def again(records: Sequence[Record]) -> str:
     """What a sweep says of numbers that are far from the published ones."""
     far = [replace(r, estimates=[_shifted(e) for e in r.estimates]) for r in records]
-    return "\n".join(published.compare(far, records).lines())
+    return "\n".join(publish.compare(far, records).lines())
 
 
 def _shifted(estimate: Estimate) -> Estimate:
@@ -230,13 +230,13 @@ def test_a_marked_number_leaves_a_looser_bound_to_say_which_is_the_highest():
 @pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # wandb-workspaces 0.4
 def test_dashboard_panels_say_of_how_many_runs_a_number_is_marked(tmp_path):
     pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
-    from vaebench import dashboard
     from vaebench.config import load
+    from vaebench.reporting.wandb import workspace
 
     (tmp_path / "study.yaml").write_text(
         "question: Q?\nmodel: {name: VAE, latent_dim: 2}\ndata: {name: Digits, binarize: Fixed}\n"
     )
-    told = dict(dashboard.outline(dashboard.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
+    told = dict(workspace.outline(workspace.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
     shown = " ".join(panel for panels in told.values() for panel in panels)
     assert f"Highest IWAE-5000 ({MARK} 1 of 6 runs: {SAID})" in shown
     assert "IWAE-50 (BarPlot)" in shown

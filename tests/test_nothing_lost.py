@@ -15,9 +15,9 @@ from rich.console import Console
 
 from vaebench.config import Study, load
 from vaebench.records.record import Record
+from vaebench.reporting.wandb import Mode
 from vaebench.run import Execution
 from vaebench.sweep import sweep
-from vaebench.tracking import Mode
 from vaebench.training.resume import MEMBER
 from vaebench.training.single import CHECKPOINT
 from vaebench.work import Work

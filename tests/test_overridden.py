@@ -11,7 +11,7 @@ from vaebench.__main__ import app
 from vaebench.config import ConfigError, Run, load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
-from vaebench.tables import table as tables
+from vaebench.reporting.tables import table as tables
 
 STUDY = """\
 question: Is it found again?

@@ -20,8 +20,8 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.records import images
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
-from vaebench.report.gallery import MOST
-from vaebench.report.gallery import gallery as exhibits
+from vaebench.reporting.page.gallery import MOST
+from vaebench.reporting.page.gallery import gallery as exhibits
 
 KL = [0.1, 3.0, 2.0]
 
@@ -196,7 +196,7 @@ def test_a_png_is_what_others_read(channels):
 
 def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_path: Path):
     from vaebench.records.record import Record
-    from vaebench.tables import table as tables
+    from vaebench.reporting.tables import table as tables
 
     def record(beta: int, seed: int) -> Record:
         config = {"model": {"name": "VAE", "beta": beta}, "seed": seed}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.published import PublishError, compare, publish
 from vaebench.records.record import Estimate, Record, read_all, write
 from vaebench.records.validity import identity
-from vaebench.tables import table
-from vaebench.tables.intervals import prediction_half_width
+from vaebench.reporting.publish import PublishError, compare, publish
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.intervals import prediction_half_width
 
 
 def record(seed: int, elbo: float = -20.0, beta: float = 1.0, **changes) -> Record:

@@ -16,13 +16,13 @@ from scipy import stats
 
 from vaebench.records.record import Estimate, Record
 from vaebench.records.weights import Weights
-from vaebench.report import page as pages
-from vaebench.tables import table
-from vaebench.tables.intervals import ROUNDING, Interval, t_interval
-from vaebench.tables.quantities import Quantity
-from vaebench.tables.rendering import RENDERINGS, markdown
-from vaebench.tables.separation import gap
-from vaebench.tables.sheets import figure, shown
+from vaebench.reporting.page import page as pages
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_interval
+from vaebench.reporting.tables.layout import figure, shown
+from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.tables.rendering import RENDERINGS, markdown
+from vaebench.reporting.tables.separation import gap
 
 COLLAPSED, SOUND = Weights(1.2, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 

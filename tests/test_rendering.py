@@ -10,11 +10,11 @@ import pytest
 
 from vaebench.records.record import Estimate, Record, write
 from vaebench.records.validity import identity
-from vaebench.tables import table
-from vaebench.tables.intervals import Interval
-from vaebench.tables.latex import escape
-from vaebench.tables.rendering import RENDERINGS
-from vaebench.tables.sheets import decimals, figure
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.intervals import Interval
+from vaebench.reporting.tables.latex import escape
+from vaebench.reporting.tables.layout import decimals, figure
+from vaebench.reporting.tables.rendering import RENDERINGS
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}
@@ -97,7 +97,7 @@ def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
         write(record(seed), tmp_path / "run" / record(seed).id / "record.json")
     program = (
         "import sys; from pathlib import Path\n"
-        "from vaebench.records.record import read_all; from vaebench.tables import table\n"
+        "from vaebench.records.record import read_all; from vaebench.reporting.tables import table\n"
         "table.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "assert not {'torch', 'lightning', 'sklearn', 'pandas', 'scipy', 'wandb', 'jaxtyping'} & set(sys.modules)"
     )

@@ -12,11 +12,11 @@ import pytest
 
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
-from vaebench.report import index, page, site
-from vaebench.report.answer import answer
-from vaebench.report.arrangement import arrange
-from vaebench.report.figures import units_by_beta
-from vaebench.tables import table as tables
+from vaebench.reporting.page import index, page, site
+from vaebench.reporting.page.facets import arrange
+from vaebench.reporting.page.figures import units_by_beta
+from vaebench.reporting.page.summary import answer
+from vaebench.reporting.tables import table as tables
 
 ROOT = Path(__file__).parents[1]
 EPSILON = [0.01, 0.1, 1.0]
@@ -133,7 +133,9 @@ def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(
     for made in GRID:
         files.write(made, tmp_path / "results/study/records" / f"{made.id}.json")
     first = page.render(random.Random(1).sample(GRID, len(GRID)), "")
-    code = "from pathlib import Path; from vaebench.report import site; site.write(Path('results'), Path('conf'))"
+    code = (
+        "from pathlib import Path; from vaebench.reporting.page import site; site.write(Path('results'), Path('conf'))"
+    )
     arguments = [sys.executable, "-c", code]
     environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
     subprocess.run(arguments, check=True, cwd=tmp_path, env=environment)

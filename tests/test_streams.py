@@ -17,7 +17,7 @@ from vaebench.commands.terminal import refusing
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record
-from vaebench.tracking.homes import give_homes
+from vaebench.reporting.wandb.homes import give_homes
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from vaebench.records.record import Estimate, Record
-from vaebench.tables import table
-from vaebench.tables.blocks import Cell, Table
-from vaebench.tables.intervals import t_interval
-from vaebench.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, Reading, quantities
-from vaebench.tables.rendering import RENDERINGS, markdown
-from vaebench.tables.sheets import page
+from vaebench.reporting.tables import table
+from vaebench.reporting.tables.intervals import t_interval
+from vaebench.reporting.tables.layout import page
+from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, Reading, quantities
+from vaebench.reporting.tables.rankings import Cell, Table
+from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}

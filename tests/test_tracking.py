@@ -19,7 +19,6 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from vaebench import tracking
 from vaebench.config import Run, load
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.vae import VAE
@@ -27,11 +26,12 @@ from vaebench.records import images
 from vaebench.records import record as records
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
+from vaebench.reporting import wandb
+from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables.quantities import Fact, quantities
+from vaebench.reporting.wandb.names import UNIT_CURVE
 from vaebench.run import Execution, execute
 from vaebench.sweep import sweep
-from vaebench.tables import table as tables
-from vaebench.tables.quantities import Fact, quantities
-from vaebench.tracking.names import UNIT_CURVE
 from vaebench.training.single import CHECKPOINT, data_of
 
 ROOT = Path(__file__).parents[1]
@@ -205,7 +205,7 @@ def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, cap
     def full(*_: Any) -> Any:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("vaebench.tracking.attempt.artifacts", full)
+    monkeypatch.setattr("vaebench.reporting.wandb.run.artifacts", full)
     (tmp_path / "tiny.yaml").write_text(TINY)
     study = load(tmp_path / "tiny.yaml")
     record = execute(study.runs[0], study.name, [], tmp_path, Execution(wandb="offline"), lambda epoch, latest: None)
@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, mon
 
     (tmp_path / "tiny.yaml").write_text(TINY)
     run = load(tmp_path / "tiny.yaml").runs[0]
-    with tracking.tracked(run, "tiny", tmp_path, "offline") as tracker:
+    with wandb.tracked(run, "tiny", tmp_path, "offline") as tracker:
         assert tracker.experiment is not None
         finish = tracker.experiment.finish
         monkeypatch.setattr(tracker.experiment, "finish", full)
@@ -231,7 +231,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, mon
     monkeypatch.setattr("wandb.init", full)
     with (
         pytest.raises(WriteError, match=r"W&B cannot write here \(no space left on device\); make room, or go on with"),
-        tracking.tracked(run, "tiny", tmp_path, "offline"),
+        wandb.tracked(run, "tiny", tmp_path, "offline"),
     ):
         pass
 
@@ -243,7 +243,7 @@ def test_online_asks_for_a_login_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(TINY)
     with (
         pytest.raises(ValueError, match="Or go on with --wandb offline"),
-        tracking.tracked(load(tmp_path / "tiny.yaml").runs[0], "tiny", tmp_path, "online"),
+        wandb.tracked(load(tmp_path / "tiny.yaml").runs[0], "tiny", tmp_path, "online"),
     ):
         pass
 
@@ -261,7 +261,7 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
         assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
     tables.write(outcome.records, folder)
     for _ in range(2):  # the same records make no second one
-        tracking.conclude_sweep(study, outcome.records, folder, "offline")
+        wandb.conclude_sweep(study, outcome.records, folder, "offline")
     (path,) = runs_below(folder)
     (run,) = entries(path, "run")
     assert (run["run_group"], run["job_type"]) == ("tiny", "aggregate")

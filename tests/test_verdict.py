@@ -15,7 +15,7 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.oracle.stationary import stationary_point
 from vaebench.records.record import Record, decode, encode
 from vaebench.records.validity import identity
-from vaebench.tables.quantities import Fact, Quantity, quantities
+from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
 
 
 @pytest.fixture(scope="module")

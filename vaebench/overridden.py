@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vaebench.config import ConfigError, Refused, Run, Study
 from vaebench.records import record
 from vaebench.records.record import Record
-from vaebench.tables.labels import ABSENT
+from vaebench.reporting.tables.labels import ABSENT
 
 COMMAND = "python -m vaebench train "
 """How the command in a record starts."""

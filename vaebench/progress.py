@@ -21,12 +21,12 @@ from rich.text import Text
 
 from vaebench.beacon import NAME, SILENT, Sighting, sightings
 from vaebench.config import Run
-from vaebench.printing import line
 from vaebench.records import record
 from vaebench.records.record import Record, RecordError
-from vaebench.tables.quantities import Quantity
-from vaebench.tables.reliability import MARK
-from vaebench.tables.sheets import figure
+from vaebench.reporting.tables.layout import figure
+from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.terminal.printing import line
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
 """What the line of a finished run shows of its record."""

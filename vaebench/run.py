@@ -20,7 +20,7 @@ from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
-from vaebench.tracking import Mode, tracked
+from vaebench.reporting.wandb import Mode, tracked
 from vaebench.training import memory, resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable

@@ -15,11 +15,11 @@ from vaebench.config import Run, Study
 from vaebench.engines.base import Engine
 from vaebench.engines.inline import Inline
 from vaebench.plan import decision, packs_of
-from vaebench.printing import line
 from vaebench.progress import Display
 from vaebench.records import record
 from vaebench.records.files import check_writable
 from vaebench.records.record import FILE, Record
+from vaebench.reporting.terminal.printing import line
 from vaebench.run import Execution
 from vaebench.work import LOCK, Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
 

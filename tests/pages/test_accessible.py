@@ -11,7 +11,7 @@ import pytest
 
 from vaebench.records.images import NAME, Pictures, write
 from vaebench.records.record import Estimate, Record
-from vaebench.report import index, page, site
+from vaebench.reporting.page import index, page, site
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = [*sorted(ROOT.glob("results/*/report.html")), ROOT / "results/index.html"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vaebench.records.record import Estimate, Record
-from vaebench.report import site
+from vaebench.reporting.page import site
 
 WIDTHS = (360, 1280)
 

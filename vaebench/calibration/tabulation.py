@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from vaebench.calibration.grade import Grade
 from vaebench.records.files import stale, write_all
-from vaebench.tables.latex import escape
+from vaebench.reporting.tables.latex import escape
 
 NAME = "calibration"
 

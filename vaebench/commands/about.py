@@ -7,7 +7,7 @@ import typer
 
 from vaebench.commands.arguments import CONF
 from vaebench.commands.terminal import console
-from vaebench.printing import line
+from vaebench.reporting.terminal.printing import line
 
 
 def list_() -> None:

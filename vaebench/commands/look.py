@@ -10,10 +10,10 @@ from vaebench.commands.terminal import console
 
 def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")]) -> None:
     """A run's card: its numbers, its units, and the verdict on collapse, from its record."""
-    from vaebench import selection
-    from vaebench.cards.run import card
+    from vaebench.reporting import select
+    from vaebench.reporting.terminal.run_summary import card
 
-    console.print(card(selection.run(run, (RUNS, RESULTS))))
+    console.print(card(select.run(run, (RUNS, RESULTS))))
 
 
 def compare(
@@ -21,8 +21,8 @@ def compare(
     second: Annotated[str, typer.Argument(help="The same.")],
 ) -> None:
     """Two configurations, or two studies row by row, paired by seed, from their records."""
-    from vaebench import selection
-    from vaebench.cards.versus import pairs, versus
+    from vaebench.reporting import select
+    from vaebench.reporting.terminal.comparison import pairs, versus
 
-    sides = (selection.rows(word, (RUNS, RESULTS)) for word in (first, second))
+    sides = (select.rows(word, (RUNS, RESULTS)) for word in (first, second))
     console.print(versus(pairs(*sides)))

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from vaebench.printing import Printer, line
+from vaebench.reporting.terminal.printing import Printer, line
 from vaebench.training.signals import handled
 
 WIDTH = 200

@@ -24,7 +24,7 @@ from vaebench.commands.arguments import (
     study_of,
 )
 from vaebench.commands.terminal import console, stoppable
-from vaebench.printing import line
+from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
     from vaebench.config import Study
@@ -48,10 +48,11 @@ def sweep(
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
-    from vaebench import ahead, tracking
+    from vaebench import ahead
     from vaebench.engines.base import gpus as visible
     from vaebench.engines.choice import Choice
     from vaebench.records.record import FILE
+    from vaebench.reporting import wandb as tracking
     from vaebench.run import Execution
     from vaebench.sweep import sweep as execute
     from vaebench.work import is_done
@@ -114,8 +115,8 @@ def evaluate(
     estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
     """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
-    from vaebench.cards.measured import measured
     from vaebench.reevaluate import reevaluate
+    from vaebench.reporting.terminal.estimates import measured
 
     if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
         raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
@@ -173,10 +174,10 @@ def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[s
 
 def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> None:
     """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
-    from vaebench import published
     from vaebench.records import record
-    from vaebench.report import site
-    from vaebench.tables import table as tables
+    from vaebench.reporting import publish
+    from vaebench.reporting.page import site
+    from vaebench.reporting.tables import table as tables
 
     if not records:
         return
@@ -191,6 +192,6 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> Non
         reference = []
         lines = [*str(error).splitlines(), "so nothing is compared with what is published"]
     else:
-        lines = published.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
+        lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
         console.print(one, soft_wrap=True)

@@ -11,14 +11,14 @@ from vaebench.commands.terminal import console
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
-from vaebench.printing import line
+from vaebench.reporting.terminal.printing import line
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
     """Write the tables of results/, or of a folder such as runs/beta, again from their records alone."""
     from vaebench.calibration import grade, tabulation
     from vaebench.records import record
-    from vaebench.tables import table as tables
+    from vaebench.reporting.tables import table as tables
 
     folders = [_folder(s) for s in studies] if studies else sorted(p.parent for p in RESULTS.glob("*/records"))
     stale, wrong = [], []
@@ -64,7 +64,7 @@ def _others(name: str, records: "list[Record]") -> list[str]:
 
 def report(studies: Studies = None, check: Check = False) -> None:
     """Write the pages of results/ again from their records alone, and the page over them."""
-    from vaebench.report import site
+    from vaebench.reporting.page import site
 
     found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
     if check and found:
@@ -76,9 +76,9 @@ def report(studies: Studies = None, check: Check = False) -> None:
 
 def publish(study: StudyFile) -> None:
     """Move the light part of runs/STUDY (records, grades, tables) to results/STUDY, the published reference."""
-    from vaebench import published
     from vaebench.calibration import grade, tabulation
-    from vaebench.report import site
+    from vaebench.reporting import publish as published
+    from vaebench.reporting.page import site
 
     plan = study_of(study)
     runs, results = RUNS / plan.name, RESULTS / plan.name
@@ -96,9 +96,9 @@ def dashboard(
     entity: Annotated[str | None, typer.Option(help="Whose it is; of W&B's default entity if not given.")] = None,
 ) -> None:
     """Write a study's W&B workspace to runs/STUDY/dashboard.json and say what is in it; --save makes it a view."""
-    from vaebench import dashboard as dashboards
     from vaebench.records import record
     from vaebench.records.files import write_atomically
+    from vaebench.reporting.wandb import workspace as dashboards
 
     plan = study_of(study, overrides)
     path = RUNS / plan.name / "dashboard.json"

@@ -1,0 +1,56 @@
+"""Where the numbers come from: code, libraries, machines, and the command behind every run."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from vaebench.records.record import Record
+from vaebench.reporting.tables.labels import SEED, slug
+from vaebench.reporting.tables.rankings import Table
+
+
+class Origin(NamedTuple):
+    """One run: where it stands, how it ended, and the command that makes it again."""
+
+    id: str
+    name: str
+    status: str
+    seconds: str
+    command: str
+
+
+def origins(table: Table) -> list[Origin]:
+    """Every run, in the order of the table's rows and of the seeds."""
+    return [
+        _origin(record, slug([*table.headings, SEED], [*row.labels, str(record.config[SEED])]))
+        for block in table.blocks
+        for row in block.rows
+        for record in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED])
+    ]
+
+
+def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """What the runs ran on, a line a topic; where runs differ, every value."""
+    many = [r.provenance for r in records]
+    versions = [p.get("versions") or {} for p in many]
+    topics: dict[str, list[Any]] = {
+        "commit": [_commit(p) for p in many],
+        "device": [p.get("device") for p in many],
+        "threads": [p.get("threads") for p in many],
+        "platform": [p.get("platform") for p in many],
+        **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},
+    }
+    told = {topic: sorted({str(value) for value in values if value}) for topic, values in topics.items()}
+    days = sorted(str(p["finished"])[:10] for p in many if p.get("finished"))
+    when = [("finished", " to ".join(dict.fromkeys((days[0], days[-1]))))] if days else []
+    return [*((topic, ", ".join(values)) for topic, values in told.items() if values), *when]
+
+
+def _origin(record: Record, name: str) -> Origin:
+    seconds = sum((record.provenance.get("seconds") or {}).values())
+    status = record.status if record.reason is None else f"{record.status}: {record.reason}"
+    return Origin(record.id, name, status, f"{seconds:.1f}" if seconds else "", record.provenance.get("command") or "")
+
+
+def _commit(provenance: dict[str, Any]) -> str:
+    commit = str(provenance.get("commit") or "")
+    return f"{commit} with changes" if commit and provenance.get("dirty") else commit

@@ -1,0 +1,188 @@
+"""What the numbers say, in sentences; a sentence for which the records have no numbers is not there."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from vaebench.reporting.page.facets import is_number
+from vaebench.reporting.page.figures.forecast import pairs
+from vaebench.reporting.paired import Difference, difference
+from vaebench.reporting.tables.grouping import Cell
+from vaebench.reporting.tables.intervals import Interval
+from vaebench.reporting.tables.labels import canonical, slug
+from vaebench.reporting.tables.layout import comparability, decimals, shown
+from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, Quantity
+from vaebench.reporting.tables.rankings import Block, Row, Table
+from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+
+TREND = ("rate", "distortion", "active_units")
+"""What is followed along an axis of numbers."""
+
+BY_PIXELS, BY_CODE = Quantity("wrong_by_squared_error"), Quantity("wrong_by_code")
+
+MOST_NAMED = 4
+"""Rows that a sentence names beside the ranked ones; the table has all."""
+
+TINY = 1e-4
+"""Below this, a mean is told by its first digit."""
+
+
+def answer(table: Table) -> list[str]:
+    """The sentences, the one that the study was made for first."""
+    rows = [row for block in table.blocks for row in block.rows]
+    forecast, others = list(_forecast(rows)), [*_altered(table, rows), *_trend(table, rows), *_best(table)]
+    on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
+    said = [*forecast, *others] if on_training else [*others, *forecast]
+    runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
+    failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
+    told = [*said, *([failed] if failed else [])] or ["No run has a number to compare."]
+    return [f"{sentence} {EXPLANATION}" if MARK in sentence else sentence for sentence in told]
+
+
+def interval(found: Interval) -> str:
+    """A mean with its half-width, to the digits that the half-width supports; seeds that agree have none."""
+    if abs(found.mean) < TINY:
+        return f"{found.mean + 0.0:.1g}"  # 0.0 takes the sign from -0.0
+    mean, spread = shown(found, decimals([found]))
+    return mean if spread is None else f"{mean} ± {spread}"
+
+
+def _best(table: Table) -> Iterator[str]:
+    """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
+    bounds = [q for q in table.quantities if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
+    for tightest in bounds[-1:]:
+        measured = [(b, [r for r in b.rows if _interval(table, r, tightest) is not None]) for b in table.blocks]
+        for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
+            if len(rows) > 1:
+                yield _ranked(table, block, bounds, rows)
+            elif rows:
+                yield _alone(table, block, bounds, rows[0])
+
+
+def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> str:
+    """The loosest and the tightest bound of a row to which no other compares."""
+    ends = dict.fromkeys((bounds[0], bounds[-1]))
+    parts = [f"{q.heading} {_number(table, row, q)}" for q in ends if _interval(table, row, q) is not None]
+    apart = f", comparable with no other ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
+    return f"{_name(table, row)} has {_listed(parts)} nats per observation{apart}."
+
+
+def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
+    """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
+    among = f" ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
+    marked = [row for row in rows if _cell(table, row, bounds[-1]).caution is not None]
+    named = [f"{_name(table, row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
+    named += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
+    aside = f" Not ranked is the {bounds[-1].heading} of {_listed(named)}." if marked else ""
+    for bound in reversed(bounds):
+        found = [row for row in rows if _interval(table, row, bound) is not None]
+        sound = [row for row in found if _cell(table, row, bound).caution is None]
+        if len(sound) > 1 and len({_cell(table, row, bound).over for row in sound}) == 1:
+            return _leader(table, bound, among, sound) + aside
+    return f"No bound{among} can be ranked.{aside}"
+
+
+def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
+    """The highest, and by how much it leads the second."""
+    first, second = sorted(rows, key=lambda row: -_mean(table, row, bound))[:2]
+    lead = difference(first.group, second.group, bound)
+    seeds = _cell(table, first, bound).interval
+    over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
+    number = f"{_number(table, first, bound)} nats{over}"
+    told = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {number}"
+    if not isinstance(lead, Difference):
+        return f"{told}."
+    gap = f"{interval(lead.difference)} above {_name(table, second)}"
+    if lead.difference.n == 1:
+        return f"{told}, {gap}."
+    clear = "" if lead.is_clear else ", which these seeds do not tell from none"
+    return f"{told}, {gap}, paired by seed{clear}."
+
+
+def _forecast(rows: list[Row]) -> Iterator[str]:
+    """How often the forecast of active units holds, a class of models at a time."""
+    held: defaultdict[str, list[bool]] = defaultdict(list)
+    notes: dict[str, str] = {}
+    for row in rows:
+        name = row.group.config["model"]["name"]
+        held[name] += [expected == found for expected, found in pairs(row)]
+        for record in row.group.done:
+            notes.setdefault(name, record.facts.get("forecast_note", ""))
+    parts = [
+        f"in {sum(h)} of {len(h)} runs of {name}" + (f" ({notes[name]})" if notes.get(name) else "")
+        for name, h in sorted(held.items(), key=lambda item: -sum(item[1]) / max(len(item[1]), 1))
+        if h
+    ]
+    if parts:
+        yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
+
+
+def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
+    """How often a part erased counts for less than a shift: in pixels, and from the best code to the worst."""
+    by_pixels, by_code = (q if q in table.quantities else None for q in (BY_PIXELS, BY_CODE))
+    if by_pixels is None or by_code is None:
+        return
+    rows = [row for row in rows if _interval(table, row, by_code) is not None]
+    pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
+    codes = [(found, _name(table, row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
+    overs = {(canonical(row.group.comparability), _cell(table, row, by_code).over) for row in rows}
+    if not pixels or not codes or len(overs) > 1:  # of other images, no row is an end of the others
+        return
+    ends = dict.fromkeys((min(codes, key=lambda c: c[0].mean), max(codes, key=lambda c: c[0].mean)))
+    shares = " to ".join(f"{interval(found)} ({name})" for found, name in ends)
+    share = interval(pixels[0])
+    yield f"The erased image is nearer than the shifted one for a share of {share} by pixels, and of {shares} by code."
+
+
+def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:
+    """The rows at both ends of an only axis of numbers; None if there is another axis, or rows do not compare."""
+    done = [row for row in rows if row.group.done]
+    measured = [block for block in table.blocks if block.comparability]
+    if len(measured) != 1 or len(table.headings) != 1 or len(done) < 3 or not all(is_number(r.labels[0]) for r in done):
+        return None
+    ordered = sorted(done, key=lambda row: float(row.labels[0]))
+    return ordered[0], ordered[-1]
+
+
+def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
+    """What changes from one end of an axis of numbers to the other."""
+    if (ends := _ends(table, rows)) is None:
+        return
+    low, high = ends
+    found = [(q, _interval(table, low, q), _interval(table, high, q)) for q in table.quantities if q.name in TREND]
+    parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
+    if parts:
+        parts[0] = parts[0].replace(" from ", " goes from ", 1)
+        heading = table.headings[0]
+        yield f"As {heading} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
+
+
+def _cell(table: Table, row: Row, quantity: Quantity) -> Cell:
+    return row.cells[table.quantities.index(quantity)]
+
+
+def _interval(table: Table, row: Row, quantity: Quantity) -> Interval | None:
+    return _cell(table, row, quantity).interval
+
+
+def _mean(table: Table, row: Row, quantity: Quantity) -> float:
+    found = _interval(table, row, quantity)
+    assert found is not None
+    return found.mean
+
+
+def _number(table: Table, row: Row, quantity: Quantity) -> str:
+    """A number of a row with its interval, and its mark."""
+    cell = _cell(table, row, quantity)
+    assert cell.interval is not None
+    mean, *spread = interval(cell.interval).partition(" ")
+    return f"{mean}{MARK if cell.caution else ''}{''.join(spread)}"
+
+
+def _listed(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _name(table: Table, row: Row) -> str:
+    """A row in words; a name says what it is without its heading."""
+    words = [t if not is_number(t) else slug([h], [t]) for h, t in zip(table.headings, row.labels, strict=True)]
+    return ", ".join(words)

@@ -1,0 +1,69 @@
+"""Tables: a function of the records alone, byte for byte, whatever order they come in.
+
+Nothing here imports torch. Mean ± half-width of the 95 % Student-t interval over seeds; a blank has its reason under
+the table; rows that are not comparable stand in blocks of their own and are never ranked together.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaebench.records.files import stale, write_all
+from vaebench.records.record import Record
+from vaebench.reporting.tables.grouping import distinct, groups
+from vaebench.reporting.tables.labels import SEED, labels, merged_axes, slug
+from vaebench.reporting.tables.quantities import quantities
+from vaebench.reporting.tables.rankings import Row, Table, blocks
+from vaebench.reporting.tables.rendering import RENDERINGS
+
+
+def table(records: Sequence[Record], remarks: Sequence[str] = ()) -> Table:
+    """The records of a study in rows, blocks and columns, with what is to be said at the head.
+
+    Raises:
+        ValueError: if there is no record, or one run is there twice with different content.
+    """
+    if not records:
+        raise ValueError("no records to tabulate; run the sweep first")
+    records = distinct(records)
+    found = groups(records)
+    columns = quantities(records)
+    named = labels([g.config for g in found], merged_axes([r.axes for r in records]))
+    rows = [Row(tuple(c.texts[i] for c in named), g, tuple(map(g.cell, columns))) for i, g in enumerate(found)]
+    arranged = blocks(rows)
+    return Table(
+        title=", ".join(sorted({r.study for r in records})),
+        axes=tuple(c.path for c in named),
+        headings=tuple(c.heading for c in named),
+        quantities=tuple(columns),
+        blocks=tuple(arranged),
+        failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
+        commits=tuple(sorted({_commit(r) for r in records} - {""})),
+        remarks=tuple(remarks),
+    )
+
+
+def write(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """Writes `table.csv`, `table.md` and `table.tex` into the folder, with what is to be said at the head."""
+    return write_all(_files(records, folder, remarks))
+
+
+def check(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """The tables in the folder that are missing or are not what the records say."""
+    return stale(_files(records, folder, remarks))
+
+
+def _files(records: Sequence[Record], folder: Path, remarks: Sequence[str]) -> dict[Path, bytes]:
+    one = table(records, remarks)
+    return {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
+
+
+def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
+    """Run and reason of every failed run of a row."""
+    failed = sorted(row.group.failed, key=lambda r: r.config[SEED])
+    names = [slug([*headings, SEED], [*row.labels, str(r.config[SEED])]) for r in failed]
+    return [(name, " ".join((r.reason or "no reason").split())) for name, r in zip(names, failed, strict=True)]
+
+
+def _commit(record: Record) -> str:
+    commit = str(record.provenance.get("commit") or "")[:12]
+    return f"{commit} with changes" if commit and record.provenance.get("dirty") else commit

@@ -1,0 +1,20 @@
+"""A model measured again, in a terminal: a line a number."""
+
+from vaebench.records.record import Estimate
+from vaebench.reporting.tables.layout import figure
+from vaebench.reporting.tables.quantities import observations
+from vaebench.reporting.tables.reliability import MARK, caution
+
+PLACES = 4
+
+
+def measured(estimate: Estimate) -> str:
+    """A number with its mark, its standard error over observations, what the draws add to that, and every remark."""
+    assert not isinstance(estimate.value, list)
+    said = caution(estimate.name, [estimate.weights]) if estimate.weights and estimate.unreliable else None
+    number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}"
+    errors = {"standard error": estimate.standard_error, "Monte-Carlo error": estimate.monte_carlo_error}
+    spread = "".join(f" ± {error:.{PLACES}f} ({name})" for name, error in errors.items() if error is not None)
+    over = f"over {observations(estimate.over)}" if estimate.over else None
+    remarks = "; ".join(text for text in (said, over, estimate.note) if text)
+    return f"{estimate.name:30} {number}{spread}" + (f"  [{remarks}]" if remarks else "")

@@ -1,0 +1,152 @@
+"""The card of a run: what was measured, which units carry the rate, and why the others do not."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vaebench.records.record import DUPLICATES, Estimate, Record
+from vaebench.reporting.tables.escaping import visible
+from vaebench.reporting.tables.quantities import FACTS, PANELS, Fact, Quantity, observations, quantities
+from vaebench.reporting.tables.reliability import MARK
+
+BAR = 30
+"""Cells of the longest bar."""
+
+MOST_BARS = 40
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+LINES = {"collapse": "", "forecast_note": "the forecast: ", "stationary_verdict": "where training ended: "}
+"""What a record's facts say of collapse, in words."""
+
+
+def card(record: Record) -> RenderableType:
+    """A run on one screen."""
+    record = replace(record, **{f.name: _visible(getattr(record, f.name)) for f in fields(record)})
+    parts = [_head(record), *_numbers(record), *_units(record), *_verdict(record), *_absent(record), *_origin(record)]
+    return Group(*parts)
+
+
+def _head(record: Record) -> RenderableType:
+    config = record.config
+    model, data = config.get("model", {}), config.get("data", {})
+    words = [record.study, model.get("name"), data.get("name"), f"seed {config.get('seed')}"]
+    head = Text.assemble((record.id, "bold"), "  ", ", ".join(str(w) for w in words if w))
+    return head if record.status == "done" else Text.assemble(head, "\n", (f"failed: {record.reason}", "red"))
+
+
+def _numbers(record: Record) -> Iterator[RenderableType]:
+    """A grid a panel of the table."""
+    for panel in PANELS:
+        shown = [q for q in quantities([record]) if q.description.panel == panel and q.read(record).value is not None]
+        if not shown:
+            continue
+        grid = _grid()
+        for quantity in shown:
+            reading = quantity.read(record)
+            assert reading.value is not None
+            error = None if isinstance(quantity, Fact) else _error(record.estimate(quantity.name))
+            mark = reading.caution(quantity.name)
+            said = [
+                text for text in (mark, reading.over and f"over {observations(reading.over)}", reading.remark) if text
+            ]
+            value = f"{reading.value + 0.0:.6g}{MARK if mark else ''}"  # 0.0 takes the sign from -0.0
+            remarks = "" if quantity.name in FACTS else "; ".join(said)
+            grid.add_row(Text(quantity.heading), value, error or "", Text(remarks, style="dim"))
+        yield _section(panel, grid)
+
+
+def _visible(value: Any) -> Any:
+    """What a record holds, with every text in it safe for a terminal."""
+    match value:
+        case str():
+            return visible(value)
+        case dict():
+            return {_visible(k): _visible(v) for k, v in value.items()}
+        case Estimate():
+            return Estimate(*map(_visible, value))
+        case list():
+            return [_visible(v) for v in value]
+    return value
+
+
+def _error(estimate: Estimate | None) -> str | None:
+    """The standard error over observations, and what the finite number of draws leaves."""
+    if estimate is None or estimate.standard_error is None:
+        return None
+    noise = estimate.monte_carlo_error
+    drawn = "" if noise is None else f", Monte Carlo ± {noise:.2g}"
+    return f"± {estimate.standard_error:.2g} (n = {estimate.n}){drawn}"
+
+
+def _units(record: Record) -> Iterator[RenderableType]:
+    """A bar a unit, the largest first."""
+    estimate = record.estimate("kl_per_unit")
+    if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
+        return
+    ranked = sorted(enumerate(estimate.value, 1), key=lambda pair: -pair[1])
+    most = max(ranked[0][1], 1e-12) if ranked else 1.0
+    grid = _grid()
+    for unit, nats in ranked[:MOST_BARS]:
+        grid.add_row(f"unit {unit}", f"{nats:.4f}", Text(bar(nats / most), style="blue"), "")
+    rest = ranked[MOST_BARS:]
+    if rest:
+        grid.add_row(f"{len(rest)} more", f"{sum(nats for _, nats in rest):.4f}", Text("together", style="dim"), "")
+    yield _section("KL per unit in nats", grid)
+
+
+def bar(share: float) -> str:
+    """A bar as long as a share of the longest, to an eighth of a cell; what is not zero is seen."""
+    eighths = round(max(share, 0.0) * BAR * 8)
+    full, part = divmod(max(eighths, 1 if share > 0 else 0), 8)
+    return "█" * full + (EIGHTHS[part] if part else "")
+
+
+def _verdict(record: Record) -> Iterator[RenderableType]:
+    """Why units are collapsed, as the record's facts tell it."""
+    said = [f"{before}{record.facts[name]}" for name, before in LINES.items() if record.facts.get(name)]
+    count = Quantity("collapsed_units").read(record).value
+    if count is not None:
+        said.insert(0, f"{count:g} of {record.facts.get('latent_dim', '?')} units collapsed")
+    if said:
+        yield _section("Collapse", Text("\n".join(said)))
+    if seen := record.facts.get(DUPLICATES):
+        split = record.comparability.get("split", "measured")
+        yield _section("Data", Text(f"{seen} observations of the {split} split are in the training split as well"))
+
+
+def _absent(record: Record) -> Iterator[RenderableType]:
+    """What there is no number for, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in record.absent.items():
+        by_reason.setdefault(reason, []).append(name)
+    if by_reason:
+        lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        yield _section("No number", Text("\n".join(lines), style="dim"))
+
+
+def _origin(record: Record) -> Iterator[RenderableType]:
+    seen = record.provenance
+    commit = str(seen.get("commit") or "")[:12] + (" with changes" if seen.get("dirty") else "")
+    seconds = sum((seen.get("seconds") or {}).values())
+    words = [seen.get("command"), commit, seen.get("device"), f"{seconds:.1f} s" if seconds else None]
+    if told := [str(word) for word in words if word]:
+        yield _section("Origin", Text("\n".join(told)))
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _section(title: str, body: RenderableType) -> RenderableType:
+    return Group(Text(f"\n{title}", style="bold"), Padding(body, (0, 0, 0, 2)))

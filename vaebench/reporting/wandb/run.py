@@ -1,0 +1,140 @@
+"""One W&B run for every attempt at a run, from its configuration to its last number."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vaebench.config import Run
+from vaebench.records.files import WriteError
+from vaebench.records.record import Record
+from vaebench.reporting.wandb.artifacts import artifacts
+from vaebench.reporting.wandb.homes import give_homes
+from vaebench.reporting.wandb.media import (charts, pictures)
+from vaebench.reporting.wandb.names import (BEST, EPOCH, PROJECT, TRAIN, cautions, headline)
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers.logger import Logger
+
+Mode = Literal["offline", "online", "disabled"]
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """An open W&B run, or nothing where W&B is disabled."""
+
+    def __init__(self, experiment: Any | None, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.exit_code = 1
+        """What the W&B run ends with, unless the run is done."""
+
+    @property
+    def loggers(self) -> "list[Logger]":
+        """What a Trainer logs to."""
+        from vaebench.reporting.wandb.logger import Epochs
+
+        return [] if self.experiment is None else [Epochs(self.experiment)]
+
+    def conclude(self, record: Record) -> None:
+        """What the record says: headline numbers in the summary, facts in the configuration, charts and pictures.
+
+        The record and the checkpoint become artifacts. Where W&B cannot take them, the record stands all the same.
+        """
+        if self.experiment is None:
+            return
+        import wandb
+
+        self.exit_code = 0 if record.status == "done" else 1
+        try:
+            self._tell(record)
+        except (OSError, wandb.Error) as error:
+            log.warning("W&B was not told all of run %s, its record has it: %s", record.id, error)
+
+    def _tell(self, record: Record) -> None:
+        assert self.experiment is not None
+        remarks = {e.name: e.note for e in record.estimates if e.note is not None}
+        self.experiment.config.update(
+            {
+                "facts": record.facts,
+                "comparability": record.comparability,
+                "absent": record.absent,
+                "remarks": remarks,
+                "provenance": record.provenance,
+            },
+            allow_val_change=True,
+        )
+        numbers = {**headline(record), **cautions(record)}
+        self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
+        if media := {**charts(record), **pictures(record, self.folder)}:
+            self.experiment.log(media)
+        for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
+            self.experiment.log_artifact(artifact)
+
+
+@contextmanager
+def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]:
+    """A W&B run that is finished whatever happens inside; two loggers would share it otherwise.
+
+    A resumed run gets a new W&B run, since an offline one cannot be taken up again: its id is the attempt's, and ours
+    is in its configuration.
+    """
+    if mode == "disabled":
+        yield Tracker(None, folder)
+        return
+    import wandb
+
+    tags = [run.config["model"]["name"], run.config["data"]["name"]]
+    config = {"id": run.id, "study": study, **run.config}
+    experiment = opened(
+        folder, mode, folder.parent, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config
+    )
+    experiment.define_metric(EPOCH, hidden=True)
+    for pattern in ("train/*", "val/*"):
+        experiment.define_metric(pattern, step_metric=EPOCH)
+    for name, end in BEST.items():
+        experiment.define_metric(name, step_metric=EPOCH, summary=f"{end},last")
+    tracker, exit_code = Tracker(experiment, folder), 1
+    try:
+        yield tracker
+        exit_code = tracker.exit_code
+    finally:
+        try:
+            experiment.finish(exit_code=exit_code)
+        except (OSError, wandb.Error) as error:
+            log.warning("the W&B run of %s could not be finished: %s", run.id, error)
+
+
+def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
+    """A W&B run of the project, which keeps its files below the folder.
+
+    Args:
+        folder: of the run.
+        mode: of W&B.
+        study: the folder of the study.
+        keywords: what wandb.init is given besides.
+
+    Raises:
+        ValueError: if it is to be online, and nobody is logged in.
+        WriteError: if there is no room for it.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    logging.raiseExceptions = False  # where the disk is full, W&B's own log would print a traceback a line
+    import wandb
+
+    give_homes(study)
+    # Reading every installed package takes longer than all else here; the record has the versions that matter.
+    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False)
+    try:
+        return wandb.init(
+            project=PROJECT, dir=str(folder), mode=mode, reinit="create_new", settings=settings, **keywords
+        )
+    except wandb.errors.UsageError as error:
+        raise ValueError(
+            f"W&B cannot be reached: {error} Or go on with --wandb offline, and `wandb sync` later"
+        ) from None
+    except OSError as error:
+        remedy = "make room, or go on with --wandb disabled"
+        raise WriteError(f"{folder}: W&B cannot write here ({error}); {remedy}") from None
