@@ -32,8 +32,8 @@ from typing import Any
 import torch
 from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_slurm
 
-from vaebench.beacon import NAME
 from vaebench.records.record import read
+from vaebench.sweeps.heartbeat import NAME
 from vaebench.training.packed.snapshot import contents
 from vaebench.training.resume import MEMBER, TRAINER
 from vaebench.training.single import CHECKPOINT

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
-from vaebench.beacon import NAME, sightings
+from vaebench.sweeps.heartbeat import NAME, sightings
 from vaebench.training.packed.snapshot import contents
 from vaebench.training.resume import MEMBER, TRAINER
 
@@ -43,7 +43,7 @@ class Life:
         os.dup2(out := os.open(self.log, os.O_WRONLY | os.O_CREAT), 1)
         os.dup2(out, 2)
         from vaebench.__main__ import app
-        from vaebench.engines import slurm
+        from vaebench.sweeps.engines import slurm
 
         slurm.LOOK = 0.2
         status: Any = 1

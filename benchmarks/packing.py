@@ -82,7 +82,7 @@ def measured(net: str, members: int) -> float:
 
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.run import Execution
+    from vaebench.sweeps.run import Execution
     from vaebench.training.packed.loaders import PackedData
     from vaebench.training.packed.module import Pack
     from vaebench.training.single import data_of

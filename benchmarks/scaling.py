@@ -188,7 +188,7 @@ def drawn(k: int) -> float:
 def swept(place: str) -> dict[str, float]:
     """Seconds of the sweep command, and of those in the engine, by the clock."""
     from vaebench.__main__ import app
-    from vaebench.engines.ray import Ray
+    from vaebench.sweeps.engines.ray import Ray
 
     spent = [0.0]
     real = Ray.map

@@ -136,7 +136,7 @@ def watched() -> tuple[dict[str, float], list[float]]:
     import wandb
     from decomposition import resident
 
-    from vaebench import run, work
+    from vaebench.sweeps import run, worker
     from vaebench.training.curve import Validation
     from vaebench.training.packed.module import Pack
 
@@ -156,7 +156,7 @@ def watched() -> tuple[dict[str, float], list[float]]:
         before.append(resident("VmRSS"))
         return execute_pack(*args, **kwargs)
 
-    execute_pack, work.execute_pack = work.execute_pack, first
+    execute_pack, worker.execute_pack = worker.execute_pack, first
     for part, owner, name in (
         ("training steps", Pack, "training_step"),
         ("validation", Pack, "validation_step"),

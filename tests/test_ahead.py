@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from vaebench import ahead
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Study, load
 from vaebench.config.registry import DATASETS
 from vaebench.data.datasets.base import Ahead, Dataset
-from vaebench.engines.inline import Inline
 from vaebench.records import provenance
+from vaebench.sweeps import preflight
+from vaebench.sweeps.engines.inline import Inline
 
 HEAD = """\
 question: Does it matter?
@@ -45,7 +45,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def refusal(study: Study) -> str:
     with pytest.raises(ConfigError) as caught:
-        ahead.refuse(study, study.runs, Inline())
+        preflight.refuse(study, study.runs, Inline())
     return str(caught.value)
 
 
@@ -105,11 +105,11 @@ def test_what_another_machine_may_have_is_left_to_it(write: Write) -> None:
         is_here, devices = False, None
 
     study = write(with_data("{name: Arrays, path: nope.npz}").replace("epochs: 1", "epochs: 1, devices: 999"))
-    ahead.refuse(study, study.runs, Elsewhere())
+    preflight.refuse(study, study.runs, Elsewhere())
 
 
 def test_nothing_is_refused_that_is_done(write: Write) -> None:
-    ahead.refuse(write(with_data("{name: Arrays, path: nope.npz}")), [], Inline())
+    preflight.refuse(write(with_data("{name: Arrays, path: nope.npz}")), [], Inline())
 
 
 # -- what data sets know of themselves --------------------------------------------------------------------------------
@@ -200,32 +200,32 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_online_without_a_login_is_refused_without_the_network(nobody: Path) -> None:
     with pytest.raises(ValueError, match=r"nobody is logged in to api\.wandb\.ai on this machine; run `wandb login`"):
-        ahead.check_login()
+        preflight.check_login()
     (nobody / ".netrc").write_text("machine elsewhere login user password secret\n")
     with pytest.raises(ValueError, match="nobody is logged in"):
-        ahead.check_login()
+        preflight.check_login()
 
 
 def test_a_login_is_found_wherever_it_is_kept(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (nobody / ".netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
-    ahead.check_login()
+    preflight.check_login()
     (nobody / "settings").write_text("[default]\nbase_url = https://wandb.example.org:8080\n")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(nobody))
     with pytest.raises(ValueError, match=r"wandb\.example\.org"):
-        ahead.check_login()
+        preflight.check_login()
     monkeypatch.setenv("NETRC", str(nobody / "passwords"))
     (nobody / "passwords").write_text("machine wandb.example.org login user password secret\n")
-    ahead.check_login()
+    preflight.check_login()
     monkeypatch.delenv("NETRC")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    ahead.check_login()
+    preflight.check_login()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"runs cannot be written here \(.*file is no folder\)"):
-        ahead.check_folder(tmp_path / "file" / "beta")
-    ahead.check_folder(tmp_path / "runs" / "beta")
+        preflight.check_folder(tmp_path / "file" / "beta")
+    preflight.check_folder(tmp_path / "runs" / "beta")
     assert not (tmp_path / "runs").exists()
 
 
@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match=r"runs cannot be written here \(permission denied\)"):
-        ahead.check_folder(tmp_path / "runs" / "beta")
+        preflight.check_folder(tmp_path / "runs" / "beta")
 
 
 VERBS = {

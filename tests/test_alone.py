@@ -13,7 +13,7 @@ import torch
 
 from vaebench.config import Run
 from vaebench.models.base import Diverged
-from vaebench.plan import packs_of
+from vaebench.sweeps.packs import packs_of
 from vaebench.training.resume import TRAINER
 from vaebench.training.single import Fitted, fit_alone
 

@@ -22,7 +22,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.evaluation import bounds
 from vaebench.records.record import RecordError, read
-from vaebench.run import Execution, execute
+from vaebench.sweeps.run import Execution, execute
 
 pytestmark = pytest.mark.slow
 

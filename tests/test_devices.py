@@ -12,14 +12,14 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from vaebench import reevaluate
 from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.draws import Batch
 from vaebench.records.record import Record
-from vaebench.run import Execution, execute_pack
+from vaebench.sweeps import reevaluate
+from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.packed import capture
 from vaebench.training.single import CHECKPOINT
 

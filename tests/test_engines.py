@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench.beacon import NAME
 from vaebench.config import load
-from vaebench.engines.base import Engine
-from vaebench.engines.choice import Choice
-from vaebench.engines.inline import Inline
-from vaebench.engines.ray import RETRIES, Ray
-from vaebench.plan import most_of
 from vaebench.records.record import Record
-from vaebench.run import Execution
-from vaebench.sweep import sweep
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.choice import Choice
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.ray import RETRIES, Ray
+from vaebench.sweeps.heartbeat import NAME
+from vaebench.sweeps.packs import most_of
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import sweep
 from vaebench.training.resume import MEMBER
 
 STUDY = """

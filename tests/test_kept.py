@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vaebench.beacon import NAME as PROGRESS
 from vaebench.config import Study, load
 from vaebench.records import images
 from vaebench.records.record import FILE, Record, RecordError, decode
-from vaebench.reevaluate import reevaluate
-from vaebench.run import Execution
-from vaebench.sweep import sweep
+from vaebench.sweeps.heartbeat import NAME as PROGRESS
+from vaebench.sweeps.reevaluate import reevaluate
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import sweep
 from vaebench.training.resume import MEMBER
 from vaebench.training.single import CHECKPOINT
 
@@ -66,7 +66,7 @@ def kept(study, tmp_path_factory) -> tuple[list[Record], dict[str, dict[str, byt
     files = {run.id: {name: (folder / run.id / name).read_bytes() for name in LEFT} for run in study.runs}
     stopped = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaebench.run._outcome", stop)
+        patch.setattr("vaebench.sweeps.run._outcome", stop)
         for run in study.runs:
             with pytest.raises(KeyboardInterrupt):
                 swept(replace(study, runs=(run,)), stopped)

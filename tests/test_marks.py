@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench.progress import summary
 from vaebench.records.record import Estimate, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting import publish
@@ -28,6 +27,7 @@ from vaebench.reporting.terminal.comparison import pairs, versus
 from vaebench.reporting.terminal.estimates import measured
 from vaebench.reporting.terminal.run_summary import card
 from vaebench.reporting.wandb.names import cautions, headline
+from vaebench.sweeps.progress import summary
 
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 SAID = "rests on collapsed importance weights"

@@ -16,11 +16,11 @@ from rich.console import Console
 from vaebench.config import Study, load
 from vaebench.records.record import Record
 from vaebench.reporting.wandb import Mode
-from vaebench.run import Execution
-from vaebench.sweep import sweep
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import sweep
+from vaebench.sweeps.worker import Work
 from vaebench.training.resume import MEMBER
 from vaebench.training.single import CHECKPOINT
-from vaebench.work import Work
 
 STUDY = """
 question: Does it come out the same?

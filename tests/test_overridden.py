@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vaebench import overridden
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Run, load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.tables import table as tables
+from vaebench.sweeps import overridden
 
 STUDY = """\
 question: Is it found again?

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vaebench.config import Run, load
-from vaebench.plan import decision, most_of, packs_of, shared
+from vaebench.sweeps.packs import decision, most_of, packs_of, shared
 
 
 def run(**changes) -> Run:

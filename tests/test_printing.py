@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from vaebench.__main__ import app
 from vaebench.config import load
-from vaebench.progress import Display
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.terminal.printing import Printer, line
+from vaebench.sweeps.progress import Display
 
 PACKAGE = Path(__file__).parents[1] / "vaebench"
 

@@ -13,13 +13,13 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from vaebench import beacon, progress
-from vaebench.beacon import Beacon, sightings
 from vaebench.config import Run, load
-from vaebench.progress import Display
 from vaebench.records import record
 from vaebench.records.record import Record
-from vaebench.work import LOCK, forget_dead
+from vaebench.sweeps import heartbeat, progress
+from vaebench.sweeps.heartbeat import Beacon, sightings
+from vaebench.sweeps.progress import Display
+from vaebench.sweeps.worker import LOCK, forget_dead
 
 STUDY = (
     "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
@@ -77,7 +77,7 @@ def test_a_pipe_is_told_now_and_then_what_runs_and_where(runs, tmp_path, monkeyp
 
 
 def test_a_beacon_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
-    monkeypatch.setattr(beacon, "EVERY", 3600.0)
+    monkeypatch.setattr(heartbeat, "EVERY", 3600.0)
     told = Beacon([tmp_path / "a"], ["seed=0"], 9)
     seen = []
     for epoch in (1, 2, 9):
@@ -90,7 +90,7 @@ def test_a_beacon_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch)
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"epoch": 3})])
 def test_a_file_that_is_no_beacon_s_is_passed_over(content, tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / beacon.NAME).write_text(content)
+    (tmp_path / "a" / heartbeat.NAME).write_text(content)
     assert list(sightings([tmp_path / "a"])) == []
 
 
@@ -98,7 +98,7 @@ def left(folder: Path, runs: Sequence[Run], /, **other: object) -> Path:
     """What a pack that began there has left, of another process if said."""
     told = Beacon([folder / run.id for run in runs], [run.slug for run in runs], 9)
     told(4, {})
-    path = folder / runs[0].id / beacon.NAME
+    path = folder / runs[0].id / heartbeat.NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | other))
     return path
 
@@ -133,10 +133,10 @@ def test_a_process_of_another_machine_that_is_silent_is_not_shown(runs, tmp_path
 
 
 def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(beacon, "PULSE", 0.01)
+    monkeypatch.setattr(heartbeat, "PULSE", 0.01)
     told = Beacon([tmp_path / runs[0].id], ["seed=0"], 9)
     told(1, {})
-    path = tmp_path / runs[0].id / beacon.NAME
+    path = tmp_path / runs[0].id / heartbeat.NAME
     os.utime(path, (0, 0))
     with told.beating():
         for _ in range(500):

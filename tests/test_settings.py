@@ -15,15 +15,15 @@ from rich.console import Console
 from vaebench.config import Run, Study
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.engines.base import Engine
-from vaebench.engines.inline import Inline
-from vaebench.engines.ray import Ray
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
-from vaebench.reevaluate import reevaluate
-from vaebench.run import Execution, execute_pack
-from vaebench.sweep import sweep
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.ray import Ray
+from vaebench.sweeps.reevaluate import reevaluate
+from vaebench.sweeps.run import Execution, execute_pack
+from vaebench.sweeps.sweep import sweep
 
 DRAWS = 6
 EPOCHS = 3

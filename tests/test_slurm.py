@@ -14,15 +14,15 @@ from rich.console import Console
 from submitit.slurm.slurm import SlurmJob
 
 from vaebench.config import load
-from vaebench.engines import slurm
-from vaebench.engines.base import Engine
-from vaebench.engines.choice import Choice
-from vaebench.engines.inline import Inline
-from vaebench.engines.sbatch import minutes, parameters
-from vaebench.plan import most_of
 from vaebench.records.record import Record
-from vaebench.run import Execution
-from vaebench.sweep import sweep
+from vaebench.sweeps.engines import slurm
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.choice import Choice
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.slurm_options import minutes, parameters
+from vaebench.sweeps.packs import most_of
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import sweep
 from vaebench.training.resume import MEMBER
 
 FAKE = Path(__file__).with_name("fake_slurm.py")

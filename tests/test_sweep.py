@@ -20,10 +20,10 @@ from rich.console import Console
 from vaebench.config import Study, load
 from vaebench.records import record
 from vaebench.records.record import NewerError, Record
-from vaebench.run import Execution, execute
-from vaebench.sweep import sweep
+from vaebench.sweeps.run import Execution, execute
+from vaebench.sweeps.sweep import sweep
+from vaebench.sweeps.worker import LOCK, Work
 from vaebench.training.packed.capture import Unpackable
-from vaebench.work import LOCK, Work
 
 QUIET = Execution(wandb="disabled")
 
@@ -211,7 +211,7 @@ def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monke
 
 def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
     study = written(tmp_path, STUDY)
-    monkeypatch.setattr("vaebench.run.fit", lambda *_: (_ for _ in ()).throw(MemoryError("too large")))
+    monkeypatch.setattr("vaebench.sweeps.run.fit", lambda *_: (_ for _ in ()).throw(MemoryError("too large")))
     records, _ = swept(study, tmp_path / "runs")
     assert {(r.status, r.reason) for r in records} == {("failed", "MemoryError: too large")}
     monkeypatch.undo()

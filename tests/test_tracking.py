@@ -30,8 +30,8 @@ from vaebench.reporting import wandb
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.wandb.names import UNIT_CURVE
-from vaebench.run import Execution, execute
-from vaebench.sweep import sweep
+from vaebench.sweeps.run import Execution, execute
+from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import CHECKPOINT, data_of
 
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,8 @@ from vaebench.config import Run, Study
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Record
-from vaebench.run import Execution
-from vaebench.sweep import sweep
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import CHECKPOINT, data_of
 
 CONVERGED = 0.05

@@ -44,24 +44,24 @@ def sweep(
     save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
-    from vaebench.plan import most_of
+    from vaebench.sweeps.packs import most_of
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
-    from vaebench import ahead
-    from vaebench.engines.base import gpus as visible
-    from vaebench.engines.choice import Choice
     from vaebench.records.record import FILE
     from vaebench.reporting import wandb as tracking
-    from vaebench.run import Execution
-    from vaebench.sweep import sweep as execute
-    from vaebench.work import is_done
+    from vaebench.sweeps import preflight
+    from vaebench.sweeps.engines.base import gpus as visible
+    from vaebench.sweeps.engines.choice import Choice
+    from vaebench.sweeps.run import Execution
+    from vaebench.sweeps.sweep import sweep as execute
+    from vaebench.sweeps.worker import is_done
 
     tell = partial(console.print, soft_wrap=True)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible())
     _check_online(wandb)
-    ahead.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / FILE, plan.name)], where)
-    ahead.check_folder(folder)
+    preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / FILE, plan.name)], where)
+    preflight.check_folder(folder)
     try:
         with stoppable():
             outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
@@ -84,20 +84,20 @@ def train(
     save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
-    from vaebench import overridden
+    from vaebench.sweeps import overridden
 
     plan = study_of(study, overrides)
     folder = RUNS / plan.name
     run, axes = overridden.find(plan, id, (folder, RESULTS / plan.name))
-    from vaebench import ahead
-    from vaebench.engines.inline import Inline
-    from vaebench.progress import Display
-    from vaebench.run import Execution
-    from vaebench.work import Work, goes_on
+    from vaebench.sweeps import preflight
+    from vaebench.sweeps.engines.inline import Inline
+    from vaebench.sweeps.progress import Display
+    from vaebench.sweeps.run import Execution
+    from vaebench.sweeps.worker import Work, goes_on
 
     _check_online(wandb)
-    ahead.refuse(plan, [run], Inline())
-    ahead.check_folder(folder)
+    preflight.refuse(plan, [run], Inline())
+    preflight.check_folder(folder)
     if told := goes_on(run, folder / run.id):
         console.print(told, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
@@ -115,8 +115,8 @@ def evaluate(
     estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
     """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
-    from vaebench.reevaluate import reevaluate
     from vaebench.reporting.terminal.estimates import measured
+    from vaebench.sweeps.reevaluate import reevaluate
 
     if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
         raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
@@ -141,7 +141,7 @@ def calibrate(
     _check_online(wandb)
     from vaebench.calibration import grade, tabulation
     from vaebench.calibration.calibrate import calibrate as grades_of
-    from vaebench.run import Execution
+    from vaebench.sweeps.run import Execution
 
     folder = RUNS / plan.name
     grades = grades_of(plan, folder, Execution(wandb, threads), console)
@@ -158,7 +158,7 @@ def calibrate(
 def _check_online(mode: str) -> None:
     """Refuse to go online where nobody is logged in."""
     if mode == "online":
-        from vaebench.ahead import check_login
+        from vaebench.sweeps.preflight import check_login
 
         check_login()
 

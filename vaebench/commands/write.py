@@ -53,8 +53,8 @@ def _folder(said: Path) -> Path:
 
 def _others(name: str, records: "list[Record]") -> list[str]:
     """What is said of runs that the study of that name, if there is one, does not ask for."""
-    from vaebench import overridden
     from vaebench.config import ConfigError
+    from vaebench.sweeps import overridden
 
     try:
         return overridden.remarks(study_of(CONF / f"{name}.yaml"), records)

@@ -35,7 +35,7 @@ def fit(
     after the other.
 
     Args:
-        runs: that share what `vaebench.plan.shared` says.
+        runs: that share what `vaebench.sweeps.packs.shared` says.
         folders: of each.
         loggers: of each.
         watch: told of every epoch.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vaebench.beacon import NAME, Beacon
 from vaebench.config import Run
 from vaebench.records import files, images, record
 from vaebench.records.record import FILE, NewerError, Record, RecordError
-from vaebench.run import Execution, execute_pack
+from vaebench.sweeps.heartbeat import NAME, Beacon
+from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.resume import standing
 
 LOCK = "lock"

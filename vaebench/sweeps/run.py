@@ -15,12 +15,12 @@ from vaebench.evaluation import image_samples
 from vaebench.evaluation.collapse import explain
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.plan import MOST
 from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb import Mode, tracked
+from vaebench.sweeps.packs import MOST
 from vaebench.training import memory, resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable

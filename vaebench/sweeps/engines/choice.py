@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaebench.engines.base import Engine
-from vaebench.engines.inline import Inline
-from vaebench.engines.ray import Ray
-from vaebench.engines.sbatch import parameters
-from vaebench.engines.slurm import Slurm
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.ray import Ray
+from vaebench.sweeps.engines.slurm import Slurm
+from vaebench.sweeps.engines.slurm_options import parameters
 
 Name = Literal["auto", "inline", "ray", "slurm"]
 

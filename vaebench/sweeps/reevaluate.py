@@ -10,7 +10,7 @@ from vaebench.config.registry import MODELS
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.records import record
-from vaebench.run import evaluate
+from vaebench.sweeps.run import evaluate
 from vaebench.training.packed.snapshot import SnapshotError, contents
 from vaebench.training.single import CHECKPOINT, data_of
 from vaebench.training.trainer import device

@@ -19,7 +19,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from vaebench.beacon import NAME, SILENT, Sighting, sightings
 from vaebench.config import Run
 from vaebench.records import record
 from vaebench.records.record import Record, RecordError
@@ -27,6 +26,7 @@ from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.terminal.printing import line
+from vaebench.sweeps.heartbeat import NAME, SILENT, Sighting, sightings
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
 """What the line of a finished run shows of its record."""

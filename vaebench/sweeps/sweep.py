@@ -12,16 +12,16 @@ from filelock import FileLock
 from rich.console import Console
 
 from vaebench.config import Run, Study
-from vaebench.engines.base import Engine
-from vaebench.engines.inline import Inline
-from vaebench.plan import decision, packs_of
-from vaebench.progress import Display
 from vaebench.records import record
 from vaebench.records.files import check_writable
 from vaebench.records.record import FILE, Record
 from vaebench.reporting.terminal.printing import line
-from vaebench.run import Execution
-from vaebench.work import LOCK, Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.packs import decision, packs_of
+from vaebench.sweeps.progress import Display
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.worker import LOCK, Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
 
 
 @dataclass(frozen=True)

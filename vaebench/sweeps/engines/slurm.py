@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
-from vaebench.engines.base import Engine, Item, Result
-from vaebench.engines.sbatch import Parameters
+from vaebench.sweeps.engines.base import Engine, Item, Result
+from vaebench.sweeps.engines.slurm_options import Parameters
 
 TIMEOUTS = 50
 """How often a job that runs out of time is queued again; one whose epoch is longer than that time must end some day."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from vaebench.engines.base import Engine, Item, Result
+from vaebench.sweeps.engines.base import Engine, Item, Result
 
 
 class Inline(Engine):

@@ -21,8 +21,8 @@ from vaebench.config.document import dotted
 from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datasets.base import Ahead, Dataset, data_root
-from vaebench.engines.base import Engine
-from vaebench.plan import shared
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.packs import shared
 from vaebench.training.memory import TooLargeError, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]

@@ -12,8 +12,8 @@ from math import floor
 from types import TracebackType
 from typing import Any
 
-from vaebench.engines.base import Engine, Item, Result, gpus
 from vaebench.records import provenance
+from vaebench.sweeps.engines.base import Engine, Item, Result, gpus
 from vaebench.training.signals import handled
 
 RETRIES = 5
