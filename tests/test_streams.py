@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from vaebench.__main__ import app
-from vaebench.commands.terminal import refusing
+from vaebench.cli.terminal import refusing
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record

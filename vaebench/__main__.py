@@ -1,12 +1,12 @@
-"""The command line: the verbs of `vaebench.commands`, in the order in which help shows them."""
+"""The command line: the verbs of `vaebench.cli`, in the order in which help shows them."""
 
 import typer
 
-from vaebench.commands.about import doctor, list_, schema
-from vaebench.commands.look import compare, show
-from vaebench.commands.terminal import refusing, speak_utf8, steady
-from vaebench.commands.work import calibrate, evaluate, sweep, train
-from vaebench.commands.write import dashboard, publish, report, table
+from vaebench.cli.about import doctor, list_, schema
+from vaebench.cli.look import compare, show
+from vaebench.cli.terminal import refusing, speak_utf8, steady
+from vaebench.cli.work import calibrate, evaluate, sweep, train
+from vaebench.cli.write import dashboard, publish, report, table
 
 app = typer.Typer(
     help="Autoencoders compared honestly: sweeps that record bounds, active units and collapse into tables.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vaebench.commands.arguments import (
+from vaebench.cli.arguments import (
     RESULTS,
     RUNS,
     Address,
@@ -23,7 +23,7 @@ from vaebench.commands.arguments import (
     Workers,
     study_of,
 )
-from vaebench.commands.terminal import console, stoppable
+from vaebench.cli.terminal import console, stoppable
 from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:

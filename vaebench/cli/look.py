@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from vaebench.commands.arguments import RESULTS, RUNS
-from vaebench.commands.terminal import console
+from vaebench.cli.arguments import RESULTS, RUNS
+from vaebench.cli.terminal import console
 
 
 def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")]) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaebench.commands.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
-from vaebench.commands.terminal import console
+from vaebench.cli.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
+from vaebench.cli.terminal import console
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from vaebench.commands.arguments import CONF
-from vaebench.commands.terminal import console
+from vaebench.cli.arguments import CONF
+from vaebench.cli.terminal import console
 from vaebench.reporting.terminal.printing import line
 
 
 def list_() -> None:
     """Everything a YAML file may name, with one line each, and the studies."""
-    from vaebench.catalogue import catalogue
+    from vaebench.cli.catalogue import catalogue
 
     for heading, rows in catalogue(CONF):
         console.print(line((heading, "bold")))
@@ -23,7 +23,7 @@ def list_() -> None:
 
 def doctor() -> None:
     """Versions, devices, torchvision's state, the data found."""
-    from vaebench.doctor import examine
+    from vaebench.cli.doctor_checks import examine
 
     for topic, item, found, remedy in examine():
         console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
