@@ -12,11 +12,11 @@ import torch
 from clock import DEVICE, ON_GPU
 
 from vaebench.config.registry import MODELS
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
-from vaebench.models.draws import Batch
 
 NETS = {"784-400-400-32": (28, (400, 400), 32), "64-64-64-10": (8, (64, 64), 10)}
 """Side of the image, hidden widths, latent units; the first is the one of the claims."""

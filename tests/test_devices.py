@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
-from vaebench.models.draws import Batch
 from vaebench.records.record import Record
 from vaebench.sweeps import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, MODELS
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators import image_distances as views
 from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
 from vaebench.evaluation.estimators.image_distances import View, cross_entropy, relative
@@ -15,7 +16,6 @@ from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Estimate
 from vaebench.reporting.tables.quantities import ALTERED, AWAY, Quantity

@@ -13,10 +13,10 @@ import torch
 
 from vaebench import oracle
 from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum

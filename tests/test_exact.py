@@ -6,10 +6,10 @@ import torch
 from vaebench import oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
-from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum

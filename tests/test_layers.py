@@ -1,6 +1,7 @@
 """The house's shape, read with `ast`: an import points down only, the light rooms stay light, files stay short."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,66 +12,33 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vaebench"
 
-LAYERS = (
-    # 0, files of arrays.
-    "npz",
-    # 0, what is kept, and how it proves itself.
-    "sealed plain proof",
-    # 0: what everything may stand on.
-    "torchvision_ops signature registry seeding blocks bounds atomic weights record provenance pictures signals",
-    # 0, draws and the tails of their weights.
-    "tails draws",
-    # 0, what people read.
-    "printing",
-    # 1: parts that know nothing of one another's use.
-    "continuous_bernoulli scores likelihoods priors networks corruptions schedules binarization batches",
-    # 1, linear algebra of large matrices.
-    "lanczos",
-    # 1, the oracle: from a spectrum to what a linear model must come to.
+ROOMS = (
+    "records",
+    "config",
     "oracle",
-    # 1, samplers: pure functions of a log-density.
-    "hmc curvature annealing",
-    # 2: three siblings that meet only through `draws`, and the one data module.
-    "models metrics datasets datamodule",
-    # 2, what asks a model itself for its densities.
-    "estimators",
-    # 3: a study's file, and a model measured.
-    "config evaluation",
-    # 3, why units collapsed.
-    "stationarity verdict",
-    # 3, what a model makes of images.
-    "picturing",
-    # 3, many members trained as one program.
-    "packing",
-    # 4: what records say together.
-    "tables",
-    # 4: one run.
-    "run training tracking plan beacon",
-    # 5: many runs.
-    "sweep work engines ahead overridden progress reevaluate catalogue doctor",
-    # 5: what comes out of them.
-    "published pairing selection cards report dashboard",
-    # 5: every instrument against an exact answer.
+    "data",
+    "models",
+    "evaluation",
+    "training",
+    "reporting",
+    "sweeps",
     "calibration",
-    # 6: the command line, its verbs below what assembles them.
-    "commands",
-    # 7.
-    "__main__",
+    "cli",
 )
-"""The rooms, a file or a folder each, from the ground up. A new file takes its place here."""
+"""The folders of the package from the ground up; the README's table of rooms lists the same, from the top down."""
 
-SIBLINGS = frozenset({"models", "metrics", "datasets"})
-
-LIGHT = (
-    *("registry", "record", "config", "plan", "catalogue", "progress"),
-    *("tables", "published", "pairing", "selection", "cards", "report", "dashboard", "commands", "__main__"),
-)
-"""Rooms that answer before torch could be imported; with them, every room they stand on."""
+LIGHT = ("config", "records", "reporting", "cli", "__main__", "sweeps/packs", "sweeps/progress", "sweeps/heartbeat")
+"""What answers before torch could be imported, with every file that it imports."""
 
 HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "sklearn", "wandb", "jaxtyping"})
 
-LONGEST = 260
-"""Lines of a file; about 200 hold one idea."""
+TORCHLESS = ("records", "reporting")
+"""Rooms without torch."""
+
+LONGEST = 400
+"""Lines of a file: one idea or one family."""
+
+LONGEST_FUNCTION = 45
 
 
 class Import(NamedTuple):
@@ -111,11 +79,10 @@ def _imports(node: ast.AST, at_import: bool) -> Iterator[Import]:
                 yield from (Import(alias.name, child.lineno, at_import) for alias in names)
             case ast.ImportFrom(module=module, level=level, names=names):
                 assert level == 0, f"line {child.lineno}: a relative import hides which room it enters"
-                # `from vaebench import bounds` enters the room `bounds`.
-                yield from (
-                    Import(f"vaebench.{alias.name}" if module == "vaebench" else str(module), child.lineno, at_import)
-                    for alias in names
-                )
+                # `from vaebench.config import grid` enters the file `grid`.
+                for alias in names:
+                    inner = f"{module}.{alias.name}"
+                    yield Import(inner if modules(inner) else str(module), child.lineno, at_import)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 yield from _imports(child, at_import=False)
             case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=otherwise):
@@ -129,48 +96,50 @@ def ours(path: Path) -> Iterator[Import]:
     return (i for i in imports(path) if i.module.split(".")[0] == "vaebench")
 
 
-def layer(room: str) -> int:
-    places = [i for i, rooms in enumerate(LAYERS) if room in rooms.split()]
-    assert len(places) == 1, f"{room}: expected one place in LAYERS, got {len(places)}"
-    return places[0]
+def floor(room: str) -> int:
+    return len(ROOMS) if room == "__main__" else ROOMS.index(room)
 
 
-def test_every_room_has_a_layer() -> None:
-    placed = {room for rooms in LAYERS for room in rooms.split()}
-    there = {room_of(path) for path in files("vaebench")} - {"__init__"}
-    assert there - placed == set(), "give each new file a place in LAYERS"
+def test_the_package_is_its_rooms() -> None:
+    """`ls vaebench`, the order of imports and the README's table are one list."""
+    there = {path.relative_to(PACKAGE).parts[0] for path in files("vaebench")}
+    assert there == {*ROOMS, "__init__.py", "__main__.py"}
+    table = re.findall(r"^\| `(\w+)/` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert table == [*reversed(ROOMS)], "the README's table of rooms"
 
 
 @pytest.mark.parametrize("path", files("vaebench"), ids=name)
 def test_an_import_points_down_only(path: Path) -> None:
     """Inside a function too: an import that is late is still a dependency."""
     if (here := room_of(path)) == "__init__":
-        assert {room(i.module) for i in ours(path)} == {"torchvision_ops"}
+        assert {i.module for i in ours(path)} == {"vaebench.data.torchvision_ops"}
         return
     for found in ours(path):
         there = room(found.module)
-        if there in ("__init__", here):
-            continue
-        assert layer(there) <= layer(here), f"{name(path)}:{found.line}: {here} must not import {there}, which is above"
-        assert not {here, there} <= SIBLINGS, f"{name(path)}:{found.line}: {here} and {there} meet through draws only"
+        if there not in ("__init__", here):
+            assert floor(there) < floor(here), f"{name(path)}:{found.line}: {here} must not import {there}"
 
 
 def test_no_import_runs_in_a_circle() -> None:
-    """Rooms of one layer may use one another, one way round."""
-    uses = {room_of(path): set[str]() for path in files("vaebench")}
-    for path in files("vaebench"):
-        uses[room_of(path)] |= {room(i.module) for i in ours(path)} - {room_of(path), "__init__"}
-    while free := [room for room, used in uses.items() if not used & set(uses)]:
-        for room_ in free:
-            del uses[room_]
-    assert uses == {}, "these import one another"
+    """Between files too, so that each can be read before those that use it."""
+    uses = {
+        path: {p for i in ours(path) if i.at_import for p in modules(i.module)} - {path} for path in files("vaebench")
+    }
+    while free := [path for path, used in uses.items() if not used & set(uses)]:
+        for path in free:
+            del uses[path]
+    assert {name(path) for path in uses} == set(), "these import one another"
 
 
 @pytest.mark.parametrize("light", LIGHT)
 def test_light_rooms_reach_nothing_heavy_at_import(light: str) -> None:
-    """Followed from room to room, so that a table, `--help` or a fault in a study never waits for torch."""
-    seen, waiting = set[Path](), [path for path in files("vaebench") if room_of(path) == light]
+    """Followed from file to file, so that a table, `--help` or a fault in a study never waits for torch."""
+    waiting = [
+        path for path in files("vaebench") if name(path).startswith((f"vaebench/{light}/", f"vaebench/{light}.py"))
+    ]
+    waiting = [path for path in waiting if name(path) != "vaebench/config/seeding.py"]  # generators of torch
     assert waiting, f"{light} is not there"
+    seen = set[Path]()
     while waiting:
         seen.add(path := waiting.pop())
         for found in (i for i in imports(path) if i.at_import):
@@ -178,6 +147,21 @@ def test_light_rooms_reach_nothing_heavy_at_import(light: str) -> None:
             assert top not in HEAVY, f"{light} reaches {found.module} by {name(path)}:{found.line}"
             if top == "vaebench":
                 waiting += [p for p in sources(found.module) if p not in seen]
+
+
+@pytest.mark.parametrize("path", [p for p in files("vaebench") if room_of(p) in TORCHLESS], ids=name)
+def test_records_and_what_is_made_of_them_never_import_torch(path: Path) -> None:
+    """Not even inside a function: a table is made where torch is not installed."""
+    for found in imports(path):
+        assert found.module.split(".")[0] not in HEAVY - {"wandb"}, f"{name(path)}:{found.line}: {found.module}"
+
+
+def modules(module: str) -> list[Path]:
+    """The file of a module of ours, or of a package; none for other modules."""
+    if not module.startswith("vaebench."):
+        return []
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return [p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()]
 
 
 def sources(module: str) -> list[Path]:
@@ -194,6 +178,14 @@ def test_a_file_is_one_idea(path: Path) -> None:
     length = len(source.splitlines())
     reason = "Long because" in (ast.get_docstring(ast.parse(source)) or "")
     assert length <= LONGEST or reason, f"{name(path)} has {length} lines; part it, or say `Long because` at its head"
+
+
+@pytest.mark.parametrize("path", files("vaebench", "benchmarks"), ids=name)
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{name(path)}:{node.lineno}: {node.name} has {length} lines"
 
 
 def test_stem_rule() -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 from vaebench.training.curve import CHEAP, Curve, Validation
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.metrics import PIXELS, Measuring

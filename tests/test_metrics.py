@@ -13,9 +13,10 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS, PRIORS
+from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.evaluation.metrics.base import Blank
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
 
 N, K, L = 23, 20, 4

@@ -6,10 +6,10 @@ import torch
 
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import bounds
 from vaebench.models.base import Diverged
-from vaebench.models.draws import Batch
 
 SHAPE = (1, 8, 8)
 SMALL = {"latent_dim": 3, "likelihood": {"name": "Gaussian", "variance": 0.05}}

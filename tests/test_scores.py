@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
+from vaebench.data.batch import Batch
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch
 from vaebench.models.parts import fast_log_prob
 from vaebench.models.vae import ROWS, VAE
 

@@ -14,9 +14,9 @@ from torch.utils.data import DistributedSampler
 
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.data.loaders import Share
 from vaebench.evaluation import bounds
-from vaebench.models.draws import Batch
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum

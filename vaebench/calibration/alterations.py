@@ -9,9 +9,9 @@ from torch import nn
 from vaebench.calibration.answers import Answer
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
 from vaebench.evaluation.measure import estimate
-from vaebench.models.draws import Batch
 from vaebench.models.linear_vae import LinearVAE
 
 SIDE, COUNT = 6, 40

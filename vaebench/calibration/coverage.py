@@ -17,11 +17,12 @@ from torch.distributions import Normal
 from vaebench.calibration.grade import Grade
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.estimators.model_joint import Joint
 from vaebench.evaluation.measure import diagnostics, estimate, measure
 from vaebench.evaluation.metrics.base import Blank
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 

@@ -7,8 +7,8 @@ import torch
 
 from vaebench.calibration.answers import ANSWERS, ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
+from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import diagnostics, measure
-from vaebench.models.draws import Batch
 from vaebench.records.record import Estimate
 
 UNITS_OF_ROUNDING = 64

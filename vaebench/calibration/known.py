@@ -9,6 +9,7 @@ from vaebench import oracle
 from vaebench.calibration.answers import ERRORS, Answer, LinearProblem
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.grading import graded, linear_grades, rounding_of
+from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
@@ -16,7 +17,6 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.evaluation.measure import estimate
 from vaebench.evaluation.stationarity import linear_vae_at
-from vaebench.models.draws import Batch
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 

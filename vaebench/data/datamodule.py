@@ -7,11 +7,11 @@ import torch
 from lightning import LightningDataModule
 
 from vaebench.config.registry import PositiveInt
+from vaebench.data.batch import Batch
 from vaebench.data.binarization import evaluated
 from vaebench.data.datasets.base import Dataset, Splits, data_root
 from vaebench.data.datasets.duplicates import repeated
 from vaebench.data.loaders import EvaluationBatches, Resident, Share, TrainingBatches
-from vaebench.models.draws import Batch
 from vaebench.records.record import DUPLICATES
 
 FAR = 100.0

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.data.binarization import Binarization
-from vaebench.models.draws import Batch
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.evaluation.metrics.base import Blank, Diagnostic
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch
 from vaebench.records.record import Estimate
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS
+from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 
 
 @MODELS.register

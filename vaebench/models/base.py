@@ -13,7 +13,8 @@ from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
-from vaebench.models.draws import Batch, Draws
+from vaebench.data.batch import Batch
+from vaebench.models.draws import Draws
 from vaebench.models.parts.likelihoods import Likelihood
 
 

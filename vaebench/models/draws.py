@@ -1,4 +1,4 @@
-"""What crosses from room to room: a `Batch` goes into a model, `Draws` come out, and metrics read nothing else."""
+"""What a model says of a batch: its draws and their log-densities. Metrics read nothing else."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -7,13 +7,6 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Normal
-
-
-class Batch(NamedTuple):
-    """Observations x `[B, *event]` and, where the data has them, their class labels `[B]`."""
-
-    x: Float[Tensor, "B *event"]
-    label: Int[Tensor, " B"] | None = None
 
 
 class _Fields(NamedTuple):

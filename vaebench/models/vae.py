@@ -12,9 +12,10 @@ from torch.distributions import Normal
 from vaebench.config.registry import MODELS, PRIORS, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
+from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 
 ROWS = Block(2**11, 2**18)
 """Latents drawn at a time while weighing draws."""

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -23,17 +22,9 @@ def code() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if commit is None else bool(changed)}
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Library versions and the hardware, of a process that has torch."""
-    import torch
-
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "CPU"
-    return {
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "device": f"{device}: {name}",
-        "threads": torch.get_num_threads(),
-        "platform": f"{sys.platform}-{platform.machine()}",
-    }
+def versions() -> dict[str, Any]:
+    """The versions of Python and of the libraries that can move a number."""
+    return {"versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}}
 
 
 def cores() -> int:

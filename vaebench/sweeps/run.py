@@ -22,6 +22,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.wandb import Mode, tracked
 from vaebench.sweeps.packs import MOST
 from vaebench.training import memory, resume
+from vaebench.training.curve import EpochLogger
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
@@ -85,7 +86,9 @@ def execute_pack(
         trackers = [stack.enter_context(tracked(run, study, folder, how.wandb)) for run, folder in pairs]
         started, parts = perf_counter(), 1
         try:
-            fitted = fit(runs, folders, [t.loggers for t in trackers], watch, how.save_every)
+            fitted = fit(
+                runs, folders, [[EpochLogger(write) for write in t.writers] for t in trackers], watch, how.save_every
+            )
         except (WriteError, NewerSnapshotError):
             raise
         except Exception as error:
@@ -163,7 +166,12 @@ def _measure_of(model: Autoencoder) -> str:
 
 def _provenance(run: Run, device: str) -> dict[str, Any]:
     command = f"python -m vaebench train {run.source} --id {run.id}" if run.source else None
-    return {"command": command, "finished": provenance.now()} | provenance.code() | provenance.machine(device)
+    return (
+        {"command": command, "finished": provenance.now()}
+        | provenance.code()
+        | provenance.versions()
+        | memory.hardware(device)
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """The curve of a run: cheap diagnostics on the validation split while it trains, kept for its record."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning
@@ -59,6 +59,34 @@ class Curve(Logger):
         names = sorted({name for row in self.rows.values() for name in row if not name.startswith(PER_UNIT)})
         columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
         return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}
+
+
+class EpochLogger(Logger):
+    """Passes the numbers of every epoch to a function, for example that of a W&B run.
+
+    Epochs count from one, as in records. Lightning's own loggers count from zero.
+
+    Args:
+        write: takes the numbers of an epoch by name.
+    """
+
+    def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self.write = write
+
+    @property
+    def name(self) -> str:
+        return "epochs"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the record holds the configuration."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.write({**metrics, "epoch": metrics["epoch"] + 1, "trainer/global_step": step})
 
 
 class Validation(lightning.Callback):

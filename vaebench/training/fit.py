@@ -31,18 +31,17 @@ def fit(
 ) -> list[Fitted | Exception]:
     """Train runs as a pack, and leave the checkpoint of each in its folder.
 
-    Each goes on from the snapshot in its folder, if one was left; those that were left at different steps train one
-    after the other.
+    Each goes on from the snapshot in its folder. Runs with snapshots at different steps train one after another.
 
     Args:
-        runs: that share what `vaebench.sweeps.packs.shared` says.
-        folders: of each.
-        loggers: of each.
-        watch: told of every epoch.
-        every: seconds from one snapshot to the next.
+        runs: agree in what `vaebench.sweeps.packs.shared` returns.
+        folders: one for each run.
+        loggers: of each run.
+        watch: called after every epoch.
+        every: seconds between snapshots.
 
     Returns:
-        For each its model, or why it has none: an impossible hyper-parameter, a divergence.
+        For each run its model, or the reason why it has none.
 
     Raises:
         Unpackable: if one program cannot train several.
@@ -51,25 +50,22 @@ def fit(
         NewerSnapshotError: if a snapshot is of a newer version.
         Exception: whatever else keeps all of them from being trained together.
     """
+    each = list(zip(runs, folders, loggers, strict=True))
     if runs[0].train.devices > 1:
-        return [_or_why(run, own, told, watch, every) for run, own, told in zip(runs, folders, loggers, strict=True)]
+        return [_or_why(*one, watch, every) for one in each]
     data = PackedData(DATASETS.build(runs[0].data), [r.seed for r in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
         check_fits([shapes] * len(runs), runs[0].train.batch_size)
     fitted: list[Fitted | Exception | None] = [None] * len(runs)
-    standing: dict[int, list[tuple[int, Member]]] = {}
-    for i, (run, folder, own) in enumerate(zip(runs, folders, loggers, strict=True)):
-        try:
-            model = MODELS.build(run.model, data.shape, run.seed)
-            member = Member(run, folder, own, model, found(run, folder, model, data))
-        except NewerSnapshotError:
-            raise
-        except Exception as error:
-            fitted[i] = error
+    by_steps: dict[int, list[tuple[int, Member]]] = {}
+    for i, one in enumerate(each):
+        member = _member(*one, data)
+        if isinstance(member, Exception):
+            fitted[i] = member
         else:
-            standing.setdefault(member.steps, []).append((i, member))
-    for places, members in (zip(*alike, strict=True) for alike in standing.values()):
+            by_steps.setdefault(member.steps, []).append((i, member))
+    for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
         for i, outcome in zip(places, _together(members, data, watch, every), strict=True):
             fitted[i] = outcome
     return [f for f in fitted if f is not None]
@@ -88,6 +84,17 @@ class Member(NamedTuple):
     def steps(self) -> int:
         """How many it has behind it."""
         return 0 if self.start is None else self.start.steps
+
+
+def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception:
+    """A run's model and its snapshot, or why the model cannot be built."""
+    try:
+        model = MODELS.build(run.model, data.shape, run.seed)
+        return Member(run, folder, loggers, model, found(run, folder, model, data))
+    except NewerSnapshotError:
+        raise
+    except Exception as error:
+        return error
 
 
 def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: float) -> list[Fitted | Exception]:

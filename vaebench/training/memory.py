@@ -1,5 +1,6 @@
 """The memory of a training: what a pack will take, what there is, and what a process has taken at most."""
 
+import platform
 import resource
 import sys
 from collections.abc import Sequence
@@ -151,6 +152,16 @@ def _in_process() -> int:
     """Bytes of addresses that this process may still take (ulimit -v)."""
     limit, held = resource.getrlimit(resource.RLIMIT_AS)[0], _kibibytes("/proc/self/status", "VmSize:")
     return sys.maxsize if limit == resource.RLIM_INFINITY or held is None else limit - 1024 * held
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """The device that a run was trained on, the threads of this process, and the platform."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "CPU"
+    return {
+        "device": f"{device}: {name}",
+        "threads": torch.get_num_threads(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+    }
 
 
 def peak() -> dict[str, int]:

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
+from vaebench.data.batch import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.evaluation.estimators.model_joint import Joint, check_finite
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vaebench.data.batch import Batch
 from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights

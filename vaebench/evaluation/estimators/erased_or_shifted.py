@@ -5,6 +5,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
+from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.evaluation.estimators.image_distances import (
     View,
@@ -18,7 +19,6 @@ from vaebench.evaluation.estimators.image_distances import (
 from vaebench.evaluation.estimators.image_edits import erased, shifted
 from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch
 from vaebench.records.record import Estimate
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)

@@ -4,12 +4,12 @@ import torch
 
 from vaebench.config.registry import ESTIMATORS, PositiveInt
 from vaebench.config.seeding import seeded
+from vaebench.data.batch import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.evaluation.estimators.model_joint import Joint, check_finite
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 

@@ -4,6 +4,6 @@ Neither wandb nor Lightning is imported before a run is tracked.
 """
 
 from vaebench.reporting.wandb.sweep import conclude_sweep
-from vaebench.reporting.wandb.run import (Mode, Tracker, tracked)
+from vaebench.reporting.wandb.run import Mode, Tracker, tracked
 
 __all__ = ["Mode", "Tracker", "conclude_sweep", "tracked"]

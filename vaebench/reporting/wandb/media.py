@@ -8,7 +8,19 @@ from typing import Any
 
 from vaebench.records import images as files
 from vaebench.records.record import Record
-from vaebench.reporting.wandb.names import (COLLAPSE, KL, PAIRS, PLANE, POINT, SAMPLES, SPECTRUM, TRAVERSALS, Chart, key, split_of)
+from vaebench.reporting.wandb.names import (
+    COLLAPSE,
+    KL,
+    PAIRS,
+    PLANE,
+    POINT,
+    SAMPLES,
+    SPECTRUM,
+    TRAVERSALS,
+    Chart,
+    key,
+    split_of,
+)
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vaebench.records.record import Record
-from vaebench.reporting.tables.quantities import (Fact, quantities)
+from vaebench.reporting.tables.quantities import Fact, quantities
 
 PROJECT = "vaebench"
 

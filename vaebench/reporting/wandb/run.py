@@ -2,21 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vaebench.config import Run
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.artifacts import artifacts
 from vaebench.reporting.wandb.homes import give_homes
-from vaebench.reporting.wandb.media import (charts, pictures)
-from vaebench.reporting.wandb.names import (BEST, EPOCH, PROJECT, TRAIN, cautions, headline)
-
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers.logger import Logger
+from vaebench.reporting.wandb.media import charts, pictures
+from vaebench.reporting.wandb.names import BEST, EPOCH, PROJECT, TRAIN, cautions, headline
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -32,11 +29,9 @@ class Tracker:
         """What the W&B run ends with, unless the run is done."""
 
     @property
-    def loggers(self) -> "list[Logger]":
-        """What a Trainer logs to."""
-        from vaebench.reporting.wandb.logger import Epochs
-
-        return [] if self.experiment is None else [Epochs(self.experiment)]
+    def writers(self) -> list[Callable[[Mapping[str, Any]], None]]:
+        """Functions that take the numbers of an epoch."""
+        return [] if self.experiment is None else [self.experiment.log]
 
     def conclude(self, record: Record) -> None:
         """What the record says: headline numbers in the summary, facts in the configuration, charts and pictures.

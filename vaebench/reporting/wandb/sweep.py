@@ -12,12 +12,12 @@ from vaebench.config import Study
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.tables.labels import (SEED, labels, merged_axes)
-from vaebench.reporting.tables.quantities import (Quantity, quantities)
+from vaebench.reporting.tables.labels import SEED, labels, merged_axes
+from vaebench.reporting.tables.quantities import Quantity, quantities
 from vaebench.reporting.tables.rendering import comma_separated
-from vaebench.reporting.wandb.run import (Mode, opened)
-from vaebench.reporting.wandb.media import (drawn, tabulated)
-from vaebench.reporting.wandb.names import (AGGREGATE, POINT, cautions)
+from vaebench.reporting.wandb.run import Mode, opened
+from vaebench.reporting.wandb.media import drawn, tabulated
+from vaebench.reporting.wandb.names import AGGREGATE, POINT, cautions
 
 log = logging.getLogger(__name__)
 

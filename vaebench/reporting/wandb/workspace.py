@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from vaebench.config import Study
 from vaebench.records.record import Record
-from vaebench.reporting.tables.labels import (SEED, canonical)
-from vaebench.reporting.tables.quantities import (BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities)
-from vaebench.reporting.tables.reliability import (MARK, RESTS)
-from vaebench.reporting.wandb.names import (BEST, CHARTS, EPOCH, PICTURES, POINT, PROJECT, TRAIN, UNIT_CURVE, Chart, key)
+from vaebench.reporting.tables.labels import SEED, canonical
+from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
+from vaebench.reporting.tables.reliability import MARK, RESTS
+from vaebench.reporting.wandb.names import BEST, CHARTS, EPOCH, PICTURES, POINT, PROJECT, TRAIN, UNIT_CURVE, Chart, key
 
 EXPECTED = ("elbo", "rate", "distortion", "active_units", "collapsed_units", "squared_error")
 """Numbers that stand beside the axes; the panels are of these alone before any run is measured."""

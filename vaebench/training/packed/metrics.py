@@ -9,11 +9,12 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import Measurement, measure
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
-from vaebench.models.draws import Batch, Draws
+from vaebench.models.draws import Draws
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.stacked import Shared, Stacks
 

@@ -14,8 +14,8 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 
 from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
-from vaebench.models.draws import Batch
 from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.functional import check_compatible
