@@ -44,11 +44,9 @@ def fit(
         For each run its model, or the reason why it has none.
 
     Raises:
-        Unpackable: if one program cannot train several.
-        TooLargeError: if they will not fit in memory together.
         WriteError: if a checkpoint cannot be written.
         NewerSnapshotError: if a snapshot is of a newer version.
-        Exception: whatever else keeps all of them from being trained together.
+        Exception: if they cannot be trained together: `Unpackable`, `TooLargeError` and others.
     """
     each = list(zip(runs, folders, loggers, strict=True))
     if runs[0].train.devices > 1:
