@@ -10,6 +10,7 @@ from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import bounds
 from vaebench.models.base import Diverged
+from vaebench.training.step import training_step
 
 SHAPE = (1, 8, 8)
 SMALL = {"latent_dim": 3, "likelihood": {"name": "Gaussian", "variance": 0.05}}
@@ -28,11 +29,8 @@ def steps(model, x: torch.Tensor, n: int = 5) -> list[float]:
     model.prepare(x)
     optimizer, stream, losses = model.configure_optimizers(), generator(model.seed, "noise of rank 0"), []
     for _ in range(n):
-        loss = -model.objective(x, model.noise(len(x), stream)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        objective = training_step(model, x, model.noise(len(x), stream), optimizer)
+        losses.append(-objective.mean().item())
     return losses
 
 

@@ -1,0 +1,54 @@
+"""One training step of one model, in plain PyTorch: objective, loss, gradient, clip, Adam.
+
+This is the definition. Lightning runs the same operations for a model by itself: `Autoencoder.training_step` gives it
+the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both with
+this function, for every registered model.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vaebench.models.base import Autoencoder
+
+
+def training_step(
+    model: Autoencoder,
+    x: Float[Tensor, "B *event"],
+    noise: Float[Tensor, "B *any"],
+    optimizer: torch.optim.Optimizer,
+    clip: float | None = None,
+    progress: float = 0.0,
+) -> Float[Tensor, " B"]:
+    """Change the model's parameters by one step of gradient descent.
+
+    Args:
+        model: the model to train.
+        x: a batch of observations.
+        noise: what `model.noise` gives for this batch.
+        optimizer: of the model's parameters; `model.configure_optimizers()` makes Adam.
+        clip: the largest norm of the gradient; None for no limit.
+        progress: the share of training that is over, from 0 to 1. A schedule of β reads it.
+
+    Returns:
+        The objective of each observation before the step, in nats.
+    """
+    model.progress.fill_(progress)
+
+    # What the model maximises, for example the ELBO. All randomness comes from `noise`.
+    objective = model.objective(x, noise)
+
+    # Optimisers minimise: the loss is the negative mean over the batch.
+    loss = -objective.mean()
+
+    # The gradient of the loss with respect to every parameter. Gradients add up, so the old ones go first.
+    optimizer.zero_grad()
+    loss.backward()
+
+    # Scale the gradient of all parameters together down to the norm `clip`. Its direction stays the same.
+    if clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+
+    # Adam (Kingma & Ba 2015) moves each parameter by its running mean of gradients over their root mean square.
+    optimizer.step()
+    return objective.detach()
