@@ -96,10 +96,10 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
     if not published:
         return Comparison([], ["nothing is published for this study"])
     ours = table.table(fresh)
-    theirs = {row.group.key: row for block in table.table(published).blocks for row in block.rows}
+    theirs = {row.group.key: row for row in table.table(published).rows}
     measured = [q for q in ours.quantities if not isinstance(q, Fact)]
     deviations, unmatched = [], []
-    for row in (row for block in ours.blocks for row in block.rows):
+    for row in ours.rows:
         name = slug(ours.headings, row.labels)
         if row.group.done and row.group.key in theirs:
             deviations += [d for q in measured if (d := _deviation(name, q, row, theirs[row.group.key])) is not None]
@@ -144,8 +144,7 @@ def publish(
 
 def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]]:
     """The pictures of the first seed of every row, which its page shows."""
-    rows = (row for block in table.table(records).blocks for row in block.rows)
-    firsts = [row.group.done[0] for row in rows if row.group.done]
+    firsts = [row.group.done[0] for row in table.table(records).rows if row.group.done]
     return [(first, path) for first in firsts if (path := images.find(runs, first.id)) is not None]
 
 

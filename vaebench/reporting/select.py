@@ -49,7 +49,7 @@ def rows(word: str, roots: Sequence[Path]) -> list[Chosen]:
     path = _file(word, roots)
     folder, id = path.parent.parent, record.read(path).id
     found = tables.table(record.read_all(folder))
-    return [_chosen(folder, found, r) for r in _all(found) if id in {m.id for m in (*r.group.done, *r.group.failed)}]
+    return [_chosen(folder, found, r) for r in found.rows if id in {m.id for m in (*r.group.done, *r.group.failed)}]
 
 
 def _study(name: str, roots: Sequence[Path]) -> Path | None:
@@ -84,11 +84,11 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
     A label is a column of the table, or any other key of a configuration, by its path or the last part of that. All
     labels of a row, as they are shown, mean that row.
     """
-    names = {_closed(slug(table.headings, row.labels)): row for row in _all(table)}
+    names = {_closed(slug(table.headings, row.labels)): row for row in table.rows}
     if _closed(labels) in names:
         return [names[_closed(labels)]], table.axes
     wanted = [part.strip().partition("=") for part in filter(None, labels.split(","))]
-    found, asked = _all(table), []
+    found, asked = list(table.rows), []
     for key, _, value in wanted:
         path, values = _values(table, key, word)
         asked.append(path)
@@ -106,8 +106,8 @@ def _values(table: Table, key: str, word: str) -> tuple[str, dict[str, str]]:
     """
     for i, names in enumerate(zip(table.axes, table.headings, strict=True)):
         if key in names:
-            return table.axes[i], {row.group.key: row.labels[i] for row in _all(table)}
-    leaves = {row.group.key: dict(leaves_of(row.group.config)) for row in _all(table)}
+            return table.axes[i], {row.group.key: row.labels[i] for row in table.rows}
+    leaves = {row.group.key: dict(leaves_of(row.group.config)) for row in table.rows}
     paths = {path for each in leaves.values() for path in each if key == path or path.endswith(f".{key}")}
     if len(paths) > 1:
         raise ValueError(f"{word}: {key!r} may be {' or '.join(sorted(paths))}; give the whole path")
@@ -129,10 +129,6 @@ def leaves_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _closed(labels: str) -> str:
     """Labels without spaces, as a word of the command line has them."""
     return "".join(labels.split())
-
-
-def _all(table: Table) -> list[Row]:
-    return [row for block in table.blocks for row in block.rows]
 
 
 def _chosen(folder: Path, table: Table, row: Row) -> Chosen:

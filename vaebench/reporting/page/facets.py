@@ -53,7 +53,7 @@ class Arrangement:
 
 def arrange(table: Table) -> Arrangement:
     """The rows of a table in panels and colours."""
-    rows = [row for block in table.blocks for row in block.rows]
+    rows = table.rows
     hue = _column(rows, [*reversed(range(len(table.headings)))], MOST_COLOURS)
     apart = _column(rows, [i for i in range(len(table.headings)) if i != hue], MOST_PANELS)
     values = _values(rows, hue or 0)

@@ -53,7 +53,7 @@ class Gallery(NamedTuple):
 
 def gallery(table: Table, folder: Path | None) -> Gallery:
     """What the folder of a study has to show; nothing where no run has pictures."""
-    rows = [row for block in table.blocks for row in block.rows if row.group.done]
+    rows = [row for row in table.rows if row.group.done]
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
     chosen = [found[i * len(found) // most] for i in range(most)]

@@ -22,8 +22,7 @@ def origins(table: Table) -> list[Origin]:
     """Every run, in the order of the table's rows and of the seeds."""
     return [
         _origin(record, slug([*table.headings, SEED], [*row.labels, str(record.config[SEED])]))
-        for block in table.blocks
-        for row in block.rows
+        for row in table.rows
         for record in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED])
     ]
 

@@ -89,6 +89,11 @@ class Table:
     commits: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all blocks, from top to bottom."""
+        return tuple(row for block in self.blocks for row in block.rows)
+
 
 def blocks(rows: Sequence[Row]) -> list[Block]:
     """The rows by comparability, in the natural order of their labels; last those of which nothing was measured."""

@@ -50,7 +50,7 @@ class _Column:
 
     def __init__(self, table: Table, index: int, quantity: Quantity) -> None:
         self.index, self.quantity = index, quantity
-        cells = [row.cells[index] for block in table.blocks for row in block.rows]
+        cells = [row.cells[index] for row in table.rows]
         self.is_ranked = quantity.description.better != UNRANKED
         self.is_apart = any(cell.over is not None for cell in cells)
         self.is_weighted = any(cell.unreliable is not None for cell in cells)
@@ -108,7 +108,7 @@ def legend(table: Table) -> list[str]:
 
 def _duplicates(table: Table) -> list[str]:
     """How many observations that are measured were seen in training, where there are any."""
-    done = (r for block in table.blocks for row in block.rows for r in row.group.done)
+    done = (r for row in table.rows for r in row.group.done)
     found = {
         (f"{r.comparability.get('dataset')}, {r.comparability.get('split')}", r.facts[DUPLICATES])
         for r in done
@@ -118,7 +118,7 @@ def _duplicates(table: Table) -> list[str]:
 
 
 def _is_marked(table: Table) -> bool:
-    return any(cell.caution for block in table.blocks for row in block.rows for cell in row.cells)
+    return any(cell.caution for row in table.rows for cell in row.cells)
 
 
 RENDERINGS: Mapping[str, Callable[[Table], str]] = {
