@@ -73,7 +73,7 @@ PLANTS = '''
 """Parts for a test."""
 
 import heavy_thing_that_is_not_there_until_asked_for
-from vaebench.registry import *
+from vaebench.config.registry import *
 
 
 class Plant:

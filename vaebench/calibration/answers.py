@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.evaluation.metrics.collapsed_units import GRID
+from vaebench.evaluation.metrics.units import GRID
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import (
     LinearPosterior,

@@ -1,1 +1,1 @@
-"""The diagnostics: one a file, all reading the same draws."""
+"""The metrics, one family a file; all of them read the same draws."""

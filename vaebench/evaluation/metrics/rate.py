@@ -1,11 +1,14 @@
-"""What the latent costs."""
+"""The two parts of the ELBO, rate and distortion, and the rate of every unit."""
 
 from jaxtyping import Float64
 from torch import Tensor
+from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import ScalarMean, variance_of_mean
+from vaebench.evaluation.metrics.base import Columns, MeanOverObservations, ScalarMean, Subject, variance_of_mean
 from vaebench.models.draws import Draws
+from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.records.record import Estimate
 
 
 @METRICS.register
@@ -22,3 +25,52 @@ class Rate(ScalarMean):
 
     def monte_carlo_variance(self, draws: Draws) -> Tensor | None:
         return variance_of_mean(draws.log_qz - draws.log_pz)
+
+
+@METRICS.register
+class Distortion(ScalarMean):
+    """Distortion −E_q[log p(x|z)], nats per observation (Alemi et al. 2018).
+
+    The mean over the K draws; for a deterministic model, at its code.
+    """
+
+    column = "distortion"
+    higher_is_better = False
+
+    def applies_to(self, model: Subject) -> str | None:
+        return None
+
+    def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
+        return -draws.log_px.double().mean(0)
+
+    def monte_carlo_variance(self, draws: Draws) -> Tensor | None:
+        return variance_of_mean(draws.log_px)
+
+
+def unit_kl(posterior: Normal) -> Float64[Tensor, "B L"]:
+    """KL(q(z_i|x)‖N(0, 1)) of every unit, nats, in float64."""
+    return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double(), validate_args=False))
+
+
+def without_unit_priors(model: Subject) -> str | None:
+    """The reason why a model has no KL for a single unit, or None."""
+    if not model.stochastic:
+        return f"{type(model).__name__} has no posterior q(z|x)"
+    return None if model.factorised else f"the prior of this {type(model).__name__} does not factorise over units"
+
+
+@METRICS.register
+class KLPerUnit(MeanOverObservations):
+    """E_x KL(q(z_i|x)‖p(z_i)) of every unit, in closed form, nats; an array in the order of the units."""
+
+    def applies_to(self, model: Subject) -> str | None:
+        return without_unit_priors(model)
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ()
+
+    def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
+        return unit_kl(draws.posterior)
+
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        return (Estimate("kl_per_unit", columns.mean.tolist(), n=columns.n),)

@@ -1,13 +1,18 @@
-"""How much of the labels a simple classifier reads off the code."""
+"""How well a simple classifier reads the label from the code: a linear probe and nearest neighbours."""
 
 from abc import abstractmethod
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
+from vaebench.config.registry import METRICS, Positive, PositiveInt
 from vaebench.evaluation.metrics.base import Blank, Diagnostic, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate
@@ -76,3 +81,53 @@ class Probe(Diagnostic):
             rare = classes[sizes.argmin()]
             return f"{sizes.min()} observations have the label {rare}, fewer than the {FOLDS} folds of the validation"
         return None if np.isfinite(codes).all() else "the codes are not finite"
+
+
+@METRICS.register
+class LinearProbe(Probe):
+    """Accuracy of multinomial logistic regression from the posterior's mean to the label (Alain & Bengio 2016).
+
+    Units are standardised first, so their scale does not matter; five-fold cross-validation within the evaluated split
+    (`Probe`).
+
+    Args:
+        inverse_penalty: scikit-learn's C, by which the log-likelihood is weighed against half the squared norm.
+    """
+
+    column = "linear_probe_accuracy"
+
+    def __init__(self, *, inverse_penalty: Positive = 1.0) -> None:
+        super().__init__()
+        self.inverse_penalty = inverse_penalty
+
+    def classifier(self) -> BaseEstimator:
+        return make_pipeline(StandardScaler(), LogisticRegression(C=self.inverse_penalty, max_iter=1000))
+
+
+@METRICS.register
+class NearestNeighbours(Probe):
+    """Accuracy of the vote of the nearest neighbours, by Euclidean distance of posterior means, as they are scaled.
+
+    Five-fold cross-validation within the evaluated split (`Probe`). No standard
+    error is claimed: one observation votes on several, and the error of a share of N independent predictions is too
+    small by a quarter.
+
+    Args:
+        neighbours: how many vote, equally.
+    """
+
+    column = "nearest_neighbours_accuracy"
+    independent = False
+
+    def __init__(self, *, neighbours: PositiveInt = 5) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+
+    def classifier(self) -> BaseEstimator:
+        return KNeighborsClassifier(self.neighbours)
+
+    def unfit(self, codes: np.ndarray, labels: np.ndarray) -> str | None:
+        known = len(labels) - -(-len(labels) // FOLDS)
+        if known < self.neighbours:
+            return f"{known} observations are known in a fold, fewer than {self.neighbours} neighbours"
+        return super().unfit(codes, labels)

@@ -1,0 +1,170 @@
+"""Bounds on log p(x), ELBO and IWAE, and how far their importance weights can be trusted: ESS and Pareto k̂."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+from torchmetrics.utilities.data import dim_zero_cat
+
+from vaebench.config.registry import METRICS, DrawsDivisors
+from vaebench.evaluation import bounds
+from vaebench.evaluation.metrics.base import (
+    Blank,
+    Columns,
+    Diagnostic,
+    MeanOverObservations,
+    ScalarMean,
+    variance_of_mean,
+)
+from vaebench.evaluation.pareto import FEWEST, pareto_k, summary, tail_length
+from vaebench.models.draws import Draws
+from vaebench.records.record import Estimate
+from vaebench.records.weights import HEAVY_TAIL, Weights
+
+
+@METRICS.register
+class ELBO(ScalarMean):
+    """Evidence lower bound E_q[log w], nats per observation (Kingma & Welling 2014).
+
+    The mean over all K draws; unbiased. It is minus the sum of the rate and the distortion of the same draws.
+    """
+
+    column = "elbo"
+    higher_is_better = True
+
+    def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
+        return bounds.elbo(draws.log_weight)
+
+    def monte_carlo_variance(self, draws: Draws) -> Tensor | None:
+        return variance_of_mean(draws.log_weight)
+
+
+SIZES = (1, 5, 50, 500, 5000)
+"""The k of the bounds where a study does not choose."""
+
+
+@METRICS.register
+class IWAE(MeanOverObservations):
+    """Importance-weighted bounds E[log (1/k) Σ w] for several k from the same draws, nats per observation
+    (Burda et al. 2016).
+
+    Biased downwards, towards log p(x) as k grows. The bound at k = K, a single group of draws, says how far its weights
+    can be trusted. Those at k < K are means over K/k groups, whose spread is their error whatever the weights are.
+
+    Args:
+        k: sizes of the bounds, each a divisor of the number of draws; those of 1, 5, 50, 500, 5000 that are, if None.
+    """
+
+    higher_is_better = True
+    shapes: list[Tensor]
+    effective: list[Tensor]
+
+    def __init__(self, *, k: DrawsDivisors | None = None) -> None:
+        super().__init__()
+        self.k = k
+        self.sizes: tuple[int, ...] = ()
+        self._groups: list[Tensor] = []
+        for name in ("shapes", "effective"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return tuple(f"iwae_{k}" for k in self._sizes(draws))
+
+    def _sizes(self, draws: int) -> tuple[int, ...]:
+        return self.k or tuple(k for k in SIZES if draws % k == 0)
+
+    def update(self, draws: Draws) -> None:
+        log_weight = draws.log_weight.double()
+        self.draws, self.sizes = len(log_weight), self._sizes(len(log_weight))
+        if self.draws in self.sizes:
+            self.shapes.append(draws.of_weights(pareto_k))
+            self.effective.append(draws.of_weights(bounds.effective_sample_size))
+        self._groups = bounds.iwae_curve(log_weight, self.sizes)
+        super().update(draws)
+        self._groups = []
+
+    def observe(self, draws: Draws) -> Float64[Tensor, "B C"]:
+        return torch.stack([groups.mean(0) for groups in self._groups], 1)
+
+    def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
+        variances = [bounds.variance_of_groups(groups, draws.log_weight) for groups in self._groups]
+        told = [variance for variance in variances if variance is not None]
+        return torch.stack(told, 1) if told else None
+
+    def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
+        noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
+        rows = zip(self.sizes, columns.mean.tolist(), columns.standard_error.tolist(), noise, strict=True)
+        return tuple(
+            Estimate(f"iwae_{k}", mean, se, columns.n, mc, weights=self._weights(k)) for k, mean, se, mc in rows
+        )
+
+    def _weights(self, k: int) -> Weights | None:
+        if k < self.draws:
+            return None
+        return summary(dim_zero_cat(self.shapes), dim_zero_cat(self.effective), k)
+
+
+@METRICS.register
+class EffectiveSampleSize(Diagnostic):
+    """Effective sample size (Σw)²/Σw² of the K draws, median and 5 % quantile over observations (Kong 1992).
+
+    Between 1 and K. Itself estimated from the weights, so a heavy tail that no draw has met does not show.
+    """
+
+    higher_is_better = True
+    sizes: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sizes", [], dist_reduce_fx="cat")
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("effective_sample_size_median", "effective_sample_size_5%")
+
+    def update(self, draws: Draws) -> None:
+        self.sizes.append(draws.of_weights(bounds.effective_sample_size))
+
+    def compute(self) -> tuple[Estimate, ...]:
+        sizes = torch.cat(self.sizes) if isinstance(self.sizes, list) else self.sizes
+        low, median = torch.quantile(sizes, sizes.new_tensor([0.05, 0.5])).tolist()
+        return (
+            Estimate("effective_sample_size_median", median, n=len(sizes)),
+            Estimate("effective_sample_size_5%", low, n=len(sizes)),
+        )
+
+
+@METRICS.register
+class ParetoK(Diagnostic):
+    """Pareto k̂, the shape of the tail of each observation's K importance weights (Vehtari et al. 2024): the median
+    over observations, and the share above 0.7.
+
+    Weights of shape k have 1/k finite moments: from 0.5 on no variance, from 1 on no mean. The generalised Pareto
+    distribution is fitted to the largest min(K/5, 3√K) weights, so 25 draws are the fewest; below some 2200 the share
+    is flattering, as k̂ is safe only below 1 − 1/log10(K). k̂ is drawn towards 0.5 with the weight of ten draws and has a
+    standard deviation of about (1 + k)/√(tail). Where the largest weights are tied there is no tail and no k̂.
+    """
+
+    shapes: list[Tensor]
+    draws: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("shapes", [], dist_reduce_fx="cat")
+
+    def columns(self, draws: int) -> tuple[str, ...]:
+        return ("pareto_k_median", f"pareto_k_above_{HEAVY_TAIL:g}")
+
+    def update(self, draws: Draws) -> None:
+        self.draws = len(draws.log_weight)
+        self.shapes.append(draws.of_weights(pareto_k))
+
+    def compute(self) -> tuple[Estimate | Blank, ...]:
+        shapes = dim_zero_cat(self.shapes)
+        n, names = len(shapes), self.columns(self.draws)
+        fitted = shapes[~shapes.isnan()]
+        if not len(fitted):
+            few = f"{FEWEST * FEWEST} draws are the fewest that have a tail, got {self.draws}"
+            tied = "the largest weights of every observation are tied: there is no tail"
+            return tuple(Blank(name, few if tail_length(self.draws) < FEWEST else tied) for name in names)
+        note = f"the largest weights of {n - len(fitted)} of {n} observations are tied" if len(fitted) < n else None
+        values = float(fitted.quantile(0.5)), float((fitted > HEAVY_TAIL).sum()) / n
+        return tuple(Estimate(name, value, n=n, note=note) for name, value in zip(names, values, strict=True))
