@@ -23,10 +23,13 @@ from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datasets.base import Ahead, Dataset, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import shared
-from vaebench.training.memory import TooLargeError, check_fits, outline
+from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]
 """Where in a run, and what is wrong there."""
+
+PER_DRAW = 28
+"""Bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions."""
 
 WANDB = "https://api.wandb.ai"
 """Where W&B is, unless its settings name another place."""
@@ -53,7 +56,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         ahead, faults = known[spec]
         found[run.id] = [*_devices(run, engine), *faults]
         if ahead is not None:
-            found[run.id] += _batch(run, ahead)
+            found[run.id] += [*_batch(run, ahead), *_draws(run, engine)]
         if ahead is not None and not found[run.id]:
             if (kind := shared(run)) not in examined:
                 examined[kind] = list(_model(run, ahead, engine))
@@ -124,6 +127,14 @@ def _batch(run: Run, ahead: Ahead) -> Iterator[Place]:
     elif run.train.batch_size > n:
         text = f"expected at most {n}, the training examples of {name}, got {run.train.batch_size}; lower it"
         yield ("train", "batch_size"), text
+
+
+def _draws(run: Run, engine: Engine) -> Iterator[Place]:
+    """Why the log-densities of all draws of a batch cannot be held by this machine."""
+    needed = PER_DRAW * run.evaluate.draws * run.train.batch_size
+    if engine.is_here and needed > (held := capacity()):
+        text = f"{run.evaluate.draws} draws of a batch need about {needed / 2**30:.3g} GiB, and this machine has "
+        yield ("evaluate", "draws"), f"{text}{held / 2**30:.3g} GiB; lower it, or train.batch_size"
 
 
 def _model(run: Run, ahead: Ahead, engine: Engine) -> Iterator[Place]:

@@ -75,6 +75,10 @@ KNOWN = {
         "study.yaml:2: model: ",
     ),
     "network beyond the memory": (HEAD.replace("[8]", "[99999999]"), "study.yaml:2: model: this run needs about"),
+    "draws beyond the memory": (
+        HEAD.replace("train: {epochs: 1}", "train: {epochs: 1}\nevaluate: {draws: 1000000000}"),
+        "study.yaml:5: evaluate.draws: 1000000000 draws of a batch need about",
+    ),
     "devices beyond the machine": (
         HEAD.replace("epochs: 1", "epochs: 1, devices: 999"),
         f"study.yaml:4: train.devices: expected at most {torch.cuda.device_count() or provenance.cores()}, ",
