@@ -33,10 +33,8 @@ import torch
 from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_slurm
 
 from vaebench.records.record import read
-from vaebench.sweeps.heartbeat import NAME
+from vaebench.records.run_folder import CHECKPOINT, PROGRESS, RECORD, RESUME, TRAINER
 from vaebench.training.packed.snapshot import contents
-from vaebench.training.resume import MEMBER, TRAINER
-from vaebench.training.single import CHECKPOINT
 
 STUDY = """
 question: Is anything lost?
@@ -174,7 +172,7 @@ def compared(chain: Chain, folder: Path, quiet: Path) -> None:
     """What is missing from a chain's folder, and what differs from an undisturbed sweep."""
     for expected in records(quiet):
         run = expected.parent.name
-        found = runs(folder) / run / "record.json"
+        found = runs(folder) / run / RECORD
         if not found.is_file():
             chain.missing.append(run)
             continue
@@ -183,7 +181,7 @@ def compared(chain: Chain, folder: Path, quiet: Path) -> None:
         same = weights[0].keys() == weights[1].keys()
         same = same and all(torch.equal(t, weights[1][name]) for name, t in weights[0].items())
         chain.differing += [f"{run}: {what}" for what, ok in (("record", ours == theirs), ("weights", same)) if not ok]
-    left = [p.name for name in (MEMBER, TRAINER, NAME) for p in runs(folder).glob(f"*/{name}")]
+    left = [p.name for name in (RESUME, TRAINER, PROGRESS) for p in runs(folder).glob(f"*/{name}")]
     chain.strange += [f"left behind: {', '.join(left)}"] if left else []
 
 

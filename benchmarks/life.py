@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
-from vaebench.sweeps.heartbeat import NAME, sightings
+from vaebench.records.run_folder import PROGRESS, RESUME, TRAINER
+from vaebench.sweeps.heartbeat import sightings
 from vaebench.training.packed.snapshot import contents
-from vaebench.training.resume import MEMBER, TRAINER
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +77,7 @@ class Life:
 
     def trainers(self) -> dict[int, list[str]]:
         """The processes that have said in this life that they train, and the runs that each trains."""
-        there = [p.parent for p in runs(self.folder).glob(f"*/{NAME}") if changed(p) > self.since]
+        there = [p.parent for p in runs(self.folder).glob(f"*/{PROGRESS}") if changed(p) > self.since]
         found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in sightings(there)}
         return {pid: ids for pid, ids in found.items() if Path(f"/proc/{pid}").exists()}
 
@@ -130,12 +130,12 @@ def processor_time(pid: int) -> float:
 def steps_left(folder: Path, since: float = 0.0) -> dict[str, int]:
     """How many steps of training the snapshots hold that were written since a time, by the run's id."""
     found = {}
-    for name in (MEMBER, TRAINER):
+    for name in (RESUME, TRAINER):
         for path in runs(folder).glob(f"*/{name}"):
             with suppress(FileNotFoundError, ValueError):
                 if changed(path) > since:
                     content = contents(path)
-                    found[path.parent.name] = int(content["steps" if name == MEMBER else "global_step"])
+                    found[path.parent.name] = int(content["steps" if name == RESUME else "global_step"])
     return found
 
 

@@ -13,8 +13,8 @@ import torch
 
 from vaebench.config import Run
 from vaebench.models.base import Diverged
+from vaebench.records.run_folder import TRAINER
 from vaebench.sweeps.packs import packs_of
-from vaebench.training.resume import TRAINER
 from vaebench.training.single import Fitted, fit_alone
 
 

@@ -18,10 +18,10 @@ from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.records.record import Record
+from vaebench.records.run_folder import CHECKPOINT
 from vaebench.sweeps import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.packed import capture
-from vaebench.training.single import CHECKPOINT
 
 SHAPE = (1, 8, 8)
 

@@ -18,15 +18,14 @@ from rich.console import Console
 
 from vaebench.config import load
 from vaebench.records.record import Record
+from vaebench.records.run_folder import PROGRESS, RESUME
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.ray import RETRIES, Ray
-from vaebench.sweeps.heartbeat import NAME
 from vaebench.sweeps.packs import most_of
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.resume import MEMBER
 
 STUDY = """
 question: Does it come out the same?
@@ -82,18 +81,18 @@ def once(ready: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
 
 def training(folder: Path) -> list[Path]:
     """The runs that have a snapshot, and no record yet."""
-    return [path.parent for path in folder.glob(f"runs/tiny/*/{MEMBER}")]
+    return [path.parent for path in folder.glob(f"runs/tiny/*/{RESUME}")]
 
 
 def where(run: Path) -> tuple[str, int]:
     """Who trains a pack: host and process."""
-    host, _, process = json.loads((run / NAME).read_bytes())["where"].partition(" ")[0].partition(":")
+    host, _, process = json.loads((run / PROGRESS).read_bytes())["where"].partition(" ")[0].partition(":")
     return host, int(process)
 
 
 def packs(folder: Path) -> list[Path]:
     """The first runs of packs in training."""
-    return [path.parent for path in folder.glob(f"runs/tiny/*/{NAME}")]
+    return [path.parent for path in folder.glob(f"runs/tiny/*/{PROGRESS}")]
 
 
 @pytest.mark.parametrize(

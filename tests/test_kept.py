@@ -11,13 +11,11 @@ from rich.console import Console
 
 from vaebench.config import Study, load
 from vaebench.records import images
-from vaebench.records.record import FILE, Record, RecordError, decode
-from vaebench.sweeps.heartbeat import NAME as PROGRESS
+from vaebench.records.record import Record, RecordError, decode
+from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.resume import MEMBER
-from vaebench.training.single import CHECKPOINT
 
 STUDY = """
 question: Does it come out the same?
@@ -29,7 +27,7 @@ grid:
   seed: 0..1
 """
 
-LEFT = {FILE, CHECKPOINT, images.NAME}
+LEFT = {RECORD, CHECKPOINT, ARRAYS}
 """What a run that is done leaves; what it goes on from is gone by then."""
 
 
@@ -70,7 +68,7 @@ def kept(study, tmp_path_factory) -> tuple[list[Record], dict[str, dict[str, byt
         for run in study.runs:
             with pytest.raises(KeyboardInterrupt):
                 swept(replace(study, runs=(run,)), stopped)
-            files[run.id][MEMBER] = (stopped / run.id / MEMBER).read_bytes()
+            files[run.id][RESUME] = (stopped / run.id / RESUME).read_bytes()
             files[run.id][PROGRESS] = (
                 b'{"runs": ["a"], "name": "a", "where": "b", "epoch": 1, "epochs": 3, "latest": {}}'
             )
@@ -90,16 +88,16 @@ def swept(study: Study, folder: Path) -> tuple[list[Record], str]:
 
 def test_every_file_is_damaged_here(kept):
     _, files = kept
-    assert all(own.keys() == LEFT | {MEMBER, PROGRESS} for own in files.values())
+    assert all(own.keys() == LEFT | {RESUME, PROGRESS} for own in files.values())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [FILE, MEMBER, PROGRESS, images.NAME])
+@pytest.mark.parametrize("name", [RECORD, RESUME, PROGRESS, ARRAYS])
 def test_a_sweep_goes_on_to_the_same_numbers(study, kept, tmp_path, name, damage: Callable):
     """Of two runs, what is kept of the first is damaged; it was stopped before it was measured, or it is done."""
     expected, files = kept
     first, second = study.runs
-    there = {name, MEMBER} if name in (MEMBER, PROGRESS) else LEFT
+    there = {name, RESUME} if name in (RESUME, PROGRESS) else LEFT
     for seed in range(2 if damage is not swapped else 1):
         folder = tmp_path / str(seed)
         (folder / first.id).mkdir(parents=True)
@@ -142,10 +140,10 @@ def test_damaged_pictures_are_neither_shown_nor_a_traceback(study, kept, tmp_pat
     """By what the record says, and by themselves where a record says nothing of them."""
     _, files = kept
     first, second = study.runs
-    made = decode(files[first.id][FILE], "here")
-    path, whole = tmp_path / images.NAME, files[first.id][images.NAME]
+    made = decode(files[first.id][RECORD], "here")
+    path, whole = tmp_path / ARRAYS, files[first.id][ARRAYS]
     for seed in range(100):
-        path.write_bytes(damage(whole, random.Random(seed), files[second.id][images.NAME]))
+        path.write_bytes(damage(whole, random.Random(seed), files[second.id][ARRAYS]))
         with pytest.raises(RecordError, match=f"^{path}: not the file that run {first.id} left"):
             made.left(path)
         try:

@@ -15,12 +15,11 @@ from rich.console import Console
 
 from vaebench.config import Study, load
 from vaebench.records.record import Record
+from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.reporting.wandb import Mode
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.sweeps.worker import Work
-from vaebench.training.resume import MEMBER
-from vaebench.training.single import CHECKPOINT
 
 STUDY = """
 question: Does it come out the same?
@@ -131,7 +130,7 @@ def test_a_full_disk_is_one_error_and_the_rest_is_done_when_there_is_room(study,
     assert swept(few, tmp_path / "runs") == [record for record in expected if record.id in ids]
 
 
-@pytest.mark.parametrize("name", [CHECKPOINT, MEMBER, "record.json", "arrays.npz", "progress.json"])
+@pytest.mark.parametrize("name", [CHECKPOINT, RESUME, RECORD, ARRAYS, PROGRESS])
 @pytest.mark.parametrize("content", [b"\x80\x04half of it", bytes(1000)], ids=["half", "zeros"])
 def test_whatever_lies_in_a_runs_folder_it_is_done(study, expected, tmp_path, name, content):
     run = study.runs[0]

@@ -18,8 +18,8 @@ from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SID
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
-from vaebench.records import images
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
+from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.page.gallery import MOST
 from vaebench.reporting.page.gallery import gallery as exhibits
 
@@ -171,8 +171,8 @@ def test_a_runs_file_is_found_where_it_worked_and_where_it_is_published(seen, tm
     assert find(tmp_path, "ab") is None
     write(seen, tmp_path / "arrays" / "ab.npz")
     assert find(tmp_path, "ab") == tmp_path / "arrays" / "ab.npz"
-    write(seen, tmp_path / "ab" / images.NAME)
-    assert find(tmp_path, "ab") == tmp_path / "ab" / images.NAME
+    write(seen, tmp_path / "ab" / ARRAYS)
+    assert find(tmp_path, "ab") == tmp_path / "ab" / ARRAYS
 
 
 # -- the sheets -------------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
     assert exhibits(made, tmp_path).exhibits == exhibits(made, None).exhibits == ()
     for beta in range(30):
-        write(seen, tmp_path / f"{beta:02x}0" / images.NAME)
-        write(seen, tmp_path / f"{beta:02x}1" / images.NAME)
+        write(seen, tmp_path / f"{beta:02x}0" / ARRAYS)
+        write(seen, tmp_path / f"{beta:02x}1" / ARRAYS)
     shown, legend = exhibits(made, tmp_path)
     assert len(shown) == MOST
     assert [text for _, text in legend] == [f"class {i}" for i in range(10)]
@@ -216,5 +216,5 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)
     assert shown[0].said == "Posterior means in the two units of largest KL"
     without_prior = replace(seen, samples=seen.samples[:0])
-    write(without_prior, tmp_path / "000" / images.NAME)
+    write(without_prior, tmp_path / "000" / ARRAYS)
     assert exhibits(made, tmp_path).exhibits[0].said == "Codes, first two units"

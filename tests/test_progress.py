@@ -16,10 +16,11 @@ from rich.console import Console
 from vaebench.config import Run, load
 from vaebench.records import record
 from vaebench.records.record import Record
+from vaebench.records.run_folder import LOCK, PROGRESS
 from vaebench.sweeps import heartbeat, progress
 from vaebench.sweeps.heartbeat import Beacon, sightings
 from vaebench.sweeps.progress import Display
-from vaebench.sweeps.worker import LOCK, forget_dead
+from vaebench.sweeps.worker import forget_dead
 
 STUDY = (
     "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
@@ -90,7 +91,7 @@ def test_a_beacon_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch)
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"epoch": 3})])
 def test_a_file_that_is_no_beacon_s_is_passed_over(content, tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / heartbeat.NAME).write_text(content)
+    (tmp_path / "a" / PROGRESS).write_text(content)
     assert list(sightings([tmp_path / "a"])) == []
 
 
@@ -98,7 +99,7 @@ def left(folder: Path, runs: Sequence[Run], /, **other: object) -> Path:
     """What a pack that began there has left, of another process if said."""
     told = Beacon([folder / run.id for run in runs], [run.slug for run in runs], 9)
     told(4, {})
-    path = folder / runs[0].id / heartbeat.NAME
+    path = folder / runs[0].id / PROGRESS
     path.write_text(json.dumps(json.loads(path.read_text()) | other))
     return path
 
@@ -136,7 +137,7 @@ def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "PULSE", 0.01)
     told = Beacon([tmp_path / runs[0].id], ["seed=0"], 9)
     told(1, {})
-    path = tmp_path / runs[0].id / heartbeat.NAME
+    path = tmp_path / runs[0].id / PROGRESS
     os.utime(path, (0, 0))
     with told.beating():
         for _ in range(500):

@@ -15,6 +15,7 @@ from submitit.slurm.slurm import SlurmJob
 
 from vaebench.config import load
 from vaebench.records.record import Record
+from vaebench.records.run_folder import RESUME
 from vaebench.sweeps.engines import slurm
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
@@ -23,7 +24,6 @@ from vaebench.sweeps.engines.slurm_options import minutes, parameters
 from vaebench.sweeps.packs import most_of
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.resume import MEMBER
 
 FAKE = Path(__file__).with_name("fake_slurm.py")
 
@@ -185,7 +185,7 @@ def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path
     expected, _ = swept(tmp_path / "inline", text, how, Inline())
 
     def preempt() -> None:
-        while not list(tmp_path.glob(f"slurm/runs/*/{MEMBER}")):
+        while not list(tmp_path.glob(f"slurm/runs/*/{RESUME}")):
             time.sleep(0.01)
         for name in ("SIGTERM", "SIGUSR2"):
             subprocess.run(["scancel", "4711", "--signal", name], check=True)

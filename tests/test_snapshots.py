@@ -15,13 +15,14 @@ from vaebench.config import Run, load
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError
+from vaebench.records.run_folder import CHECKPOINT, RESUME, TRAINER
 from vaebench.training import resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
-from vaebench.training.single import CHECKPOINT, Fitted
+from vaebench.training.single import Fitted
 
 STUDY = """
 question: Does it come out the same?
@@ -73,7 +74,7 @@ def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, tmp
     for pair, stop in ((runs[:2], 2), (runs[2:], 4)):
         with pytest.raises(StoppedError):
             fitted(pair, tmp_path, stop)
-        assert {read(tmp_path / r.id / resume.MEMBER, r.id).epochs for r in pair} == {stop - 1}
+        assert {read(tmp_path / r.id / RESUME, r.id).epochs for r in pair} == {stop - 1}
     for part in parts:
         for i, found in zip(part, fitted([runs[i] for i in part], tmp_path), strict=True):
             assert_same(found, whole[i])
@@ -112,7 +113,7 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     whole = fitted(runs[:1], tmp_path / "whole")
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=3)
-    assert (tmp_path / runs[0].id / resume.TRAINER).is_file()
+    assert (tmp_path / runs[0].id / TRAINER).is_file()
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
 
 
@@ -136,7 +137,7 @@ class Stranger:
         return os.mkdir, (str(self.made),)
 
 
-@pytest.mark.parametrize("name", [resume.MEMBER, resume.TRAINER])
+@pytest.mark.parametrize("name", [RESUME, TRAINER])
 @pytest.mark.parametrize("how", ["half", "empty", "zeros", "stranger", "torch's stranger"])
 def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, name, how):
     fitted(runs[:1], tmp_path)
@@ -149,7 +150,7 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
         wrong = {"half": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content)), "stranger": stranger}
         path.write_bytes(wrong[how])
     with caplog.at_level(logging.WARNING):
-        if name == resume.MEMBER:
+        if name == RESUME:
             assert found(runs[0], path.parent) is None
         else:
             assert found_of_trainer(runs[0], path.parent) is None
@@ -163,18 +164,18 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
 def test_the_snapshot_of_another_run_is_refused_by_name(runs, tmp_path):
     fitted(runs[:1], tmp_path)
     with pytest.raises(SnapshotError, match=f"expected format 2 of run {runs[1].id}, got format 2 of '{runs[0].id}'"):
-        read(tmp_path / runs[0].id / resume.MEMBER, runs[1].id)
+        read(tmp_path / runs[0].id / RESUME, runs[1].id)
 
 
-@pytest.mark.parametrize("name", [resume.MEMBER, resume.TRAINER])
+@pytest.mark.parametrize("name", [RESUME, TRAINER])
 def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, caplog, name):
     """A GPU's generator has a state of 16 bytes, with which no other can go on."""
     fitted(runs[:1], tmp_path)
     path = tmp_path / runs[0].id / name
-    content = torch.load(tmp_path / runs[0].id / resume.MEMBER, weights_only=True)
+    content = torch.load(tmp_path / runs[0].id / RESUME, weights_only=True)
     torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
     with caplog.at_level(logging.WARNING):
-        how = found if name == resume.MEMBER else found_of_trainer
+        how = found if name == RESUME else found_of_trainer
         assert how(runs[0], path.parent) is None
     assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
 
@@ -198,7 +199,7 @@ def test_whichever_bit_is_flipped_a_checkpoint_is_refused(runs, tmp_path):
     """At 400 places drawn over each file, and at every bit of its last 200 bytes, where the archive's index ends."""
     fitted(runs[:1], tmp_path)
     chance = random.Random(0)
-    for name in (resume.MEMBER, CHECKPOINT):
+    for name in (RESUME, CHECKPOINT):
         path = tmp_path / runs[0].id / name
         whole = path.read_bytes()
         contents(path)
@@ -213,7 +214,7 @@ def test_whichever_bit_is_flipped_a_checkpoint_is_refused(runs, tmp_path):
 
 def test_wherever_it_is_cut_a_checkpoint_is_refused(runs, tmp_path):
     fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / resume.MEMBER
+    path = tmp_path / runs[0].id / RESUME
     whole = path.read_bytes()
     for length in [*range(0, len(whole), len(whole) // 50), *range(len(whole) - 50, len(whole))]:
         path.write_bytes(whole[:length])
@@ -245,7 +246,7 @@ MISFITS = {
 def test_a_snapshot_that_does_not_fit_is_put_aside_and_the_run_begins_anew(runs, tmp_path, caplog, said):
     """Each can be read, and is as some other version might have written it."""
     (whole,) = fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / resume.MEMBER
+    path = tmp_path / runs[0].id / RESUME
     rewritten(path, **MISFITS[said](read(path, runs[0].id)))
     wrong = path.read_bytes()
     with caplog.at_level(logging.WARNING):
@@ -259,7 +260,7 @@ def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog
     (whole,) = fitted(runs[:1], tmp_path / "whole")
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=4)
-    path = tmp_path / runs[0].id / resume.MEMBER
+    path = tmp_path / runs[0].id / RESUME
     old = torch.load(path, weights_only=True)
     content = io.BytesIO()
     torch.save({k: v for k, v in old.items() if k not in ("total", "seen")} | {"format": 1}, content)
@@ -270,7 +271,7 @@ def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog
 
 
 def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, tmp_path):
-    path = tmp_path / runs[0].id / resume.MEMBER
+    path = tmp_path / runs[0].id / RESUME
     fitted(runs[:1], tmp_path)
     newer = sealed(b"PK\x05\x06" + bytes(18), format=FORMAT + 1, run=runs[0].id)
     path.write_bytes(newer)

@@ -26,13 +26,14 @@ from vaebench.records import images
 from vaebench.records import record as records
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
+from vaebench.records.run_folder import ARRAYS, CHECKPOINT
 from vaebench.reporting import wandb
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.wandb.names import UNIT_CURVE
 from vaebench.sweeps.run import Execution, execute
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.single import CHECKPOINT, data_of
+from vaebench.training.single import data_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +149,7 @@ def test_pictures_are_media_of_the_run(tracked):
     """The pixels that the summary points to are those of the file beside the record."""
     _, path = tracked
     summary = told(path)["summary"]
-    kept = images.read(path.parents[2] / images.NAME)
+    kept = images.read(path.parents[2] / ARRAYS)
     for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
         media = summary[f"test/{name}"]
         assert media["_type"] == "image-file"

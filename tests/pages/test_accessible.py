@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.records.images import NAME, Pictures, write
+from vaebench.records.images import Pictures, write
 from vaebench.records.record import Estimate, Record
+from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.page import index, page, site
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records.append(record(1.0, 0.1, 1))
     lost = replace(records[0], id="0", status="failed", reason="Diverged: lower model.learning_rate", estimates=[])
     for each in records[:2]:
-        write(pictures(), folder / each.id / NAME)
+        write(pictures(), folder / each.id / ARRAYS)
     site.write_one([*records, lost], folder, "What does β buy?")
     entry = index.Entry("study", "What does β buy?", records)
     (folder.parent / "index.html").write_text(index.render([entry]))

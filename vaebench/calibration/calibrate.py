@@ -15,9 +15,10 @@ from vaebench.config import Run, Study
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Record
+from vaebench.records.run_folder import CHECKPOINT
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.single import CHECKPOINT, data_of
+from vaebench.training.single import data_of
 
 CONVERGED = 0.05
 """Nats by which a trained linear VAE may be below its optimum."""

@@ -24,6 +24,7 @@ from vaebench.cli.arguments import (
     study_of,
 )
 from vaebench.cli.terminal import console, stoppable
+from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def sweep(
 
     plan, most = study_of(study, overrides), most_of(pack)
     folder = RUNS / plan.name
-    from vaebench.records.record import FILE
     from vaebench.reporting import wandb as tracking
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
@@ -60,7 +60,7 @@ def sweep(
     tell = partial(console.print, soft_wrap=True)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible())
     _check_online(wandb)
-    preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / FILE, plan.name)], where)
+    preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)], where)
     preflight.check_folder(folder)
     try:
         with stoppable():
@@ -102,7 +102,7 @@ def train(
         console.print(told, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
         record = Work(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
-    console.print(str(folder / run.id / "record.json"), soft_wrap=True)
+    console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
         raise typer.Exit(1)
 

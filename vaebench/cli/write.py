@@ -11,6 +11,7 @@ from vaebench.cli.terminal import console
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
+from vaebench.records.run_folder import record_paths
 from vaebench.reporting.terminal.printing import line
 
 
@@ -47,8 +48,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
 
 def _folder(said: Path) -> Path:
     """The folder whose tables are meant: one that holds records as it is said, else the published one of that name."""
-    holds = any(said.glob("*/record.json")) or any(said.glob("records/*.json"))
-    return said if holds else RESULTS / said.stem
+    return said if record_paths(said) else RESULTS / said.stem
 
 
 def _others(name: str, records: "list[Record]") -> list[str]:

@@ -16,8 +16,9 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.measure import estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
-from vaebench.records.images import NAME, Pictures, Pixels, write
+from vaebench.records.images import Pictures, Pixels, write
 from vaebench.records.record import Record
+from vaebench.records.run_folder import ARRAYS
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 """Observations, samples, units that are moved, and places that each is moved to."""
@@ -46,8 +47,8 @@ def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> 
     pictures = take(model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ())))
     if pictures is None:
         return []
-    write(pictures, folder / NAME)
-    return [folder / NAME]
+    write(pictures, folder / ARRAYS)
+    return [folder / ARRAYS]
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
+from vaebench.records.run_folder import DAMAGED
+
 
 class WriteError(OSError):
     """A file that could not be written; the message names it, and what stood there before is intact."""
@@ -42,7 +44,7 @@ def put_aside(path: Path) -> Path:
     Returns:
         That name; the file may be there no longer, where another process was quicker.
     """
-    names = (path.with_suffix(f".damaged{i or ''}") for i in count())
+    names = (path.with_suffix(f"{DAMAGED}{i or ''}") for i in count())
     aside = next(name for name in names if not name.exists())
     with suppress(FileNotFoundError):
         os.replace(path, aside)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from vaebench.records import npz
 from vaebench.records.files import write_atomically
-
-NAME = "arrays.npz"
+from vaebench.records.run_folder import ARRAYS, published_arrays
 
 Pixels = NDArray[np.uint8]
 """`[..., C, H, W]`, 0 to 255."""
 
 
-ARRAYS: dict[str, tuple[type, int]] = {
+LAYOUT: dict[str, tuple[type, int]] = {
     "originals": (np.uint8, 4),
     "reconstructions": (np.uint8, 4),
     "samples": (np.uint8, 4),
@@ -140,7 +139,7 @@ def read(path: Path) -> Pictures:
     """
     try:
         found = npz.read(path)
-        wrong = [name for name, (kind, axes) in ARRAYS.items() if not _is(found.get(name), kind, axes)]
+        wrong = [name for name, (kind, axes) in LAYOUT.items() if not _is(found.get(name), kind, axes)]
         if wrong != ["altered"] * ("altered" not in found):
             raise npz.ArraysError(f"no {', '.join(wrong)} as expected")
         return Pictures(**found)
@@ -154,5 +153,5 @@ def _is(array: NDArray[Any] | None, kind: type, axes: int) -> bool:
 
 def find(folder: Path, id: str) -> Path | None:
     """The file of a run, in `runs/<study>/<id>/` or `results/<study>/arrays/`, if it has one."""
-    places = (folder / id / NAME, folder / "arrays" / f"{id}.npz")
+    places = (folder / id / ARRAYS, published_arrays(folder, id))
     return next((path for path in places if path.is_file()), None)

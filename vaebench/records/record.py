@@ -27,6 +27,7 @@ from pydantic_core import from_json
 from vaebench.records.archive import checksum
 from vaebench.records.files import write_atomically
 from vaebench.records.plain_json import finite, laid_out, sha256
+from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
 from vaebench.records.validity import faults, remedy_of
 from vaebench.records.weights import Weights
 
@@ -38,9 +39,6 @@ SCALE = "scale"
 
 DUPLICATES = "duplicates"
 """The fact that says how many of the observations measured are in the training split as well."""
-
-FILE = "record.json"
-"""The record's file in a run's folder."""
 
 SEAL = "sha256"
 """The entry of a file that seals the others."""
@@ -233,8 +231,8 @@ def read(path: Path, study: str | None = None) -> Record:
     if path.exists() and not path.is_file():
         raise RecordError(f"{path}: expected a file, got something else", remedy_of(path))
     record, place = decode(path.read_bytes(), path), path.absolute()
-    expected = {FILE: place.parent.name}.get(path.name, place.stem if place.parent.name == "records" else record.id)
-    if record.id != expected:
+    has_id = path.name == RECORD or place.parent.name == PUBLISHED_RECORDS
+    if has_id and record.id != id_of(place):
         raise RecordError(f"{path}: the record of another run, {record.id}", remedy_of(path))
     if study not in (None, record.study):
         raise RecordError(f"{path}: the record of another study, {record.study}, not {study}", remedy_of(path))
@@ -257,7 +255,7 @@ def read_all(folder: Path) -> list[Record]:
     """
     found: dict[str, Path] = {}
     records, wrong = [], []
-    for path in sorted([*folder.glob(f"*/{FILE}"), *folder.glob("records/[!.]*.json")]):
+    for path in record_paths(folder):
         try:
             record = read(path)
         except RecordError as error:

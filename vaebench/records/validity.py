@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.records.plain_json import sha256
+from vaebench.records.run_folder import PUBLISHED_RECORDS
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
@@ -45,5 +46,5 @@ def _faults_of_curve(curve: dict[str, list[int | float | None]], train: Any) -> 
 
 def remedy_of(path: Path) -> str:
     """What to do about a record that is none: one that is published came from version control."""
-    published = path.parent.name == "records"
+    published = path.parent.name == PUBLISHED_RECORDS
     return "restore it from version control" if published else "delete it and run the same command again"

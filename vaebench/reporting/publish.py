@@ -14,6 +14,7 @@ from typing import NamedTuple
 from vaebench.records import images
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record, encode, read_all
+from vaebench.records.run_folder import PUBLISHED_ARRAYS, PUBLISHED_RECORDS, published_arrays, published_record
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import prediction_half_width
 from vaebench.reporting.tables.labels import slug
@@ -133,11 +134,11 @@ def publish(
         raise PublishError(f"{runs}: no records to publish; run the sweep first")
     if faults and not incomplete:
         raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again")
-    wanted = {results / "records" / f"{r.id}.json": encode(r) for r in records}
-    wanted |= {results / "arrays" / f"{r.id}.npz": r.left(path) for r, path in _pictured(records, runs)}
+    wanted = {published_record(results, r.id): encode(r) for r in records}
+    wanted |= {published_arrays(results, r.id): r.left(path) for r, path in _pictured(records, runs)}
     for path, content in wanted.items():
         write_atomically(path, content)
-    for old in {*results.glob("records/*.json"), *results.glob("arrays/*.npz")} - set(wanted):
+    for old in {*results.glob(f"{PUBLISHED_RECORDS}/*.json"), *results.glob(f"{PUBLISHED_ARRAYS}/*.npz")} - set(wanted):
         old.unlink()
     return [*wanted, *table.write(records, results)]
 

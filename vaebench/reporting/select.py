@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench.records import record
 from vaebench.records.record import Record
+from vaebench.records.run_folder import RECORD, id_of, record_paths
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
 from vaebench.reporting.tables.rankings import Row, Table
@@ -56,21 +56,18 @@ def _study(name: str, roots: Sequence[Path]) -> Path | None:
     """The first folder of that name that holds records: as it stands, or below a root."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     folders = [Path(name), *(root / stem for root in roots)] if stem else []
-    return next((f for f in folders if [*f.glob("*/record.json"), *f.glob("records/*.json")]), None)
+    return next((f for f in folders if record_paths(f)), None)
 
 
 def _file(word: str, roots: Sequence[Path]) -> Path:
     """The record's file."""
-    for path in (Path(word), Path(word) / "record.json"):
+    for path in (Path(word), Path(word) / RECORD):
         if path.is_file():
-            return path if path.suffix == ".json" else path.with_name("record.json")
-    start = escape(word)
+            return path if path.suffix == ".json" else path.with_name(RECORD)
     found: dict[str, Path] = {}
     for root in roots if re.fullmatch(r"\w+", word) else ():
-        for path in sorted(root.glob(f"*/{start}*/record.json")):
-            found.setdefault(path.parent.name, path)
-        for path in sorted(root.glob(f"*/records/{start}*.json")):
-            found.setdefault(path.stem, path)
+        for path in (path for study in sorted(root.glob("*")) for path in record_paths(study, word)):
+            found.setdefault(id_of(path), path)
     if len(found) == 1:
         return next(iter(found.values()))
     if found:

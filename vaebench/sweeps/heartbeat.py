@@ -18,8 +18,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from vaebench.records.files import WriteError, write_atomically
-
-NAME = "progress.json"
+from vaebench.records.run_folder import PROGRESS
 
 EVERY = 0.5
 """Seconds between two writings, at least."""
@@ -67,14 +66,14 @@ class Beacon:
     """
 
     def __init__(self, folders: Sequence[Path], slugs: Sequence[str], epochs: int) -> None:
-        self.path = folders[0] / NAME
+        self.path = folders[0] / PROGRESS
         name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {slugs[-1]}"
         here = (socket.gethostname(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self._said = Sighting([f.name for f in folders], name, *here, 0, epochs, {})
         self._last = -EVERY
         for folder in folders:  # what a process that died has left
             with suppress(OSError):
-                (folder / NAME).unlink(missing_ok=True)
+                (folder / PROGRESS).unlink(missing_ok=True)
 
     def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
         if monotonic() - self._last < EVERY and epoch < self._said.epochs:
@@ -115,7 +114,7 @@ def sightings(folders: Sequence[Path]) -> Iterator[Sighting]:
     """
     for folder in folders:
         with suppress(OSError, ValueError):
-            said = _adapter().validate_json((folder / NAME).read_bytes())
+            said = _adapter().validate_json((folder / PROGRESS).read_bytes())
             if said.runs[:1] == [folder.name] and _may_live(said):
                 yield said
 

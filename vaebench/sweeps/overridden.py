@@ -1,13 +1,14 @@
 """Runs that a study's file does not ask for: those of a sweep with `key=values`, found again by their records."""
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vaebench.config import ConfigError, Refused, Run, Study
 from vaebench.records import record
 from vaebench.records.record import Record
+from vaebench.records.run_folder import id_of, record_paths
 from vaebench.reporting.tables.labels import ABSENT
 
 COMMAND = "python -m vaebench train "
@@ -71,15 +72,9 @@ def _again(made: Record, path: Path) -> Found:
 def _files(name: str, folders: Sequence[Path]) -> dict[str, Path]:
     """The records whose ids begin so."""
     found: dict[str, Path] = {}
-    for folder in folders:
-        for id, path in (*_of_runs(folder), *((p.stem, p) for p in folder.glob("records/*.json"))):
-            if name and id.startswith(name):
-                found.setdefault(id, path)
+    for path in (path for folder in folders for path in record_paths(folder, name) if name):
+        found.setdefault(id_of(path), path)
     return found
-
-
-def _of_runs(folder: Path) -> Iterator[tuple[str, Path]]:
-    return ((path.parent.name, path) for path in folder.glob("*/record.json"))
 
 
 def _several(study: Study, files: Collection[str]) -> list[str]:

@@ -22,11 +22,12 @@ from rich.text import Text
 from vaebench.config import Run
 from vaebench.records import record
 from vaebench.records.record import Record, RecordError
+from vaebench.records.run_folder import PROGRESS, RECORD
 from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.terminal.printing import line
-from vaebench.sweeps.heartbeat import NAME, SILENT, Sighting, sightings
+from vaebench.sweeps.heartbeat import SILENT, Sighting, sightings
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
 """What the line of a finished run shows of its record."""
@@ -64,7 +65,7 @@ class Display:
         self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
         self._left = {run.id: run for run in runs}
-        self._before = {run.id: record.stamp(folder / run.id / "record.json") for run in runs}
+        self._before = {run.id: record.stamp(folder / run.id / RECORD) for run in runs}
         self._bars: dict[str, TaskID] = {}
         self._heard: dict[str, tuple[int | None, float]] = {}
         self._said = monotonic()
@@ -101,7 +102,7 @@ class Display:
 
     def _is_heard(self, one: Sighting) -> bool:
         """Whether a process has given a sign of life, by this machine's clock alone."""
-        stamp, now = record.stamp(self.folder / one.runs[0] / NAME), monotonic()
+        stamp, now = record.stamp(self.folder / one.runs[0] / PROGRESS), monotonic()
         known, since = self._heard.get(one.runs[0], (None, now))
         if stamp != known:
             self._heard[one.runs[0]] = (stamp, now)
@@ -122,7 +123,7 @@ class Display:
     def _ended(self) -> Iterator[tuple[Run, Record]]:
         """The runs that have a record since the last look."""
         for id, run in self._left.items():
-            path = self.folder / id / "record.json"
+            path = self.folder / id / RECORD
             if record.stamp(path) != self._before[id]:
                 try:
                     yield run, record.read(path)

@@ -10,9 +10,10 @@ from vaebench.config.registry import MODELS
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.records import record
+from vaebench.records.run_folder import CHECKPOINT, RECORD
 from vaebench.sweeps.run import evaluate
 from vaebench.training.packed.snapshot import SnapshotError, contents
-from vaebench.training.single import CHECKPOINT, data_of
+from vaebench.training.single import data_of
 from vaebench.training.trainer import device
 
 
@@ -43,7 +44,7 @@ def reevaluate(
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
-    made = record.read(folder / record.FILE)
+    made = record.read(folder / RECORD)
     made.left(checkpoint)
     config = made.config
     asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}

@@ -19,6 +19,7 @@ from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
+from vaebench.records.run_folder import CHECKPOINT, RECORD
 from vaebench.reporting.wandb import Mode, tracked
 from vaebench.sweeps.packs import MOST
 from vaebench.training import memory, resume
@@ -26,7 +27,7 @@ from vaebench.training.curve import EpochLogger
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
-from vaebench.training.single import CHECKPOINT, Fitted
+from vaebench.training.single import Fitted
 from vaebench.training.trainer import Watch, settle
 
 
@@ -98,7 +99,7 @@ def execute_pack(
         for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=parts == 1):
             outcome = _outcome(run, study, axes, trained, seconds, folder)
             tracker.conclude(outcome)
-            record.write(outcome, folder / "record.json")
+            record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
                 resume.forget(folder)  # what was trained, or stopped by chance, need not be trained again
             yield outcome

@@ -14,14 +14,15 @@ from rich.console import Console
 from vaebench.config import Run, Study
 from vaebench.records import record
 from vaebench.records.files import check_writable
-from vaebench.records.record import FILE, Record
+from vaebench.records.record import Record
+from vaebench.records.run_folder import LOCK, RECORD
 from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.packs import decision, packs_of
 from vaebench.sweeps.progress import Display
 from vaebench.sweeps.run import Execution
-from vaebench.sweeps.worker import LOCK, Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
+from vaebench.sweeps.worker import Work, existing, forget_dead, goes_on, put_aside, put_pictures_aside
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
         forget_dead(folder / run.id)
     if done := len(study.runs) - len(pending):
         console.print(line(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go"))
-    failed = {run.id: record.stamp(folder / run.id / FILE) for run in pending}
+    failed = {run.id: record.stamp(folder / run.id / RECORD) for run in pending}
     work = Work(study.name, study.axes, folder, how, failed)
     with ExitStack() as stack:
         if pending:
@@ -77,7 +78,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
                 else:
                     held += outcome
             pending = _left_undone([run for run in pending if run.id in held], work, console)
-    there = {run.id: existing(folder / run.id / FILE, study.name) for run in study.runs}
+    there = {run.id: existing(folder / run.id / RECORD, study.name) for run in study.runs}
     return Outcome([one for one in there.values() if one], [run for run in study.runs if not there[run.id]])
 
 
@@ -88,11 +89,11 @@ def _pending(study: Study, folder: Path, console: Console) -> list[Run]:
         NewerError: as `sweep`.
         NewerSnapshotError: as `sweep`.
     """
-    there = {run.id: existing(folder / run.id / FILE, study.name) for run in study.runs}
+    there = {run.id: existing(folder / run.id / RECORD, study.name) for run in study.runs}
     pending = [run for run in study.runs if (found := there[run.id]) is None or found.status == "failed"]
     told = [(text, "") for run in pending if (text := goes_on(run, folder / run.id))]
     for id, found in there.items():
-        aside = put_aside(folder / id / FILE, study.name), put_pictures_aside(found, folder / id)
+        aside = put_aside(folder / id / RECORD, study.name), put_pictures_aside(found, folder / id)
         told = [(text, "yellow") for text in aside if text] + told
     for text, style in told:
         console.print(line((text, style)), soft_wrap=True)

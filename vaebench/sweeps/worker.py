@@ -9,14 +9,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vaebench.config import Run
-from vaebench.records import files, images, record
-from vaebench.records.record import FILE, NewerError, Record, RecordError
-from vaebench.sweeps.heartbeat import NAME, Beacon
+from vaebench.records import files, record
+from vaebench.records.record import NewerError, Record, RecordError
+from vaebench.records.run_folder import ARRAYS, LOCK, PROGRESS, RECORD
+from vaebench.sweeps.heartbeat import Beacon
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.resume import standing
-
-LOCK = "lock"
-"""The file in a run's folder that whoever executes the run holds; a process that dies lets go of it."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ class Work:
 
     def is_over(self, run: Run) -> bool:
         """Whether a run is done, or has failed since the sweep began."""
-        path = self.folder / run.id / FILE
+        path = self.folder / run.id / RECORD
         stamp, found = record.stamp(path), existing(path, self.study)
         return found is not None and (found.status == "done" or stamp != self.failed.get(run.id))
 
@@ -92,7 +90,7 @@ class Work:
     def _execute(self, runs: Sequence[Run]) -> list[Record]:
         folders = [self.folder / run.id for run in runs]
         for folder in folders:
-            if told := put_aside(folder / FILE, self.study):
+            if told := put_aside(folder / RECORD, self.study):
                 log.warning("%s", told)
         beacon = Beacon(folders, [run.slug for run in runs], runs[0].train.epochs)
         with beacon.beating():
@@ -101,9 +99,9 @@ class Work:
 
 def forget_dead(folder: Path) -> None:
     """Remove what a process that died in a run's training has left for those who watch it."""
-    if (folder / NAME).exists():
+    if (folder / PROGRESS).exists():
         with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # its lock went with it
-            (folder / NAME).unlink(missing_ok=True)
+            (folder / PROGRESS).unlink(missing_ok=True)
 
 
 def existing(path: Path, study: str) -> Record | None:
@@ -152,7 +150,7 @@ def put_pictures_aside(found: Record | None, folder: Path) -> str | None:
     Returns:
         What is to be said of it; None where nothing is.
     """
-    path = folder / images.NAME
+    path = folder / ARRAYS
     try:
         if found is not None and path.is_file():
             found.left(path)

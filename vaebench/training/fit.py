@@ -10,6 +10,7 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records.files import WriteError
+from vaebench.records.run_folder import CHECKPOINT
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.packed.capture import Unpackable
@@ -18,7 +19,7 @@ from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.resume import EVERY, Now, found, save
-from vaebench.training.single import CHECKPOINT, Fitted, advised, fit_alone
+from vaebench.training.single import Fitted, advised, fit_alone
 from vaebench.training.trainer import Patient, Watch, interruptible, trainer
 
 

@@ -19,6 +19,7 @@ from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 from vaebench.records import files
 from vaebench.records.files import WriteError
+from vaebench.records.run_folder import RESUME, TRAINER
 from vaebench.training.curve import Curve
 from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
@@ -26,9 +27,6 @@ from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import Snapshot, SnapshotError, contents, header_of, read
 from vaebench.training.signals import Waiting
 from vaebench.training.trainer import device
-
-MEMBER, TRAINER = "resume.ckpt", "trainer.ckpt"
-"""The files in a run's folder: a member's snapshot, Lightning's checkpoint of a model trained by itself."""
 
 EVERY = 60.0
 """Seconds from one to the next: what is lost at most, beside the epoch that was not over; a signal loses nothing."""
@@ -92,7 +90,7 @@ def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
         WriteError: if one cannot be written.
     """
     for i, (run, folder) in enumerate(zip(runs, folders, strict=True)):
-        pack.snapshot(i, run.id).save(folder / MEMBER)
+        pack.snapshot(i, run.id).save(folder / RESUME)
 
 
 def found(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snapshot | None:
@@ -107,7 +105,7 @@ def found(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snaps
     Raises:
         NewerSnapshotError: if it is of a newer version.
     """
-    path = folder / MEMBER
+    path = folder / RESUME
     try:
         snapshot = read(path, run.id)
         _check_noise(path, snapshot.noise)
@@ -153,7 +151,7 @@ def standing(folder: Path) -> dict[str, Any] | None:
     Raises:
         NewerSnapshotError: if it is of a newer version.
     """
-    for name in (MEMBER, TRAINER):
+    for name in (RESUME, TRAINER):
         try:
             return header_of(folder / name) or None
         except (FileNotFoundError, SnapshotError):
@@ -163,7 +161,7 @@ def standing(folder: Path) -> dict[str, Any] | None:
 
 def forget(folder: Path) -> None:
     """Remove what a finished run would go on from."""
-    for name in (MEMBER, TRAINER):
+    for name in (RESUME, TRAINER):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -24,15 +24,13 @@ from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
+from vaebench.records.run_folder import CHECKPOINT, TRAINER
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.packed.snapshot import SnapshotError, contents
-from vaebench.training.resume import TRAINER, Now, Retold, StoppedError, found_of_trainer, put_aside, retell
+from vaebench.training.resume import Now, Retold, StoppedError, found_of_trainer, put_aside, retell
 from vaebench.training.signals import Waiting
 from vaebench.training.trainer import Patient, Sealed, Watch, accelerator, device, interruptible, settle, trainer
-
-CHECKPOINT = "model.ckpt"
-"""The trained model's file in a run's folder; `Model.load_from_checkpoint` reads it."""
 
 
 class Fitted(NamedTuple):

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from vaebench.records.images import NAME, Pictures, PicturesError, Pixels, find, png, read
+from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read
 from vaebench.records.record import Record, RecordError
+from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.page.plotting import at_least_one
 from vaebench.reporting.page.svg import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.reporting.tables.labels import slug
@@ -70,7 +71,7 @@ def _read(record: Record, path: Path) -> Pictures | str:
     """The pictures of a run, or in words that there are none to show: the page stands without them."""
     try:
         seen = read(path)
-        record.left(path, NAME)
+        record.left(path, ARRAYS)
         return seen
     except (PicturesError, RecordError) as error:
         log.warning("%s", error)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.records.record import Record, encode
+from vaebench.records.run_folder import CHECKPOINT, RECORD
 
 
 def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
@@ -19,11 +20,9 @@ def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
     """
     import wandb
 
-    from vaebench.training.single import CHECKPOINT
-
     about = {"id": record.id, "study": record.study, "status": record.status}
-    (own / "record.json").write_bytes(encode(record))
-    files = {"record": own / "record.json"}
+    (own / RECORD).write_bytes(encode(record))
+    files = {"record": own / RECORD}
     if record.status == "done" and (folder / CHECKPOINT).is_file():
         files["model"] = folder / CHECKPOINT
     for kind, path in files.items():

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaebench.records.files import WriteError, check_writable
+from vaebench.records.run_folder import WANDB
 
-NAME = "wandb/home"
+HOME = f"{WANDB}/home"
 """Below a study's folder, what W&B would have kept in a user's home."""
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ def give_homes(folder: Path) -> None:
     for variable, place in _places().items():
         if not _is_usable(place):
             if os.environ.get(variable):
-                log.warning("%s: %s cannot be written, W&B keeps its files below %s", variable, place, folder / NAME)
-            made = (folder / NAME / variable.lower()).absolute()
+                log.warning("%s: %s cannot be written, W&B keeps its files below %s", variable, place, folder / HOME)
+            made = (folder / HOME / variable.lower()).absolute()
             made.mkdir(parents=True, exist_ok=True)
             os.environ[variable] = str(made)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from vaebench.records import images as files
 from vaebench.records.record import Record
+from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.wandb.names import (
     COLLAPSE,
     KL,
@@ -50,12 +51,12 @@ def drawn(chart: Chart, table: Any) -> Any:
 
 def pictures(record: Record, folder: Path) -> dict[str, Any]:
     """The pictures beside a record, if its run is done and made any."""
-    if record.status != "done" or not (folder / files.NAME).is_file():
+    if record.status != "done" or not (folder / ARRAYS).is_file():
         return {}
     import wandb
 
     try:
-        seen = files.read(folder / files.NAME)
+        seen = files.read(folder / ARRAYS)
     except files.PicturesError as error:
         log.warning("%s; W&B shows none of this run", error)
         return {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vaebench.records.run_folder import SLURM
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.ray import Ray
@@ -77,7 +78,7 @@ def _ray(said: Choice, visible: int) -> Engine:
 def _slurm(said: Choice, _: int) -> Engine:
     if said.address:
         raise ValueError("--address: not of the engine slurm, which submits jobs by sbatch")
-    folder, name = said.folder / "slurm", f"vaebench-{said.folder.name}"
+    folder, name = said.folder / SLURM, f"vaebench-{said.folder.name}"
     return Slurm(folder, parameters(said.slurm), said.workers, said.threads, said.gpus, name, said.tell)
 
 

@@ -1,0 +1,70 @@
+"""The names of the files of a run, and where they lie; no other file of the package spells them.
+
+A run works in `runs/<study>/<id>/`. A published run has its record in `results/<study>/records/<id>.json` and its
+arrays in `results/<study>/arrays/<id>.npz`.
+"""
+
+from pathlib import Path
+
+RECORD = "record.json"
+"""Configuration, numbers, provenance: the run is done when this file says so."""
+
+CHECKPOINT = "model.ckpt"
+"""The trained model; `Model.load_from_checkpoint` reads it."""
+
+ARRAYS = "arrays.npz"
+"""Images that the trained model made."""
+
+RESUME = "resume.ckpt"
+"""Where a run that trains in a pack continues after a stop; deleted once the record exists."""
+
+TRAINER = "trainer.ckpt"
+"""Where a run that trains alone continues: Lightning's own checkpoint; deleted once the record exists."""
+
+PROGRESS = "progress.json"
+"""How far the pack is; only in the folder of its first run, and only while it trains."""
+
+LOCK = "lock"
+"""The process that executes the run holds this lock; the system releases it when the process dies."""
+
+WANDB = "wandb"
+"""Folder of W&B, in a run's folder and in its study's."""
+
+SLURM = "slurm"
+"""Folder in the study's folder for the scripts and logs of SLURM jobs."""
+
+PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"
+"""Folders in `results/<study>`."""
+
+DAMAGED = ".damaged"
+"""Suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`."""
+
+
+def record_paths(study: Path, start: str = "") -> list[Path]:
+    """The files of all records in `runs/<study>` or `results/<study>`, sorted; none if there is no such folder.
+
+    Args:
+        study: the folder.
+        start: only records whose id begins with this.
+    """
+    paths = sorted([*study.glob(f"*/{RECORD}"), *study.glob(f"{PUBLISHED_RECORDS}/[!.]*.json")])
+    return [path for path in paths if id_of(path).startswith(start)]
+
+
+def id_of(path: Path) -> str:
+    """The id of the run that a record at this path belongs to.
+
+    >>> id_of(Path("runs/beta/3f2a61c09b/record.json")), id_of(Path("results/beta/records/3f2a61c09b.json"))
+    ('3f2a61c09b', '3f2a61c09b')
+    """
+    return path.parent.name if path.name == RECORD else path.stem
+
+
+def published_record(study: Path, id: str) -> Path:
+    """Where `results/<study>` has the record of a run."""
+    return study / PUBLISHED_RECORDS / f"{id}.json"
+
+
+def published_arrays(study: Path, id: str) -> Path:
+    """Where `results/<study>` has the arrays of a run."""
+    return study / PUBLISHED_ARRAYS / f"{id}.npz"
