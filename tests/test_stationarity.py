@@ -4,11 +4,11 @@ from itertools import combinations
 
 import pytest
 import torch
+from stationary_points import is_stable, loss_around, smallest_curvature, stationary_point
 
-from vaebench.evaluation.stationarity import Stationarity, linear_vae_at, stationarity
+from vaebench.evaluation.stationarity import Ending, Stationarity, linear_vae_at, stationarity
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.oracle.stationary import is_stable, loss_around, smallest_curvature, stationary_point
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: learned)
     ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
@@ -46,17 +46,17 @@ def probed(point: StationaryPoint, problem: tuple) -> Stationarity:
 
 
 @every_problem
-def test_every_subset_of_directions_gets_its_verdict(problem: tuple) -> None:
+def test_every_subset_of_directions_gets_its_ending(problem: tuple) -> None:
     """No gradient; a saddle just where the spectrum's rule says that it is not stable, and nothing still moves."""
-    verdicts = []
+    endings = []
     for point in points(*problem):
         found = probed(point, problem)
         assert found.gradient_norm < 1e-10
         assert found.objective == pytest.approx(point.objective, rel=1e-12)
         assert (found.smallest_curvature < -1e-7) == (not is_stable(point)), point.kept
-        verdicts.append(found.verdict)
-        assert verdicts[-1] == ("maximum" if is_stable(point) else "saddle"), point.kept
-    assert set(verdicts) == {"maximum", "saddle"}
+        endings.append(found.ending)
+        assert endings[-1] is (Ending.MAXIMUM if is_stable(point) else Ending.SADDLE), point.kept
+    assert set(endings) == {Ending.MAXIMUM, Ending.SADDLE}
 
 
 @every_problem
@@ -86,12 +86,12 @@ def test_away_from_a_stationary_point_it_still_moves(analytic: bool) -> None:
     spectrum = spectrum_of([5.0, 3.0, 0.4])
     point = beta_optimum(spectrum, 2, 2.0, 0.5)
     model = linear_vae_at(point, analytic=analytic)
-    assert stationarity(model, spectrum).verdict == "maximum"
+    assert stationarity(model, spectrum).ending is Ending.MAXIMUM
     with torch.no_grad():
         model.decoder[0].weight.mul_(1.3)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = stationarity(model, spectrum)
-    assert found.verdict == "still moving"
+    assert found.ending is Ending.MOVING
     assert found.gradient_gain <= point.objective - found.objective + 1e-12
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert model.analytic is analytic
@@ -101,7 +101,7 @@ def test_a_schedule_is_probed_at_its_end() -> None:
     spectrum = spectrum_of([5.0, 3.0, 0.4])
     point = beta_optimum(spectrum, 2, 2.0, 0.5)
     found = stationarity(linear_vae_at(point, schedule="LinearWarmup"), spectrum)
-    assert (found.verdict, found.objective) == ("maximum", pytest.approx(point.objective))
+    assert (found.ending, found.objective) == (Ending.MAXIMUM, pytest.approx(point.objective))
 
 
 def test_a_variance_a_pixel_is_probed_too() -> None:
@@ -118,11 +118,11 @@ def test_few_products_may_find_a_way_up_and_never_rule_one_out(monkeypatch: pyte
     """A negative curvature is certain after any number of products, the absence of one only once they converge."""
     spectrum = spectrum_of([0.9**i * 9 for i in range(40)])
     saddle, best = (stationary_point(spectrum, kept, 6, 1.0, 1.0) for kept in (range(5), range(6)))
-    assert stationarity(linear_vae_at(best), spectrum).verdict == "maximum"
+    assert stationarity(linear_vae_at(best), spectrum).ending is Ending.MAXIMUM
     monkeypatch.setattr("vaebench.evaluation.stationarity.WORK", 0)
     found = stationarity(linear_vae_at(saddle), spectrum)
-    assert (found.verdict, found.smallest_curvature < 0) == ("saddle", True)
+    assert (found.ending, found.smallest_curvature < 0) == (Ending.SADDLE, True)
     monkeypatch.setattr("vaebench.evaluation.stationarity.FEWEST_PRODUCTS", 4)
     found = stationarity(linear_vae_at(best), spectrum)
     assert found.uncertainty > 1e-3 * found.largest_curvature
-    assert (found.verdict, found.explanation.split(":")[0]) == ("undecided", "undecided")
+    assert found.ending is Ending.UNDECIDED

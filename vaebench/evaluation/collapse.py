@@ -1,24 +1,28 @@
-"""Why latent units collapsed: what the data's spectrum forecasts, what training left, and where it came to rest."""
+"""Diagnose why latent units collapsed.
 
+The spectrum of the data forecasts how many units an optimum keeps. The count of active units says how many training
+kept. For a linear VAE, gradient and curvature say whether training ended at a maximum, at a saddle, or too early.
+"""
+
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vaebench import oracle
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
-from vaebench.evaluation.stationarity import off_diagonal_share, stationarity
+from vaebench.evaluation.stationarity import MOVING, Ending, Stationarity, off_diagonal_share, stationarity
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.likelihoods import Gaussian
+from vaebench.models.vae import VAE
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.record import Estimate
 
-EXACT = "exact at a linear VAE's optimum"
-REFERENCE = "only a reference: the closed form is a linear VAE's"
-PER_PIXEL = "only a reference: the closed form is for one σ² of all pixels"
+CAUSES = ("collapsed_by_objective", "collapsed_by_optimisation")
+"""Columns with the number of collapsed units, one for each cause."""
 
-DEATHS = ("collapsed_by_objective", "collapsed_by_optimisation")
 PROBE = (
     "gradient_norm",
     "gradient_gain",
@@ -27,109 +31,135 @@ PROBE = (
     "off_diagonal_share",
     "below_optimum",
 )
+"""Columns that describe the point at which the training of a linear VAE ended."""
 
 
-class Verdict(NamedTuple):
-    """What is said of a trained model beside what was measured of it: entries for a record."""
+class Applicability(Enum):
+    """How far the closed form of a linear VAE's optimum applies to a model. The values are notes for a record."""
+
+    EXACT = "exact at a linear VAE's optimum"
+    OTHER_MODEL = "only a reference: the closed form is a linear VAE's"
+    OTHER_NOISE = "only a reference: the closed form is for one σ² of all pixels"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the optimum of this model is the closed form."""
+        return self is Applicability.EXACT
+
+
+EXPLANATIONS = {
+    Ending.MOVING: f"still moving: one step along the gradient gains more than {MOVING:g} nats",
+    Ending.SADDLE: "a saddle: hardly any gradient, but a way up along the smallest curvature",
+    Ending.UNDECIDED: "undecided: hardly any gradient, but too few products to rule out that it is a saddle",
+    Ending.MAXIMUM: f"a maximum: no step along gradient or smallest curvature gains more than {MOVING:g} nats",
+}
+"""A note for each ending. It has no numbers of the run, so runs with the same ending share one footnote."""
+
+
+class Diagnosis(NamedTuple):
+    """Entries for a record: facts, estimates, and the reasons for missing estimates."""
 
     facts: dict[str, Any]
     measurement: Measurement
 
 
-def explain(model: Autoencoder, data: DataModule) -> Verdict:
-    """The forecast, the units that died by the objective and by optimisation, and the probe of a linear VAE's end.
+def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
+    """Forecast the active units, count the collapsed ones by cause, and probe where a linear VAE's training ended.
 
-    All of it concerns the training split: the spectrum is its, and the active units are counted on it.
+    Everything concerns the training split, because the forecast is computed from its spectrum.
 
     Args:
         model: trained, on the device of the data.
         data: set up.
     """
-    if "beta" not in model.facts():
+    if not isinstance(model, VAE):
         reason = f"{type(model).__name__} has no rate, so no β"
-        return Verdict({}, Measurement([], dict.fromkeys((*DEATHS, *PROBE), reason)))
-    spectrum, n = _spectrum(data), data.sizes["train"]
-    deaths, probe = _deaths(model, data, spectrum), _probe(model, spectrum, n)
-    estimates = [*deaths.measurement.estimates, *probe.measurement.estimates]
-    absent = deaths.measurement.absent | probe.measurement.absent
-    return Verdict(deaths.facts | probe.facts, Measurement(estimates, absent))
+        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
+    spectrum = _spectrum(data)
+    causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])
+    return Diagnosis(causes.facts | probe.facts, causes.measurement.beside(probe.measurement))
 
 
-def optimum(model: Autoencoder, spectrum: Spectrum) -> StationaryPoint:
-    """The optimum of a linear VAE of this model's β, noise and number of units.
+def optimum(model: VAE, spectrum: Spectrum) -> StationaryPoint:
+    """The optimum of a linear VAE with this model's β, noise and number of units.
 
     Raises:
         ValueError: if there is none: σ² is learned and the units carry all of the variance.
     """
-    facts = model.facts()
-    if model.likelihood.fixed_variance is None:
-        return oracle.learned_variance_optimum(spectrum, model.latent_dim, facts["beta"])
-    return oracle.beta_optimum(spectrum, model.latent_dim, facts["beta"], model.likelihood.fixed_variance)
+    beta, variance = float(model.beta), model.likelihood.fixed_variance
+    if variance is None:
+        return oracle.learned_variance_optimum(spectrum, model.latent_dim, beta)
+    return oracle.beta_optimum(spectrum, model.latent_dim, beta, variance)
 
 
-def _deaths(model: Autoencoder, data: DataModule, spectrum: Spectrum) -> Verdict:
-    """The forecast beside the count on the training split."""
+def applicability(model: VAE) -> Applicability:
+    """How far the closed form of a linear VAE's optimum applies to this model."""
+    if not (model.linear and isinstance(model.likelihood, Gaussian)):
+        return Applicability.OTHER_MODEL
+    return Applicability.EXACT if model.likelihood.sigma2().numel() == 1 else Applicability.OTHER_NOISE
+
+
+def _causes(model: VAE, data: DataModule, spectrum: Spectrum) -> Diagnosis:
+    """Compare the forecast with the count on the training split: how many units collapsed, by cause."""
     try:
-        expected = oracle.forecast(spectrum, model.latent_dim, optimum(model, spectrum).tau)
+        forecast = oracle.forecast(spectrum, model.latent_dim, optimum(model, spectrum).tau)
     except ValueError as error:
         reason = f"no forecast: {error}"
-        return Verdict({"forecast_note": reason}, Measurement([], dict.fromkeys(DEATHS, reason)))
+        return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
     n, active = _active_on_training(model, data)
-    note = _standing(model)
+    applies = applicability(model)
     facts = {
-        "forecast_active_units": expected.active_units,
-        "forecast_tau": expected.tau,
-        "forecast_note": note,
-        "collapse": expected.explain(active),
+        "forecast_active_units": forecast.active_units,
+        "forecast_tau": forecast.tau,
+        "forecast_note": applies.value,
+        "collapse": forecast.explain(active),
     }
-    remark = None if note == EXACT else note
-    return Verdict(facts, Measurement(_counts(expected, active, n, remark), {}))
+    note = None if applies.is_exact else applies.value
+    return Diagnosis(facts, Measurement(_counts(forecast, active, n, note), {}))
 
 
-def _counts(expected: Forecast, active: int, n: int, remark: str | None) -> list[Estimate]:
-    counts = (expected.collapsed_by_objective(active), expected.collapsed_by_optimisation(active))
-    return [Estimate(name, float(c), n=n, note=remark) for name, c in zip(DEATHS, counts, strict=True)]
+def _counts(forecast: Forecast, active: int, n: int, note: str | None) -> list[Estimate]:
+    counts = (forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active))
+    return [Estimate(name, float(c), n=n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
 
 
-def _active_on_training(model: Autoencoder, data: DataModule) -> tuple[int, int]:
-    """Observations, and active units over them; one draw each, which the count does not look at."""
-    seen = measure(model, data.batches("train"), diagnostics(("ActiveUnits",)), 1, 0)
-    count = seen.estimates[0]
+def _active_on_training(model: VAE, data: DataModule) -> tuple[int, int]:
+    """The number of training observations, and the number of units that are active on them."""
+    # The count uses posterior means only, so one draw of each observation is enough.
+    count = measure(model, data.batches("train"), diagnostics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
     assert isinstance(count.value, float)
     return count.n, int(count.value)
 
 
-def _probe(model: Autoencoder, spectrum: Spectrum, n: int) -> Verdict:
+def _probe(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:
     """Gradient and curvature of a linear VAE's objective, and how far below the optimum it is."""
     if not isinstance(model, LinearVAE):
         reason = f"{type(model).__name__} is not linear: its objective has no closed form to probe"
-        return Verdict({}, Measurement([], dict.fromkeys(PROBE, reason)))
-    found, absent = stationarity(model, spectrum), dict[str, str]()
+        return Diagnosis({}, Measurement([], dict.fromkeys(PROBE, reason)))
+    found = stationarity(model, spectrum)
     estimates = [
         Estimate("gradient_norm", found.gradient_norm, n=n),
         Estimate("gradient_gain", found.gradient_gain, n=n),
-        Estimate("smallest_curvature", found.smallest_curvature, n=n, note=found.explanation),
+        Estimate("smallest_curvature", found.smallest_curvature, n=n, note=EXPLANATIONS[found.ending]),
         Estimate("curvature_gain", found.curvature_gain, n=n),
         Estimate("off_diagonal_share", off_diagonal_share(model), n=n),
     ]
-    if (note := _standing(model)) != EXACT:
-        absent["below_optimum"] = note
-    else:
-        try:
-            estimates.append(Estimate("below_optimum", optimum(model, spectrum).objective - found.objective, n=n))
-        except ValueError as error:
-            absent["below_optimum"] = str(error)
-    facts = {"stationary_verdict": found.verdict, "smallest_curvature_uncertainty": found.uncertainty}
-    return Verdict(facts, Measurement(estimates, absent))
+    facts = {"stationary_verdict": found.ending.value, "smallest_curvature_uncertainty": found.uncertainty}
+    return Diagnosis(facts, Measurement(estimates, {}).beside(_below_optimum(model, spectrum, found, n)))
 
 
-def _standing(model: Autoencoder) -> str:
-    """What the closed form is to this model."""
-    if not (model.linear and isinstance(model.likelihood, Gaussian)):
-        return REFERENCE
-    return EXACT if model.likelihood.sigma2().numel() == 1 else PER_PIXEL
+def _below_optimum(model: LinearVAE, spectrum: Spectrum, found: Stationarity, n: int) -> Measurement:
+    """How many nats the objective is below its maximum, or the reason why the maximum is unknown."""
+    name, applies = "below_optimum", applicability(model)
+    if not applies.is_exact:
+        return Measurement([], {name: applies.value})
+    try:
+        return Measurement([Estimate(name, optimum(model, spectrum).objective - found.objective, n=n)], {})
+    except ValueError as error:
+        return Measurement([], {name: str(error)})
 
 
 @lru_cache(maxsize=1)
 def _spectrum(data: DataModule) -> Spectrum:
+    """The spectrum of the training split. Models of one pack share the data, so it is computed once for all of them."""
     return Spectrum.of(data.train.x)

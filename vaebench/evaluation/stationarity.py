@@ -6,6 +6,7 @@ objective is quadratic in x. Gradient and curvature are reported with the nats t
 """
 
 import math
+from enum import Enum
 from typing import Any, NamedTuple
 
 import torch
@@ -45,6 +46,15 @@ HALVINGS = 24
 """A step is tried with the length of the parameter vector, halved up to so many times."""
 
 
+class Ending(Enum):
+    """Where training ended. The values are the words of a record."""
+
+    MOVING = "still moving"
+    SADDLE = "saddle"
+    MAXIMUM = "maximum"
+    UNDECIDED = "undecided"  # too few Hessian-vector products to tell a maximum from a saddle
+
+
 class Stationarity(NamedTuple):
     """Gradient and curvature of the mean objective −f at the parameters of a trained model.
 
@@ -68,23 +78,13 @@ class Stationarity(NamedTuple):
     objective: float
 
     @property
-    def verdict(self) -> str:
-        """`still moving`, `saddle`, `maximum`, or `undecided` if too few products were allowed."""
+    def ending(self) -> Ending:
+        """Where training ended, decided from the gains and the uncertainty."""
         if self.gradient_gain > MOVING:
-            return "still moving"
+            return Ending.MOVING
         if self.curvature_gain > max(NEGLIGIBLE, DOMINANT * self.gradient_gain):
-            return "saddle"
-        return "maximum" if self.uncertainty <= CONVERGED * self.largest_curvature else "undecided"
-
-    @property
-    def explanation(self) -> str:
-        """The verdict as a sentence. It has no numbers of this run, so that equal verdicts share a footnote."""
-        return {
-            "still moving": f"still moving: one step along the gradient gains more than {MOVING:g} nats",
-            "saddle": "a saddle: hardly any gradient, but a way up along the smallest curvature",
-            "undecided": "undecided: hardly any gradient, but too few products to rule out that it is a saddle",
-            "maximum": f"a maximum: no step along gradient or smallest curvature gains more than {MOVING:g} nats",
-        }[self.verdict]
+            return Ending.SADDLE
+        return Ending.MAXIMUM if self.uncertainty <= CONVERGED * self.largest_curvature else Ending.UNDECIDED
 
 
 def linear_vae_at(point: StationaryPoint, learned: bool = False, **keywords: Any) -> LinearVAE:
@@ -171,13 +171,15 @@ def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
     at = objective.at.requires_grad_()
     loss = objective.loss(at)
     slope = torch.autograd.grad(loss, at, create_graph=True)[0]
+    # A fixed start for Lanczos, so the same model always gives the same curvature.
     bound = int(WORK / (2 * spectrum.dim * len(at)))
     start = torch.randn(len(at), generator=generator(0, "curvature"), dtype=torch.float64).to(at.device)
     found = ends(
-        lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0],
+        lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0],  # a Hessian-vector product
         start,
         min(MOST_PRODUCTS, max(FEWEST_PRODUCTS, bound)),
     )
+    # The sign of an eigenvector is arbitrary, so steps along the curvature are tried both ways.
     lengths = at.detach().norm() * 0.5 ** torch.arange(HALVINGS, dtype=at.dtype, device=at.device)
     way_up = found.direction if found.smallest < 0 else torch.zeros_like(found.direction)
     return Stationarity(

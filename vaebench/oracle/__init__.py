@@ -3,7 +3,7 @@
 - `spectrum`: mean and principal directions of the data.
 - `optimum`: the optimum of a linear β-VAE on this data, and the forecast of its active units.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
-- `stationary`: the other points where the gradient is zero.
+- `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 
 from vaebench.oracle.optimum import (

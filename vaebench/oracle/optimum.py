@@ -142,11 +142,13 @@ def learned_variance_optimum(spectrum: Spectrum, latent_dim: int, beta: float = 
             f"rank {spectrum.rank} of D = {spectrum.dim}): σ² has no optimum; {_remedy(spectrum)}"
         )
     number = torch.arange(1, most + 1, dtype=torch.float64)
-    room, tail = spectrum.dim - beta * number, torch.tensor([spectrum.tail(i) for i in range(1, most + 1)])
-    gap = room * spectrum.eigenvalues[:most] - beta * tail
+    denominator, tail = spectrum.dim - beta * number, torch.tensor([spectrum.tail(i) for i in range(1, most + 1)])
+    gap = denominator * spectrum.eigenvalues[:most] - beta * tail
     # A bound on the rounding of these sums and of the eigenvalues in them. At a tie the unit is not kept.
-    slack = spectrum.dim * torch.finfo(torch.float64).eps * (room.abs() * spectrum.eigenvalues[:most] + beta * tail)
-    slack += (room.abs() + beta * (spectrum.dim - number)) * spectrum.resolution
+    slack = (
+        spectrum.dim * torch.finfo(torch.float64).eps * (denominator.abs() * spectrum.eigenvalues[:most] + beta * tail)
+    )
+    slack += (denominator.abs() + beta * (spectrum.dim - number)) * spectrum.resolution
     kept = int((gap > slack).sum())
     return StationaryPoint(
         spectrum, tuple(range(kept)), latent_dim, float(beta), spectrum.tail(kept) / (spectrum.dim - beta * kept)
@@ -157,8 +159,8 @@ def _remedy(spectrum: Spectrum) -> str:
     """What can be done where the units carry all of the variance; fewer units help only where some are left."""
     if spectrum.rank > 1:
         return "take a latent dimension below the rank, or fix σ²"
-    told = "the data vary in one direction alone" if spectrum.rank else "the observations are all equal"
-    return f"{told}, so that no latent dimension leaves a variance: fix σ², or take other data"
+    reason = "the data vary in one direction alone" if spectrum.rank else "the observations are all equal"
+    return f"{reason}, so that no latent dimension leaves a variance: fix σ², or take other data"
 
 
 def maximum_likelihood(spectrum: Spectrum, latent_dim: int) -> StationaryPoint:
@@ -196,14 +198,14 @@ class Forecast(NamedTuple):
 
     def explain(self, measured: int) -> str:
         """Compare a measured count with the forecast, in a sentence: how many units collapsed, and why."""
-        verdict = f"{measured} of {self.latent_dim} units active, {self.active_units} forecast ({self.reason})"
+        text = f"{measured} of {self.latent_dim} units active, {self.active_units} forecast ({self.reason})"
         if by_objective := self.collapsed_by_objective(measured):
-            verdict += f"; {by_objective} collapsed by the objective: below the threshold"
+            text += f"; {by_objective} collapsed by the objective: below the threshold"
         if by_optimisation := self.collapsed_by_optimisation(measured):
-            verdict += f"; {by_optimisation} by optimisation: above the threshold, where training left them"
+            text += f"; {by_optimisation} by optimisation: above the threshold, where training left them"
         if measured > self.active_units:
-            verdict += f"; {measured - self.active_units} more than a linear optimum on this data would keep"
-        return verdict
+            text += f"; {measured - self.active_units} more than a linear optimum on this data would keep"
+        return text
 
 
 def forecast(spectrum: Spectrum, latent_dim: int, tau: float, threshold: float = 0.01) -> Forecast:

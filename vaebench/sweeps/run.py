@@ -12,7 +12,7 @@ from typing import Any
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
-from vaebench.evaluation.collapse import explain
+from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance, record
@@ -134,7 +134,7 @@ def _outcome(
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record:
     started = perf_counter()
     model, data, curve = trained
-    seen, why = evaluate(run, model, data), explain(model, data)
+    seen, why = evaluate(run, model, data), diagnose(model, data)
     measured = seen.beside(why.measurement)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     return replace(

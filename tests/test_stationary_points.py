@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from stationary_points import is_stable, loss_around, smallest_curvature, stationary_point
 
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.oracle.stationary import is_stable, loss_around, smallest_curvature, stationary_point
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: stationary)
     ([5.0, 3.0, 2.0, 0.4], 2, 1.0, 1.0),
@@ -40,16 +40,16 @@ every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 @every_problem
 def test_gradient_vanishes_and_curvature_confirms_the_rule(problem: tuple) -> None:
     """A subset is stable by the rule just if no direction of the Hessian goes down; there are both kinds."""
-    verdicts, points = [], subsets(*problem)
+    stable, points = [], subsets(*problem)
     for point in points:
         loss, at = loss_around(point, learned_variance=problem[3] is None)
         slope = torch.autograd.functional.jacobian(loss, at)
         assert float(slope.abs().max()) < 1e-12
         curvature = smallest_curvature(loss, at)
-        verdicts.append(is_stable(point))
-        assert verdicts[-1] == (curvature > -1e-10), (point.kept, curvature)
+        stable.append(is_stable(point))
+        assert stable[-1] == (curvature > -1e-10), (point.kept, curvature)
     assert len(points) > 2
-    assert {True, False} == set(verdicts)
+    assert {True, False} == set(stable)
 
 
 @every_problem

@@ -1,4 +1,4 @@
-"""All stationary points of a linear β-VAE, and which of them are maxima.
+"""All stationary points of a linear β-VAE, and which of them are maxima: a second implementation, for the tests alone.
 
 W built from any subset of directions with λ > τ has zero gradient (Tipping & Bishop 1999, Lucas et al. 2019). It is a
 maximum only if no kept λ lies below a discarded λ > τ. A zero column is stable only if every unused λ ≤ τ.
@@ -40,9 +40,9 @@ def stationary_point(
     chosen = tuple(kept)
     if len(set(chosen)) != len(chosen) or not set(chosen) <= set(range(spectrum.dim)) or len(chosen) > latent_dim:
         raise ValueError(f"expected at most {latent_dim} different directions of 0 … {spectrum.dim - 1}, got {chosen}")
-    room = spectrum.dim - beta * len(chosen)
+    denominator = spectrum.dim - beta * len(chosen)
     if variance is None:
-        variance = spectrum.total_without(chosen) / room if room > 0 else 0.0
+        variance = spectrum.total_without(chosen) / denominator if denominator > 0 else 0.0
     if not (beta > 0 and variance > 0):
         raise ValueError(f"expected β > 0 and σ² > 0, got β = {beta}, σ² = {variance}: no such point keeps {chosen}")
     if weak := [i for i in chosen if i >= spectrum.count_above(beta * variance)]:

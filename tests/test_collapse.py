@@ -2,17 +2,17 @@
 
 import pytest
 import torch
+from stationary_points import stationary_point
 
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.evaluation.collapse import DEATHS, PROBE, Verdict, explain
+from vaebench.evaluation.collapse import CAUSES, PROBE, Diagnosis, diagnose
 from vaebench.evaluation.measure import Measurement
 from vaebench.evaluation.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.oracle.stationary import stationary_point
 from vaebench.records.record import Record, decode, encode
 from vaebench.records.validity import identity
 from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
@@ -39,26 +39,26 @@ def value(measured: Measurement, name: str) -> float:
     return next(e.value for e in measured.estimates if e.name == name)
 
 
-def recorded(verdict: Verdict) -> Record:
+def recorded(diagnosis: Diagnosis) -> Record:
     made = Record(
         id=identity({}),
         study="study",
         status="done",
         config={},
-        facts=verdict.facts,
-        estimates=verdict.measurement.estimates,
-        absent=verdict.measurement.absent,
+        facts=diagnosis.facts,
+        estimates=diagnosis.measurement.estimates,
+        absent=diagnosis.measurement.absent,
     )
     return decode(encode(made), "test")
 
 
-def test_at_the_optimum_every_collapsed_unit_died_by_the_objective(data: DataModule, spectrum: Spectrum) -> None:
+def test_at_the_optimum_every_collapsed_unit_collapsed_by_the_objective(data: DataModule, spectrum: Spectrum) -> None:
     tau = float(spectrum.eigenvalues[2:4].mean())
     point = beta_optimum(spectrum, 6, 2.0, tau / 2)
-    facts, measured = explain(as_trained(linear_vae_at(point)), data)
+    facts, measured = diagnose(as_trained(linear_vae_at(point)), data)
     assert facts["stationary_verdict"] == "maximum"
     assert (facts["forecast_active_units"], facts["forecast_tau"]) == (3, pytest.approx(tau))
-    assert [value(measured, name) for name in DEATHS] == [3, 0]
+    assert [value(measured, name) for name in CAUSES] == [3, 0]
     assert abs(value(measured, "below_optimum")) < 1e-6
     assert value(measured, "smallest_curvature") > -1e-5
     assert value(measured, "off_diagonal_share") < 1e-6
@@ -66,13 +66,13 @@ def test_at_the_optimum_every_collapsed_unit_died_by_the_objective(data: DataMod
 
 
 @pytest.mark.parametrize("kept", [(0,), (0, 2), (1, 2), ()], ids=str)
-def test_a_saddles_missing_units_died_by_optimisation(data: DataModule, spectrum: Spectrum, kept: tuple) -> None:
+def test_a_saddles_missing_units_collapsed_by_optimisation(data: DataModule, spectrum: Spectrum, kept: tuple) -> None:
     """Three directions pay; a point that keeps fewer lacks the rest though the objective would have them."""
     tau = float(spectrum.eigenvalues[2:4].mean())
     point = stationary_point(spectrum, kept, 6, 1.0, tau)
-    facts, measured = explain(as_trained(linear_vae_at(point)), data)
+    facts, measured = diagnose(as_trained(linear_vae_at(point)), data)
     assert facts["stationary_verdict"] == "saddle"
-    assert [value(measured, name) for name in DEATHS] == [3, 3 - len(kept)]
+    assert [value(measured, name) for name in CAUSES] == [3, 3 - len(kept)]
     assert value(measured, "smallest_curvature") < 0 < value(measured, "curvature_gain")
     lost = beta_optimum(spectrum, 6, 1.0, tau).objective - point.objective
     assert value(measured, "below_optimum") == pytest.approx(lost, abs=1e-5)
@@ -83,20 +83,20 @@ def test_a_saddles_missing_units_died_by_optimisation(data: DataModule, spectrum
 def test_two_saddles_that_no_count_can_tell(data: DataModule, spectrum: Spectrum) -> None:
     """The wrong two of the directions: as many units as forecast are active, and the curvature knows better."""
     tau = float(spectrum.eigenvalues[2:4].mean())
-    facts, measured = explain(as_trained(linear_vae_at(stationary_point(spectrum, (1, 2), 2, 1.0, tau))), data)
-    assert [value(measured, name) for name in DEATHS] == [0, 0]
+    facts, measured = diagnose(as_trained(linear_vae_at(stationary_point(spectrum, (1, 2), 2, 1.0, tau))), data)
+    assert [value(measured, name) for name in CAUSES] == [0, 0]
     assert facts["stationary_verdict"] == "saddle"
 
 
-def test_a_direction_exactly_at_the_threshold_is_no_death_by_optimisation(data: DataModule, spectrum: Spectrum) -> None:
+def test_a_direction_at_the_threshold_is_no_collapse_by_optimisation(data: DataModule, spectrum: Spectrum) -> None:
     tau = float(spectrum.eigenvalues[2])
-    facts, measured = explain(as_trained(linear_vae_at(beta_optimum(spectrum, 4, 1.0, tau))), data)
-    assert [value(measured, name) for name in DEATHS] == [2, 0]
+    facts, measured = diagnose(as_trained(linear_vae_at(beta_optimum(spectrum, 4, 1.0, tau))), data)
+    assert [value(measured, name) for name in CAUSES] == [2, 0]
     assert facts["stationary_verdict"] == "maximum"
 
 
 def test_a_learned_variance(data: DataModule, spectrum: Spectrum) -> None:
-    facts, measured = explain(as_trained(linear_vae_at(learned_variance_optimum(spectrum, 3), learned=True)), data)
+    facts, measured = diagnose(as_trained(linear_vae_at(learned_variance_optimum(spectrum, 3), learned=True)), data)
     assert facts["stationary_verdict"] == "maximum"
     assert facts["forecast_active_units"] == 3
     assert abs(value(measured, "below_optimum")) < 1e-5
@@ -113,14 +113,14 @@ def test_a_rotation_of_the_principal_directions_is_seen_off_the_diagonal() -> No
 def test_before_training_it_still_moves(data: DataModule) -> None:
     model = MODELS.build({"name": "LinearVAE", "latent_dim": 3, "likelihood": "Gaussian"}, (8,), 0)
     model.prepare(data.train.x)
-    facts, measured = explain(model, data)
+    facts, measured = diagnose(model, data)
     assert facts["stationary_verdict"] == "still moving"
     assert value(measured, "below_optimum") > value(measured, "gradient_gain") > 0.01
 
 
 def test_a_variance_a_pixel_has_a_forecast_for_reference_only(data: DataModule) -> None:
     likelihood = {"name": "LearnedGaussian", "per_pixel": True}
-    facts, measured = explain(
+    facts, measured = diagnose(
         MODELS.build({"name": "LinearVAE", "likelihood": likelihood, "latent_dim": 2}, (8,), 0), data
     )
     assert facts["forecast_note"].startswith("only a reference")
@@ -130,9 +130,9 @@ def test_a_variance_a_pixel_has_a_forecast_for_reference_only(data: DataModule) 
 
 def test_without_a_forecast_the_counts_stay_blank_with_the_reason(data: DataModule) -> None:
     """As many units as dimensions and a learned σ²: no optimum, so no threshold; the probe needs neither."""
-    facts, measured = explain(MODELS.build({"name": "LinearVAE", "latent_dim": 8}, (8,), 0), data)
+    facts, measured = diagnose(MODELS.build({"name": "LinearVAE", "latent_dim": 8}, (8,), 0), data)
     assert "forecast_active_units" not in facts
-    for name in (*DEATHS, "below_optimum"):
+    for name in (*CAUSES, "below_optimum"):
         assert "σ² has no optimum" in measured.absent[name]
     assert value(measured, "gradient_norm") > 0
 
@@ -144,16 +144,16 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str) -> None:
     digits.setup()
     model = MODELS.build({"name": name, "latent_dim": 3, "likelihood": "Gaussian"}, digits.shape, 0)
     model.eval()
-    made = recorded(explain(model, digits))
-    for column in (*DEATHS, *PROBE):
+    made = recorded(diagnose(model, digits))
+    for column in (*CAUSES, *PROBE):
         reading = Quantity(column).read(made)
         assert (reading.value is None) == (column in made.absent)
         assert reading.value is not None or reading.remark == made.absent[column]
     if model.stochastic and not model.linear:
         assert Fact("forecast_active_units").read(made).remark.startswith("only a reference")
-        assert Quantity(DEATHS[0]).read(made).remark.startswith("only a reference")
+        assert Quantity(CAUSES[0]).read(made).remark.startswith("only a reference")
     shown = [q.name for q in quantities([made])]
-    assert [c in shown for c in DEATHS] == [model.stochastic] * 2
+    assert [c in shown for c in CAUSES] == [model.stochastic] * 2
     assert ("smallest_curvature" in shown) == model.linear
 
 
@@ -167,6 +167,6 @@ def test_counts_of_a_forecast() -> None:
 
 def test_the_generators_of_the_process_are_left_alone(data: DataModule) -> None:
     before = torch.get_rng_state()
-    explain(MODELS.build({"name": "LinearVAE", "latent_dim": 2}, (8,), 0), data)
+    diagnose(MODELS.build({"name": "LinearVAE", "latent_dim": 2}, (8,), 0), data)
     # Building a model is seeded apart; measuring and probing draw from generators of their own.
     assert torch.equal(before, torch.get_rng_state())
