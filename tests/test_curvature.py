@@ -124,5 +124,5 @@ def test_the_speed_is_the_standard_deviation_of_the_log_likelihood() -> None:
 
 
 def test_no_rise_is_no_path() -> None:
-    with pytest.raises(ValueError, match="expected at least 1 rise of the temperature, got 0"):
+    with pytest.raises(ValueError, match="expected at least 1 interval between temperatures, got 0"):
         diagonal(1.0).temperatures(0)

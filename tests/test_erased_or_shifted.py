@@ -8,10 +8,10 @@ from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.data.batch import Batch
-from vaebench.evaluation.estimators import image_distances as views
+from vaebench.evaluation.estimators import image_distances
 from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
-from vaebench.evaluation.estimators.image_distances import View, cross_entropy, relative
-from vaebench.evaluation.estimators.image_edits import erased, shifted
+from vaebench.evaluation.estimators.image_distances import EncodedImages, cross_entropy, relative
+from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
@@ -66,25 +66,25 @@ def seen(model: Autoencoder, x: torch.Tensor, label: torch.Tensor | None = None,
 
 def test_a_shift_moves_every_pixel_and_loses_what_leaves() -> None:
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, None]
-    assert shifted(x, 1)[0, 0].tolist() == [[0, 1, 2], [0, 4, 5]]
-    assert shifted(x, 2)[0, 0].tolist() == [[0, 0, 1], [0, 0, 4]]
-    assert not shifted(x, 3).any()
-    assert not shifted(x, 9).any()
+    assert shift(x, 1)[0, 0].tolist() == [[0, 1, 2], [0, 4, 5]]
+    assert shift(x, 2)[0, 0].tolist() == [[0, 0, 1], [0, 0, 4]]
+    assert not shift(x, 3).any()
+    assert not shift(x, 9).any()
 
 
 def test_as_few_rows_are_erased_as_hold_the_share() -> None:
     x = torch.zeros(1, 1, 5, 2)
     x[0, 0, 1:] = 1.0  # four rows of ink below an empty one
-    left = {share: int(erased(x, share).sum()) // 2 for share in (0.0, 0.1, 0.25, 0.26, 0.5, 0.75, 1.0)}
+    left = {share: int(erase(x, share).sum()) // 2 for share in (0.0, 0.1, 0.25, 0.26, 0.5, 0.75, 1.0)}
     assert left == {0.0: 4, 0.1: 3, 0.25: 3, 0.26: 2, 0.5: 2, 0.75: 1, 1.0: 0}
-    assert torch.equal(erased(x, 0.25)[0, 0, 2:], x[0, 0, 2:])
-    assert not erased(torch.zeros(1, 1, 5, 2), 0.5).any()
+    assert torch.equal(erase(x, 0.25)[0, 0, 2:], x[0, 0, 2:])
+    assert not erase(torch.zeros(1, 1, 5, 2), 0.5).any()
 
 
 def test_each_image_loses_its_own_rows_in_all_channels() -> None:
     x = torch.stack([torch.eye(4).expand(3, 4, 4), torch.ones(3, 4, 4)])
     x[0, :, 0] = 0
-    cut = erased(x, 0.5)
+    cut = erase(x, 0.5)
     assert torch.equal(cut[0, :, 3:], x[0, :, 3:])
     assert torch.equal(cut[1, :, 2:], x[1, :, 2:])
     assert not cut[0, :, :3].any()
@@ -164,7 +164,7 @@ def test_a_linear_model_chooses_by_the_norm_of_its_matrix() -> None:
     with torch.no_grad():
         model.log_variance.copy_(2 * spread.log())
     found = seen(model, x, share=0.4)
-    wrong, right = ((x - a).flatten(1) @ matrix.mT for a in (erased(x, 0.4), shifted(x, 1)))
+    wrong, right = ((x - a).flatten(1) @ matrix.mT for a in (erase(x, 0.4), shift(x, 1)))
     by_code = (wrong.norm(dim=1) < right.norm(dim=1)).double().mean()
     by_posterior = ((wrong / spread).norm(dim=1) < (right / spread).norm(dim=1)).double().mean()
     assert 0 < by_code < 1
@@ -176,10 +176,10 @@ def test_a_linear_model_chooses_by_the_norm_of_its_matrix() -> None:
 def test_the_divergence_of_posteriors_is_jeffreys() -> None:
     """Of N(0, 1) and N(1, 4): ½(Δ² (1 + 1/4) + 4 + 1/4 − 2)."""
     one, two = (torch.full((1, 1), float(v), dtype=torch.float64) for v in (1, 2))
-    first, second = (View(one, Normal(mean, std), one[0]) for mean, std in ((0 * one, one), (one, two)))
-    assert float(first.to_posterior(second)) == pytest.approx(0.5 * (1.25 + 4.25 - 2))
-    assert float(second.to_posterior(first)) == pytest.approx(float(first.to_posterior(second)))
-    assert float(first.to_code(second)) == 1.0
+    first, second = (EncodedImages(one, Normal(mean, std), one[0]) for mean, std in ((0 * one, one), (one, two)))
+    assert float(first.posterior_distance(second)) == pytest.approx(0.5 * (1.25 + 4.25 - 2))
+    assert float(second.posterior_distance(first)) == pytest.approx(float(first.posterior_distance(second)))
+    assert float(first.code_distance(second)) == 1.0
 
 
 def test_classes_are_kept_or_lost() -> None:
@@ -215,7 +215,7 @@ def test_every_model_is_asked(name: str) -> None:
 def test_many_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = linear(ROW_SUMS), grey()
     whole = seen(model, x, torch.arange(40) % 3)
-    monkeypatch.setattr(views, "ROWS", Block(7, 7))
+    monkeypatch.setattr(image_distances, "ROWS", Block(7, 7))
     assert seen(model, x, torch.arange(40) % 3) == whole
     assert {e.n for e in asked(model, x, observations=11).estimates} == {11}
 
@@ -250,8 +250,8 @@ def test_every_column_has_a_heading() -> None:
 
 def test_what_is_shown_are_the_images_and_what_the_model_makes_of_them() -> None:
     model, x = AE(SHAPE).double(), grey(3)
-    rows = ESTIMATORS.build({"name": "ErasedOrShifted", "share": 0.5}).pictured(model, x)
+    rows = ESTIMATORS.build({"name": "ErasedOrShifted", "share": 0.5}).example_images(model, x)
     assert rows.shape == (6, 3, *SHAPE)
-    images = (x, shifted(x, 1), erased(x, 0.5))
+    images = (x, shift(x, 1), erase(x, 0.5))
     assert torch.equal(rows[:3], torch.stack(images))
     assert torch.allclose(rows[3:], torch.stack([model(a).detach() for a in images]))

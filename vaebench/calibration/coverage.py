@@ -19,7 +19,7 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator
-from vaebench.evaluation.estimators.model_joint import Joint
+from vaebench.evaluation.estimators.joint_density import JointDensity
 from vaebench.evaluation.measure import diagnostics, estimate, measure
 from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
@@ -122,7 +122,7 @@ def model() -> VAE:
 
 def _sample(count: int, seed: int) -> Batch:
     """Observations that the model itself simulates, labelled by the side on which their latent lies."""
-    joint = Joint(model())
+    joint = JointDensity(model())
     with seeded(seed, "claims"):
         z = joint.latents(count)
         return Batch(joint.observations(z), (z[:, 0] > 0).long())

@@ -1,6 +1,9 @@
-"""Bounds on log p(x): pure functions of one tensor, the log-weights `[K, B]` = `log p(x|z) + log p(z) − log q(z|x)`.
+"""Bounds on log p(x): pure functions of the log-weights `log p(x|z) + log p(z) − log q(z|x)`, shape `[K, B]`.
 
-Everything is in nats per observation and higher is better. Sums of weights are taken in float64.
+K is the number of draws, B the number of observations. Bounds are in nats per observation, and higher is better. Sums
+of weights are computed in float64.
+
+Burda et al. 2016: https://arxiv.org/abs/1509.00519
 """
 
 import math
@@ -12,17 +15,25 @@ from torch import Tensor
 
 
 def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """Evidence lower bound E_q[log w], averaged over all K draws (Kingma & Welling 2014)."""
+    """Evidence lower bound E_q[log w], the mean over all K draws (Kingma & Welling 2014).
+
+    >>> elbo(torch.tensor([[1.0], [3.0]])).tolist()
+    [2.0]
+    """
     return log_weight.double().mean(0)
 
 
 def iwae(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
     """Importance-weighted bound E[log (1/k) Σ w] (Burda et al. 2016).
 
-    For k < K it is averaged over the K/k disjoint groups of draws: the same expectation as one group, with less noise.
+    For k < K it is the mean over K/k disjoint groups of draws. The expectation is that of one group, with less noise.
 
     Raises:
-        ValueError: if k does not divide K, since the draws left over would be silently dropped.
+        ValueError: if k does not divide K, because the remaining draws would be ignored silently.
+
+    >>> log_weight = torch.tensor([[1.0], [2.0], [6.0], [3.0]]).log()
+    >>> [round(iwae(log_weight, k).exp().item(), 6) for k in (1, 4)]
+    [2.44949, 3.0]
     """
     return iwae_groups(log_weight, k).mean(0)
 
@@ -33,10 +44,10 @@ def iwae_groups(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, "G B"
 
 
 def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[Float[Tensor, "G B"]]:
-    """`iwae_groups` of several k from one pass over the weights: a group is made of groups of a size that divides k.
+    """`iwae_groups` for several k. A larger group is computed from smaller groups, not again from the draws.
 
     Raises:
-        ValueError: if a k does not divide K, since the draws left over would be silently dropped.
+        ValueError: if a k does not divide K, because the remaining draws would be ignored silently.
     """
     draws, groups = len(log_weight), {1: log_weight.double()}
     for k in sorted(sizes):
@@ -44,6 +55,7 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
             raise ValueError(
                 f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors"
             )
+        # log of the mean of k weights, from the log-means of k/part groups of the largest size that divides k
         part = max(size for size in groups if k % size == 0)
         if part < k:
             groups[k] = torch.logsumexp(groups[part].unflatten(0, (draws // k, k // part)), 1) - math.log(k // part)
@@ -51,14 +63,14 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
 
 
 def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"] | None:
-    """Monte-Carlo variance of `iwae(log_weight, k)`, an observation at a time; None for a single draw."""
+    """Monte-Carlo variance of `iwae(log_weight, k)` for each observation; None for a single draw."""
     return variance_of_groups(iwae_groups(log_weight, k), log_weight)
 
 
 def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"] | None:
     """Monte-Carlo variance of the mean over groups of draws; None for a single draw.
 
-    From their spread where there are at least two; of a single group, by leaving out one draw after the other.
+    It is the variance between groups if there are two or more, else the jackknife over the draws of the one group.
     """
     if len(groups) > 1:
         return groups.var(0) / len(groups)
@@ -66,24 +78,28 @@ def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "
 
 
 def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """Monte-Carlo variance of log (1/K) Σ w, of one group of K ≥ 2 draws.
+    """Monte-Carlo variance of log (1/K) Σ w for one group of K ≥ 2 draws.
 
-    (K − 1)/K Σ_k (θ_k − θ̄)², with θ_k the estimate without draw k. Its mean is at least (K − 1)/K of the variance of
-    K − 1 draws (Efron & Stein 1981), however heavy the weights. The usual 1/ESS − 1/K is the first order of it, holds
-    only while the weights vary little, and never exceeds 1 nat².
+    (K − 1)/K Σ_k (θ_k − θ̄)², where θ_k is the estimate without draw k. Its mean is at least (K − 1)/K of the variance
+    of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any distribution. The usual formula 1/ESS − 1/K
+    is its first order. That one holds only if the weights vary little, and never exceeds 1 nat².
     """
     log_weight = log_weight.double()
     largest, place = log_weight.max(0, keepdim=True)
     weight = (log_weight - largest).exp()
-    without = torch.log1p(-weight / weight.sum(0))  # θ_k less what all have in common
-    # Where one draw carries nearly everything, 1 − w/Σw is rounding: the sum of the others is taken by itself.
+    without = torch.log1p(-weight / weight.sum(0))  # θ_k, up to a constant
+    # If one weight is nearly the whole sum, 1 − w/Σw is only rounding error. So compute the sum of the others directly.
     others = log_weight.scatter(0, place, -torch.inf).logsumexp(0, keepdim=True)
     without.scatter_(0, place, others - log_weight.logsumexp(0, keepdim=True))
     return without.var(0) * (len(without) - 1) ** 2 / len(without)
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
-    """(Σw)² / Σw², between 1 (one draw carries all) and K (all weights equal) (Kong 1992)."""
+    """(Σw)² / Σw², from 1 (one weight is the whole sum) to K (all weights are equal) (Kong 1992).
+
+    >>> effective_sample_size(torch.zeros(4, 1)).tolist()
+    [4.0]
+    """
     log_weight = log_weight.double()
     weight = (log_weight - log_weight.amax(0)).exp_()
     return weight.sum(0).square() / weight.square().sum(0)

@@ -1,4 +1,4 @@
-"""A trained model asked for images: observations rebuilt, draws from the prior, and what each unit does."""
+"""Images from a trained model: reconstructions, samples from the prior, and traversals of single latent units."""
 
 from collections.abc import Sequence
 from math import prod
@@ -21,26 +21,26 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import ARRAYS
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
-"""Observations, samples, units that are moved, and places that each is moved to."""
+"""The numbers of reconstructions, samples, traversed units, and images in each traversal."""
 
 SIDE = 8
-"""Images along each side of the plane of a latent space that is one."""
+"""The number of images along each side of the grid that shows a two-dimensional latent space."""
 
 POINTS = 200
-"""Observations whose codes are kept."""
+"""The number of observations whose codes are stored."""
 
 BYTES = 90_000
-"""Pixels of one run at most, before they are compressed."""
+"""The largest number of pixels of one run, before compression."""
 
 ROWS = 6
-"""Rows of altered images that have room."""
+"""The number of rows of edited images that fit into `BYTES`."""
 
 REACH = 3.0
-"""Standard deviations to either side that a unit is moved."""
+"""A traversal goes this many standard deviations to either side of the prior's mean."""
 
 
 def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
-    """Writes a measured model's pictures beside its record, where what it models are images; returns the files."""
+    """Write the images of an evaluated model beside its record. Return the files: none if the data are no images."""
     kl = record.estimate("kl_per_unit")
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
     how = record.config["evaluate"]
@@ -60,15 +60,15 @@ def take(
     kl: Sequence[float],
     asked: Sequence[Estimator] = (),
 ) -> Pictures | None:
-    """A model's pictures, None where an observation is no image.
+    """Make the images of a model; None if an observation is not an image with one or three channels.
 
     Args:
         model: trained, on the device of the data.
         data: set up.
-        split: whose observations are rebuilt.
+        split: the source of the observations to reconstruct.
         seed: of the samples.
-        kl: the rate of every unit, by which units are chosen; empty if there is none.
-        asked: estimators that may have something to show.
+        kl: the KL of every unit; the units with the largest are traversed. Empty for a model without a rate.
+        asked: estimators that may have images to show.
     """
     if len(model.shape) != 3 or model.shape[0] not in (1, 3):
         return None
@@ -76,9 +76,9 @@ def take(
     with evaluating(model), seeded(seed, "pictures"):
         x = evenly_spaced(data.batches(split), pairs).x
         codes = model.encode(x).mean
-        middle, spread, drawn = _across(model, codes, samples)
+        middle, spread, drawn = _latent_range(model, codes, samples)
         order = sorted(range(model.latent_dim), key=lambda i: -kl[i]) if kl else list(range(model.latent_dim))
-        moved = torch.stack([_moved(codes[0], middle, spread, unit) for unit in order[:units]])
+        moved = torch.stack([_traversal(codes[0], middle, spread, unit) for unit in order[:units]])
         many = data.resident(split)[_evenly(data.sizes[split], POINTS)]
         return Pictures(
             originals=_pixels(x),
@@ -94,15 +94,14 @@ def take(
 
 
 def _altered(model: Autoencoder, x: Float[Tensor, "N C H W"], asked: Sequence[Estimator]) -> dict[str, Pixels]:
-    """The images of the first estimator that has any, of as many observations as have room."""
-    shown = (
-        e.pictured(model, x[: max(1, BYTES // (ROWS * x[0].numel()))]) for e in asked if e.applies_to(model) is None
-    )
+    """The images of the first estimator that has any, for as many observations as fit into `BYTES`."""
+    few = x[: max(1, BYTES // (ROWS * x[0].numel()))]
+    shown = (e.example_images(model, few) for e in asked if e.applies_to(model) is None)
     return next(({"altered": _pixels(rows)} for rows in shown if rows is not None), {})
 
 
 def _counts(dimensions: int, latent_dim: int) -> tuple[int, int, int, int]:
-    """Pairs, samples, units and the side of the plane, so many that the pixels have room."""
+    """The numbers of reconstructions, samples, units and images along the grid's side, so that all fit into `BYTES`."""
     units, side = min(UNITS, latent_dim), SIDE if latent_dim == 2 else 0
     share = min(1.0, BYTES / (dimensions * (2 * PAIRS + SAMPLES + units * STEPS + side**2)))
     pairs, samples, units = (max(1, int(n * share)) for n in (PAIRS, SAMPLES, units))
@@ -110,13 +109,17 @@ def _counts(dimensions: int, latent_dim: int) -> tuple[int, int, int, int]:
 
 
 def _evenly(total: int, count: int) -> Int64[Tensor, " count"]:
-    """So many numbers below a total, at equal distances."""
+    """`count` indices below `total` at equal distances.
+
+    >>> _evenly(10, 3).tolist()
+    [0, 3, 6]
+    """
     count = min(count, total)
     return torch.arange(count) * total // count
 
 
-def _across(model: Autoencoder, codes: Float[Tensor, "N L"], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Mean and standard deviation of the prior, `[L]` each, and draws; without a prior those of codes, and no draws."""
+def _latent_range(model: Autoencoder, codes: Float[Tensor, "N L"], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean and standard deviation of the prior, `[L]` each, and samples; without a prior, of the codes, and None."""
     if not isinstance(model, VAE):
         return codes.mean(0), codes.std(0, correction=0), None
     prior = model.prior(model.encode)
@@ -124,20 +127,20 @@ def _across(model: Autoencoder, codes: Float[Tensor, "N L"], count: int) -> tupl
 
 
 def _plane(middle: Float[Tensor, " 2"], spread: Float[Tensor, " 2"], side: int) -> Float[Tensor, "side side 2"]:
-    """Latents at equal shares of a normal distribution of the prior's mean and spread, the second unit upwards."""
+    """Latents at equal quantiles of a normal distribution: the first unit grows to the right, the second upwards."""
     shares = (torch.arange(side, device=middle.device) + 0.5) / side
     quantiles = Normal(middle, spread).icdf(shares[:, None])
     first, second = quantiles.unbind(1)
     return torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
 
 
-def _moved(
+def _traversal(
     code: Float[Tensor, " L"], middle: Float[Tensor, " L"], spread: Float[Tensor, " L"], unit: int
 ) -> Float[Tensor, "T L"]:
-    """A code with one unit moved across what lies there."""
-    moved = code.repeat(STEPS, 1)
-    moved[:, unit] = middle[unit] + spread[unit] * torch.linspace(-REACH, REACH, STEPS, device=code.device)
-    return moved
+    """Copies of a code in which one unit goes through the range of the prior."""
+    codes = code.repeat(STEPS, 1)
+    codes[:, unit] = middle[unit] + spread[unit] * torch.linspace(-REACH, REACH, STEPS, device=code.device)
+    return codes
 
 
 def _pixels(x: Float[Tensor, "*batch C H W"]) -> Pixels:

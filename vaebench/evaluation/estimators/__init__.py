@@ -1,1 +1,1 @@
-"""What asks a model itself: estimates of log p(x) by other means than draws from q(z|x), and altered images."""
+"""Estimators evaluate the model themselves: log p(x) without draws from q(z|x), and distances of edited images."""

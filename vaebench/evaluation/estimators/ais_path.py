@@ -1,16 +1,19 @@
 """Annealed importance sampling of log p(x), forwards from the prior and backwards from the posterior.
 
-Along the geometric path f_t(z) = p(z) p(x|z)^t from the prior (t = 0) to the posterior (t = 1), a chain alternates
-between a rise of t, which multiplies its weight by p(x|z)^(rise), and a transition of Hamiltonian Monte Carlo that
-leaves f_t invariant (Neal 2001; Wu et al. 2017). Everything is a function of two callables, log p(z) and log p(x|z).
+A chain follows the geometric path f_t(z) = p(z) p(x|z)^t from the prior (t = 0) to the posterior (t = 1). It alternates
+between two moves. t increases to t', which multiplies the weight of the chain by p(x|z)^(t' − t). Then a transition of
+Hamiltonian Monte Carlo moves z and leaves f_t' invariant (Neal 2001; Wu et al. 2017).
 
-Forwards, E[w] = p(x): the logarithm of a mean of weights is a stochastic lower bound on log p(x). Backwards, from an
-exact sample of the posterior, E[w] = 1/p(x): minus that logarithm is a stochastic upper bound (bidirectional Monte
-Carlo; Grosse et al. 2015). By Markov's inequality each is on its wrong side by more than a nats with a probability of
-at most e^−a; so is a sum over independent observations.
+Forwards, E[w] = p(x), so the logarithm of a mean of weights is a stochastic lower bound on log p(x). Backwards, from an
+exact sample of the posterior, E[w] = 1/p(x), so minus that logarithm is a stochastic upper bound (bidirectional Monte
+Carlo; Grosse et al. 2015). By Markov's inequality, a bound is on its wrong side by more than a nats with probability at
+most e^−a. The same holds for a sum over independent observations.
 
-**Everything that is adapted is adapted in a preliminary run**, of chains that are then thrown away, and is fixed in the
-runs that count. A step size that depended on where the counted chains had been would leave E[w] = p(x) no longer true.
+**Step sizes are adapted in a preliminary run**, whose chains are then discarded. In the runs that count they are fixed.
+If a step size depended on the earlier positions of the counted chains, E[w] = p(x) would no longer hold.
+
+Neal 2001: https://arxiv.org/abs/physics/9803008; Wu et al. 2017: https://arxiv.org/abs/1611.04273;
+Grosse et al. 2015: https://arxiv.org/abs/1511.02543
 """
 
 import math
@@ -25,30 +28,30 @@ from vaebench.evaluation.estimators.ais_schedule import Curvature
 from vaebench.evaluation.estimators.hmc import LogDensity, Target, transition
 
 FIRST_STEP = 0.5
-"""The step size, in standard deviations, with which a preliminary run starts."""
+"""The first step size of a preliminary run, in standard deviations."""
 
 RATE = 0.5
-"""By what the log step size answers to an acceptance off its aim, at every transition of a preliminary run."""
+"""The gain of the adaptation: log step size += RATE · (acceptance − target), after each preliminary transition."""
 
 QUARTER = math.pi / 2
-"""The longest trajectory in standard deviations: after a quarter of a period a Gaussian's position is forgotten, after
-half of one it is mirrored, which log p(x|z) does not tell from never having moved."""
+"""The longest trajectory, in standard deviations. On a Gaussian, a quarter of a period makes the new position
+independent of the old one. Half a period only mirrors it, and log p(x|z) may be the same at both."""
 
 REPEATS = 20
-"""Transitions of a preliminary run at the first temperature, to find a step size to start from."""
+"""Extra transitions of a preliminary run at the first temperature, until the step size fits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """The way from the prior to the posteriors of B observations, with the transitions that are to be made on it.
+    """The path from the prior to the posteriors of B observations, with the transitions along it.
 
     Attributes:
         log_prior: log p(z), `[C, B, L]` -> `[C, B]`.
-        log_likelihood: log p(x|z), the b-th column for the b-th observation.
-        curvature: in whose basis the chains move.
+        log_likelihood: log p(x|z); z[:, b] are latents of the b-th observation.
+        curvature: the chains move in its basis.
         temperatures: rising from 0 to 1.
         step: sizes of the leapfrog steps at the inner temperatures, in units of the curvature's scale, `[T − 2, B]`.
-        leapfrog: number of steps of a trajectory.
+        leapfrog: the number of leapfrog steps of a trajectory.
     """
 
     log_prior: LogDensity
@@ -71,8 +74,9 @@ class Path:
         position = target.at(self.curvature.to_basis(z))
         log_weight = torch.zeros_like(position.terms[1], dtype=torch.float64)
         for i, (now, then) in enumerate(pairwise(temperatures.tolist())):
+            # The weight changes before the move, by f_then(z) / f_now(z).
             log_weight += (then - now) * position.terms[1].double()
-            if i < len(step):
+            if i < len(step):  # no move at the last temperature: it would not change the weight
                 size = step[i, :, None] * self.curvature.scale(then)
                 position, _ = transition(target, powers(then, z), position, size, self.leapfrog, generator)
         return log_weight
@@ -89,26 +93,27 @@ def tuned(
     acceptance: float,
     generator: torch.Generator,
 ) -> Path:
-    """The path for some observations: temperatures from the curvature, step sizes from a preliminary run.
+    """Make the path for some observations: temperatures from the curvature, step sizes from a preliminary run.
 
-    One step size an observation and temperature, the same for all C chains, raised where trajectories were accepted
-    with more than the wanted probability and lowered where with less. Only the sizes are kept of the run.
+    There is one step size for each temperature and observation, the same for all C chains. It increases where the
+    acceptance is above its target, and decreases where it is below.
 
     Args:
         log_prior: log p(z).
         log_likelihood: log p(x|z).
-        z: where the preliminary chains start, samples of the prior; few will do.
-        points: where the curvature is taken, anywhere near the posteriors; not the chains that are to count.
-        temperatures: number of rises.
-        leapfrog: number of steps of a trajectory.
-        acceptance: the wanted probability, between 0 and 1; 0.65 is best in high dimensions (Beskos et al. 2013).
-        generator: of all that is random.
+        z: samples of the prior, where the preliminary chains start. A few are enough.
+        points: latents near the posteriors, where the curvature is computed. They must not be the chains that count.
+        temperatures: the number of intervals between temperatures.
+        leapfrog: the number of leapfrog steps of a trajectory.
+        acceptance: the target acceptance in (0, 1); 0.65 is optimal in high dimensions (Beskos et al. 2013).
+        generator: of all randomness.
     """
     curvature = Curvature.of(log_likelihood, points)
     schedule = curvature.temperatures(temperatures)
     target = target_of(log_prior, log_likelihood, curvature)
     position, log_step = target.at(curvature.to_basis(z)), torch.full_like(z[0, :, 0], math.log(FIRST_STEP))
     inner, sizes = schedule[1:-1].tolist(), []
+    # The first temperature is repeated until the step size fits; these sizes are dropped below.
     for t in [*inner[:1] * REPEATS, *inner]:
         size = log_step.exp()[:, None] * curvature.scale(t)
         position, accepted = transition(target, powers(t, z), position, size, leapfrog, generator)
@@ -124,5 +129,5 @@ def target_of(log_prior: LogDensity, log_likelihood: LogDensity, curvature: Curv
 
 
 def powers(t: float, like: Tensor) -> Float[Tensor, "2"]:
-    """What log p(z) and log p(x|z) are multiplied by in log f_t."""
+    """The weights of log p(z) and log p(x|z) in log f_t."""
     return torch.tensor([1.0, t], dtype=like.dtype, device=like.device)

@@ -1,4 +1,4 @@
-"""The evidence between two bounds: annealed importance sampling forwards, and backwards on simulated data."""
+"""Bounds on log p(x) from both sides: annealed importance sampling, and its reverse on simulated data."""
 
 import torch
 from jaxtyping import Float, Float64
@@ -10,17 +10,17 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
-from vaebench.evaluation.estimators.model_joint import Joint, check_finite
+from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**12, 2**16)
-"""Chains that move together, over all observations."""
+"""The number of chains that move at a time, over all observations."""
 
 PRELIMINARY = 4
-"""Chains of an observation in the run that finds the step sizes, and draws of q(z|x) where the curvature is taken."""
+"""For each observation: the number of preliminary chains, and of draws of q(z|x) where the curvature is computed."""
 
 
 @ESTIMATORS.register
@@ -28,19 +28,19 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     """Annealed importance sampling with Hamiltonian Monte Carlo (Neal 2001; Wu et al. 2017), a stochastic lower bound
     on log p(x), and the bracket of bidirectional Monte Carlo on simulated data (Grosse et al. 2015).
 
-    `ais` is of the split's observations. The bracket is of as many observations x ~ p(x|z), z ~ p(z) that the model
-    itself simulates: there z is an exact sample of the posterior, from which annealing backwards gives an upper bound
-    on log p(x) by the same number of chains. `bdmc_gap` = `bdmc_upper` − `bdmc_lower`, paired by observation, bounds
-    the error of both on average; on real data it speaks for `ais` as far as the model is like the data. Nats per
-    observation.
+    `ais` is computed on observations of the split. The bracket is computed on as many observations that the model
+    simulates: z ~ p(z), x ~ p(x|z). There z is an exact sample of the posterior p(z|x), so the reverse chain can start
+    at it, and gives an upper bound on log p(x). `bdmc_gap` = `bdmc_upper` − `bdmc_lower`, paired by observation, bounds
+    the mean error of both. It says as much about the error of `ais` as the simulated data resembles the real data.
+    Nats per observation.
 
     Args:
-        observations: on how many, evenly spaced in the split; as many are simulated.
-        chains: of each observation.
-        temperatures: rises of the temperature from the prior to the posterior.
-        leapfrog: leapfrog steps of a transition, one transition a temperature.
-        acceptance: the probability of acceptance at which a preliminary run aims the step sizes.
-        bracket: whether the simulated data is gone through too, at twice the cost of `ais`.
+        observations: the number of observations, evenly spaced in the split; the same number is simulated.
+        chains: the number of chains for each observation.
+        temperatures: the number of intervals between temperatures, with one transition after each but the last.
+        leapfrog: the number of leapfrog steps of a transition.
+        acceptance: the target acceptance of the preliminary run, which adapts the step sizes.
+        bracket: whether to compute the bracket too, at twice the cost of `ais`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AnnealedImportanceSampling(EvidenceEstimator):
 
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
-        x, joint = batch.x, Joint(model)
+        x, joint = batch.x, JointDensity(model)
         noise = generator(seed, "annealed importance sampling", x.device)
         rows = max(1, ROWS.where(x) // self.chains)
         with seeded(seed, "annealed importance sampling"):
@@ -73,16 +73,16 @@ class AnnealedImportanceSampling(EvidenceEstimator):
             return found
         noise = generator(seed, "bidirectional Monte Carlo", x.device)
         z, simulated = self.simulated(model, len(x), seed)
-        made = zip(z.split(rows), simulated.split(rows), strict=True)
+        parts = zip(z.split(rows), simulated.split(rows), strict=True)
         with seeded(seed, "bidirectional Monte Carlo"):
-            runs = torch.cat([self._bracket(joint, *part, noise) for part in made], 2)
+            runs = torch.cat([self._bracket(joint, *part, noise) for part in parts], 2)
         over = f"{len(x)} simulated, {fingerprint(simulated)}"
         return (*found, *(bound._replace(over=over) for bound in self._bounded(*runs)))
 
     @staticmethod
     def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:
-        """Samples of p(z), and the observations that the model makes of them: those of the bracket."""
-        joint = Joint(model)
+        """The simulated observations of the bracket: z ~ p(z), and x ~ p(x|z)."""
+        joint = JointDensity(model)
         with seeded(seed, "simulated observations"):
             z = joint.latents(count)
             return z, joint.observations(z)
@@ -94,7 +94,7 @@ class AnnealedImportanceSampling(EvidenceEstimator):
         return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
 
     def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
-        """The lower bound, the upper one, and the gap between them."""
+        """The lower bound, the upper bound, and the gap between them."""
         lower, upper = bounds.iwae(forwards, self.chains), -bounds.iwae(backwards, self.chains)
         return (
             mean_over_observations("bdmc_lower", lower, weights=weights_of(forwards)),
@@ -102,22 +102,22 @@ class AnnealedImportanceSampling(EvidenceEstimator):
             mean_over_observations("bdmc_gap", upper - lower),
         )
 
-    def _bracket(self, joint: Joint, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 C N"]:
-        """Log-weights forwards and backwards of observations x that the model made of z."""
+    def _bracket(self, joint: JointDensity, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 C N"]:
+        """Log-weights of forward and backward chains for observations x that were simulated from z."""
         path = self._path(joint, x, noise)
         forwards = self._forwards(joint, path, noise)
         backwards = path.backwards(z.expand(self.chains, *z.shape), noise)
         check_finite(backwards, "annealed samples")
         return torch.stack([forwards, backwards])
 
-    def _forwards(self, joint: Joint, path: ais_path.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
-        """Log-weights of chains from the prior."""
+    def _forwards(self, joint: JointDensity, path: ais_path.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
+        """Log-weights of chains that start at samples of the prior."""
         log_weight = path.forwards(joint.latents(self.chains, len(path.curvature.values)), noise)
         check_finite(log_weight, "annealed samples")
         return log_weight
 
-    def _path(self, joint: Joint, x: Float[Tensor, "N *event"], noise: torch.Generator) -> ais_path.Path:
-        """The path for some observations, with all that is adapted found by chains of its own."""
+    def _path(self, joint: JointDensity, x: Float[Tensor, "N *event"], noise: torch.Generator) -> ais_path.Path:
+        """The path for some observations, adapted by preliminary chains of its own."""
         log_px, start = joint.log_likelihood(x), joint.latents(PRELIMINARY, len(x))
         points = joint.guesses(x, PRELIMINARY)
         check_finite(torch.stack([log_px(start), log_px(points)]), "samples of the prior and of q(z|x)")

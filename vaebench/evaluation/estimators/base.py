@@ -1,4 +1,4 @@
-"""What every estimator is: a function of a model, some observations and a seed."""
+"""The interface of estimators: functions of a model, some observations and a seed."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,40 +19,40 @@ from vaebench.records.weights import Weights
 
 
 class Estimator(ABC):
-    """A measurement that asks the model itself, and not draws from its posterior q(z|x).
+    """A measurement that evaluates the model itself, where diagnostics only read draws from its posterior q(z|x).
 
-    It costs more than a diagnostic, so a study names it and says on how many observations. Where a number cannot be had
-    (the decoder's output is not finite) it raises FloatingPointError, and a record leaves its columns blank with that
-    reason.
+    It costs more than a diagnostic. So a study must ask for it, and choose the number of observations. If the model
+    gives a number that is not finite, the estimator raises FloatingPointError, and its message becomes the reason for
+    the empty cells.
     """
 
     observations: int
-    """How many observations are wanted."""
+    """The number of observations to use, evenly spaced in the split."""
 
     @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
-        """The names of the numbers that `estimate` gives."""
+        """The names of the estimates that `estimate` returns."""
 
     @abstractmethod
     def applies_to(self, model: Autoencoder) -> str | None:
-        """None, or the reason why the estimator has no meaning for this model."""
+        """None if the estimator applies to this model, else the reason why not."""
 
     @abstractmethod
     def estimate(self, model: Any, batch: Batch, seed: int) -> tuple[Estimate | Blank, ...]:
-        """The estimates, means over the given observations; a number that it does not give is blank, with the reason.
+        """Estimate means over the given observations; where an estimate is missing, give the reason instead.
 
         Args:
-            model: to which the estimator applies, in evaluation mode; it is left as it is.
+            model: one that the estimator applies to, in evaluation mode. It does not change.
             batch: on the model's device.
-            seed: of all that is random.
+            seed: of all randomness.
 
         Raises:
-            FloatingPointError: if the model gives no finite number.
+            FloatingPointError: if the model gives a number that is not finite.
         """
 
-    def pictured(self, model: Any, x: Float[Tensor, "N *event"]) -> Float[Tensor, "R N *event"] | None:
-        """Rows of images, a column an observation, that show what is measured; None where there is nothing to see."""
+    def example_images(self, model: Any, x: Float[Tensor, "N *event"]) -> Float[Tensor, "R N *event"] | None:
+        """Images that show what is measured, one column for each observation; None if there is nothing to show."""
         return None
 
 
@@ -67,52 +67,57 @@ class EvidenceEstimator(Estimator):
 
 
 def evenly_spaced(batches: Iterable[Batch], count: int) -> Batch:
-    """So many observations of a split, at equal distances in its own order, the first of all among them.
+    """Take `count` observations of a split at equal distances, from the first on; all of them if the split has fewer.
 
-    All of them where there are no more. Data sets may be sorted, by writer or by difficulty: the first `count` would be
-    another population.
+    A data set may be sorted, for example by writer. Then its first `count` observations would be another population.
 
     Args:
-        batches: the split, in its own order; they are gone through twice.
-        count: how many.
+        batches: the split, in its own order. It is iterated twice.
+        count: the number of observations.
     """
-    chosen = _places(sum(len(batch.x) for batch in batches), count)
-    parts, labels, passed = [], [], 0
+    chosen = _indices(sum(len(batch.x) for batch in batches), count)
+    parts, labels, start = [], [], 0
     for batch in batches:
-        here = (chosen[(chosen >= passed) & (chosen < passed + len(batch.x))] - passed).to(batch.x.device)
+        here = (chosen[(chosen >= start) & (chosen < start + len(batch.x))] - start).to(batch.x.device)
         parts.append(batch.x[here])
         labels += [] if batch.label is None else [batch.label[here]]
-        passed += len(batch.x)
+        start += len(batch.x)
     return Batch(torch.cat(parts), torch.cat(labels) if labels else None)
 
 
 def part_of(total: int, count: int) -> str | None:
-    """Which observations `evenly_spaced` takes of a split, as `Estimate.over` has it; None where it takes all."""
-    chosen = _places(total, count)
+    """The value of `Estimate.over` for what `evenly_spaced` takes; None if it takes the whole split.
+
+    >>> part_of(100, 10)
+    '10 of 100, 9bc3312abd'
+    >>> part_of(100, 100) is None
+    True
+    """
+    chosen = _indices(total, count)
     return f"{len(chosen)} of {total}, {fingerprint(chosen)}" if len(chosen) < total else None
 
 
 def fingerprint(values: Tensor) -> str:
-    """Ten digits that differ where the values do."""
+    """Ten hexadecimal digits that identify the values, by SHA-256."""
     return sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()[:10]
 
 
-def _places(total: int, count: int) -> Int64[Tensor, " N"]:
+def _indices(total: int, count: int) -> Int64[Tensor, " N"]:
     return torch.arange(min(count, total)) * total // max(1, min(count, total))
 
 
 def mean_over_observations(
     name: str, values: Float[Tensor, " N"], noise: Float[Tensor, " N"] | None = None, weights: Weights | None = None
 ) -> Estimate:
-    """The mean of one number an observation, its standard error, and what of it is Monte-Carlo noise.
+    """The mean over observations with its standard error and, from `noise`, its Monte-Carlo error.
 
     Args:
-        name: the column's.
-        values: a number an observation.
-        noise: their Monte-Carlo variances, independent of one another.
-        weights: how far the weights behind them can be trusted.
+        name: of the estimate.
+        values: one for each observation.
+        noise: the Monte-Carlo variance of each value; they are independent.
+        weights: the reliability of the importance weights behind the values.
     """
     n = len(values)
     error = float(values.double().std()) / math.sqrt(n) if n > 1 else None
-    remaining = None if noise is None else float(noise.double().sum().sqrt()) / n
-    return Estimate(name, float(values.double().mean()), error, n, remaining, weights=weights)
+    monte_carlo = None if noise is None else float(noise.double().sum().sqrt()) / n
+    return Estimate(name, float(values.double().mean()), error, n, monte_carlo, weights=weights)

@@ -1,4 +1,4 @@
-"""Whether a part erased counts for less than a shift by a pixel: in pixels, in the code, and in the reconstruction."""
+"""Compare an image with itself shifted and with itself partly erased: which one does a distance call nearer?"""
 
 import torch
 from jaxtyping import Float, Float64
@@ -8,21 +8,21 @@ from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.evaluation.estimators.image_distances import (
-    View,
+    EncodedImages,
     class_kept,
     cross_entropy,
+    encoded,
     nearer,
     relative,
     squared_error,
-    view,
 )
-from vaebench.evaluation.estimators.image_edits import erased, shifted
+from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.records.record import Estimate
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)
-"""Of the ink, where the arrays say how the choice turns with how much is erased."""
+"""Shares of the ink at which the arrays say how the choice changes with the share that is erased."""
 
 CHOICES = tuple(f"wrong_by_{by}" for by in ("squared_error", "cross_entropy", "reconstruction", "code", "posterior"))
 DISTANCES = ("shifted_in_pixels", "erased_in_pixels", "shifted_in_code", "erased_in_code")
@@ -31,33 +31,33 @@ CLASSES = ("unaltered_as_class", "shifted_as_class", "erased_as_class")
 
 @ESTIMATORS.register
 class ErasedOrShifted(Estimator):
-    """Which is nearer to an image: itself with a part erased, or shifted by a pixel (after Doersch 2016, figure 3).
+    """Which is nearer to an image: itself with a part erased, or itself shifted (after Doersch 2016, figure 3)?
 
-    The erased one (`erased`: its uppermost rows) has lost what told it from others, the shifted one (`shifted`: to the
-    right) nothing; measures of pixels may choose the wrong one all the same. The figure shows this of one digit; here
-    it is counted over a split. The model is shown both alterations as they are.
+    An image without its uppermost rows has lost content; an image shifted to the right by a pixel has not. Yet
+    distances between pixels may call the erased one nearer. Doersch shows this for one digit; here it is counted over a
+    split. The model sees both edited images as they are.
 
-    `wrong_by_…` is the share of images to which the erased one is nearer; a tie counts one half, so that a code which
-    says nothing has 0.5.
+    `wrong_by_…` is the share of images to which the erased image is nearer. A tie counts ½, so a code that ignores the
+    image has 0.5. The distances between the image x and an edited image a are:
 
-    - `squared_error`: ‖x − a‖² of the image x and the altered one a. It is also the choice of every Gaussian p(x|z) of
-      one σ² that has its mean at a. No model takes part.
-    - `cross_entropy`: −Σ x log a + (1 − x) log(1 − a), every logarithm at least −100, as in torch: the choice of a
-      Bernoulli with mean a, whose figure hangs on that bound where a pixel is 0. No model takes part. Of images of 0
-      and 1 it counts the pixels that differ, as the squared error does.
-    - `reconstruction`: −log p(x|z) at the posterior's mean of a, by the model's own likelihood.
+    - `squared_error`: ‖x − a‖². Every Gaussian p(x|z) with mean a and one σ² makes the same choice. It uses no model.
+    - `cross_entropy`: −Σ x log a + (1 − x) log(1 − a), the choice of a Bernoulli with mean a. Every logarithm is at
+      least −100, as in torch; where a pixel of a is 0, the value depends on that limit. On binary images it counts the
+      pixels that differ, as the squared error does. It uses no model.
+    - `reconstruction`: −log p(x|z) at the posterior mean of a, by the model's own likelihood.
     - `code`: ‖μ(x) − μ(a)‖ between posterior means.
-    - `posterior`: KL(q(z|x)‖q(z|a)) + KL(q(z|a)‖q(z|x)) (Jeffreys 1946), which does not depend on how units are scaled.
+    - `posterior`: KL(q(z|x)‖q(z|a)) + KL(q(z|a)‖q(z|x)) (Jeffreys 1946), which does not depend on the scale of a unit.
 
-    `shifted_in_…` and `erased_in_…` are distances, root mean squares, where that of two different images is 1.
-    `…_as_class` is the share of images whose alteration has the image's own class by the vote of five nearest codes
-    of images in the other half: what an alteration does to the class. The arrays `wrong_by_…_over_share` are over
-    `erased_share`.
+    `shifted_in_…` and `erased_in_…` are root-mean-square distances, in units of that between two different images.
+    `…_as_class` is the share of edited images that the five nearest codes of originals in the other half of the images
+    assign to the right class. The arrays `wrong_by_…_over_share` have one value for each of `erased_share`.
+
+    Doersch 2016, "Tutorial on variational autoencoders": https://arxiv.org/abs/1606.05908
 
     Args:
-        observations: on how many, evenly spaced in the split; all of them where there are no more.
-        shift: pixels.
-        share: of the ink that is erased, rounded up to whole rows.
+        observations: the number of observations, evenly spaced in the split; all of them if the split has fewer.
+        shift: the distance of the shift in pixels.
+        share: the share of the ink that is erased, rounded up to whole rows.
     """
 
     def __init__(self, *, observations: PositiveInt = 10_000, shift: PositiveInt = 1, share: Fraction = 0.25) -> None:
@@ -76,45 +76,48 @@ class ErasedOrShifted(Estimator):
         if bool(((batch.x < 0) | (batch.x > 1)).any()):
             reason = "the images are not in [0, 1], so that no value is known to be the ground"
             return tuple(Blank(column, reason) for column in self.columns)
-        original, right, wrong = (view(model, images, batch.x) for images in self._alterations(batch.x))
+        original, shifted, erased = (encoded(model, images, batch.x) for images in self._edits(batch.x))
         return (
-            *self._choices(model, original, right, wrong),
-            *(relative(name, *pair) for name, pair in zip(DISTANCES, _pairs(original, right, wrong), strict=True)),
-            *_classes(original, (original, right, wrong), batch.label),
-            *self._over_share(model, original, right),
+            *self._choices(model, original, shifted, erased),
+            *(relative(name, *pair) for name, pair in zip(DISTANCES, _pairs(original, shifted, erased), strict=True)),
+            *_classes(original, (original, shifted, erased), batch.label),
+            *self._over_share(model, original, shifted),
         )
 
     @torch.no_grad()
-    def pictured(self, model: Autoencoder, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "R N C H W"]:
-        images = torch.stack(self._alterations(x))
+    def example_images(self, model: Autoencoder, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "R N C H W"]:
+        images = torch.stack(self._edits(x))
         return torch.cat([images, torch.stack([model(part) for part in images])])
 
-    def _alterations(self, x: Float[Tensor, "N C H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The images, shifted, and erased."""
-        return x, shifted(x, self.shift), erased(x, self.share)
+    def _edits(self, x: Float[Tensor, "N C H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The images as they are, shifted, and erased."""
+        return x, shift(x, self.shift), erase(x, self.share)
 
     @staticmethod
-    def _choices(model: Autoencoder, original: View, right: View, wrong: View) -> tuple[Estimate | Blank, ...]:
+    def _choices(
+        model: Autoencoder, original: EncodedImages, shifted: EncodedImages, erased: EncodedImages
+    ) -> tuple[Estimate | Blank, ...]:
+        """The columns `wrong_by_…`, in the order of CHOICES."""
         choices = [
-            nearer(squared_error(original.image, wrong.image), squared_error(original.image, right.image)),
-            nearer(cross_entropy(original.image, wrong.image), cross_entropy(original.image, right.image)),
-            nearer(-wrong.log_px, -right.log_px),
-            nearer(original.to_code(wrong), original.to_code(right)),
+            nearer(squared_error(original.image, erased.image), squared_error(original.image, shifted.image)),
+            nearer(cross_entropy(original.image, erased.image), cross_entropy(original.image, shifted.image)),
+            nearer(-erased.log_px, -shifted.log_px),
+            nearer(original.code_distance(erased), original.code_distance(shifted)),
         ]
-        stated = tuple(map(mean_over_observations, CHOICES, choices))
+        estimates = tuple(map(mean_over_observations, CHOICES, choices))
         if not model.stochastic:
-            return *stated, Blank(CHOICES[-1], f"{type(model).__name__} has no posterior q(z|x)")
-        by_posterior = nearer(original.to_posterior(wrong), original.to_posterior(right))
-        return *stated, mean_over_observations(CHOICES[-1], by_posterior)
+            return *estimates, Blank(CHOICES[-1], f"{type(model).__name__} has no posterior q(z|x)")
+        by_posterior = nearer(original.posterior_distance(erased), original.posterior_distance(shifted))
+        return *estimates, mean_over_observations(CHOICES[-1], by_posterior)
 
     @staticmethod
-    def _over_share(model: Autoencoder, original: View, right: View) -> tuple[Estimate, ...]:
-        """How the choice by pixels and by code turns with the share erased."""
+    def _over_share(model: Autoencoder, original: EncodedImages, shifted: EncodedImages) -> tuple[Estimate, ...]:
+        """How the choices by pixels and by code change with the share that is erased."""
         x, n = original.image, len(original.image)
-        wrongs = [view(model, erased(x, share), x) for share in SHARES]
-        pixels, codes = squared_error(x, right.image), original.to_code(right)
-        by_pixels = [float(nearer(squared_error(x, w.image), pixels).mean()) for w in wrongs]
-        by_code = [float(nearer(original.to_code(w), codes).mean()) for w in wrongs]
+        erasures = [encoded(model, erase(x, share), x) for share in SHARES]
+        pixels, codes = squared_error(x, shifted.image), original.code_distance(shifted)
+        by_pixels = [float(nearer(squared_error(x, e.image), pixels).mean()) for e in erasures]
+        by_code = [float(nearer(original.code_distance(e), codes).mean()) for e in erasures]
         return (
             Estimate("erased_share", list(SHARES), n=n),
             Estimate("wrong_by_squared_error_over_share", by_pixels, n=n),
@@ -122,13 +125,18 @@ class ErasedOrShifted(Estimator):
         )
 
 
-def _pairs(original: View, *altered: View) -> list[tuple[Float64[Tensor, "N F"], Float64[Tensor, "N F"]]]:
-    """The images beside each alteration, then the codes."""
-    pixels = [(original.pixels, each.pixels) for each in altered]
-    return [*pixels, *((original.posterior.mean, each.posterior.mean) for each in altered)]
+def _pairs(
+    original: EncodedImages, *edited: EncodedImages
+) -> list[tuple[Float64[Tensor, "N F"], Float64[Tensor, "N F"]]]:
+    """Pairs of original and edited pixels, then pairs of their codes, in the order of DISTANCES."""
+    pixels = [(original.pixels, each.pixels) for each in edited]
+    return [*pixels, *((original.posterior.mean, each.posterior.mean) for each in edited)]
 
 
-def _classes(original: View, views: tuple[View, ...], label: Tensor | None) -> tuple[Estimate | Blank, ...]:
+def _classes(
+    original: EncodedImages, edited: tuple[EncodedImages, ...], label: Tensor | None
+) -> tuple[Estimate | Blank, ...]:
+    """The columns `…_as_class`, in the order of CLASSES."""
     if label is None:
         return tuple(Blank(name, "the data has no labels") for name in CLASSES)
-    return tuple(class_kept(name, original, each, label) for name, each in zip(CLASSES, views, strict=True))
+    return tuple(class_kept(name, original, each, label) for name, each in zip(CLASSES, edited, strict=True))

@@ -1,9 +1,11 @@
 """Hamiltonian Monte Carlo on any number of chains at once (Duane et al. 1987; Neal 2011).
 
-A target is a sum of terms with weights, log f(z) = Σ_j w_j f_j(z) + const: along an annealing path the weights move
-and the terms do not, so a position stays valid, its gradients with it, from one distribution of the path to the next.
-Each coordinate of each chain has a step size of its own, which is a diagonal mass matrix by another name. All
-randomness comes from the generator that is handed over.
+A target is a weighted sum of terms, log f(z) = Σ_j w_j f_j(z) + const. Along an annealing path only the weights change.
+So the terms and gradients at a position can be used again for the next distribution of the path. Each coordinate of
+each chain has its own step size, which is equivalent to a diagonal mass matrix. All randomness comes from the generator
+in the arguments.
+
+Neal 2011, "MCMC using Hamiltonian dynamics": https://arxiv.org/abs/1206.1901
 """
 
 from collections.abc import Callable
@@ -15,13 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 JITTER = 0.2
-"""Each trajectory's step is drawn within ±20 %: one of fixed length may come round to where it began (Neal 2011)."""
+"""The step size of each trajectory is random within ±20 %. A fixed length could return to its start (Neal 2011)."""
 
 LogDensity = Callable[[Float[Tensor, "*chains L"]], Float[Tensor, "*chains"]]
 
 
 class Position(NamedTuple):
-    """Where every chain stands, and what the target's terms are there.
+    """The position of every chain, with the values and gradients of the target's terms there.
 
     Attributes:
         z: `[*chains, L]`.
@@ -42,7 +44,7 @@ class Position(NamedTuple):
         return torch.tensordot(weight, self.gradients, 1)
 
     def where(self, taken: Bool[Tensor, "*chains"], other: "Position") -> "Position":
-        """This position in the chains that are `taken`, the other one elsewhere."""
+        """This position in the chains where `taken` is true, `other` in the rest."""
         z = torch.where(taken[..., None], self.z, other.z)
         gradients = torch.where(taken[..., None], self.gradients, other.gradients)
         return Position(z, torch.where(taken, self.terms, other.terms), gradients)
@@ -50,12 +52,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """The terms f_j, each a function of z `[*chains, L]` with one value a chain."""
+    """The terms f_j: functions from z `[*chains, L]` to one value for each chain."""
 
     terms: tuple[LogDensity, ...]
 
     def at(self, z: Float[Tensor, "*chains L"]) -> Position:
-        """The position at z; one evaluation and one gradient of every term."""
+        """Evaluate every term and its gradient at z, once."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             terms = [term(z) for term in self.terms]
@@ -64,7 +66,7 @@ class Target:
 
 
 class Moved(NamedTuple):
-    """Where the chains are after a transition, and the probability with which each was to accept it."""
+    """The chains after a transition, and the probability with which each accepted its proposal."""
 
     position: Position
     acceptance: Float[Tensor, "*chains"]
@@ -78,15 +80,16 @@ def leapfrog(
     step: Float[Tensor, "*chains L"],
     count: int,
 ) -> tuple[Position, Float[Tensor, "*chains L"]]:
-    """`count` leapfrog steps of the Hamiltonian dynamics of −log f(z) + ½|momentum|².
+    """Make `count` leapfrog steps of the Hamiltonian dynamics of −log f(z) + ½|momentum|².
 
-    Reversible (momentum turned round, it retraces itself) and volume-preserving; the error of the energy is O(step²).
+    The map is reversible (with the momentum negated it goes back) and preserves volume. Its energy error is O(step²).
     """
     position = start
-    momentum = momentum + 0.5 * step * position.gradient(weight)
+    momentum = momentum + 0.5 * step * position.gradient(weight)  # a half step
     for _ in range(count):
         position = target.at(position.z + step * momentum)
         momentum = momentum + step * position.gradient(weight)
+    # The last full step of the momentum was half a step too long.
     return position, momentum - 0.5 * step * position.gradient(weight)
 
 
@@ -98,16 +101,18 @@ def transition(
     count: int,
     generator: torch.Generator,
 ) -> Moved:
-    """One transition that leaves f invariant and is reversible, whatever the step size.
+    """Make one transition that leaves f invariant and is reversible, for every step size.
 
-    Fresh momentum, a trajectory of `count` steps, Metropolis' decision. A trajectory that leaves the range of numbers
-    (an energy that is infinite or not a number) is refused.
+    It draws a new momentum, follows a trajectory of `count` steps, and accepts or rejects its end by Metropolis' rule.
+    A trajectory whose energy is infinite or NaN is rejected.
     """
     momentum = torch.randn(start.z.shape, generator=generator, device=generator.device, dtype=start.z.dtype)
     uniform = torch.rand(2, *start.z.shape[:-1], generator=generator, device=generator.device, dtype=start.z.dtype)
+    # uniform[0] is for the step size, uniform[1] for the acceptance.
     step = step * (1 + JITTER * (2 * uniform[0] - 1))[..., None]
     end, final = leapfrog(target, weight, start, momentum, step, count)
     gained = end.log_density(weight) - start.log_density(weight)
     log_ratio = gained - 0.5 * (final.square() - momentum.square()).sum(-1)
+    # min(1, e^log_ratio); NaN becomes 0, which rejects.
     acceptance = log_ratio.clamp(max=0).exp().nan_to_num(0.0)
     return Moved(end.where(uniform[1] < acceptance, start), acceptance)

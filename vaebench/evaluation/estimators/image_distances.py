@@ -1,4 +1,4 @@
-"""What a model takes an image for, and how far one image is from another: in pixels, in the code, as posteriors."""
+"""Distances between images: in pixels, between their codes, and between their posteriors."""
 
 import math
 from typing import NamedTuple
@@ -16,19 +16,19 @@ from vaebench.models.chunk_size import Block
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**11, 2**14)
-"""Images in one call of the model."""
+"""The number of images in one call of the model."""
 
 NEIGHBOURS = 5
-"""Codes that vote for a class."""
+"""The number of nearest codes that vote for a class."""
 
 
-class View(NamedTuple):
-    """Images a `[N, C, H, W]` as a model sees them.
+class EncodedImages(NamedTuple):
+    """Images a `[N, C, H, W]` with what a model computes from them.
 
     Attributes:
         image: a.
         posterior: q(z|a), batch shape `[N, L]`, in float64.
-        log_px: log p(x|z) of the originals x at the posterior's mean of a, `[N]`, nats.
+        log_px: log p(x|z) of the original images x at the posterior mean of a, `[N]`, nats.
     """
 
     image: Float[Tensor, "N C H W"]
@@ -37,24 +37,24 @@ class View(NamedTuple):
 
     @property
     def pixels(self) -> Float64[Tensor, "N D"]:
-        """The images as vectors."""
+        """The images as vectors of D = C·H·W numbers."""
         return self.image.flatten(1).double()
 
-    def to_code(self, other: "View") -> Float64[Tensor, " N"]:
-        """The distance of the posterior means."""
+    def code_distance(self, other: "EncodedImages") -> Float64[Tensor, " N"]:
+        """The distance ‖μ − μ'‖ between the posterior means."""
         return (self.posterior.mean - other.posterior.mean).norm(dim=1)
 
-    def to_posterior(self, other: "View") -> Float64[Tensor, " N"]:
-        """KL both ways, nats."""
+    def posterior_distance(self, other: "EncodedImages") -> Float64[Tensor, " N"]:
+        """Jeffreys' divergence KL(p‖q) + KL(q‖p) between the posteriors, nats."""
         p, q = self.posterior, other.posterior
         return (kl_divergence(p, q) + kl_divergence(q, p)).sum(1)
 
 
-def view(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Float[Tensor, "N C H W"]) -> View:
-    """Images as a model sees them, and how likely it makes the originals from there.
+def encoded(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Float[Tensor, "N C H W"]) -> EncodedImages:
+    """Encode images, and evaluate the likelihood of the originals at their codes.
 
     Raises:
-        FloatingPointError: if the model's code or its likelihood is not finite.
+        FloatingPointError: if a code or a likelihood is not finite.
     """
     means, spreads, log_px = [], [], []
     rows = ROWS.where(images)
@@ -70,50 +70,61 @@ def view(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Float[
             f"expected finite codes and log p(x|z) of altered images, got {bad} that are not: the model has diverged; "
             "train again with a lower model.learning_rate, or set train.gradient_clip"
         )
-    return View(images, Normal(mean, spread, validate_args=False), likelihood)
+    return EncodedImages(images, Normal(mean, spread, validate_args=False), likelihood)
 
 
 def squared_error(x: Float[Tensor, "N C H W"], a: Float[Tensor, "N C H W"]) -> Float64[Tensor, " N"]:
-    """‖x − a‖², summed over pixels."""
+    """‖x − a‖², summed over pixels.
+
+    >>> squared_error(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).tolist()
+    [4.0]
+    """
     return (x.double() - a.double()).square().flatten(1).sum(1)
 
 
 def cross_entropy(x: Float[Tensor, "N C H W"], a: Float[Tensor, "N C H W"]) -> Float64[Tensor, " N"]:
-    """−Σ x log a + (1 − x) log(1 − a), every logarithm at least −100."""
+    """−Σ x log a + (1 − x) log(1 − a), summed over pixels. Every logarithm is at least −100."""
     return binary_cross_entropy(a.double(), x.double(), reduction="none").flatten(1).sum(1)
 
 
 def nearer(first: Float64[Tensor, " N"], second: Float64[Tensor, " N"]) -> Float64[Tensor, " N"]:
-    """1 where the first distance is the smaller, 0 where the second is, one half where they are equal."""
+    """1 where the first distance is smaller, 0 where the second is, ½ where they are equal.
+
+    >>> nearer(torch.tensor([1.0, 2.0, 3.0]).double(), torch.full((3,), 2.0).double()).tolist()
+    [1.0, 0.5, 0.0]
+    """
     return (first < second).double() + (first == second).double() / 2
 
 
-def relative(name: str, original: Float64[Tensor, "N F"], altered: Float64[Tensor, "N F"]) -> Estimate | Blank:
-    """The root mean square of the distance to the alterations, over that of two different originals, √(2 Σ Var).
+def relative(name: str, original: Float64[Tensor, "N F"], edited: Float64[Tensor, "N F"]) -> Estimate | Blank:
+    """The root-mean-square distance between original and edited images, relative to that between two originals.
 
-    The standard error is to first order in both (delta method): an image may be far from its alteration and from other
-    images alike.
+    Two different originals are √(2 Σ_f Var_f) apart. The standard error is of first order (delta method). It includes
+    the covariance of numerator and denominator, because an image far from its edited version may be far from all
+    others.
     """
     n, apart = len(original), float((2 * original.var(0).sum()).sqrt()) if len(original) > 1 else 0.0
     if not apart:
         return Blank(name, "all originals are equal: there is no distance to compare with")
-    squares = (original - altered).square().sum(1)
+    squares = (original - edited).square().sum(1)
     length = float(squares.mean().sqrt())
     if not length:
         return Estimate(name, 0.0, 0.0, n)
-    others = 2 * n / (n - 1) * (original - original.mean(0)).square().sum(1)  # whose mean is apart²
+    others = 2 * n / (n - 1) * (original - original.mean(0)).square().sum(1)  # its mean is apart²
     influence = (squares / length**2 - others / apart**2) / 2
     return Estimate(name, length / apart, length / apart * float(influence.std()) / math.sqrt(n), n)
 
 
-def class_kept(name: str, original: View, altered: View, label: Int64[Tensor, " N"]) -> Estimate | Blank:
-    """The share of alterations whose nearest codes, among originals of the other half, are of their own class.
+def class_kept(
+    name: str, original: EncodedImages, edited: EncodedImages, label: Int64[Tensor, " N"]
+) -> Estimate | Blank:
+    """The share of edited images that their nearest codes, among the originals of the other half, classify correctly.
 
-    No standard error is claimed, as one original votes on several alterations.
+    There is no standard error, because one original votes on several edited images, which makes them dependent.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    codes, asked, classes = (t.cpu().numpy() for t in (original.posterior.mean, altered.posterior.mean, label))
+    codes, asked, classes = (t.cpu().numpy() for t in (original.posterior.mean, edited.posterior.mean, label))
     if len(classes) < 2 * NEIGHBOURS:
         return Blank(name, f"{len(classes)} observations are fewer than two halves of {NEIGHBOURS} neighbours")
     right = np.empty(len(classes))

@@ -1,4 +1,4 @@
-"""The estimate of the evidence that fails, kept to show how."""
+"""Naive Monte Carlo: the simplest estimate of log p(x), kept as a baseline because it shows how such estimates fail."""
 
 import torch
 
@@ -7,27 +7,27 @@ from vaebench.config.seeding import seeded
 from vaebench.data.batch import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
-from vaebench.evaluation.estimators.model_joint import Joint, check_finite
+from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**11, 2**18)
-"""Latents sampled at a time, over all observations."""
+"""The number of latents that are sampled at a time, over all observations."""
 
 
 @ESTIMATORS.register
 class NaiveMonteCarlo(EvidenceEstimator):
     """Naive Monte Carlo E[log (1/K) Σ p(x|z_k)], z_k ~ p(z), nats per observation, and its effective sample size.
 
-    A stochastic lower bound on log p(x). It needs about as many draws as the prior is wider than the posterior, e to
-    the power of the rate: with fewer, one draw carries the mean, the effective sample size is near 1 and the estimate
-    far below. Draws are independent from observation to observation.
+    A stochastic lower bound on log p(x). It needs about e^rate draws, because only so small a part of the prior lies
+    where the posterior does. With fewer draws, one of them dominates the mean: the effective sample size is near 1, and
+    the estimate is far below log p(x). Each observation has its own draws.
 
     Args:
-        observations: on how many, evenly spaced in the split.
-        draws: K, of each observation.
+        observations: the number of observations, evenly spaced in the split.
+        draws: K, the number of draws for each observation.
     """
 
     columns = ("naive_monte_carlo", "naive_monte_carlo_effective_sample_size")
@@ -37,7 +37,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
 
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
-        x, joint = batch.x, Joint(model)
+        x, joint = batch.x, JointDensity(model)
         step = max(1, ROWS.where(x) // len(x))
         log_px = joint.log_likelihood(x, quick=True)
         with seeded(seed, "naive Monte Carlo"):

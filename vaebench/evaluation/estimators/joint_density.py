@@ -1,4 +1,4 @@
-"""p(x, z) = p(z) p(x|z) of a trained model: its samples, and its two factors as functions of z."""
+"""The joint density p(x, z) = p(z) p(x|z) of a trained model: its samples, and its two factors as functions of z."""
 
 import torch
 from jaxtyping import Float
@@ -8,11 +8,10 @@ from vaebench.evaluation.estimators.hmc import LogDensity
 from vaebench.models.vae import VAE
 
 
-class Joint:
-    """The joint distribution of a model whose parameters stay as they are.
+class JointDensity:
+    """The joint density of a model whose parameters do not change.
 
-    Samples come from torch's global generator (distributions know no other): take them in a block of
-    `vaebench.config.seeding.seeded`.
+    torch's distributions sample from the global generator only. So take samples inside `config.seeding.seeded`.
 
     Args:
         model: in evaluation mode.
@@ -30,12 +29,12 @@ class Joint:
 
     @torch.no_grad()
     def observations(self, z: Float[Tensor, "*chains L"]) -> Float[Tensor, "*chains_event"]:
-        """A sample of p(x|z) for each z, of which z is in turn an exact sample of p(z|x)."""
+        """One sample x ~ p(x|z) for each z. If z ~ p(z), then z is also an exact sample of the posterior p(z|x)."""
         return self.model.decode(z).sample()
 
     @torch.no_grad()
     def guesses(self, x: Float[Tensor, "B *event"], count: int) -> Float[Tensor, "P B L"]:
-        """Samples of q(z|x): near the posterior if the encoder is any good, and nothing may rest on it."""
+        """Samples of q(z|x). They lie near p(z|x) if the encoder is good, but no result may depend on that."""
         return self.model.encode(x).sample((count,))
 
     def log_prior(self, z: Float[Tensor, "*chains L"]) -> Float[Tensor, "*chains"]:
@@ -44,18 +43,22 @@ class Joint:
         return log_pz
 
     def log_likelihood(self, x: Float[Tensor, "B *event"], quick: bool = False) -> LogDensity:
-        """log p(x|z) as a function of z `[…, B, L]`, the b-th column for the b-th observation.
+        """log p(x|z) as a function of z `[…, B, L]`; z[…, b, :] is a latent of the b-th observation.
 
-        `quick` has no gradient; see `VAE.log_likelihood`.
+        With `quick` it is faster and has no gradient (see `VAE.log_likelihood`).
         """
         return self.model.log_likelihood(x, quick)
 
 
 def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:
-    """Refuse log-densities that are not numbers.
+    """Check that all log-densities are finite.
+
+    Args:
+        log_density: any shape.
+        where: the latents, for the message.
 
     Raises:
-        FloatingPointError: saying how many are not, and what to do.
+        FloatingPointError: with the number of values that are not finite, and what to do.
     """
     bad = int((~log_density.isfinite()).sum())
     if bad:
