@@ -39,7 +39,7 @@ def record(beta: float, seed: int = 0, **changes) -> Record:
             Estimate("collapsed_units", 1.0),
             Estimate("kl_per_unit", [0.5, 2.0, 0.0]),
         ],
-        absent={"psnr": "not an image", "ssim": "not an image"},
+        not_applicable={"psnr": "not an image", "ssim": "not an image"},
         provenance={"command": "python -m vaebench train conf/study.yaml", "seconds": {"fit": 1.0, "evaluate": 0.5}},
     )
     return replace(made, **changes)
@@ -92,7 +92,9 @@ def test_a_bar_is_as_long_as_its_share_and_what_is_not_zero_is_seen():
 
 
 def test_a_failed_run_shows_why_and_markup_is_text():
-    lost = record(1.0, status="failed", reason="lower [red]model.learning_rate[/]", estimates=[], facts={}, absent={})
+    lost = record(
+        1.0, status="failed", reason="lower [red]model.learning_rate[/]", estimates=[], facts={}, not_applicable={}
+    )
     text = printed(card(lost))
     assert "failed: lower [red]model.learning_rate[/]" in text
     assert "KL per unit" not in text

@@ -47,7 +47,7 @@ def recorded(diagnosis: Diagnosis) -> Record:
         config={},
         facts=diagnosis.facts,
         estimates=diagnosis.measurement.estimates,
-        absent=diagnosis.measurement.absent,
+        not_applicable=diagnosis.measurement.not_applicable,
     )
     return decode(encode(made), "test")
 
@@ -124,7 +124,7 @@ def test_a_variance_a_pixel_has_a_forecast_for_reference_only(data: DataModule) 
         MODELS.build({"name": "LinearVAE", "likelihood": likelihood, "latent_dim": 2}, (8,), 0), data
     )
     assert facts["forecast_note"].startswith("only a reference")
-    assert "one σ²" in measured.absent["below_optimum"]
+    assert "one σ²" in measured.not_applicable["below_optimum"]
     assert value(measured, "gradient_norm") > 0
 
 
@@ -133,7 +133,7 @@ def test_without_a_forecast_the_counts_stay_blank_with_the_reason(data: DataModu
     facts, measured = diagnose(MODELS.build({"name": "LinearVAE", "latent_dim": 8}, (8,), 0), data)
     assert "forecast_active_units" not in facts
     for name in (*CAUSES, "below_optimum"):
-        assert "σ² has no optimum" in measured.absent[name]
+        assert "σ² has no optimum" in measured.not_applicable[name]
     assert value(measured, "gradient_norm") > 0
 
 
@@ -147,8 +147,8 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str) -> None:
     made = recorded(diagnose(model, digits))
     for column in (*CAUSES, *PROBE):
         reading = Quantity(column).read(made)
-        assert (reading.value is None) == (column in made.absent)
-        assert reading.value is not None or reading.remark == made.absent[column]
+        assert (reading.value is None) == (column in made.not_applicable)
+        assert reading.value is not None or reading.remark == made.not_applicable[column]
     if model.stochastic and not model.linear:
         assert Fact("forecast_active_units").read(made).remark.startswith("only a reference")
         assert Quantity(CAUSES[0]).read(made).remark.startswith("only a reference")

@@ -65,7 +65,7 @@ def there(batch: Batch) -> Batch:
 
 def assert_same(found: Measurement, expected: Measurement) -> None:
     """Two measurements with equal names, reasons and numbers."""
-    assert found.absent == expected.absent
+    assert found.not_applicable == expected.not_applicable
     assert [e.name for e in found.estimates] == [e.name for e in expected.estimates]
     for ours, theirs in zip(found.estimates, expected.estimates, strict=True):
         assert ours.value == pytest.approx(theirs.value, rel=1e-4, abs=1e-4), ours.name
@@ -145,14 +145,16 @@ def test_runs_on_a_device_have_the_records_of_the_cpu(models, tmp_path, on_the_d
     for ours, theirs in zip(executed(tmp_path / "there", specs), expected, strict=True):
         folder = tmp_path / "there" / ours.id
         assert (ours.status, ours.reason, ours.facts.keys()) == (theirs.status, theirs.reason, theirs.facts.keys())
-        assert_same(Measurement(ours.estimates, ours.absent), Measurement(theirs.estimates, theirs.absent))
+        assert_same(
+            Measurement(ours.estimates, ours.not_applicable), Measurement(theirs.estimates, theirs.not_applicable)
+        )
         if ours.status == "done":
             assert ours.provenance["device"].startswith(DEVICE.type)
             assert (folder / "arrays.npz").is_file()
             assert all(t.device.type == "cpu" for t in torch.load(folder / CHECKPOINT)["state_dict"].values())
             recorded = {e.name: e for e in ours.estimates}
             again = reevaluate.reevaluate(folder, draws=10)
-            assert_same(again, Measurement([recorded[e.name] for e in again.estimates], again.absent))
+            assert_same(again, Measurement([recorded[e.name] for e in again.estimates], again.not_applicable))
 
 
 def test_data_without_a_trainer_is_where_it_is_placed(on_the_device):

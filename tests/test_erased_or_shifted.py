@@ -146,7 +146,7 @@ def test_a_code_that_says_nothing_chooses_by_the_toss_of_a_coin() -> None:
     found = {e.name: e.value for e in measured.estimates}
     assert [found[f"wrong_by_{by}"] for by in ("code", "posterior", "reconstruction")] == [0.5] * 3
     assert found["wrong_by_code_over_share"] == [0.5] * len(SHARES)
-    assert measured.absent["shifted_in_code"] == "all originals are equal: there is no distance to compare with"
+    assert measured.not_applicable["shifted_in_code"] == "all originals are equal: there is no distance to compare with"
 
 
 def test_a_code_that_no_shift_changes_is_never_wrong() -> None:
@@ -205,8 +205,10 @@ def test_every_model_is_asked(name: str) -> None:
     state = torch.get_rng_state()
     measured = asked(model, x, label)
     numbers = {e.name for e in measured.estimates if not isinstance(e.value, list)}
-    assert numbers | measured.absent.keys() == {*CHOICES, *DISTANCES, *CLASSES}
-    assert measured.absent == ({} if model.stochastic else {"wrong_by_posterior": f"{name} has no posterior q(z|x)"})
+    assert numbers | measured.not_applicable.keys() == {*CHOICES, *DISTANCES, *CLASSES}
+    assert measured.not_applicable == (
+        {} if model.stochastic else {"wrong_by_posterior": f"{name} has no posterior q(z|x)"}
+    )
     assert all(e.n == 40 for e in measured.estimates)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
@@ -223,14 +225,14 @@ def test_many_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
 def test_where_there_is_nothing_to_alter_every_column_is_blank_with_the_reason() -> None:
     columns = {*CHOICES, *DISTANCES, *CLASSES}
     vectors = asked(LinearVAE((5,), 0), torch.rand(12, 5))
-    assert vectors.absent == dict.fromkeys(columns, "observations of shape 5 are no images to shift")
+    assert vectors.not_applicable == dict.fromkeys(columns, "observations of shape 5 are no images to shift")
     bright = asked(AE(SHAPE), 2 + torch.rand(12, *SHAPE))
-    assert set(bright.absent) == columns
-    assert "not in [0, 1]" in bright.absent["wrong_by_code"]
+    assert set(bright.not_applicable) == columns
+    assert "not in [0, 1]" in bright.not_applicable["wrong_by_code"]
     assert vectors.estimates == bright.estimates == []
-    assert asked(AE(SHAPE), torch.rand(12, *SHAPE)).absent["erased_as_class"] == "the data has no labels"
+    assert asked(AE(SHAPE), torch.rand(12, *SHAPE)).not_applicable["erased_as_class"] == "the data has no labels"
     few = asked(AE(SHAPE), torch.rand(4, *SHAPE), torch.arange(4))
-    assert few.absent["erased_as_class"] == "4 observations are fewer than two halves of 5 neighbours"
+    assert few.not_applicable["erased_as_class"] == "4 observations are fewer than two halves of 5 neighbours"
 
 
 def test_a_diverged_model_is_blank_with_what_to_do() -> None:
@@ -239,7 +241,7 @@ def test_a_diverged_model_is_blank_with_what_to_do() -> None:
         model.encoder[-1].bias.fill_(math.nan)
     measured = asked(model, torch.rand(12, *SHAPE))
     assert measured.estimates == []
-    assert all("train again with a lower model.learning_rate" in reason for reason in measured.absent.values())
+    assert all("train again with a lower model.learning_rate" in reason for reason in measured.not_applicable.values())
 
 
 def test_every_column_has_a_heading() -> None:

@@ -49,7 +49,8 @@ def record(text: str, seed: int = 0, **changes) -> Record:
         "axes": ["model", "data.path", "seed"], "config": config, "comparability": {"checksum": text, text: text},
         "facts": {"dimensions": 64, "beta": 1.0, "beta_note": text, "collapse": text, "forecast_note": text},
         "estimates": [Estimate("elbo", -2.0 - seed, 0.1, 9, note=text, over=text), Estimate(text, 1.0, note=text)],
-        "absent": {"rate": text, text: text}, "provenance": {"commit": text, "command": text, "versions": {text: text}},
+        "not_applicable": {"rate": text, text: text},
+        "provenance": {"commit": text, "command": text, "versions": {text: text}},
         **changes,
     })  # fmt: skip
 

@@ -58,7 +58,7 @@ def at_optimum(eigenvalues: list[float], latent_dim: int, variance: float) -> tu
 
 def found(model: torch.nn.Module, x: torch.Tensor, *specs: object, seed: int = 0) -> dict[str, Estimate]:
     seen = estimate(model, [Batch(x)], estimators(specs), seed)
-    assert not seen.absent
+    assert not seen.not_applicable
     return {e.name: e for e in seen.estimates}
 
 
@@ -105,7 +105,7 @@ def test_an_estimator_measures_a_model_or_says_why_not(name: str, model: str) ->
     assert built.training == training
     if built.stochastic:
         assert {e.name for e in seen.estimates} == columns
-        assert not seen.absent
+        assert not seen.not_applicable
     else:
         assert seen == Measurement([], dict.fromkeys(columns, f"{model} has no prior p(z), and so no log p(x)"))
 
@@ -259,8 +259,8 @@ def test_a_diverged_decoder_is_one_clear_error_and_a_blank_in_a_record(name: str
         estimator.estimate(model, Batch(x), 0)
     seen = estimate(model, [Batch(x)], [estimator], 0)
     assert seen.estimates == []
-    assert set(seen.absent) == set(estimator.columns)
-    assert all("train again with a lower model.learning_rate" in reason for reason in seen.absent.values())
+    assert set(seen.not_applicable) == set(estimator.columns)
+    assert all("train again with a lower model.learning_rate" in reason for reason in seen.not_applicable.values())
 
 
 @pytest.mark.parametrize("name", EVIDENCE_ESTIMATORS)

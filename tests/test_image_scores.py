@@ -6,12 +6,11 @@ import torch
 from scipy.signal import convolve2d
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 
-def computed(name: str, x: torch.Tensor, reconstruction: torch.Tensor, *cuts: int) -> Estimate | Blank:
+def computed(name: str, x: torch.Tensor, reconstruction: torch.Tensor, *cuts: int) -> Estimate | NotApplicable:
     metric, none = METRICS.build(name), torch.zeros(1, len(x))
     for part, other in zip(x.tensor_split(cuts), reconstruction.tensor_split(cuts), strict=True):
         metric.update(Draws(part, None, None, other, none, none, none, none))
@@ -88,14 +87,14 @@ def test_ssim_of_flat_images_is_the_term_of_luminance(a: float, b: float) -> Non
 
 def test_no_window_fits_a_small_image() -> None:
     blank = computed("SSIM", images(3, 1, 8, 8), images(3, 1, 8, 8, seed=1), 1)
-    assert blank == Blank("ssim", "a window of 11 × 11 pixels does not fit in 1 × 8 × 8")
+    assert blank == NotApplicable("ssim", "a window of 11 × 11 pixels does not fit in 1 × 8 × 8")
     assert isinstance(computed("PSNR", images(3, 1, 8, 8), images(3, 1, 8, 8, seed=1)), Estimate)
 
 
 @pytest.mark.parametrize("name", ["PSNR", "SSIM"])
 def test_a_vector_is_no_image(name: str) -> None:
     blank = computed(name, images(3, 64), images(3, 64, seed=1), 2)
-    assert blank == Blank(name.lower(), "observations of shape 64 are no images")
+    assert blank == NotApplicable(name.lower(), "observations of shape 64 are no images")
 
 
 @pytest.mark.parametrize("name", ["PSNR", "SSIM"])

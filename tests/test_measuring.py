@@ -54,7 +54,7 @@ def by_itself(model: Autoencoder, data: DataModule) -> Measurement:
 
 def agree(found: Measurement, expected: Measurement) -> None:
     """The same, rounding aside."""
-    assert found.absent == expected.absent
+    assert found.not_applicable == expected.not_applicable
     assert [(e.name, e.n) for e in found.estimates] == [(e.name, e.n) for e in expected.estimates]
     for one, other in zip(found.estimates, expected.estimates, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-5, abs=1e-6)

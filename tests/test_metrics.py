@@ -15,9 +15,8 @@ from torch.distributions import Normal
 from vaebench.config.registry import METRICS, MODELS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import diagnostics, measure
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 N, K, L = 23, 20, 4
 
@@ -68,7 +67,7 @@ def merged(name: str, first: list[Draws], second: list[Draws]) -> tuple:
 def assert_same(left: tuple, right: tuple) -> None:
     assert [e.name for e in left] == [e.name for e in right]
     for a, b in zip(left, right, strict=True):
-        if isinstance(a, Blank):
+        if isinstance(a, NotApplicable):
             assert a == b
             continue
         np.testing.assert_allclose(a.value, b.value, rtol=1e-10, atol=1e-12)
@@ -99,14 +98,16 @@ def test_two_processes_measure_what_one_does():
     assert said[0].keys() == said[1].keys() == set(METRICS)
     for ours in said:
         for name in METRICS:
-            found = tuple((Blank if blank else Estimate)(*fields) for blank, fields in ours[name])
+            found = tuple((NotApplicable if blank else Estimate)(*fields) for blank, fields in ours[name])
             assert_same(found, computed(name, [drawn()]))
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_columns_are_those_computed(name):
     """A column is there with a number or with the reason why there is none."""
-    numbers = [e.name for e in computed(name, [drawn()]) if isinstance(e, Blank) or not isinstance(e.value, list)]
+    numbers = [
+        e.name for e in computed(name, [drawn()]) if isinstance(e, NotApplicable) or not isinstance(e.value, list)
+    ]
     assert tuple(numbers) == METRICS.build(name).columns(K)
 
 
@@ -125,9 +126,9 @@ def test_a_metric_measures_a_model_or_says_why_not(name, model, prior):
     x = torch.rand(9, 1, 4, 4)
     built.prepare(x)
     seen = measure(built, [Batch(x[:5]), Batch(x[5:])], diagnostics([name]), 10, 0)
-    assert all(len(reason) > 20 for reason in seen.absent.values())
-    assert not seen.absent.keys() & {e.name for e in seen.estimates}
-    assert seen.absent.keys() | {e.name for e in seen.estimates} >= {*METRICS.build(name).columns(10)}
+    assert all(len(reason) > 20 for reason in seen.not_applicable.values())
+    assert not seen.not_applicable.keys() & {e.name for e in seen.estimates}
+    assert seen.not_applicable.keys() | {e.name for e in seen.estimates} >= {*METRICS.build(name).columns(10)}
     for estimate in seen.estimates:
         assert np.isfinite(estimate.value).all()
 

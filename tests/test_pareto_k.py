@@ -6,9 +6,9 @@ import torch
 from scipy.stats import genpareto
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length
 from vaebench.models.draws import Draws
+from vaebench.records.record import NotApplicable
 from vaebench.records.weights import HEAVY_TAIL
 
 FITS = 1000
@@ -88,9 +88,9 @@ def test_median_and_share_over_observations() -> None:
 
 def test_fewer_draws_than_a_tail_needs_leave_a_blank() -> None:
     blanks = computed(uniform(24, 9))
-    assert {type(b) for b in blanks} == {Blank}
+    assert {type(b) for b in blanks} == {NotApplicable}
     assert blanks[0].reason == "25 draws are the fewest that have a tail, got 24"
-    assert not any(isinstance(e, Blank) for e in computed(uniform(25, 9)))
+    assert not any(isinstance(e, NotApplicable) for e in computed(uniform(25, 9)))
 
 
 def test_equal_weights_have_no_tail() -> None:

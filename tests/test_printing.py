@@ -126,7 +126,7 @@ def hostile() -> Record:
             Estimate("[/]e", 1.0, 0.1, 9, note="[/]n"),
             Estimate("kl_per_unit", [0.5]),
         ],
-        absent={"[/]a": "[/]r"},
+        not_applicable={"[/]a": "[/]r"},
         provenance={"command": "[/]o", "seconds": {"fit": 1.0}},
     )
 

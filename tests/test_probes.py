@@ -5,15 +5,14 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 PROBES = ("LinearProbe", "NearestNeighbours")
 every_probe = pytest.mark.parametrize("name", PROBES)
 
 
-def computed(name: str | dict, code: torch.Tensor, label: torch.Tensor | None) -> Estimate | Blank:
+def computed(name: str | dict, code: torch.Tensor, label: torch.Tensor | None) -> Estimate | NotApplicable:
     metric, none = METRICS.build(name), torch.zeros(1, len(code))
     for part in torch.arange(len(code)).split(100):
         mean, labels = code[part], None if label is None else label[part]
@@ -92,7 +91,7 @@ def test_a_unit_without_variance_is_no_trouble() -> None:
     ],
 )
 def test_labels_that_cannot_be_learnt_leave_a_blank(name: str, label: torch.Tensor | None, reason: str) -> None:
-    assert computed(name, normal(20, 2), label) == Blank(METRICS.build(name).column, reason)
+    assert computed(name, normal(20, 2), label) == NotApplicable(METRICS.build(name).column, reason)
 
 
 @every_probe

@@ -193,7 +193,7 @@ def test_models_are_measured_by_their_own_prior(prior: object) -> None:
     seen = measure(model, [Batch(x[:33]), Batch(x[33:])], diagnostics(BOTH), 2, 0)
     found = {e.name: e for e in seen.estimates}
     again = measure(model, [Batch(x[:33]), Batch(x[33:])], [keeper := Keeper()], 2, 0)
-    assert not again.absent
+    assert not again.not_applicable
     draws = keeper.draws()
     table = draws.posterior.log_prob(draws.z[0][:, None]).sum(-1).double()  # [z, posterior]
     log_q = table.logsumexp(1) - math.log(40)
@@ -201,9 +201,11 @@ def test_models_are_measured_by_their_own_prior(prior: object) -> None:
     np.testing.assert_allclose(found["aggregate_kl"].value, (log_q - draws.log_pz[0].double()).mean(), atol=1e-5)
     assert found["mutual_information"].note is None
     units = {"total_correlation", "dimension_kl"}
-    assert units <= (found.keys() if model.factorised else seen.absent.keys())
-    assert not units & (seen.absent.keys() if model.factorised else found.keys())
-    assert all("does not factorise over units" in seen.absent[name] for name in units & seen.absent.keys())
+    assert units <= (found.keys() if model.factorised else seen.not_applicable.keys())
+    assert not units & (seen.not_applicable.keys() if model.factorised else found.keys())
+    assert all(
+        "does not factorise over units" in seen.not_applicable[name] for name in units & seen.not_applicable.keys()
+    )
 
 
 class Keeper(METRICS["RateDecomposition"]):

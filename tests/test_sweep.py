@@ -207,7 +207,7 @@ def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monke
         assert a.status == b.status == "done"
         assert a.curve["train/objective"] == pytest.approx(b.curve["train/objective"], rel=1e-6)
         assert [e.name for e in a.estimates] == [e.name for e in b.estimates]
-        assert a.absent == b.absent
+        assert a.not_applicable == b.not_applicable
 
 
 def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):

@@ -71,11 +71,11 @@ def test_the_csv_has_every_digit_and_the_block():
 
 
 def test_a_blank_has_its_reason_by_the_metric_or_by_the_name():
-    ae = record(model={"name": "AE"}, estimates=[], absent={"ELBO": "AE has no posterior", "IWAE": "no prior"})
+    ae = record(model={"name": "AE"}, estimates=[], not_applicable={"ELBO": "AE has no posterior", "IWAE": "no prior"})
     made = table.table([record(), ae])
     assert next((r.labels, r.cells[0]) for r in made.blocks[0].rows) == (("AE",), Cell(None, ("AE has no posterior",)))
     assert cell(made, "iwae_50").remarks == ("no prior",)
-    assert Quantity("rate").read(replace(ae, absent={"rate": "named itself"})).remark == "named itself"
+    assert Quantity("rate").read(replace(ae, not_applicable={"rate": "named itself"})).remark == "named itself"
     assert Quantity("rate").read(ae) == Reading(None, "not measured")
     text = markdown(made)
     assert "–[^1]" in text

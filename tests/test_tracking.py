@@ -88,7 +88,10 @@ def test_configuration_is_the_records_own(tracked):
     config = seen["config"]
     assert {key: config[key] for key in record.config} == record.config
     assert (config["id"], config["study"], config["facts"]) == (record.id, "tiny", json.loads(json.dumps(record.facts)))
-    assert (config["absent"], config["provenance"]["commit"]) == (record.absent, record.provenance["commit"])
+    assert (config["not_applicable"], config["provenance"]["commit"]) == (
+        record.not_applicable,
+        record.provenance["commit"],
+    )
     assert seen["exit_code"] == 0
     (run,) = entries(path, "run")
     assert (run["project"], run["run_group"], run["job_type"]) == ("vaebench", "tiny", "train")

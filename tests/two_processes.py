@@ -7,7 +7,7 @@ from test_metrics import N, drawn, part
 from torch import distributed
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Blank
+from vaebench.records.record import NotApplicable
 
 PARTS = (((0, 1), (1, 10), (10, 16)), ((16, N),))
 """The observations of each process: not as many, and not in as many batches."""
@@ -21,7 +21,7 @@ def main(rank: int, port: int) -> None:
         metric = METRICS.build(name)
         for a, b in PARTS[rank]:
             metric.update(part(drawn(), slice(a, b)))
-        said[name] = [(type(e) is Blank, e) for e in metric.compute()]
+        said[name] = [(type(e) is NotApplicable, e) for e in metric.compute()]
     print(json.dumps(said))
     distributed.destroy_process_group()
 

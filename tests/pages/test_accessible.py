@@ -53,7 +53,7 @@ def record(beta: float, variance: float, seed: int) -> Record:
             Estimate("wrong_by_squared_error_over_share", shares),
             Estimate("wrong_by_code_over_share", shares),
         ],
-        absent={"PSNR": "these are no images"},
+        not_applicable={"PSNR": "these are no images"},
         curve={"epoch": [1, 2], "val/elbo": [None, -21.0], "train/objective": [-25.0, -24.0]},
         provenance={"commit": "c0ffee" * 6, "command": "python -m vaebench train conf/study.yaml --id 0"},
     )

@@ -21,10 +21,9 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.estimators.joint_density import JointDensity
 from vaebench.evaluation.measure import diagnostics, estimate, measure
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.draws import Draws
 from vaebench.models.vae import VAE
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 SEEDS = 100
 """Repetitions of what is quick."""
@@ -161,4 +160,4 @@ def _heavy(tail: float, k: int, seed: int) -> Sequence[Estimate]:
     code, none = torch.zeros(OBSERVATIONS, 1, dtype=torch.float64), torch.zeros_like(u)
     metric = METRICS.build({"name": "IWAE", "k": (k,)})
     metric.update(Draws(code, None, Normal(code, code + 1), code, code[None], -tail * u.log(), none, none))
-    return [outcome for outcome in metric.compute() if not isinstance(outcome, Blank)]
+    return [outcome for outcome in metric.compute() if not isinstance(outcome, NotApplicable)]

@@ -125,7 +125,7 @@ def evaluate(
     for estimate in seen.estimates:
         if not isinstance(estimate.value, list):
             console.print(measured(estimate), soft_wrap=True)
-    for name, reason in seen.absent.items():
+    for name, reason in seen.not_applicable.items():
         console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
 
 

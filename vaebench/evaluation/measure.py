@@ -10,27 +10,27 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
-from vaebench.evaluation.metrics.base import Blank, Diagnostic
+from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 
 class Measurement(NamedTuple):
     """What was estimated, and, for the columns that stay blank, why."""
 
     estimates: list[Estimate]
-    absent: dict[str, str]
+    not_applicable: dict[str, str]
 
     @classmethod
-    def of(cls, outcomes: Iterable[Estimate | Blank]) -> "Measurement":
+    def of(cls, outcomes: Iterable[Estimate | NotApplicable]) -> "Measurement":
         """What diagnostics gave."""
         found = list(outcomes)
-        blanks = {o.name: o.reason for o in found if isinstance(o, Blank)}
-        return cls([o for o in found if not isinstance(o, Blank)], blanks)
+        blanks = {o.name: o.reason for o in found if isinstance(o, NotApplicable)}
+        return cls([o for o in found if not isinstance(o, NotApplicable)], blanks)
 
     def beside(self, other: "Measurement") -> "Measurement":
         """This and another one of the same model."""
-        return Measurement([*self.estimates, *other.estimates], self.absent | other.absent)
+        return Measurement([*self.estimates, *other.estimates], self.not_applicable | other.not_applicable)
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
@@ -58,7 +58,7 @@ def measure(
     """
     reasons = [metric.applies_to(model) for metric in metrics]
     measured = [m.to(model.device) for m, reason in zip(metrics, reasons, strict=True) if reason is None]
-    absent = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
+    not_applicable = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
     noise = generator(seed, "evaluation", model.device)
     with evaluating(model):
         for batch in batches:
@@ -66,7 +66,7 @@ def measure(
             for metric in measured:
                 metric.update(seen)
     found = Measurement.of(outcome for metric in measured for outcome in metric.compute())
-    return Measurement([], absent).beside(found)
+    return Measurement([], not_applicable).beside(found)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
@@ -88,13 +88,13 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
             except FloatingPointError as error:
                 reason = str(error)
         if reason is not None:
-            outcomes = tuple(Blank(column, reason) for column in estimator.columns)
+            outcomes = tuple(NotApplicable(column, reason) for column in estimator.columns)
         over = part_of(total, estimator.observations)
         seen = seen.beside(Measurement.of(_of(over, outcome) for outcome in outcomes))
     return seen
 
 
-def _of(over: str | None, outcome: Estimate | Blank) -> Estimate | Blank:
+def _of(over: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotApplicable:
     """The outcome, an estimate with the observations it was taken over unless it names others itself."""
     return outcome._replace(over=over) if isinstance(outcome, Estimate) and outcome.over is None else outcome
 

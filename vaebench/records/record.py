@@ -31,7 +31,7 @@ from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record
 from vaebench.records.validity import faults, remedy_of
 from vaebench.records.weights import Weights
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file; raised when a reader of the earlier version would misread it."""
 
 SCALE = "scale"
@@ -93,6 +93,15 @@ class Estimate(NamedTuple):
         return self.weights is not None and self.weights.unreliable
 
 
+class NotApplicable(NamedTuple):
+    """What a metric or an estimator returns in place of an `Estimate` that the model or the data does not allow."""
+
+    name: str
+    """The name of the estimate."""
+
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One run, done or failed.
@@ -107,7 +116,7 @@ class Record:
         facts: what is known without measuring, or is a property of the model (parameters, beta, forecast_active_units);
             `dimensions` = D and, where it is a vector and no image, `shape` = [D].
         estimates: scalars and arrays, in the order measured.
-        absent: metric, by its class or by the estimate's name -> why it has no meaning for this model.
+        not_applicable: name of an estimate -> why this run has none. (In older records also name of a metric's class.)
         curve: columns of the validation curve, `epoch` first.
         provenance: commit, dirty, versions, device, seconds, command; `files`: the SHA-256 of each file that was left
             beside the record, by its name.
@@ -124,7 +133,7 @@ class Record:
     comparability: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     estimates: list[Estimate] = field(default_factory=list)
-    absent: dict[str, str] = field(default_factory=dict)
+    not_applicable: dict[str, str] = field(default_factory=dict)
     curve: dict[str, list[int | float | None]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -196,7 +205,7 @@ def decode(content: bytes, source: str | Path) -> Record:
     del entries["format"]
     seal = entries.pop(SEAL, None)
     try:
-        record: Record = _adapter().validate_python(entries)
+        record: Record = _adapter().validate_python(_renamed(entries) if version < FORMAT else entries)
     except ValidationError as error:
         raise RecordError(f"{source}: not a record: {_first(error)}", remedy) from None
     # A record of format 1 has no seal; one that has got a seal all the same has lost its format.
@@ -268,6 +277,11 @@ def read_all(folder: Path) -> list[Record]:
     if wrong:
         raise wrong[0] if len(wrong) == 1 else RecordError("\n".join(map(str, wrong)))
     return sorted(records, key=lambda r: r.id)
+
+
+def _renamed(entries: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a record before format 3 under the names of today."""
+    return {{"absent": "not_applicable"}.get(name, name): value for name, value in entries.items()}
 
 
 @cache

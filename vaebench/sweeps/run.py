@@ -143,7 +143,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
         comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
         facts=model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data),
         estimates=measured.estimates,
-        absent=measured.absent,
+        not_applicable=measured.not_applicable,
         curve=curve,
         provenance=_provenance(run, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
     )

@@ -11,10 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vaebench.data.batch import Batch
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 from vaebench.records.weights import Weights
 
 
@@ -39,7 +38,7 @@ class Estimator(ABC):
         """None if the estimator applies to this model, else the reason why not."""
 
     @abstractmethod
-    def estimate(self, model: Any, batch: Batch, seed: int) -> tuple[Estimate | Blank, ...]:
+    def estimate(self, model: Any, batch: Batch, seed: int) -> tuple[Estimate | NotApplicable, ...]:
         """Estimate means over the given observations; where an estimate is missing, give the reason instead.
 
         Args:

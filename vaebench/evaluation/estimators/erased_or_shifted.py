@@ -17,9 +17,8 @@ from vaebench.evaluation.estimators.image_distances import (
     squared_error,
 )
 from vaebench.evaluation.estimators.image_edits import erase, shift
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)
 """Shares of the ink at which the arrays say how the choice changes with the share that is erased."""
@@ -72,10 +71,10 @@ class ErasedOrShifted(Estimator):
         return None if len(model.shape) == 3 else f"observations of shape {size} are no images to shift"
 
     @torch.no_grad()
-    def estimate(self, model: Autoencoder, batch: Batch, seed: int) -> tuple[Estimate | Blank, ...]:
+    def estimate(self, model: Autoencoder, batch: Batch, seed: int) -> tuple[Estimate | NotApplicable, ...]:
         if bool(((batch.x < 0) | (batch.x > 1)).any()):
             reason = "the images are not in [0, 1], so that no value is known to be the ground"
-            return tuple(Blank(column, reason) for column in self.columns)
+            return tuple(NotApplicable(column, reason) for column in self.columns)
         original, shifted, erased = (encoded(model, images, batch.x) for images in self._edits(batch.x))
         return (
             *self._choices(model, original, shifted, erased),
@@ -96,7 +95,7 @@ class ErasedOrShifted(Estimator):
     @staticmethod
     def _choices(
         model: Autoencoder, original: EncodedImages, shifted: EncodedImages, erased: EncodedImages
-    ) -> tuple[Estimate | Blank, ...]:
+    ) -> tuple[Estimate | NotApplicable, ...]:
         """The columns `wrong_by_…`, in the order of CHOICES."""
         choices = [
             nearer(squared_error(original.image, erased.image), squared_error(original.image, shifted.image)),
@@ -106,7 +105,7 @@ class ErasedOrShifted(Estimator):
         ]
         estimates = tuple(map(mean_over_observations, CHOICES, choices))
         if not model.stochastic:
-            return *estimates, Blank(CHOICES[-1], f"{type(model).__name__} has no posterior q(z|x)")
+            return *estimates, NotApplicable(CHOICES[-1], f"{type(model).__name__} has no posterior q(z|x)")
         by_posterior = nearer(original.posterior_distance(erased), original.posterior_distance(shifted))
         return *estimates, mean_over_observations(CHOICES[-1], by_posterior)
 
@@ -135,8 +134,8 @@ def _pairs(
 
 def _classes(
     original: EncodedImages, edited: tuple[EncodedImages, ...], label: Tensor | None
-) -> tuple[Estimate | Blank, ...]:
+) -> tuple[Estimate | NotApplicable, ...]:
     """The columns `…_as_class`, in the order of CLASSES."""
     if label is None:
-        return tuple(Blank(name, "the data has no labels") for name in CLASSES)
+        return tuple(NotApplicable(name, "the data has no labels") for name in CLASSES)
     return tuple(class_kept(name, original, each, label) for name, each in zip(CLASSES, edited, strict=True))

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy
 
-from vaebench.evaluation.metrics.base import Blank
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 ROWS = Block(2**11, 2**14)
 """The number of images in one call of the model."""
@@ -96,7 +95,7 @@ def nearer(first: Float64[Tensor, " N"], second: Float64[Tensor, " N"]) -> Float
     return (first < second).double() + (first == second).double() / 2
 
 
-def relative(name: str, original: Float64[Tensor, "N F"], edited: Float64[Tensor, "N F"]) -> Estimate | Blank:
+def relative(name: str, original: Float64[Tensor, "N F"], edited: Float64[Tensor, "N F"]) -> Estimate | NotApplicable:
     """The root-mean-square distance between original and edited images, relative to that between two originals.
 
     Two different originals are √(2 Σ_f Var_f) apart. The standard error is of first order (delta method). It includes
@@ -105,7 +104,7 @@ def relative(name: str, original: Float64[Tensor, "N F"], edited: Float64[Tensor
     """
     n, apart = len(original), float((2 * original.var(0).sum()).sqrt()) if len(original) > 1 else 0.0
     if not apart:
-        return Blank(name, "all originals are equal: there is no distance to compare with")
+        return NotApplicable(name, "all originals are equal: there is no distance to compare with")
     squares = (original - edited).square().sum(1)
     length = float(squares.mean().sqrt())
     if not length:
@@ -117,7 +116,7 @@ def relative(name: str, original: Float64[Tensor, "N F"], edited: Float64[Tensor
 
 def class_kept(
     name: str, original: EncodedImages, edited: EncodedImages, label: Int64[Tensor, " N"]
-) -> Estimate | Blank:
+) -> Estimate | NotApplicable:
     """The share of edited images that their nearest codes, among the originals of the other half, classify correctly.
 
     There is no standard error, because one original votes on several edited images, which makes them dependent.
@@ -126,7 +125,7 @@ def class_kept(
 
     codes, asked, classes = (t.cpu().numpy() for t in (original.posterior.mean, edited.posterior.mean, label))
     if len(classes) < 2 * NEIGHBOURS:
-        return Blank(name, f"{len(classes)} observations are fewer than two halves of {NEIGHBOURS} neighbours")
+        return NotApplicable(name, f"{len(classes)} observations are fewer than two halves of {NEIGHBOURS} neighbours")
     right = np.empty(len(classes))
     for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
         fitted = KNeighborsClassifier(NEIGHBOURS).fit(codes[other], classes[other])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 
 @runtime_checkable
@@ -22,15 +22,6 @@ class Subject(Protocol):
 
     factorised: bool
     """Whether p(z) is a product over units."""
-
-
-class Blank(NamedTuple):
-    """What `compute` gives in place of an `Estimate` where the data, not the model, leaves nothing to measure."""
-
-    name: str
-    """The estimate's."""
-
-    reason: str
 
 
 class Diagnostic(Metric, ABC):
@@ -56,10 +47,10 @@ class Diagnostic(Metric, ABC):
         """Take in one batch."""
 
     @abstractmethod
-    def compute(self) -> tuple[Estimate | Blank, ...]:
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         """The estimates, over everything taken in; a number that it does not give is left blank, with the reason."""
 
-    def estimated(self, states: Mapping[str, Tensor]) -> tuple[Estimate | Blank, ...]:
+    def estimated(self, states: Mapping[str, Tensor]) -> tuple[Estimate | NotApplicable, ...]:
         """What `compute` gives for states that were taken in elsewhere."""
         for name, state in states.items():
             setattr(self, name, state)
@@ -111,7 +102,7 @@ class MeanOverObservations(Diagnostic):
         if (variance := self.monte_carlo_variance(draws)) is not None:
             self.noise = self.noise + variance.sum(0)
 
-    def compute(self) -> tuple[Estimate | Blank, ...]:
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         n = int(self.count)
         if n == 0:
             raise ValueError(f"{type(self).__name__} expects at least one observation, got none; call update first")

@@ -8,10 +8,10 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS, DrawsDivisors
 from vaebench.evaluation import bounds
 from vaebench.evaluation.metrics.base import (
-    Blank,
     Columns,
     Diagnostic,
     MeanOverObservations,
+    NotApplicable,
     ScalarMean,
     variance_of_mean,
 )
@@ -157,14 +157,14 @@ class ParetoK(Diagnostic):
         self.draws = len(draws.log_weight)
         self.shapes.append(draws.of_weights(pareto_k))
 
-    def compute(self) -> tuple[Estimate | Blank, ...]:
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         shapes = dim_zero_cat(self.shapes)
         n, names = len(shapes), self.columns(self.draws)
         fitted = shapes[~shapes.isnan()]
         if not len(fitted):
             few = f"{FEWEST * FEWEST} draws are the fewest that have a tail, got {self.draws}"
             tied = "the largest weights of every observation are tied: there is no tail"
-            return tuple(Blank(name, few if tail_length(self.draws) < FEWEST else tied) for name in names)
+            return tuple(NotApplicable(name, few if tail_length(self.draws) < FEWEST else tied) for name in names)
         note = f"the largest weights of {n - len(fitted)} of {n} observations are tied" if len(fitted) < n else None
         values = float(fitted.quantile(0.5)), float((fitted > HEAVY_TAIL).sum()) / n
         return tuple(Estimate(name, value, n=n, note=note) for name, value in zip(names, values, strict=True))

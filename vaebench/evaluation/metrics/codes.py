@@ -13,9 +13,9 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, Positive, PositiveInt
-from vaebench.evaluation.metrics.base import Blank, Diagnostic, Subject
+from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 FOLDS = 5
 """Parts of the split; each is classified by what was learnt on the others."""
@@ -58,12 +58,12 @@ class Probe(Diagnostic):
             self.codes.append(draws.posterior.mean)
             self.labels.append(draws.label)
 
-    def compute(self) -> tuple[Estimate | Blank, ...]:
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         if not len(self.labels):
-            return (Blank(self.column, "the data has no labels"),)
+            return (NotApplicable(self.column, "the data has no labels"),)
         codes, labels = (dim_zero_cat(state).cpu().numpy() for state in (self.codes, self.labels))
         if (reason := self.unfit(codes, labels)) is not None:
-            return (Blank(self.column, reason),)
+            return (NotApplicable(self.column, reason),)
         order = np.lexsort((*codes.T, labels))
         codes, labels = codes[order].astype(np.float64), labels[order]
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)

@@ -5,9 +5,9 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Blank, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import ScalarMean, Subject
 from vaebench.models.draws import Draws
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 
 @METRICS.register
@@ -51,9 +51,9 @@ class ImageScore(ScalarMean):
         if self._unfit() is None:
             super().update(draws)
 
-    def compute(self) -> tuple[Estimate | Blank, ...]:
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         reason = self._unfit()
-        return super().compute() if reason is None else (Blank(self.column, reason),)
+        return super().compute() if reason is None else (NotApplicable(self.column, reason),)
 
     def _unfit(self) -> str | None:
         """Why observations of this shape cannot be judged, or None."""

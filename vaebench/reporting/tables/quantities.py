@@ -139,10 +139,10 @@ class Quantity:
         return Reading(float(estimate.value), remark(estimate, seen), _over(record, estimate), seen)
 
     def _reason(self, record: Record) -> str:
-        """Why it is absent: by its own name, or by its metric's, with which the names of a metric's columns begin."""
+        """Why there is no number: by its own name, or by its metric's, with which the names of its columns begin."""
         plain = self.name.replace("_", "").lower()
-        known = [n for n in record.absent if plain.startswith(n.replace("_", "").lower())]
-        return record.absent[max(known, key=len)] if known else "not measured"
+        known = [n for n in record.not_applicable if plain.startswith(n.replace("_", "").lower())]
+        return record.not_applicable[max(known, key=len)] if known else "not measured"
 
     @cached_property
     def description(self) -> Description:

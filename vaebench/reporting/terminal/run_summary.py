@@ -123,7 +123,7 @@ def _verdict(record: Record) -> Iterator[RenderableType]:
 def _absent(record: Record) -> Iterator[RenderableType]:
     """What there is no number for, by reason."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in record.absent.items():
+    for name, reason in record.not_applicable.items():
         by_reason.setdefault(reason, []).append(name)
     if by_reason:
         lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]

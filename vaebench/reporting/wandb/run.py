@@ -55,7 +55,7 @@ class Tracker:
             {
                 "facts": record.facts,
                 "comparability": record.comparability,
-                "absent": record.absent,
+                "not_applicable": record.not_applicable,
                 "remarks": remarks,
                 "provenance": record.provenance,
             },

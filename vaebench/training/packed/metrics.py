@@ -39,7 +39,9 @@ class Measuring:
         self.stacks, self.shared, self.draws = stacks, shared, draws
         reasons = [metric.applies_to(first) for metric in metrics]
         self.metrics = [m for m, reason in zip(metrics, reasons, strict=True) if reason is None]
-        self.absent = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
+        self.not_applicable = {
+            c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)
+        }
         self._increments = Increments(self.metrics)
         self._together = type(first).draws is Autoencoder.draws and all(map(_is_a_sum, self.metrics))
 
@@ -59,7 +61,7 @@ class Measuring:
             else:
                 return [self._measurement([state[i] for state in sums]) for i in members]
         models = [self.stacks.models[i] for i in members]
-        blank = Measurement([], self.absent)
+        blank = Measurement([], self.not_applicable)
         return [blank.beside(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
 
     def _sums(self, batches: Iterable[Batch]) -> list[Float[Tensor, "M *state"]]:
@@ -82,7 +84,7 @@ class Measuring:
             for metric in self.metrics
             for outcome in metric.estimated({name: next(left) for name in metric.metric_state})
         ]
-        return Measurement([], self.absent).beside(Measurement.of(outcomes))
+        return Measurement([], self.not_applicable).beside(Measurement.of(outcomes))
 
 
 class Increments:
