@@ -1,10 +1,102 @@
 """Autoencoders compared honestly: one protocol, one set of bounds, one command a table.
 
-Nothing heavy is imported here: `vaebench --help`, tables and configuration errors never wait for torch.
+What you write your own parts with is here: `from vaebench import MODELS, VAE, Positive`. A name is imported when it is
+first used, so `import vaebench` imports neither torch nor lightning, and `--help`, tables and errors in a study never
+wait for them.
 """
+
+# isort: skip_file (`X as X` exports X to type checkers; a module stays one statement)
+import importlib
+from typing import TYPE_CHECKING
 
 from vaebench.data import torchvision_ops
 
+if TYPE_CHECKING:
+    from vaebench.config import ConfigError as ConfigError, Run as Run, Study as Study, load as load
+    from vaebench.config.registry import (
+        BINARIZATIONS as BINARIZATIONS,
+        CORRUPTIONS as CORRUPTIONS,
+        DATASETS as DATASETS,
+        ESTIMATORS as ESTIMATORS,
+        LIKELIHOODS as LIKELIHOODS,
+        METRICS as METRICS,
+        MODELS as MODELS,
+        NETWORKS as NETWORKS,
+        PRIORS as PRIORS,
+        SCHEDULES as SCHEDULES,
+        BinarizationSpec as BinarizationSpec,
+        CorruptionSpec as CorruptionSpec,
+        Fraction as Fraction,
+        LikelihoodSpec as LikelihoodSpec,
+        NetworkSpec as NetworkSpec,
+        NonNegative as NonNegative,
+        Positive as Positive,
+        PositiveInt as PositiveInt,
+        PriorSpec as PriorSpec,
+        ScheduleSpec as ScheduleSpec,
+        Seed as Seed,
+    )
+    from vaebench.data.batch import Batch as Batch
+    from vaebench.data.binarization import Binarization as Binarization
+    from vaebench.data.datamodule import DataModule as DataModule
+    from vaebench.data.datasets.base import Dataset as Dataset, Examples as Examples, Splits as Splits
+    from vaebench.evaluation.estimators.base import Estimator as Estimator
+    from vaebench.evaluation.measure import measure as measure
+    from vaebench.evaluation.metrics.base import Diagnostic as Diagnostic, ScalarMean as ScalarMean
+    from vaebench.models.ae import AE as AE
+    from vaebench.models.base import Autoencoder as Autoencoder
+    from vaebench.models.beta_vae import BetaVAE as BetaVAE
+    from vaebench.models.draws import Draws as Draws
+    from vaebench.models.parts.corruptions import Corruption as Corruption
+    from vaebench.models.parts.likelihoods import Likelihood as Likelihood
+    from vaebench.models.parts.networks import Network as Network
+    from vaebench.models.parts.priors import Prior as Prior
+    from vaebench.models.parts.schedules import Schedule as Schedule
+    from vaebench.models.vae import VAE as VAE
+    from vaebench.records.record import Estimate as Estimate, Record as Record
+
 __version__ = "0.1.0"
+
+EXPORTS = {
+    "vaebench.config": ("ConfigError", "Run", "Study", "load"),
+    "vaebench.config.registry": (
+        *("BINARIZATIONS", "CORRUPTIONS", "DATASETS", "ESTIMATORS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS"),
+        *("PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec", "NetworkSpec", "PriorSpec"),
+        *("ScheduleSpec", "Fraction", "NonNegative", "Positive", "PositiveInt", "Seed"),
+    ),
+    "vaebench.data.batch": ("Batch",),
+    "vaebench.data.binarization": ("Binarization",),
+    "vaebench.data.datamodule": ("DataModule",),
+    "vaebench.data.datasets.base": ("Dataset", "Examples", "Splits"),
+    "vaebench.evaluation.estimators.base": ("Estimator",),
+    "vaebench.evaluation.measure": ("measure",),
+    "vaebench.evaluation.metrics.base": ("Diagnostic", "ScalarMean"),
+    "vaebench.models.ae": ("AE",),
+    "vaebench.models.base": ("Autoencoder",),
+    "vaebench.models.beta_vae": ("BetaVAE",),
+    "vaebench.models.draws": ("Draws",),
+    "vaebench.models.parts.corruptions": ("Corruption",),
+    "vaebench.models.parts.likelihoods": ("Likelihood",),
+    "vaebench.models.parts.networks": ("Network",),
+    "vaebench.models.parts.priors": ("Prior",),
+    "vaebench.models.parts.schedules": ("Schedule",),
+    "vaebench.models.vae": ("VAE",),
+    "vaebench.records.record": ("Estimate", "Record"),
+}
+"""Module -> the names that the package takes from it at their first use (PEP 562). Type checkers read those above."""
+
+MODULES = {name: module for module, names in EXPORTS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in MODULES:
+        raise AttributeError(f"module 'vaebench' has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULES})
+
 
 torchvision_ops.install()

@@ -19,6 +19,7 @@ from vaebench.calibration.grading import graded
 from vaebench.config.registry import METRICS, Spec
 from vaebench.config.seeding import generator
 from vaebench.models.draws import Draws
+from vaebench.records.record import Estimate
 
 NAME = "by hand"
 
@@ -44,7 +45,8 @@ def hand_grades() -> Iterator[Grade]:
     for case in (*pictures(), *codes(), *weights(), *places(), *map(tail, TAILS)):
         metric = METRICS.build(case.diagnostic)
         metric.update(case.draws)
-        yield from graded(NAME, type(metric).__name__, case.answers, metric.compute(), ROUNDING)
+        estimates = [outcome for outcome in metric.compute() if isinstance(outcome, Estimate)]
+        yield from graded(NAME, type(metric).__name__, case.answers, estimates, ROUNDING)
     yield from alteration_grades(NAME)
 
 

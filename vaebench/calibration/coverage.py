@@ -142,7 +142,7 @@ def _estimator(subject: VAE, claims: Claims, name: str) -> Iterator[Grade]:
     bracket = (
         {} if claims.kind == "standard_error" or "bracket" not in ESTIMATORS.keywords(name) else {"bracket": False}
     )
-    estimator: Estimator = ESTIMATORS.build({"name": name, **keywords, **bracket, "observations": POPULATION})
+    estimator = ESTIMATORS.build({"name": name, **keywords, **bracket, "observations": POPULATION})
     repeated = partial(_estimated, subject, claims, estimator)
     if all(getattr(e, claims.kind) is None for e in repeated(0)):
         return

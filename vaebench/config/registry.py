@@ -7,18 +7,38 @@ keyword-only parameters are what a YAML file may set**, and their annotations ar
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar  # noqa: F401 (Literal: for annotations read from source)
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,  # noqa: F401 (for annotations read from source)
+    TypeVar,
+)
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from vaebench.config.signature import ClassSource, classes_in, module_files, source_of
 
-T = TypeVar("T", bound=type)
+if TYPE_CHECKING:  # these files import torch
+    from vaebench.data.binarization import Binarization
+    from vaebench.data.datasets.base import Dataset
+    from vaebench.evaluation.estimators.base import Estimator
+    from vaebench.evaluation.metrics.base import Diagnostic
+    from vaebench.models.base import Autoencoder
+    from vaebench.models.parts.corruptions import Corruption
+    from vaebench.models.parts.likelihoods import Likelihood
+    from vaebench.models.parts.networks import Network
+    from vaebench.models.parts.priors import Prior
+    from vaebench.models.parts.schedules import Schedule
+
+T = TypeVar("T")
+Class = TypeVar("Class", bound=type)
 
 Spec = str | Mapping[str, Any]
 """A component as a YAML file writes it: `MLP`, or `{name: MLP, hidden: [64]}`."""
@@ -49,7 +69,7 @@ class UnknownName(LookupError):
     """A name that stands for nothing in its registry."""
 
 
-class Registry:
+class Registry(Generic[T]):
     """Maps the name of a class to the class, importing its file only when the class itself is asked for.
 
     Args:
@@ -65,7 +85,7 @@ class Registry:
     def __repr__(self) -> str:
         return self.variable
 
-    def register(self, cls: T) -> T:
+    def register(self, cls: Class) -> Class:
         """Enter a class under its own name (a decorator)."""
         known = self._classes.get(cls.__name__, cls)
         if known.__module__ != cls.__module__:
@@ -73,7 +93,7 @@ class Registry:
         self._classes[cls.__name__] = cls
         return cls
 
-    def __getitem__(self, name: str) -> type:
+    def __getitem__(self, name: str) -> type[T]:
         self.source(name)
         if name not in self._classes:
             importlib.import_module(self._module(name))
@@ -108,12 +128,13 @@ class Registry:
         """The entries of which a YAML file may say this."""
         return [name for name in self if keyword in self.keywords(name)]
 
-    def build(self, spec: Spec, *supplied: Any) -> Any:
+    def build(self, spec: Spec, *supplied: Any) -> T:
         """An instance from a name, or from a mapping with `name` and the keywords."""
         keywords = {} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != "name"}
-        return self.named(spec)(*supplied, **keywords)
+        cls: Callable[..., T] = self.named(spec)
+        return cls(*supplied, **keywords)
 
-    def named(self, spec: Spec) -> Any:
+    def named(self, spec: Spec) -> type[T]:
         """The class that a name, or a mapping with `name`, asks for."""
         return self[spec if isinstance(spec, str) else spec["name"]]
 
@@ -157,16 +178,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near}?)" if near else ""
 
 
-MODELS = Registry("model", "MODELS", "vaebench.models")
-NETWORKS = Registry("network", "NETWORKS", "vaebench.models.parts.networks")
-LIKELIHOODS = Registry("likelihood", "LIKELIHOODS", "vaebench.models.parts.likelihoods")
-PRIORS = Registry("prior", "PRIORS", "vaebench.models.parts.priors")
-CORRUPTIONS = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corruptions")
-SCHEDULES = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
-DATASETS = Registry("data set", "DATASETS", "vaebench.data.datasets")
-BINARIZATIONS = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
-METRICS = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
-ESTIMATORS = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
+MODELS: "Registry[Autoencoder]" = Registry("model", "MODELS", "vaebench.models")
+NETWORKS: "Registry[Network]" = Registry("network", "NETWORKS", "vaebench.models.parts.networks")
+LIKELIHOODS: "Registry[Likelihood]" = Registry("likelihood", "LIKELIHOODS", "vaebench.models.parts.likelihoods")
+PRIORS: "Registry[Prior]" = Registry("prior", "PRIORS", "vaebench.models.parts.priors")
+CORRUPTIONS: "Registry[Corruption]" = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corruptions")
+SCHEDULES: "Registry[Schedule]" = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
+DATASETS: "Registry[Dataset]" = Registry("data set", "DATASETS", "vaebench.data.datasets")
+BINARIZATIONS: "Registry[Binarization]" = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
+METRICS: "Registry[Diagnostic]" = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
+ESTIMATORS: "Registry[Estimator]" = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
 
 REGISTRIES = (
     MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS, ESTIMATORS,

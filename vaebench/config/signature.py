@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import vaebench
+
 
 class SignatureError(TypeError):
     """An annotation or a default that cannot be read without importing the module it stands in."""
@@ -142,8 +144,8 @@ def imported_from(file: str, name: str) -> tuple[str, ...]:
     """The file, if it is one of ours, that `from vaebench.… import name` takes the name from."""
     for node in _tree(file).body:
         if isinstance(node, ast.ImportFrom) and name in (a.asname or a.name for a in node.names):
-            module = node.module or ""
-            return tuple(module_files(module)) if module.startswith("vaebench.") else ()
+            module = vaebench.MODULES.get(name) if node.module == "vaebench" else node.module
+            return tuple(module_files(module)) if module and module.startswith("vaebench.") else ()
     return ()
 
 

@@ -15,7 +15,6 @@ from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, Netw
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
 from vaebench.models.draws import Draws
-from vaebench.models.parts.likelihoods import Likelihood
 
 
 class Diverged(FloatingPointError):
@@ -68,7 +67,7 @@ class Autoencoder(lightning.LightningModule, ABC):
             architecture = NETWORKS.build(network)
             self.encoder: nn.Module = architecture.encoder(self.shape, self.statistics * latent_dim)
             self.decoder: nn.Sequential = architecture.decoder(latent_dim, self.shape)
-            self.likelihood: Likelihood = LIKELIHOODS.build(likelihood, self.shape)
+            self.likelihood = LIKELIHOODS.build(likelihood, self.shape)
         self.register_buffer("progress", torch.zeros(()))
         self.generator: torch.Generator | None = None
         self._noise_state: Tensor | None = None

@@ -8,10 +8,8 @@ import json
 import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from configparser import ConfigParser
-from configparser import Error as BadSettings
+from configparser import ConfigParser, Error as BadSettings
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -20,7 +18,7 @@ from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
 from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.data.datasets.base import Ahead, Dataset, data_root
+from vaebench.data.datasets.base import Ahead, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import shared
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
@@ -113,7 +111,7 @@ def _devices(run: Run, engine: Engine) -> Iterator[Place]:
 def _data(run: Run, engine: Engine) -> tuple[Ahead | None, list[Place]]:
     """What is known of a run's data, and what is wrong with it."""
     try:
-        dataset: Dataset = DATASETS.build(run.data)
+        dataset = DATASETS.build(run.data)
         return dataset.ahead(data_root()) if engine.is_here else None, []
     except (ValueError, OSError) as error:
         is_path = "path" in run.config["data"] and isinstance(error, OSError)
@@ -139,7 +137,7 @@ def _draws(run: Run, engine: Engine) -> Iterator[Place]:
 
 def _model(run: Run, ahead: Ahead, engine: Engine) -> Iterator[Place]:
     """Why a model cannot be made for such data, or cannot be held by this machine."""
-    made: Any = outline(run.model, ahead.shape)
+    made = outline(run.model, ahead.shape)
     if made is None:
         try:
             with torch.device("meta"):

@@ -62,7 +62,7 @@ def _loaded(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
     again = f"train the run again: {command}" if command else "train the run again"
     try:
         contents(checkpoint)
-        model: Autoencoder = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+        model = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)
     except SnapshotError as error:
         raise ValueError(f"{error}; {again}") from None
     except (LookupError, RuntimeError, TypeError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.registry import MODELS
+from vaebench.config.registry import MODELS, Spec
 from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 
@@ -65,7 +65,7 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
         )
 
 
-def outline(spec: Any, shape: tuple[int, ...]) -> Autoencoder | None:
+def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
     """A model that has shapes and no numbers, and so takes no memory; None where it cannot be made.
 
     A model that cannot be built on torch's meta device, or not at all, says so when it is built in earnest.

@@ -96,7 +96,7 @@ def _of_several(
     """The model that several devices have trained, on the one of this process."""
     if (shapes := outline(run.model, data.shape)) is not None:
         check_fits([shapes], run.train.batch_size)
-    model: Autoencoder = MODELS.build(run.model, data.shape, run.seed)
+    model = MODELS.build(run.model, data.shape, run.seed)
     if model.likelihood.refits:
         raise ValueError(
             f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
@@ -121,7 +121,7 @@ def _train(
     devices: dict[str, Any],
     asked: Callable[[], bool] = lambda: False,
 ) -> Autoencoder:
-    model: Autoencoder = MODELS.build(run.model, data.shape, run.seed)
+    model = MODELS.build(run.model, data.shape, run.seed)
     patient, begun = Patient(is_one=not devices), Begun()
     saving = Now(every, lambda: _save(training, folder / TRAINER), patient.waiting, asked)
     callbacks, clip = (patient, begun, saving, Retold(loggers)), run.train.gradient_clip
