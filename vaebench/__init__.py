@@ -5,7 +5,8 @@ first used, so `import vaebench` imports neither torch nor lightning, and `--hel
 wait for them.
 """
 
-# isort: skip_file (`X as X` exports X to type checkers; a module stays one statement)
+# ruff: noqa: I001 (`X as X` exports X to type checkers; a module stays one statement)
+
 import importlib
 from typing import TYPE_CHECKING
 

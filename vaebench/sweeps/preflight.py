@@ -8,7 +8,8 @@ import json
 import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from configparser import ConfigParser, Error as BadSettings
+from configparser import ConfigParser
+from configparser import Error as BadSettings
 from pathlib import Path
 from urllib.parse import urlparse
 
