@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from inspect import isfunction
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.distributions import Distribution, Normal
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
+from vaebench.models import epoch
 from vaebench.models.draws import Draws
 
 
@@ -145,7 +147,7 @@ class Autoencoder(lightning.LightningModule, ABC):
             "latent_dim": self.latent_dim,
         } | self.likelihood.facts()
 
-    # -- its training -------------------------------------------------------------------------------------------------
+    # -- an epoch of training: `vaebench.models.epoch` says what each part is for --------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
@@ -155,41 +157,45 @@ class Autoencoder(lightning.LightningModule, ABC):
             self.prepare(self.trainer.datamodule.train.x)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        self.generator = generator(self.seed, "noise of rank 0", self.device)  # the same in every process
+        self.generator = generator(self.seed, epoch.TRAINING_NOISE, self.device)
         if self._noise_state is not None:
             self.generator.set_state(self._noise_state)
-            self._refit()  # where nothing is left to train, nobody else would
+            self._refit()  # if no epoch is left to train, no later hook would do it
         self._steps = self.trainer.estimated_stepping_batches
 
     def on_train_epoch_start(self) -> None:
         self._trained = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of a step. Lightning does the rest of `vaebench.training.step.training_step`."""
         assert self.generator is not None, "training_step needs a Trainer: call Trainer().fit(model, datamodule)"
-        self.progress.fill_(self.global_step / max(1, self._steps - 1))
+        self.progress.fill_(epoch.progress(self.global_step, self._steps))
+        # Every process draws the noise of the whole batch and takes its part, so that the number of processes does not
+        # change the noise of an example.
         world, total = self.trainer.world_size, self._in_all_processes(len(batch.x))
         noise = self.noise(total, self.generator)[self.global_rank :: world]
         if not len(batch.x):
-            return self._nothing()
+            return self._zero_loss()
         objective = self.objective(batch.x, noise)
-        self._trained += _tally(objective)
-        # The mean over all processes' examples: gradients are averaged over processes, whatever each has.
+        self._trained += epoch.tally(objective)
+        # Lightning averages gradients over processes with equal weights, however many examples each process has. This
+        # divisor makes that average the gradient of the mean over all examples.
         return -objective.sum() / (total / world)
 
     def on_train_epoch_end(self) -> None:
-        self._report("train/objective", self._trained)
+        self._log_mean(epoch.TRAINING_OBJECTIVE, self._trained)
 
     def on_validation_epoch_start(self) -> None:
         self._refit()
-        # Lightning validates before the epoch of training ends: the two have a sum each.
+        # Lightning validates before the training epoch ends, so each of the two has its own sum.
         self._validated = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._validation = generator(self.seed, "validation", self.device)
+        self._validation = generator(self.seed, epoch.VALIDATION_NOISE, self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._validated += _tally(self.objective(batch.x, self.noise(len(batch.x), self._validation)))
+        self._validated += epoch.tally(self.objective(batch.x, self.noise(len(batch.x), self._validation)))
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val/objective", self._validated)
+        self._log_mean(epoch.VALIDATION_OBJECTIVE, self._validated)
 
     def on_train_end(self) -> None:
         self._refit()
@@ -202,59 +208,67 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     @torch.no_grad()
     def squared_error(self, batches: Iterable[Batch]) -> Float64[Tensor, "2"]:
-        """The squared error a pixel, expected under the posterior: its sum over observations, and how many they are."""
-        noise = generator(self.seed, "refit", self.device)  # the same at every call
+        """The expected squared error per pixel: its sum over observations, and the number of observations."""
+        noise = generator(self.seed, epoch.REFIT_NOISE, self.device)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for batch in batches:
-            total += _tally(self.expected_error(batch.x, noise).flatten(1).mean(1))
+            total += epoch.tally(self.expected_error(batch.x, noise).flatten(1).mean(1))
         return total
 
     def expected_error(self, x: Float[Tensor, "B *event"], generator: torch.Generator) -> Float[Tensor, "B *event"]:
-        """The squared error of every pixel, expected under the posterior: at one draw; a closed form where there is."""
+        """The squared error of every pixel, expected under the posterior. Here it is estimated at one draw."""
         posterior = self.encode(x)
         noise = torch.randn(posterior.mean.shape, generator=generator, device=self.device, dtype=posterior.mean.dtype)
         return (x - self.decode(posterior.mean + posterior.stddev * noise).mean).square()
 
-    def _refit(self) -> None:
-        """Let a likelihood that wants it take in the training split, while it is being trained on."""
-        data = getattr(self.trainer, "datamodule", None)
-        if self.likelihood.refits and data is not None and self.trainer.state.fn == "fit":
-            self.likelihood.refit(torch.div(*self.squared_error(data.batches("train"))))
+    def refit(self, training_split: Iterable[Batch]) -> None:
+        """Let the likelihood estimate its own parameters from the whole training split, if it wants to.
 
-    def _report(self, name: str, sums: Float64[Tensor, "2"]) -> None:
-        mean = self._mean(sums)
+        `OptimalGaussian`, for example, has a closed form for its variance, given the squared error of the model.
+        """
+        if self.likelihood.refits:
+            total, count = self.squared_error(training_split)
+            self.likelihood.refit(total / count)
+
+    def _refit(self) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and self.trainer.state.fn == "fit":
+            self.refit(data.batches("train"))
+
+    def _log_mean(self, name: str, sums: Float64[Tensor, "2"]) -> None:
+        """Log the mean over all processes.
+
+        Raises:
+            Diverged: if it is not a finite number.
+        """
+        gathered = self.all_gather(sums)
+        assert isinstance(gathered, Tensor)
+        total, count = gathered.view(-1, 2).sum(0)
+        mean = total / count
         if not torch.isfinite(mean):
-            raise Diverged(
-                f"{name} became {mean:.3g} in epoch {self.current_epoch}; "
-                "lower model.learning_rate, or set train.gradient_clip"
-            )
+            raise Diverged(epoch.divergence(name, float(mean), f"epoch {self.current_epoch}"))
         self.log(name, mean.float(), rank_zero_only=True)
 
-    def _nothing(self) -> Tensor:
-        """The loss of a process without an example in this step: zero, and so is its gradient for every parameter.
+    def _zero_loss(self) -> Tensor:
+        """The loss of a process that has no example in this step. Its gradient is zero for every parameter.
 
-        The objective is not asked: torch's distributions take no empty batch. Yet the other processes wait for a
-        gradient of each parameter, to average them.
+        The other processes wait for a gradient of each parameter. The objective cannot give it: torch's distributions
+        refuse an empty batch.
         """
         return torch.stack([0 * p.sum() for p in self.parameters() if p.requires_grad]).sum()
 
     def _in_all_processes(self, n: int) -> int:
-        """The examples of a step, of which this process has n."""
+        """The number of examples of a step in all processes, where this process has n."""
         if self.trainer.world_size == 1:
             return n
         gathered = self.all_gather(torch.tensor(n, device=self.device))
         assert isinstance(gathered, Tensor)
         return int(gathered.sum())
 
-    def _mean(self, sums: Float64[Tensor, "2"]) -> Float64[Tensor, ""]:
-        """The mean over all processes, of a sum and a count of each."""
-        gathered = self.all_gather(sums)
-        assert isinstance(gathered, Tensor)
-        total, count = gathered.view(-1, 2).sum(0)
-        return total / count
 
-
-def _tally(per_observation: Float[Tensor, " B"]) -> Float64[Tensor, "2"]:
-    """The sum and the count: a mean of batch means would be off by the short last batch."""
-    total = per_observation.detach().double().sum()
-    return torch.stack([total, total.new_tensor(len(per_observation))])
+EPOCH_HOOKS = tuple(
+    name
+    for name, method in vars(Autoencoder).items()
+    if isfunction(method) and hasattr(lightning.LightningModule, name) and name not in ("__init__", "forward")
+)
+"""The hooks in which `Autoencoder` runs an epoch. A pack has its own, so a model that overrides one cannot pack."""

@@ -23,6 +23,7 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
+from vaebench.models.epoch import REMEDY
 from vaebench.records import provenance
 from vaebench.records.run_folder import CHECKPOINT, TRAINER
 from vaebench.training.curve import Curve
@@ -139,7 +140,7 @@ def _train(
         if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
             raise
         text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
-        raise Diverged(f"{text}; lower model.learning_rate, or set train.gradient_clip") from error
+        raise Diverged(f"{text}; {REMEDY}") from error
     finally:
         patient.waiting.let_go()
     patient.waiting.deliver()

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from vaebench.models import epoch
 from vaebench.training.packed import graph_passes
 from vaebench.training.packed.determinism import make_batch_invariant
 from vaebench.training.packed.vmap_rules import BatchingRules
@@ -55,7 +56,7 @@ def program(
         if trained:
             ones = torch.ones_like(loss)
             slopes = torch.autograd.grad(loss, leaves, ones, allow_unused=True, materialize_grads=True)
-        return [-loss.detach(), objective.detach().double().sum(1), *slopes]
+        return [-loss.detach(), epoch.total(objective), *slopes]
 
     return capture(step, fixed, given, gradient=trained > 0)
 

@@ -10,20 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vaebench.models.base import Autoencoder
+from vaebench.models.base import EPOCH_HOOKS, Autoencoder
 from vaebench.training.packed.capture import Unpackable
 
 OWN = frozenset(
     {*vars(lightning.LightningModule()), "seed", "generator", "_hparams", "_hparams_initial", "_noise_state"}
 )
 """Attributes that belong to Lightning or to training. They are not part of the objective."""
-
-TRAINING = (
-    "setup", "configure_optimizers", "training_step", "validation_step", "on_fit_start", "on_train_epoch_start",
-    "on_train_epoch_end", "on_validation_epoch_start", "on_validation_epoch_end", "on_train_end", "on_save_checkpoint",
-    "on_load_checkpoint",
-)  # fmt: skip
-"""Methods that a pack replaces. A model with its own version of one cannot be packed."""
 
 Owner = tuple[Any, str]
 """An object and the name of its attribute."""
@@ -44,7 +37,7 @@ def check_compatible(members: Sequence[Autoencoder]) -> None:
         Unpackable: if not, with what differs.
     """
     first = members[0]
-    for name in TRAINING:
+    for name in EPOCH_HOOKS:
         if getattr(type(first), name) is not getattr(Autoencoder, name):
             raise Unpackable(f"{type(first).__name__} has its own {name}")
     structure = _structure(first)

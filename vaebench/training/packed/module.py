@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
+from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
 from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.capture import Unpackable
@@ -90,7 +91,7 @@ class Pack(Resumable):
         return self._adam
 
     def on_fit_start(self) -> None:
-        self._noise = self._streams("noise of rank 0")
+        self._noise = self._streams(epoch.TRAINING_NOISE)
         if self.go_on():
             self._refit()  # where nothing is left to train, nobody else would
         self._check()
@@ -103,28 +104,28 @@ class Pack(Resumable):
     @torch.no_grad()
     def training_step(self, chunk: Chunk, index: int) -> None:
         before = self.steps_done
-        epoch = self.trainer.train_dataloader.steps  # type: ignore[union-attr]
+        steps = self.trainer.train_dataloader.steps  # type: ignore[union-attr]
         for x in chunk:
             self._step(x)
-            if self._between is not None and self.steps_done % epoch:
+            if self._between is not None and self.steps_done % steps:
                 self._between()
         # Lightning counts the steps of optimisers that it calls; this one it does not, for that costs more than a step.
         counted = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         counted.completed += self.steps_done - before
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
-        self.stacks.progress.fill_(self.steps_done / max(1, self._steps - 1))
+        self.stacks.progress.fill_(epoch.progress(self.steps_done, self._steps))
         data = (self.shared.spread(x), self.shared.noise(x.shape[1], self._noise))
         mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
         if not bool(mean.isfinite().all()):
-            self._bury(mean, "train/objective")
+            self._bury(mean, epoch.TRAINING_OBJECTIVE)
         self._total += total
         self._count += x.shape[1]
         self._adam.advance(gradients, self.alive)
         self.steps_done += 1
 
     def on_train_epoch_end(self) -> None:
-        self.tell("train/objective", (self._total / max(1, self._count)).float().tolist())
+        self.tell(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
         self._total.zero_()
         self._count = 0
         self.history.end(self.current_epoch, self.steps_done)
@@ -133,7 +134,7 @@ class Pack(Resumable):
         self._refit()
         self._validated = torch.zeros_like(self._total)
         self._seen = 0
-        self._validation_noise = self._streams("validation")
+        self._validation_noise = self._streams(epoch.VALIDATION_NOISE)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         data = (self._for_all(batch.x), self.shared.noise(len(batch.x), self._validation_noise))
@@ -143,8 +144,8 @@ class Pack(Resumable):
     def on_validation_epoch_end(self) -> None:
         mean = self._validated / self._seen
         if not bool(mean.isfinite().all()):
-            self._bury(mean, "val/objective")
-        self.tell("val/objective", mean.float().tolist())
+            self._bury(mean, epoch.VALIDATION_OBJECTIVE)
+        self.tell(epoch.VALIDATION_OBJECTIVE, mean.float().tolist())
 
     def on_train_end(self) -> None:
         self._refit()
@@ -179,18 +180,14 @@ class Pack(Resumable):
     def _bury(self, mean: Float[Tensor, " M"], name: str) -> None:
         for i, value in enumerate(mean.tolist()):
             if self.deaths[i] is None and not abs(value) < float("inf"):
-                text = f"{name} became {value:.3g} in epoch {self.current_epoch}, step {self.steps_done}"
-                remedy = "lower model.learning_rate, or set train.gradient_clip"
-                self.deaths[i] = Death(self.steps_done, f"{text}; {remedy}")
+                where = f"epoch {self.current_epoch}, step {self.steps_done}"
+                self.deaths[i] = Death(self.steps_done, epoch.divergence(name, value, where))
         if not any(self.alive):
             self.trainer.should_stop = True
 
     def _refit(self) -> None:
-        first = self.models[0]
-        if first.likelihood.refits:
-            for member in self.models:
-                total, count = member.squared_error(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
-                member.likelihood.refit(total / count)
+        for member in self.models:
+            member.refit(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:
