@@ -20,7 +20,7 @@ from vaebench.sweeps.engines import slurm
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.inline import Inline
-from vaebench.sweeps.engines.slurm_options import minutes, parameters
+from vaebench.sweeps.engines.slurm_options import minutes, parse_options
 from vaebench.sweeps.packs import most_of
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
@@ -49,7 +49,7 @@ def cluster(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("PATH", str(commands), prepend=":")
     monkeypatch.setenv("FAKE_SLURM", str(state))
     monkeypatch.setenv("PYTHONPATH", str(FAKE.parents[1]))
-    monkeypatch.setattr(slurm, "LOOK", 0.05)
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(SlurmJob, "_results_timeout_s", 0)
     SlurmJob.watcher.clear()
     return state
@@ -86,18 +86,18 @@ def test_what_sbatch_is_given(cluster, tmp_path):
     }
     assert "module load cuda" in lines
     assert any(line.startswith("srun ") and "--cpus-per-task=4" in line for line in lines)
-    assert heard == ["submitted 4711; the jobs go on if this command ends, and it may be run again"]
+    assert heard == ["submitted 4711; the jobs continue if this command ends; you may run it again"]
 
 
 def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
     (cluster / "full").touch()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path, tell=heard.append).built(0)
+    engine = Choice("slurm", folder=tmp_path, log=heard.append).built(0)
     outcomes = engine.map(most_of, ["1", "2"])
     threading.Timer(1, lambda: (cluster / "4711_0.state").write_text("CANCELLED")).start()
     next(outcomes)
     outcomes.close()
-    assert heard[-1] == "4711 go on; to cancel: scancel 4711; the same command waits for them"
+    assert heard[-1] == "4711 continue; to cancel them: scancel 4711; the same command waits for them"
 
 
 def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
@@ -111,26 +111,26 @@ def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("partitio=gpu", r"--slurm partitio: unknown parameter \(did you mean partition\?\)"),
-        ("xyz=1", "--slurm xyz: unknown parameter, expected one of cluster, time, "),
+        ("partition=gpu\n#SBATCH --uid=0", "--slurm: expected key=value, e.g. partition=gpu, got 'partition=gpu.*'"),
+        ("--=1", "--slurm: expected key=value, e.g. partition=gpu, got '--=1'"),
         ("partition", "--slurm: expected key=value, e.g. partition=gpu, got 'partition'"),
         ("time=soon", "--slurm time: expected minutes, HH:MM:SS or D-HH:MM:SS, got 'soon'"),
         ("time=0", "--slurm time: .* greater than 0, got '0'"),
-        ("nice=very", "--slurm nice: .* valid integer.*, got 'very'"),
-        ("mem=much", "--slurm mem: expected e.g. 16G or 500M, got 'much'"),
+        ("signal_delay=-1", "--slurm signal_delay: .* greater than 0, got '-1'"),
         ("cluster=moon", "--slurm cluster: .*'slurm', 'local' or 'debug', got 'moon'"),
-        ("gpus_per_node=2", "--slurm gpus_per_node: the option --gpus says it"),
-        ("--cpus-per-task=2", "--slurm cpus_per_task: the option --threads says it"),
+        ("gpus_per_node=2", "--slurm gpus_per_node: --gpus sets it"),
+        ("output=x", "--slurm output: submitit sets it"),
+        ("--cpus-per-task=2", "--slurm cpus_per_task: --threads sets it"),
     ],
 )
 def test_a_parameter_that_is_none_is_one_clear_error(said, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):
-        parameters([said])
+        parse_options([said])
 
 
 def test_a_parameter_is_said_once():
-    with pytest.raises(ValueError, match="--slurm qos: said twice, 'a' and 'b'"):
-        parameters(["qos=a", "qos=b"])
+    with pytest.raises(ValueError, match="--slurm qos: given twice, 'a' and 'b'"):
+        parse_options(["qos=a", "qos=b"])
 
 
 def test_times_are_those_of_sbatch():
@@ -193,9 +193,9 @@ def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path
     preempting = threading.Thread(target=preempt)
     preempting.start()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path / "slurm/runs", tell=heard.append).built(0)
+    engine = Choice("slurm", folder=tmp_path / "slurm/runs", log=heard.append).built(0)
     found, _ = swept(tmp_path / "slurm", text, how, engine)
     preempting.join()
     assert (cluster / "4711.requeued").exists()
     assert found == expected
-    assert heard == ["submitted 4711; the jobs go on if this command ends, and it may be run again"]
+    assert heard == ["submitted 4711; the jobs continue if this command ends; you may run it again"]

@@ -163,7 +163,6 @@ MANY = "9" * 5001
         ("sweep", "conf/beta.yaml", "--workers", MANY),
         ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--gpus", "inf"),
         ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--slurm", f"time={MANY}"),
-        ("sweep", "conf/beta.yaml", "--engine", "slurm", "--slurm", "cluster=local", "--slurm", f"nice={MANY}"),
         ("sweep", "conf/beta.yaml", "--engine", "ray", "--address", f"localhost:{MANY}"),
         ("sweep", "conf/beta.yaml", "--engine", "ray", "--address", "localhost:99999"),
         ("sweep", "conf/beta.yaml", f"seed={MANY}"),

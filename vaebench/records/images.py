@@ -1,8 +1,6 @@
 """What a trained model makes of images, as 8-bit pixels: one compressed file beside the record, and sheets of them."""
 
 import io
-import struct
-import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,14 +110,12 @@ def coloured(image: Pixels) -> Pixels:
 
 
 def png(image: Pixels) -> bytes:
-    """A sheet of grey or coloured images as a PNG file (ISO/IEC 15948)."""
-    height, width, channels = image.shape
-    kind = {2: 4, 4: 6}[channels]  # grey or colour, with opacity
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)
-    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
-    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    """A sheet `[H, W, 2]` (grey and opacity) or `[H, W, 4]` (colour and opacity) as a PNG file."""
+    from PIL import Image  # only pages need it
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def write(pictures: Pictures, path: Path) -> None:

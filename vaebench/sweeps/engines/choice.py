@@ -11,7 +11,7 @@ from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.ray import Ray
 from vaebench.sweeps.engines.slurm import Slurm
-from vaebench.sweeps.engines.slurm_options import parameters
+from vaebench.sweeps.engines.slurm_options import parse_options
 
 Name = Literal["auto", "inline", "ray", "slurm"]
 
@@ -27,9 +27,9 @@ class Choice:
         threads: CPU cores of each.
         gpus: GPUs of each, a fraction lets several share one, 0 leaves them alone; None: one where GPUs are visible.
         address: of a Ray cluster.
-        slurm: parameters of sbatch, `key=value`.
+        slurm: options of jobs, `key=value`.
         folder: where the study works.
-        tell: hears what has to be known after the engine is left.
+        log: receives what the user must know after the command ends.
     """
 
     engine: Name = "auto"
@@ -39,7 +39,7 @@ class Choice:
     address: str | None = None
     slurm: Sequence[str] = ()
     folder: Path = Path()
-    tell: Callable[[str], None] = print
+    log: Callable[[str], None] = print
 
     def built(self, visible: int) -> Engine:
         """The engine, on a machine on which so many GPUs are visible.
@@ -79,7 +79,7 @@ def _slurm(said: Choice, _: int) -> Engine:
     if said.address:
         raise ValueError("--address: not of the engine slurm, which submits jobs by sbatch")
     folder, name = said.folder / SLURM, f"vaebench-{said.folder.name}"
-    return Slurm(folder, parameters(said.slurm), said.workers, said.threads, said.gpus, name, said.tell)
+    return Slurm(folder, parse_options(said.slurm), said.workers, said.threads, said.gpus, name, said.log)
 
 
 def _check_gpus(said: Choice, visible: int) -> None:

@@ -1,8 +1,8 @@
-"""Packs as jobs of SLURM, for those whose only door is sbatch: one array, a job a pack.
+"""Packs as jobs of SLURM: one array of sbatch, with one job for each pack.
 
-The queue outlives whoever fills it. Jobs go on when the driver ends; the same command, run again, waits for the runs
-that they work on, and its own jobs find what is done done. A job that is preempted or runs out of time is queued again
-with the same call, and its runs go on from their snapshots.
+Jobs continue when the command that submitted them ends. The same command, given again, waits for the runs that these
+jobs work on, and its own jobs skip the runs that are done. A job that is preempted or runs out of time is queued again
+with the same call, and its runs continue from their last snapshots.
 """
 
 import shutil
@@ -11,59 +11,59 @@ from pathlib import Path
 from typing import Any, Generic
 
 from vaebench.sweeps.engines.base import Engine, Item, Result
-from vaebench.sweeps.engines.slurm_options import Parameters
+from vaebench.sweeps.engines.slurm_options import SlurmOptions
 
 TIMEOUTS = 50
-"""How often a job that runs out of time is queued again; one whose epoch is longer than that time must end some day."""
+"""How often a job that runs out of time is queued again. A job whose epoch takes longer than its time must end."""
 
-LOOK = 2.0
-"""Seconds from one look for results to the next."""
+POLL_SECONDS = 2.0
+"""Seconds between two looks for results."""
 
 
 class Slurm(Engine):
     """Maps a function over items by jobs that submitit submits.
 
     Args:
-        folder: for scripts and logs; every node has to reach it.
-        parameters: of sbatch.
-        workers: how many jobs may run at a time; as many as SLURM lets if None.
-        threads: CPU cores of each.
-        gpus: GPUs of each, on one node; none if None.
+        folder: for scripts and logs; every node must reach it.
+        options: of `--slurm`.
+        workers: how many jobs may run at a time; None lets SLURM decide.
+        threads: CPU cores of each job.
+        gpus: GPUs of each job, on one node; None for no GPU.
         name: of the jobs, in the queue.
-        tell: hears what was submitted, and what goes on when the driver ends.
+        log: receives what was submitted, and which jobs continue when this command ends.
 
     Raises:
-        ValueError: if GPUs are no whole number, or there is no submitit or no sbatch here.
+        ValueError: if `gpus` is not a whole number, or submitit or sbatch is missing here.
     """
 
     def __init__(
         self,
         folder: Path,
-        parameters: Parameters,
+        options: SlurmOptions,
         workers: int | None = None,
         threads: int = 1,
         gpus: float | None = None,
         name: str = "vaebench",
-        tell: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
         if gpus is not None and not float(gpus).is_integer():
-            raise ValueError(f"--gpus: SLURM gives whole GPUs to a job, got {gpus:g}; a larger --pack fills one")
-        if parameters.cluster == "slurm" and shutil.which("sbatch") is None:
+            raise ValueError(f"--gpus: SLURM gives whole GPUs to a job, got {gpus:g}; use a larger --pack to fill one")
+        if options.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ValueError(
-                "--engine slurm: no sbatch on this machine; run this where jobs are submitted, or try it out "
-                "by --slurm cluster=local"
+                "--engine slurm: no sbatch on this machine; run this where jobs are submitted, or try the engine "
+                "with --slurm cluster=local"
             )
         _submitit()
-        self.folder, self.parameters, self.asked = folder.absolute(), parameters, workers
-        self.threads, self.gpus, self.name, self.tell = threads, int(gpus or 0), name, tell
+        self.folder, self.options, self.max_jobs = folder.absolute(), options, workers
+        self.threads, self.gpus, self.name, self.log = threads, int(gpus or 0), name, log
 
     @property
     def workers(self) -> int:
-        return self.asked or 1
+        return self.max_jobs or 1
 
     @property
     def is_here(self) -> bool:
-        return self.parameters.cluster != "slurm"
+        return self.options.cluster != "slurm"
 
     @property
     def devices(self) -> int | None:
@@ -77,29 +77,29 @@ class Slurm(Engine):
         each = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
         cores = f"{self.threads} core{'s' * (self.threads > 1)}"
         where = {"slurm": "jobs of SLURM", "local": "processes of this machine", "debug": "jobs in this process"}
-        return f"packs as {where[self.parameters.cluster]}, {each}{cores} each; scripts and logs in {self.folder}"
+        return f"packs as {where[self.options.cluster]}, {each}{cores} each; scripts and logs in {self.folder}"
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result | Exception]]:
         left = self._submitted(function, list(items))
         jobs = [job for job, _ in left.values()]
-        if self.parameters.cluster == "debug":
-            ended = iter(jobs)  # a job is carried out when its outcome is asked for
+        if self.options.cluster == "debug":
+            ended = iter(jobs)  # a job runs when its result is read
         else:
-            ended = _submitit().helpers.as_completed(jobs, poll_frequency=LOOK)
-            self.tell(f"submitted {self._numbers(jobs)}; the jobs go on if this command ends, and it may be run again")
+            ended = _submitit().helpers.as_completed(jobs, poll_frequency=POLL_SECONDS)
+            self.log(f"submitted {self._numbers(jobs)}; the jobs continue if this command ends; you may run it again")
         try:
             for job in ended:
                 outcome = _outcome(job)
                 yield left.pop(job.job_id)[1], outcome
         finally:
-            if left and self.parameters.cluster == "slurm":
+            if left and self.options.cluster == "slurm":
                 numbers = self._numbers([job for job, _ in left.values()])
-                self.tell(f"{numbers} go on; to cancel: scancel {numbers}; the same command waits for them")
+                self.log(f"{numbers} continue; to cancel them: scancel {numbers}; the same command waits for them")
 
     def _submitted(self, function: Callable[[Item], Result], items: Sequence[Item]) -> dict[str, tuple[Any, Item]]:
-        """Jobs and what they work on, by their ids."""
+        """Submit one job for each item; returns the job and its item by the job's id."""
         try:
             jobs = self._executor().map_array(Requeued(function), items)
         except _submitit().core.utils.FailedJobError as error:
@@ -107,28 +107,28 @@ class Slurm(Engine):
         return {job.job_id: (job, item) for job, item in zip(jobs, items, strict=True)}
 
     def _executor(self) -> Any:
-        said = self.parameters
-        executor = _submitit().AutoExecutor(self.folder, cluster=said.cluster, slurm_max_num_timeout=TIMEOUTS)
+        options = self.options
+        executor = _submitit().AutoExecutor(self.folder, cluster=options.cluster, slurm_max_num_timeout=TIMEOUTS)
         executor.update_parameters(
             name=self.name,
-            timeout_min=said.time,
+            timeout_min=options.time,
             cpus_per_task=self.threads,
             gpus_per_node=self.gpus or None,
-            slurm_array_parallelism=self.asked,
-            slurm_signal_delay_s=said.signal_delay,
-            slurm_setup=said.setup and [said.setup],
-            slurm_srun_args=[f"--cpus-per-task={self.threads}"],  # srun does not take it over from sbatch
-            slurm_additional_parameters={"requeue": True, **said.of_sbatch},
+            slurm_array_parallelism=self.max_jobs,
+            slurm_signal_delay_s=options.signal_delay,
+            slurm_setup=options.setup and [options.setup],
+            slurm_srun_args=[f"--cpus-per-task={self.threads}"],  # srun does not inherit it from sbatch
+            slurm_additional_parameters={"requeue": True, **options.sbatch},
         )
         return executor
 
     def _numbers(self, jobs: Sequence[Any]) -> str:
-        """The arrays that jobs are part of."""
+        """The numbers of the arrays that the jobs belong to."""
         return " ".join(sorted({job.job_id.partition("_")[0] for job in jobs}))
 
 
 class Requeued(Generic[Item, Result]):
-    """A function as a job: where it is preempted or runs out of time, the same call is queued again."""
+    """A function as a job. If the job is preempted or runs out of time, submitit queues the same call again."""
 
     def __init__(self, function: Callable[[Item], Result]) -> None:
         self.function = function
@@ -137,19 +137,20 @@ class Requeued(Generic[Item, Result]):
         return self.function(item)
 
     def checkpoint(self, item: Item) -> Any:
-        """What submitit queues again."""
+        """Called by submitit when the job must stop: what to queue again."""
         return _submitit().helpers.DelayedSubmission(self, item)
 
     __submitit_checkpoint__ = checkpoint
 
 
 def _outcome(job: Any) -> Any:
-    """A job's result, or in a line why it has none."""
+    """The result of a job, or an error whose message says in one line why there is none."""
     error = job.exception()
     if error is None:
         return job.result()
     if type(error).__module__.partition(".")[0] != "submitit":
         return error
+    # submitit's error quotes the traceback between two lines of dashes; its last line names the error.
     raised = [line for line in str(error).partition("-" * 22)[2].partition("-" * 22)[0].splitlines() if line.strip()]
     reason = raised[-1].strip() if job.paths.result_pickle.exists() and raised else f"no result ({job.state})"
     return RuntimeError(f"job {job.job_id}: {reason}; its log: {job.paths.stderr}")

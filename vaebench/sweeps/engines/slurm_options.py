@@ -1,126 +1,97 @@
-"""What a job asks of SLURM: `--slurm key=value`, checked before anything is submitted."""
+"""What `--slurm key=value` says of a job.
+
+Four keys are ours and are checked here. Every other key is an option of sbatch. It is passed on as it stands: sbatch
+knows its own options, and refuses a wrong one when the jobs are submitted, before anything is trained.
+"""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from vaebench.config.registry import PositiveInt, did_you_mean
+from vaebench.config.registry import PositiveInt
 
-ELSEWHERE = {
-    "cpus_per_task": "--threads",
-    "gpus": "--gpus",
-    "gpus_per_node": "--gpus",
-    "array": "--workers",
-    "array_parallelism": "--workers",
+RESERVED = {
+    "cpus_per_task": "--threads sets it",
+    "gpus": "--gpus sets it",
+    "gpus_per_node": "--gpus sets it",
+    "gpus_per_task": "--gpus sets it",
+    "array": "--workers sets it",
+    "array_parallelism": "--workers sets it",
+    "signal": "signal_delay sets it",
+    **dict.fromkeys(("job_name", "output", "error", "open_mode", "nodes", "ntasks", "wrap"), "submitit sets it"),
 }
-"""Parameters of sbatch that an option of every engine says."""
+"""Options of sbatch that another option sets, or that submitit needs for itself."""
 
 
-def minutes(said: Any) -> int:
-    """Minutes of what sbatch takes for a time: `240`, `30:00`, `4:00:00`, `1-12`, `1-12:30` or `1-12:30:00`.
+def minutes(time: Any) -> int:
+    """Minutes of a time as sbatch writes it.
+
+    >>> [minutes(time) for time in ("240", "30:00", "4:00:00", "1-12", "1-12:30", "1-12:30:00")]
+    [240, 30, 240, 2160, 2190, 2190]
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is not in one of these forms.
     """
-    if not (found := re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", str(said))):
+    if not (found := re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", str(time))):
         raise ValueError("expected minutes, HH:MM:SS or D-HH:MM:SS")
     first, second = int(found[2]), int(found[3] or 0)
-    if found[1]:
+    if found[1]:  # days-hours[:minutes]
         return 60 * (24 * int(found[1]) + first) + second
-    return 60 * first + second if found[4] else first
-
-
-def memory(said: str) -> str:
-    """What sbatch takes for an amount of memory.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not re.fullmatch(r"\d{1,18}[KMGT]?B?", said):
-        raise ValueError("expected e.g. 16G or 500M")
-    return said
-
-
-Minutes = Annotated[PositiveInt, BeforeValidator(minutes)]
-Memory = Annotated[str, AfterValidator(memory)]
+    return 60 * first + second if found[4] else first  # hours:minutes:seconds, or minutes[:seconds]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters:
-    """What sbatch is given beside threads and GPUs; each as its manual says, where nothing else is said here.
+class SlurmOptions:
+    """What a job asks of SLURM, beside threads and GPUs.
 
     Args:
-        cluster: `local` and `debug` try things out without SLURM: in processes of this machine, in this process.
-        time: of a job. One that runs out of it is queued again and goes on, so that it may be short.
-        signal_delay: seconds before the end of that time at which a job is told to go.
+        cluster: `local` and `debug` try the engine without SLURM: in processes of this machine, or in this process.
+        time: minutes of a job. It may be short: a job that runs out of time is queued again and continues.
+        signal_delay: seconds before the end of that time at which the job is told to stop.
         setup: a line of shell before the job, e.g. `module load cuda`.
+        sbatch: further options of sbatch, by their names without dashes at the front; True means no value.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     cluster: Literal["slurm", "local", "debug"] = "slurm"
-    time: Minutes = 240
+    time: Annotated[PositiveInt, BeforeValidator(minutes)] = 240
     signal_delay: PositiveInt = 90
     setup: str | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    mem: Memory | None = None
-    mem_per_cpu: Memory | None = None
-    mem_per_gpu: Memory | None = None
-    constraint: str | None = None
-    gres: str | None = None
-    nodelist: str | None = None
-    exclude: str | None = None
-    exclusive: bool | None = None
-    reservation: str | None = None
-    licenses: str | None = None
-    nice: int | None = None
-    dependency: str | None = None
-    comment: str | None = None
-    mail_type: str | None = None
-    mail_user: str | None = None
-
-    @property
-    def of_sbatch(self) -> dict[str, Any]:
-        """Those that go to sbatch as they stand."""
-        ours = ("cluster", "time", "signal_delay", "setup")
-        return {
-            f.name.replace("_", "-"): value
-            for f in fields(self)
-            if f.name not in ours and (value := getattr(self, f.name)) not in (None, False)
-        }
+    sbatch: Mapping[str, str | bool] = field(default_factory=dict)
 
 
-def parameters(said: Sequence[str]) -> Parameters:
-    """Parameters from `key=value` each.
+def parse_options(words: Sequence[str]) -> SlurmOptions:
+    """Options from words `key=value`; `key=true` is an option without a value, and `key=false` leaves it out.
+
+    >>> parse_options(["time=1-12", "partition=gpu", "exclusive=true"]).sbatch
+    {'partition': 'gpu', 'exclusive': True}
 
     Raises:
-        ValueError: if one is none, is unknown, is said twice, or has a value of another kind.
+        ValueError: if a word has another form, a key is given twice or reserved, or one of our keys has a wrong value.
     """
-    known, found = [f.name for f in fields(Parameters)], dict[str, str]()
-    for one in said:
-        key, is_there, value = one.partition("=")
+    given: dict[str, str] = {}
+    for word in words:
+        key, has_value, value = word.partition("=")
         key = key.strip().lstrip("-").replace("-", "_")
-        if not is_there or not value:
-            raise ValueError(f"--slurm: expected key=value, e.g. partition=gpu, got {one!r}")
-        if key in found:
-            raise ValueError(f"--slurm {key}: said twice, {found[key]!r} and {value!r}")
-        if key not in known:
-            raise ValueError(f"--slurm {key}: {_unknown(key, known)}")
-        found[key] = value
+        if not has_value or not value or not re.fullmatch(r"[a-z]\w*", key) or not value.isprintable():
+            raise ValueError(f"--slurm: expected key=value, e.g. partition=gpu, got {word!r}")
+        if key in given:
+            raise ValueError(f"--slurm {key}: given twice, {given[key]!r} and {value!r}")
+        if key in RESERVED:
+            raise ValueError(f"--slurm {key}: {RESERVED[key]}")
+        given[key] = value
+    ours = {name: given.pop(name) for name in _our_keys() if name in given}
+    flags = {"true": True, "false": False}
+    sbatch = {key.replace("_", "-"): flags.get(value.lower(), value) for key, value in given.items()}
     try:
-        return TypeAdapter(Parameters).validate_python(found)
+        return TypeAdapter(SlurmOptions).validate_python({**ours, "sbatch": {k: v for k, v in sbatch.items() if v}})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        reason = fault["msg"].removeprefix("Value error, ")
-        raise ValueError(f"--slurm {fault['loc'][0]}: {reason}, got {found[str(fault['loc'][0])]!r}") from None
+        key, reason = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
+        raise ValueError(f"--slurm {key}: {reason}, got {ours[key]!r}") from None
 
 
-def _unknown(key: str, known: Sequence[str]) -> str:
-    if key in ELSEWHERE:
-        return f"the option {ELSEWHERE[key]} says it"
-    return f"unknown parameter{did_you_mean(key, known) or ', expected one of ' + ', '.join(known)}"
+def _our_keys() -> list[str]:
+    return [f.name for f in fields(SlurmOptions) if f.name != "sbatch"]
