@@ -12,9 +12,9 @@ import pytest
 
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
+from vaebench.reporting.figures import units_by_beta
+from vaebench.reporting.figures.facets import arrange
 from vaebench.reporting.page import index, page, site
-from vaebench.reporting.page.facets import arrange
-from vaebench.reporting.page.figures import units_by_beta
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.page.plotting import at_least_one
-from vaebench.reporting.page.svg import ACCENT, CATEGORIES, Panel, panel, variable
+from vaebench.reporting.figures.plotting import at_least_one
+from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.reporting.tables.labels import slug
 from vaebench.reporting.tables.rankings import Row, Table
 

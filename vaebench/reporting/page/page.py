@@ -16,18 +16,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vaebench.records.record import Record
-from vaebench.reporting.page.facets import arrange
-from vaebench.reporting.page.figures import (
+from vaebench.reporting.figures import (
     altered,
     bounds,
     collapse,
     curves,
     forecast,
     phase,
-    plane,
     units,
     units_by_beta,
 )
+from vaebench.reporting.figures import (
+    rate_distortion as plane,
+)
+from vaebench.reporting.figures.facets import arrange
 from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.page.provenance import conditions, origins
 from vaebench.reporting.page.summary import answer

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from vaebench.reporting.page.facets import is_number
-from vaebench.reporting.page.figures.forecast import pairs
+from vaebench.reporting.figures.facets import is_number
+from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import Interval

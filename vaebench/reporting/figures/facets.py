@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from vaebench.reporting.page.svg import CATEGORIES, RAMP, variable
+from vaebench.reporting.figures.svg import CATEGORIES, RAMP, variable
 from vaebench.reporting.tables.labels import natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rankings import Block, Row, Table

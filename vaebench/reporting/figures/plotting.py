@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vaebench.reporting.page.seed_bands import Profile
-from vaebench.reporting.page.svg import GROUND, INK
+from vaebench.reporting.figures.seed_bands import Profile
+from vaebench.reporting.figures.svg import GROUND, INK
 from vaebench.reporting.tables.reliability import MARK
 
 SETTLED = 0.05

@@ -4,9 +4,9 @@ from collections import Counter
 
 from matplotlib.axes import Axes
 
-from vaebench.reporting.page.facets import Arrangement, Facet
-from vaebench.reporting.page.plotting import whole_numbers
-from vaebench.reporting.page.svg import ACCENT, FAINT, INK, Chart, Panel, panel
+from vaebench.reporting.figures.facets import Arrangement, Facet
+from vaebench.reporting.figures.plotting import whole_numbers
+from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, Chart, Panel, panel
 from vaebench.reporting.tables.quantities import Fact, Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 

@@ -4,10 +4,10 @@ import re
 
 from matplotlib.axes import Axes
 
-from vaebench.reporting.page.facets import Arrangement, Facet
-from vaebench.reporting.page.plotting import banded, doubtful
-from vaebench.reporting.page.seed_bands import Profile, profile
-from vaebench.reporting.page.svg import Chart, Panel, panel
+from vaebench.reporting.figures.facets import Arrangement, Facet
+from vaebench.reporting.figures.plotting import banded, doubtful
+from vaebench.reporting.figures.seed_bands import Profile, profile
+from vaebench.reporting.figures.svg import Chart, Panel, panel
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 from vaebench.reporting.tables.reliability import EXPLANATION

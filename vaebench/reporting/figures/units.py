@@ -2,10 +2,10 @@
 
 from matplotlib.axes import Axes
 
-from vaebench.reporting.page.facets import Arrangement, Facet
-from vaebench.reporting.page.plotting import banded, whole_numbers
-from vaebench.reporting.page.seed_bands import over_positions
-from vaebench.reporting.page.svg import Chart, Panel, panel
+from vaebench.reporting.figures.facets import Arrangement, Facet
+from vaebench.reporting.figures.plotting import banded, whole_numbers
+from vaebench.reporting.figures.seed_bands import over_positions
+from vaebench.reporting.figures.svg import Chart, Panel, panel
 from vaebench.reporting.tables.rankings import Table
 
 

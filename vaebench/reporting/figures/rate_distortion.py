@@ -3,9 +3,9 @@
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vaebench.reporting.page.facets import Arrangement, Facet
-from vaebench.reporting.page.plotting import MOST_TICKS
-from vaebench.reporting.page.svg import FAINT, Chart, Panel, panel
+from vaebench.reporting.figures.facets import Arrangement, Facet
+from vaebench.reporting.figures.plotting import MOST_TICKS
+from vaebench.reporting.figures.svg import FAINT, Chart, Panel, panel
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from vaebench.records.record import Record
-from vaebench.reporting.page.facets import MOST_PANELS, Arrangement
-from vaebench.reporting.page.plotting import banded
-from vaebench.reporting.page.seed_bands import array, profile
-from vaebench.reporting.page.svg import RAMP, Chart, Panel, panel, variable
+from vaebench.reporting.figures.facets import MOST_PANELS, Arrangement
+from vaebench.reporting.figures.plotting import banded
+from vaebench.reporting.figures.seed_bands import array, profile
+from vaebench.reporting.figures.svg import RAMP, Chart, Panel, panel, variable
 from vaebench.reporting.tables.labels import slug
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rankings import Table

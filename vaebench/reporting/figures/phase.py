@@ -6,9 +6,9 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from vaebench.reporting.page.facets import Arrangement
-from vaebench.reporting.page.figures.forecast import pairs
-from vaebench.reporting.page.svg import ACCENT, INK, WARNING, Chart, Panel, panel
+from vaebench.reporting.figures.facets import Arrangement
+from vaebench.reporting.figures.forecast import pairs
+from vaebench.reporting.figures.svg import ACCENT, INK, WARNING, Chart, Panel, panel
 from vaebench.reporting.tables.labels import plain
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rankings import Row, Table
