@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from vaebench.__main__ import app
 from vaebench.config import Study, load
 from vaebench.records import record
+from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.wandb import workspace
-from vaebench.reporting.wandb.names import CHARTS, PICTURES, UNIT_CURVE, headline
+from vaebench.reporting.wandb.names import PICTURES, UNIT_CURVE, headline
 
 pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
 
@@ -73,7 +74,7 @@ def test_the_runs_are_the_studys_in_groups_of_seeds(view):
     chosen = {f["key"]["name"]: (f["op"], f["value"]) for f in runs["filters"]["filters"]}
     assert chosen == {
         "group": ("=", "beta"),
-        "jobType": ("=", "train"),
+        "jobType": ("IN", ["train", "aggregate"]),
         "state": ("NIN", ["failed", "crashed", "killed"]),
     }
     assert [g["name"] for g in runs["grouping"]] == ["model.value.beta"]
@@ -105,11 +106,10 @@ def test_every_panel_asks_for_what_a_run_of_the_study_has(view, records):
     assert best["metrics"] == ["summary_metrics.test/iwae_5000"]
 
 
-def test_charts_and_pictures_are_those_that_runs_log(view):
-    found = [(p["panelDefId"], p["fieldSettings"], p["stringSettings"]) for p in panels(view, "Vega2")]
-    assert found == [(c.preset, c.fields, {"title": c.title}) for c in CHARTS]
+def test_figures_and_pictures_are_those_that_are_logged(view):
     media = [key for p in panels(view, "Media Browser") for key in p["mediaKeys"]]
-    assert media == [f"test/{name}" for name in PICTURES]
+    figures = [f"figures/{figure.name}" for figure in FIGURES]
+    assert media == [*figures, *(f"test/{name}" for name in PICTURES)]
 
 
 def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):

@@ -21,7 +21,7 @@ from vaebench.models.vae import VAE
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
 from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.page.gallery import MOST
-from vaebench.reporting.page.gallery import gallery as exhibits
+from vaebench.reporting.page.gallery import gallery as gallery_of
 
 KL = [0.1, 3.0, 2.0]
 
@@ -203,18 +203,18 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
         return Record(id=f"{beta:02x}{seed}", study="s", status="done", axes=["model.beta", "seed"], config=config)
 
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
-    assert exhibits(made, tmp_path).exhibits == exhibits(made, None).exhibits == ()
+    assert gallery_of(made, tmp_path).items == gallery_of(made, None).items == ()
     for beta in range(30):
         write(seen, tmp_path / f"{beta:02x}0" / ARRAYS)
         write(seen, tmp_path / f"{beta:02x}1" / ARRAYS)
-    shown, legend = exhibits(made, tmp_path)
+    shown, legend = gallery_of(made, tmp_path)
     assert len(shown) == MOST
     assert [text for _, text in legend] == [f"class {i}" for i in range(10)]
     assert "var(--c9)" in shown[0].codes.svg
     assert shown[0].title == "beta=0, seed=0"
-    assert [p.caption.split()[0] for p in shown[0].pictures] == ["Observations", "Drawn", "A"]
-    assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].pictures)
-    assert shown[0].said == "Posterior means in the two units of largest KL"
+    assert [p.caption.split()[0] for p in shown[0].images] == ["Observations", "Drawn", "A"]
+    assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].images)
+    assert shown[0].note == "Posterior means in the two units of largest KL"
     without_prior = replace(seen, samples=seen.samples[:0])
     write(without_prior, tmp_path / "000" / ARRAYS)
-    assert exhibits(made, tmp_path).exhibits[0].said == "Codes, first two units"
+    assert gallery_of(made, tmp_path).items[0].note == "Codes, first two units"

@@ -12,9 +12,9 @@ import pytest
 
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
-from vaebench.reporting.figures import units_by_beta
-from vaebench.reporting.figures.facets import arrange
-from vaebench.reporting.page import index, page, site
+from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.units import UnitsByBeta
+from vaebench.reporting.page import page, site
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 
@@ -220,7 +220,7 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
 
 def over_beta(records):
     table = tables.table(records)
-    return units_by_beta.chart(table, arrange(table))
+    return UnitsByBeta().draw(table, Facets.of(table))
 
 
 def test_units_over_beta_are_drawn_in_the_order_of_their_kl():
@@ -306,4 +306,4 @@ def test_pages_are_written_checked_and_listed(results):
 
 
 def test_an_index_of_nothing_says_so():
-    assert "No study has results." in index.render([])
+    assert "No study has results." in site.index([])

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from functools import cache
-from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.records.run_folder import ARRAYS, CHECKPOINT
 from vaebench.reporting import wandb
+from vaebench.reporting.page import site
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.wandb.names import UNIT_CURVE
@@ -66,6 +66,12 @@ def rows(path: Path, media: dict[str, Any]) -> dict[str, Any]:
     """A table of a W&B run, as it lies beside its log."""
     assert media["_type"] == "table-file"
     return json.loads((path.parent / "files" / media["path"]).read_text())
+
+
+def html(path: Path, media: dict[str, Any]) -> str:
+    """A page of a W&B run, as it lies beside its log."""
+    assert media["_type"] == "html-file"
+    return (path.parent / "files" / media["path"]).read_text()
 
 
 def runs_below(folder: Path) -> list[Path]:
@@ -160,27 +166,6 @@ def test_pictures_are_media_of_the_run(tracked):
         assert np.array_equal((found * 255).round().astype(np.uint8), images.coloured(sheet))
 
 
-def test_charts_are_tables_of_the_records_arrays(tracked):
-    record, path = tracked
-    seen = told(path)["summary"]
-    array = {e.name: e.value for e in record.estimates if isinstance(e.value, list)}
-    kl = rows(path, seen["test/kl_per_unit_table"])["data"]
-    assert [value for _, value in kl] == sorted(array["kl_per_unit"], reverse=True)
-    assert all(array["kl_per_unit"][unit - 1] == value for unit, value in kl)
-    spectrum = rows(path, seen["test/variance_spectrum_table"])["data"]
-    assert spectrum == [[i, v] for i, v in enumerate(array["variance_spectrum"], 1)]
-    curve = rows(path, seen["test/collapse_curve_table"])["data"]
-    assert curve == [
-        [pytest.approx(log10(e)), s] for e, s in zip(array["collapse_epsilon"], array["collapse_curve"], strict=True)
-    ]
-    point = rows(path, seen["test/rate_distortion_table"])["data"]
-    assert point == [[record.estimate("rate").value, record.estimate("distortion").value]]
-    drawn = [key for entry in entries(path, "config") for key in entry.get("update", {}) if "visualize" in key]
-    assert {key.rpartition("/")[2] for key in drawn} == {
-        "kl_per_unit", "variance_spectrum", "collapse_curve", "rate_distortion",
-    }  # fmt: skip
-
-
 def test_record_and_checkpoint_are_artifacts(tracked):
     """The files that W&B would upload are those of the run, by their MD5."""
     record, path = tracked
@@ -264,8 +249,9 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
         assert seen["config"]["id"] == record.id
         assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
     tables.write(outcome.records, folder)
+    _, figures = site.write_one(outcome.records, folder, study.question)
     for _ in range(2):  # the same records make no second one
-        wandb.conclude_sweep(study, outcome.records, folder, "offline")
+        wandb.conclude_sweep(study, outcome.records, folder, "offline", figures)
     (path,) = runs_below(folder)
     (run,) = entries(path, "run")
     assert (run["run_group"], run["job_type"]) == ("tiny", "aggregate")
@@ -282,6 +268,12 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     assert {row[at("id")]: row[at("elbo")] for row in each["data"]} == {
         r.id: r.estimate("elbo").value for r in outcome.records
     }
+    page = html(path, summary["report"])
+    assert page == (folder / site.PAGE).read_text()
+    assert {figure.name for figure in figures} == {"forecast", "plane", "bounds", "units", "collapse", "curves"}
+    for figure in figures:
+        shown = html(path, summary[f"figures/{figure.name}"])
+        assert all(panel.svg in shown and panel.svg in page for panel in figure.panels)
 
 
 def _is_number(text: str) -> bool:

@@ -12,7 +12,8 @@ import pytest
 from vaebench.records.images import Pictures, write
 from vaebench.records.record import Estimate, Record
 from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.page import index, page, site
+from vaebench.reporting.figures import FIGURES
+from vaebench.reporting.page import site
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = [*sorted(ROOT.glob("results/*/report.html")), ROOT / "results/index.html"]
@@ -77,8 +78,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for each in records[:2]:
         write(pictures(), folder / each.id / ARRAYS)
     site.write_one([*records, lost], folder, "What does β buy?")
-    entry = index.Entry("study", "What does β buy?", records)
-    (folder.parent / "index.html").write_text(index.render([entry]))
+    entry = site.Entry("study", "What does β buy?", records)
+    (folder.parent / "index.html").write_text(site.index([entry]))
     return folder.parent
 
 
@@ -90,8 +91,7 @@ def violations(tab, path: Path, width: int, dark: bool, contrast: bool = True) -
 
 def test_the_page_that_is_looked_at_has_every_section(made: Path) -> None:
     text = (made / "study/report.html").read_text()
-    charts = [chart.__module__.rpartition(".")[2].replace("_", "-") for chart in page.CHARTS]
-    sections = ["answer", "failures", *charts, "gallery", "tables", "origin"]
+    sections = ["answer", "failures", *(figure.name for figure in FIGURES), "gallery", "tables", "origin"]
     assert [name for name in sections if f'aria-labelledby="{name}"' not in text] == []
     ids = re.findall(r'(?<= )id="([^"]+)"', text)
     assert len(ids) == len(set(ids))

@@ -28,7 +28,10 @@ from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaebench.config import Study
+    from vaebench.reporting.figures.base import Drawn
 
 
 def sweep(
@@ -68,8 +71,8 @@ def sweep(
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None
-    _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
-    tracking.conclude_sweep(plan, outcome.records, folder, wandb)
+    figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
+    tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
         raise typer.Exit(1)
@@ -172,17 +175,17 @@ def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[s
     return [f"Overridden on the command line: {' '.join(overrides)}. The {runs} of that sweep alone; {every}."]
 
 
-def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> None:
-    """Write a sweep's tables and page, print the tables, and say how they compare with the published ones."""
+def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Sequence[Drawn]":
+    """Write a sweep's tables and page, print the tables, compare with the published ones, and return the figures."""
     from vaebench.records import record
     from vaebench.reporting import publish
     from vaebench.reporting.page import site
     from vaebench.reporting.tables import table as tables
 
     if not records:
-        return
+        return ()
     tables.write(records, folder, remarks)
-    page = site.write_one(records, folder, plan.question, remarks)
+    page, figures = site.write_one(records, folder, plan.question, remarks)
     console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
     console.print(f"the same with charts: {page}", soft_wrap=True)
     results = RESULTS / plan.name
@@ -195,3 +198,4 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> Non
         lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
         console.print(one, soft_wrap=True)
+    return figures

@@ -1,1 +1,28 @@
-"""The charts of a page, a file each: table and arrangement → chart, or None where records have no numbers for it."""
+"""The figures of a study, each drawn by one class: the page embeds them, and W&B shows the same ones.
+
+Importing a figure does not import matplotlib. Only drawing does.
+"""
+
+from typing import Any
+
+from vaebench.reporting.figures.altered import Altered
+from vaebench.reporting.figures.base import Drawn, Figure
+from vaebench.reporting.figures.bounds import Bounds
+from vaebench.reporting.figures.curves import Curves
+from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.forecast import Forecast, Phase
+from vaebench.reporting.figures.rate_distortion import RateDistortion
+from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
+from vaebench.reporting.tables.rankings import Table
+
+FIGURES: tuple[Figure[Any], ...] = (
+    *(Altered(), Phase(), Forecast(), RateDistortion(), Bounds()),
+    *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
+)
+"""In the order of the page."""
+
+
+def draw(table: Table) -> list[Drawn]:
+    """Every figure for which the table has numbers."""
+    facets = Facets.of(table)
+    return [drawn for figure in FIGURES if (drawn := figure.draw(table, facets)) is not None]

@@ -1,51 +1,62 @@
-"""How far more draws tighten the bound."""
+"""How much more draws tighten the bound."""
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.axes import Axes
-
-from vaebench.reporting.figures.facets import Arrangement, Facet
-from vaebench.reporting.figures.plotting import banded, doubtful
-from vaebench.reporting.figures.seed_bands import Profile, profile
-from vaebench.reporting.figures.svg import Chart, Panel, panel
+from vaebench.reporting.figures.base import Figure
+from vaebench.reporting.figures.facets import Facet, Facets, Legend
+from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doubtful
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 from vaebench.reporting.tables.reliability import EXPLANATION
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def chart(table: Table, arrangement: Arrangement) -> Chart | None:
+
+class BoundsPanel(NamedTuple):
+    """A facet, and every k of the table."""
+
+    facet: Facet
+    sizes: list[int]
+
+
+class Bounds(Figure[BoundsPanel]):
     """IWAE-k over k, a line a row."""
-    sizes = sorted(int(found[1]) for q in table.quantities if (found := re.fullmatch(r"iwae_(\d+)", q.name)))
-    facets = arrangement.showing(lambda row: len(_line(row, sizes).x) > 1)
-    if not facets:
-        return None
-    caption = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
-    if any(_marked(strand.row, sizes) for facet in facets for strand in facet.strands):
-        caption += f" An open disc with {EXPLANATION}"
-    panels = tuple(_panel(facet, sizes) for facet in facets)
-    return Chart("bounds", "IWAE bounds over k", caption, panels, arrangement.legend(facets))
 
+    name, title = "bounds", "IWAE bounds over k"
 
-def _line(row: Row, sizes: list[int]) -> Profile:
-    by_size = {k: row.group.values(Quantity(f"iwae_{k}")) for k in sizes}
-    return profile([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, BoundsPanel]]:
+        sizes = sorted(int(found[1]) for q in table.quantities if (found := re.fullmatch(r"iwae_(\d+)", q.name)))
+        shown = facets.keep(lambda row: len(_band(row, sizes).x) > 1)
+        return [(facet.title, BoundsPanel(facet, sizes)) for facet in shown]
 
+    def caption(self, panels: Sequence[BoundsPanel]) -> str:
+        text = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
+        doubtful = any(_doubtful(series.row, p.sizes) for p in panels for series in p.facet.series)
+        return f"{text} An open disc with {EXPLANATION}" if doubtful else text
 
-def _marked(row: Row, sizes: list[int]) -> list[float]:
-    """The sizes at which the bound of a row rests on collapsed weights."""
-    return [float(k) for k in sizes if row.group.cell(Quantity(f"iwae_{k}")).caution is not None]
+    def legend(self, facets: Facets, panels: Sequence[BoundsPanel]) -> Legend:
+        return facets.legend([p.facet for p in panels])
 
-
-def _panel(facet: Facet, sizes: list[int]) -> Panel:
-    def draw(axes: Axes) -> None:
-        for strand in facet.strands:
-            line = _line(strand.row, sizes)
-            banded(axes, line, strand.colour, "o")
-            doubtful(axes, line, _marked(strand.row, sizes), strand.colour)
+    def plot(self, axes: "Axes", panel: BoundsPanel) -> None:
+        for series in panel.facet.series:
+            line = _band(series.row, panel.sizes)
+            plot_band(axes, line, series.colour, "o")
+            plot_doubtful(axes, line, _doubtful(series.row, panel.sizes), series.colour)
         axes.set_xscale("log")
-        axes.set_xticks(sizes, labels=[str(k) for k in sizes])
+        axes.set_xticks(panel.sizes, labels=[str(k) for k in panel.sizes])
         axes.minorticks_off()
         axes.set_xlabel("k")
         axes.set_ylabel("IWAE-k")
 
-    return panel("IWAE bounds over k", facet.title, draw)
+
+def _band(row: Row, sizes: list[int]) -> Band:
+    by_size = {k: row.group.values(Quantity(f"iwae_{k}")) for k in sizes}
+    return band([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
+
+
+def _doubtful(row: Row, sizes: list[int]) -> list[float]:
+    """Every k at which the bound of a row rests on collapsed weights."""
+    return [float(k) for k in sizes if row.group.cell(Quantity(f"iwae_{k}")).caution is not None]

@@ -1,12 +1,16 @@
-"""What training looked like."""
+"""The curves of training."""
 
-from matplotlib.axes import Axes
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.reporting.figures.facets import Arrangement, Facet
-from vaebench.reporting.figures.plotting import banded, settled_limits
-from vaebench.reporting.figures.seed_bands import over_epochs
-from vaebench.reporting.figures.svg import Chart, Panel, panel
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.figures.base import Figure
+from vaebench.reporting.figures.facets import Facet, Facets, Legend
+from vaebench.reporting.figures.plotting import limit_after_warm_up, over_epochs, plot_band
+from vaebench.reporting.tables.rankings import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = {
     "train/objective": "objective in training",
@@ -15,33 +19,45 @@ COLUMNS = {
     "val/distortion": "validation distortion",
     "val/active_units": "validation active units",
 }
-"""Columns of a record's curve, and what stands above their panels."""
+"""Columns of a record's curve, and the titles of their panels."""
 
 
-def chart(table: Table, arrangement: Arrangement) -> Chart | None:
-    """Every column over epochs, a panel a column and facet."""
-    found = [(column, facet) for column in COLUMNS for facet in _showing(arrangement, column)]
-    if not found:
-        return None
-    caption = (
-        "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are several. "
-        "The first 5 % of the epochs may lie outside. Objectives of different models or β are not comparable."
-    )
-    panels = tuple(_panel(column, facet) for column, facet in found)
-    return Chart("curves", "Training", caption, panels, arrangement.legend([facet for _, facet in found]))
+class CurvePanel(NamedTuple):
+    """A facet, and the column of the curve that is shown."""
+
+    column: str
+    facet: Facet
 
 
-def _showing(arrangement: Arrangement, column: str) -> list[Facet]:
-    return arrangement.showing(lambda row: bool(over_epochs(row.group, column).x))
+class Curves(Figure[CurvePanel]):
+    """Every column over epochs, a panel for each column and facet."""
 
+    name, title = "curves", "Training"
 
-def _panel(column: str, facet: Facet) -> Panel:
-    lines = [(over_epochs(s.row.group, column), s.colour) for s in facet.strands]
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, CurvePanel]]:
+        return [
+            (", ".join(filter(None, [title, facet.title])), CurvePanel(column, facet))
+            for column, title in COLUMNS.items()
+            for facet in facets.keep(partial(_has, column))
+        ]
 
-    def draw(axes: Axes) -> None:
+    def caption(self, panels: Sequence[CurvePanel]) -> str:
+        return (
+            "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are "
+            "several. The first 5 % of the epochs may lie outside. Objectives of different models or β are not "
+            "comparable."
+        )
+
+    def legend(self, facets: Facets, panels: Sequence[CurvePanel]) -> Legend:
+        return facets.legend([p.facet for p in panels])
+
+    def plot(self, axes: "Axes", panel: CurvePanel) -> None:
+        lines = [(over_epochs(s.row.group, panel.column), s.colour) for s in panel.facet.series]
         for line, colour in lines:
-            banded(axes, line, colour, "o" if len(line.x) == 1 else "")
-        settled_limits(axes, [line for line, _ in lines])
+            plot_band(axes, line, colour, "o" if len(line.x) == 1 else "")
+        limit_after_warm_up(axes, [line for line, _ in lines])
         axes.set_xlabel("epoch")
 
-    return panel("Training", ", ".join(filter(None, [COLUMNS[column], facet.title])), draw)
+
+def _has(column: str, row: Row) -> bool:
+    return bool(over_epochs(row.group, column).x)

@@ -1,7 +1,8 @@
-"""Which rows share a panel, and by what they are told apart: the last axis of few values is the colour.
+"""Which rows share a panel, and which colour a row has.
 
-Beta by colour and models by panel, for a grid of models × σ² × β. What is left over (σ²) shares the colour. Rows that
-do not compare never share a panel.
+The last axis with few values has the colours, and the first other one has the panels: in a grid of models × σ² × β, β
+has the colours and the models have the panels. Rows that differ in the remaining axes (σ²) share a colour. Rows that
+cannot be compared never share a panel.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,11 @@ T = TypeVar("T")
 
 MOST_COLOURS, MOST_PANELS = 8, 6
 
+Legend = tuple[tuple[str, str], ...]
+"""Colour (the name of a CSS variable, `c0` or `r0`) and text of every entry."""
 
-class Strand(NamedTuple):
+
+class Series(NamedTuple):
     """A row and its colour."""
 
     row: Row
@@ -26,73 +30,57 @@ class Strand(NamedTuple):
 
 
 class Facet(NamedTuple):
-    """The rows of one panel, and what they have in common, in words."""
+    """The rows of one panel, and a title that says what they have in common."""
 
     title: str
-    strands: tuple[Strand, ...]
+    series: tuple[Series, ...]
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """The panels of every chart of a study, and the colour of every value of the axis that has the colours."""
+class Facets:
+    """The facets of a study, which all its figures use, and the colour of every value of the coloured axis."""
 
-    facets: tuple[Facet, ...]
+    all: tuple[Facet, ...]
     colours: Mapping[str, str]
 
-    def legend(self, facets: Sequence[Facet]) -> tuple[tuple[str, str], ...]:
-        """Colour and words of what some panels show; none where a colour would tell nothing apart."""
-        shown = {strand.colour for facet in facets for strand in facet.strands}
+    @classmethod
+    def of(cls, table: Table) -> "Facets":
+        """The facets of a table."""
+        columns = range(len(table.headings))
+        hue = _column(table.rows, [*reversed(columns)], MOST_COLOURS)
+        split = _column(table.rows, [i for i in columns if i != hue], MOST_PANELS)
+        values = _values(table.rows, hue or 0)
+        colours = dict(zip(values, _colours(values), strict=True))
+        facets = [
+            Facet(_title(table, block, split, name), tuple(Series(r, colours[r.labels[hue or 0]]) for r in members))
+            for block in table.blocks
+            for name, members in _split(block, split)
+        ]
+        return cls(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in colours.items()})
+
+    def legend(self, facets: Sequence[Facet]) -> Legend:
+        """The legend of some facets; empty if the study has only one colour."""
+        shown = {series.colour for facet in facets for series in facet.series}
         entries = [(variable(c), text) for text, c in self.colours.items() if c in shown]
         return tuple(_few(entries)) if len(entries) > 1 or len(self.colours) > len(entries) else ()
 
-    def showing(self, has: Callable[[Row], bool]) -> list[Facet]:
-        """The panels of which some row has something to show, with those rows."""
-        kept = [Facet(f.title, tuple(s for s in f.strands if has(s.row))) for f in self.facets]
-        return [f for f in kept if f.strands]
+    def keep(self, has: Callable[[Row], bool]) -> list[Facet]:
+        """The facets without the rows that have nothing to show, and without the facets that are then empty."""
+        kept = [Facet(f.title, tuple(s for s in f.series if has(s.row))) for f in self.all]
+        return [f for f in kept if f.series]
 
 
-def arrange(table: Table) -> Arrangement:
-    """The rows of a table in panels and colours."""
-    rows = table.rows
-    hue = _column(rows, [*reversed(range(len(table.headings)))], MOST_COLOURS)
-    apart = _column(rows, [i for i in range(len(table.headings)) if i != hue], MOST_PANELS)
-    values = _values(rows, hue or 0)
-    colours = dict(zip(values, _colours(values), strict=True))
-    facets = [
-        Facet(_title(table, block, apart, name), tuple(Strand(r, colours[r.labels[hue or 0]]) for r in members))
-        for block in table.blocks
-        for name, members in _parted(block, apart)
-    ]
-    return Arrangement(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in colours.items()})
-
-
-def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:
-    """The first column of labels with several values, but not too many."""
-    return next((i for i in columns if 1 < len({r.labels[i] for r in rows}) <= most), None)
-
-
-def _values(rows: Sequence[Row], column: int) -> list[str]:
-    return sorted({r.labels[column] for r in rows}, key=natural)
-
-
-def _parted(block: Block, column: int | None) -> list[tuple[str, list[Row]]]:
-    if column is None:
-        return [("", list(block.rows))]
-    return [(v, [r for r in block.rows if r.labels[column] == v]) for v in _values(block.rows, column)]
-
-
-def _title(table: Table, block: Block, column: int | None, value: str) -> str:
-    measured = comparability(block, table.blocks) if len(table.blocks) > 1 else ""
-    return ", ".join(filter(None, [_named(table.headings[column or 0], value), measured]))
-
-
-def _named(heading: str, value: str) -> str:
-    """A value that a number alone would not explain gets its heading."""
-    return f"{heading} {value}" if is_number(value) else value
+def measured_on(table: Table, block: Block) -> list[str]:
+    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
+    return [comparability(block, table.blocks)] if len(table.blocks) > 1 else []
 
 
 def is_number(text: str) -> bool:
-    """Whether a label is a number."""
+    """Whether a label is a number.
+
+    >>> is_number("1e-3"), is_number("VAE")
+    (True, False)
+    """
     try:
         float(text)
     except ValueError:
@@ -100,8 +88,33 @@ def is_number(text: str) -> bool:
     return True
 
 
+def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:
+    """The first column of labels that has several values, but not too many."""
+    return next((i for i in columns if 1 < len({r.labels[i] for r in rows}) <= most), None)
+
+
+def _values(rows: Sequence[Row], column: int) -> list[str]:
+    return sorted({r.labels[column] for r in rows}, key=natural)
+
+
+def _split(block: Block, column: int | None) -> list[tuple[str, list[Row]]]:
+    """The rows of a block by their label in a column."""
+    if column is None:
+        return [("", list(block.rows))]
+    return [(v, [r for r in block.rows if r.labels[column] == v]) for v in _values(block.rows, column)]
+
+
+def _title(table: Table, block: Block, column: int | None, value: str) -> str:
+    return ", ".join(filter(None, [_named(table.headings[column or 0], value), *measured_on(table, block)]))
+
+
+def _named(heading: str, value: str) -> str:
+    """A value; with its heading if it is a number, which alone would not explain itself."""
+    return f"{heading} {value}" if is_number(value) else value
+
+
 def _colours(values: Sequence[str]) -> list[str]:
-    """A colour a value: along the ramp if the values are numbers, from the categories otherwise."""
+    """A colour for each value: along the ramp if all values are numbers, otherwise from the categories."""
     if all(map(is_number, values)):
         last = max(len(values) - 1, 1)
         return [RAMP[round(i * (len(RAMP) - 1) / last)] for i in range(len(values))]
@@ -109,7 +122,7 @@ def _colours(values: Sequence[str]) -> list[str]:
 
 
 def _few(values: Sequence[T]) -> list[T]:
-    """As many entries as a legend holds, the first and the last among them."""
+    """At most as many entries as a legend has room for, with the first and the last."""
     if len(values) <= MOST_COLOURS:
         return list(values)
     last = MOST_COLOURS - 1

@@ -1,41 +1,56 @@
-"""Active units against what the data's spectrum forecasts."""
+"""Active units against the forecast from the data's spectrum: a count of runs, and a map over σ² × β."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.axes import Axes
-
-from vaebench.reporting.figures.facets import Arrangement, Facet
-from vaebench.reporting.figures.plotting import whole_numbers
-from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, Chart, Panel, panel
+from vaebench.reporting.figures.base import FacetFigure, Figure
+from vaebench.reporting.figures.facets import Facet, Facets, Legend, measured_on
+from vaebench.reporting.figures.plotting import whole_ticks
+from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, WARNING
+from vaebench.reporting.tables.labels import plain
 from vaebench.reporting.tables.quantities import Fact, Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 ACTIVE, FORECAST = Quantity("active_units"), Fact("forecast_active_units")
+
+PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
+"""The axes of a study that span the plane of σ² and β."""
+
+FEWEST = 2
+"""Values of σ², and of β, that make a map."""
 
 
 def pairs(row: Row) -> list[tuple[float, float]]:
-    """Forecast and active units of every run that has both."""
+    """(forecast, active units) of every run that has both."""
     expected, found = row.group.values(FORECAST), row.group.values(ACTIVE)
     return [(expected[seed], found[seed]) for seed in expected if seed in found]
 
 
-def chart(table: Table, arrangement: Arrangement) -> Chart | None:
+class Forecast(FacetFigure):
     """How many runs have how many active units, by forecast."""
-    facets = arrangement.showing(lambda row: bool(pairs(row)))
-    if not facets:
-        return None
-    notes = {str(n) for f in facets for s in f.strands for r in s.row.group.done if (n := r.facts.get("forecast_note"))}
-    caption = (
-        "A disc a place, with the number of runs there; on the line the forecast min(L, #{λ_i > βσ²/0.99}) holds. "
-        f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
-    )
-    return Chart("forecast", "Active units against the forecast", caption, tuple(map(_panel, facets)))
 
+    name, title = "forecast", "Active units against the forecast"
 
-def _panel(facet: Facet) -> Panel:
-    places = Counter(pair for strand in facet.strands for pair in pairs(strand.row))
+    def has(self, row: Row) -> bool:
+        return bool(pairs(row))
 
-    def draw(axes: Axes) -> None:
+    def legend(self, facets: Facets, panels: Sequence[Facet]) -> Legend:
+        return ()  # all rows have one colour here
+
+    def caption(self, panels: Sequence[Facet]) -> str:
+        runs = [record for facet in panels for series in facet.series for record in series.row.group.done]
+        notes = {str(note) for record in runs if (note := record.facts.get("forecast_note"))}
+        return (
+            "A disc a place, with the number of runs there; on the line the forecast min(L, #{λ_i > βσ²/0.99}) holds. "
+            f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
+        )
+
+    def plot(self, axes: "Axes", panel: Facet) -> None:
+        places = Counter(pair for series in panel.series for pair in pairs(series.row))
         top = max(max(place) for place in places)
         axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
         for (x, y), count in sorted(places.items()):
@@ -44,8 +59,79 @@ def _panel(facet: Facet) -> Panel:
         margin = max(top * 0.09, 0.6)
         axes.set_xlim(-margin, top + margin)
         axes.set_ylim(-margin, top + margin)
-        whole_numbers(axes, x=True, y=True)
+        whole_ticks(axes, x=True, y=True)
         axes.set_xlabel("forecast")
         axes.set_ylabel("active units")
 
-    return panel("Active units against the forecast", facet.title, draw)
+
+class Place(NamedTuple):
+    """One configuration in the plane: σ², β, the number of its units, and (forecast, active units) of every run."""
+
+    variance: float
+    beta: float
+    units: int
+    runs: list[tuple[float, float]]
+
+
+class Phase(Figure[list[Place]]):
+    """The phase diagram: active units over σ² × β, where the study spans this plane."""
+
+    name, title = "phase", "Active units over σ² × β"
+
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, list[Place]]]:
+        others = [i for i, path in enumerate(table.axes) if path not in PLANE]
+        planes: defaultdict[str, list[Place]] = defaultdict(list)
+        for block in table.blocks:
+            for row in block.rows:
+                if (place := _place(row)) is not None:
+                    planes[", ".join([*(row.labels[i] for i in others), *measured_on(table, block)])].append(place)
+        return [(title, places) for title, places in planes.items() if _is_plane(places)]
+
+    def caption(self, panels: Sequence[list[Place]]) -> str:
+        return (
+            "Active units, the darker the more; where a run differs from the forecast, the cell is framed and the "
+            "forecast follows in brackets."
+        )
+
+    def plot(self, axes: "Axes", panel: list[Place]) -> None:
+        variances, betas = sorted({p.variance for p in panel}), sorted({p.beta for p in panel})
+        for place in panel:
+            _plot_place(axes, betas.index(place.beta), variances.index(place.variance), place)
+        axes.set_xticks(range(len(betas)), labels=[plain(float(b)) for b in betas])
+        axes.set_yticks(range(len(variances)), labels=[plain(float(v)) for v in variances])
+        axes.set_xlim(-0.5, len(betas) - 0.5)
+        axes.set_ylim(-0.5, len(variances) - 0.5)
+        axes.grid(False)
+        axes.tick_params(length=0)
+        axes.set_xlabel("β")
+        axes.set_ylabel("σ²")
+
+
+def _place(row: Row) -> Place | None:
+    """The place of a row; None if σ² was learned, or if a number is missing."""
+    facts = row.group.done[0].facts if row.group.done else {}
+    fixed = row.group.config["model"].get("likelihood") or {}
+    if fixed.get("name") != "Gaussian" or "beta" not in facts or "variance" not in facts or not (found := pairs(row)):
+        return None
+    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found)
+
+
+def _is_plane(places: list[Place]) -> bool:
+    """Whether there are several σ² and several β, and at most one row for each pair."""
+    cells = {(p.variance, p.beta) for p in places}
+    return len(cells) == len(places) and min(len({c[i] for c in cells}) for i in (0, 1)) >= FEWEST
+
+
+def _plot_place(axes: "Axes", x: int, y: int, place: Place) -> None:
+    """Plots a cell: its shade is the mean count, its text the smallest and the largest, with the forecast if needed."""
+    from matplotlib.patches import Rectangle
+
+    counts, forecast = sorted({active for _, active in place.runs}), place.runs[0][0]
+    mean = sum(active for _, active in place.runs) / len(place.runs)
+    differs = any(active != expected for expected, active in place.runs)
+    corner, side = (x - 0.47, y - 0.47), 0.94
+    axes.add_patch(Rectangle(corner, side, side, color=ACCENT, alpha=0.6 * mean / place.units, linewidth=0))
+    if differs:
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=WARNING, linewidth=1.4))
+    text = "–".join(f"{count:g}" for count in dict.fromkeys((counts[0], counts[-1])))
+    axes.text(x, y, f"{text} ({forecast:g})" if differs else text, ha="center", va="center", color=INK)

@@ -1,56 +1,140 @@
-"""What a chart puts on its axes: lines with bands, and how far the axes reach."""
+"""Lines over seeds with their intervals: from the arrays of a row to a band, and from a band to marks on the axes."""
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-
-from vaebench.reporting.figures.seed_bands import Profile
+from vaebench.records.record import Record
 from vaebench.reporting.figures.svg import GROUND, INK
+from vaebench.reporting.tables.grouping import Group
+from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.reliability import MARK
 
-SETTLED = 0.05
-"""The share of a curve, at its start, that may lie outside the picture."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_POINTS = 150
+"""Points of a line; the eye cannot separate more."""
+
+WARM_UP = 0.05
+"""The first part of training whose values may lie outside the panel."""
 
 MOST_TICKS = 6
-"""Labels below an axis that do not touch, whatever they say."""
+"""Tick labels below an axis that never touch."""
 
 
-def banded(axes: Axes, line: Profile, colour: str, marker: str = "") -> None:
-    """A line with the interval over seeds around it."""
+class Band(NamedTuple):
+    """A line over seeds: x, the mean, and the mean ∓ the interval's half-width (the mean itself for one seed)."""
+
+    x: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def band(lines: Sequence[Sequence[tuple[float, float]]]) -> Band:
+    """Mean and interval of several lines of (x, y), at every x that at least one line has.
+
+    >>> band([[(1.0, 2.0)], [(1.0, 2.0), (2.0, 5.0)]])
+    Band(x=[1.0, 2.0], mean=[2.0, 5.0], low=[2.0, 5.0], high=[2.0, 5.0])
+    """
+    at: dict[float, list[float]] = {}
+    for line in lines:
+        for x, y in line:
+            at.setdefault(x, []).append(y)
+    intervals = {x: t_interval(at[x]) for x in _thinned(sorted(at))}
+    return Band(
+        list(intervals),
+        [i.mean for i in intervals.values()],
+        [i.mean - (i.half_width or 0) for i in intervals.values()],
+        [i.mean + (i.half_width or 0) for i in intervals.values()],
+    )
+
+
+def over_epochs(group: Group, column: str) -> Band:
+    """A column of the runs' curves over epochs; without points if no run has it."""
+    return band([_curve(record, column) for record in group.done])
+
+
+def over_ranks(group: Group, name: str) -> Band:
+    """An array of the runs, sorted in each run from the largest value, over the rank counted from one."""
+    arrays = [sorted(array(record, name), reverse=True) for record in group.done]
+    return band([[(float(i), y) for i, y in enumerate(a, 1)] for a in arrays])
+
+
+def over_array(group: Group, name: str, along: str) -> Band:
+    """An array of the runs over another array of theirs."""
+    pairs = [(array(record, along), array(record, name)) for record in group.done]
+    return band([list(zip(x, y, strict=True)) for x, y in pairs if len(x) == len(y)])
+
+
+def array(record: Record, name: str) -> list[float]:
+    """An array of a record; empty if the record has none, or if not every value is finite."""
+    estimate = record.estimate(name)
+    values = estimate.value if estimate is not None and isinstance(estimate.value, list) else []
+    return values if all(map(math.isfinite, values)) else []
+
+
+def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "") -> None:
+    """Plots a line, and the interval around it."""
     axes.plot(line.x, line.mean, color=colour, marker=marker)
     if line.low != line.high:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
 
 
-def doubtful(axes: Axes, line: Profile, places: Sequence[float], colour: str) -> None:
-    """The points of a line that rest on collapsed weights: their discs are open, and the mark is beside them."""
+def plot_doubtful(axes: "Axes", line: Band, places: Sequence[float], colour: str) -> None:
+    """Plots an open disc and the mark at the points that rest on collapsed weights."""
     for x, y in zip(line.x, line.mean, strict=True):
         if x in places:
             axes.plot(x, y, "o", markerfacecolor=GROUND, markeredgecolor=colour, markeredgewidth=1.2)
             axes.annotate(MARK, (x, y), (3, 3), textcoords="offset points", color=INK)
 
 
-def settled_limits(axes: Axes, lines: Sequence[Profile]) -> None:
-    """Limits by what follows the first epochs, whose values would flatten everything else."""
+def limit_after_warm_up(axes: "Axes", lines: Sequence[Band]) -> None:
+    """Sets the vertical limits without the first epochs, whose values would flatten all others."""
     last = max((line.x[-1] for line in lines), default=0.0)
-    rest = [(a, b) for line in lines for x, a, b in zip(line.x, line.low, line.high, strict=True) if x > SETTLED * last]
+    rest = [(a, b) for line in lines for x, a, b in zip(line.x, line.low, line.high, strict=True) if x > WARM_UP * last]
     if rest:
         low, high = min(a for a, _ in rest), max(b for _, b in rest)
         margin = 0.04 * (high - low) or 0.5
         axes.set_ylim(low - margin, high + margin)
 
 
-def whole_numbers(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Ticks at whole numbers, for what is counted."""
-    if x:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if y:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+def limit_to_zero(axes: "Axes") -> None:
+    """Makes zero part of the vertical axis."""
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
-def at_least_one(axes: Axes) -> None:
-    """Limits that hold −1 to 1, the scale of a prior, so that a collapsed cloud is seen to be one."""
+def limit_to_prior(axes: "Axes") -> None:
+    """Makes −1 to 1, the scale of a prior, part of both axes, so that collapsed codes look collapsed."""
     for low, high, limit in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
         limit(min(low, -1.1), max(high, 1.1))
+    few_ticks(axes)
+
+
+def whole_ticks(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
+    """Puts ticks at whole numbers, for counts."""
+    from matplotlib.ticker import MaxNLocator
+
+    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+        if wanted:
+            axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def few_ticks(axes: "Axes") -> None:
+    """Puts as many ticks on the horizontal axis as have room for any label."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
+
+
+def _curve(record: Record, column: str) -> list[tuple[float, float]]:
+    pairs = zip(record.curve.get("epoch", []), record.curve.get(column, []), strict=False)
+    return [(float(x), float(y)) for x, y in pairs if x is not None and y is not None]
+
+
+def _thinned(x: Sequence[float]) -> list[float]:
+    if len(x) <= MOST_POINTS:
+        return list(x)
+    last = MOST_POINTS - 1
+    return [x[round(i * (len(x) - 1) / last)] for i in range(MOST_POINTS)]

@@ -1,5 +1,5 @@
-"""Records → one HTML page a study, which loads nothing; a function of the records and the study's question.
+"""From records to one HTML page a study, which loads nothing from elsewhere.
 
-`answer` says what the numbers say, `figures` draws what they hold, `provenance` where they come from; `page` is all of
-it, `index` a page over the pages. Nothing here imports torch.
+`page` puts a page together: `summary` says what the numbers say, `gallery` shows images, `provenance` says where the
+numbers come from, and the figures come from `reporting.figures`. `site` writes the pages to their places.
 """

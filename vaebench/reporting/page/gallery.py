@@ -1,33 +1,36 @@
-"""The pictures of a study: the first seed of its rows, inside the page."""
+"""The images of a study, inside its page: for each row, the run of its first seed."""
 
 import base64
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.figures.plotting import at_least_one
+from vaebench.reporting.figures.facets import Legend
+from vaebench.reporting.figures.plotting import limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.reporting.tables.labels import slug
 from vaebench.reporting.tables.rankings import Row, Table
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 log = logging.getLogger(__name__)
 
 MOST, BYTES = 12, 400_000
-"""Rows that are shown, and their bytes in the page; of more, as many as have room, at equal distances."""
+"""At most so many rows, and about so many bytes in the page. Of more rows, some at equal distances are shown."""
 
 LEAST_PIXELS = 28
-"""Pixels of the screen that an image is wide, if it is small."""
+"""Width on the screen, in pixels, to which a small image is enlarged."""
 
 
-class Picture(NamedTuple):
-    """One sheet: its words, its bytes as an address, and its size on the screen."""
+class Image(NamedTuple):
+    """One sheet of images: its caption, its content as a `data:` address, and its size on the screen."""
 
     caption: str
     address: str
@@ -35,57 +38,63 @@ class Picture(NamedTuple):
     height: int
 
 
-class Exhibit(NamedTuple):
-    """The sheets of one row, which run they are of, and its codes; of a single unit there is no such picture."""
+class Item(NamedTuple):
+    """The images of one row.
+
+    Attributes:
+        title: which run they are of.
+        images: the sheets.
+        codes: posterior means of observations; None if the latent space has only one unit.
+        note: what the codes are, or why nothing is shown.
+    """
 
     title: str
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     codes: Panel | None = None
-    said: str = ""
-    """What the codes are, or why nothing is shown."""
+    note: str = ""
 
 
 class Gallery(NamedTuple):
-    """The exhibits, and which class has which colour (a CSS variable's name)."""
+    """The items, and the colour of every class."""
 
-    exhibits: tuple[Exhibit, ...]
-    legend: tuple[tuple[str, str], ...] = ()
+    items: tuple[Item, ...]
+    legend: Legend = ()
 
 
 def gallery(table: Table, folder: Path | None) -> Gallery:
-    """What the folder of a study has to show; nothing where no run has pictures."""
+    """The images in the folder of a study; without items if no run has images."""
     rows = [row for row in table.rows if row.group.done]
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
     chosen = [found[i * len(found) // most] for i in range(most)]
-    seen = [(_title(table, row), _read(row.group.done[0], path)) for row, path in chosen]
-    classes = sorted(
-        {int(label) for _, pictures in seen if isinstance(pictures, Pictures) for label in pictures.labels}
-    )
-    coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
-    exhibits = tuple(_exhibit(title, one, coloured) for title, one in seen)
-    return Gallery(exhibits, tuple((variable(colour), f"class {label}") for label, colour in coloured.items()))
+    read_ones = [(_title(table, row), _read(row.group.done[0], path)) for row, path in chosen]
+    classes = sorted({int(label) for _, one in read_ones if isinstance(one, Pictures) for label in one.labels})
+    colours = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
+    items = tuple(_item(title, one, colours) for title, one in read_ones)
+    return Gallery(items, tuple((variable(colour), f"class {label}") for label, colour in colours.items()))
 
 
 def _read(record: Record, path: Path) -> Pictures | str:
-    """The pictures of a run, or in words that there are none to show: the page stands without them."""
+    """The images of a run, or why there are none to show; the rest of the page does not need them."""
     try:
-        seen = read(path)
+        found = read(path)
         record.left(path, ARRAYS)
-        return seen
+        return found
     except (PicturesError, RecordError) as error:
         log.warning("%s", error)
         return f"{path.parent.name}/{path.name} holds no pictures that can be read"
 
 
-def _exhibit(title: str, seen: Pictures | str, coloured: Mapping[int, str]) -> Exhibit:
-    if isinstance(seen, str):
-        return Exhibit(title, (), said=seen)
-    return Exhibit(title, tuple(_sheets(seen)), _codes(title, seen, coloured), _said(seen))
+def _item(title: str, found: Pictures | str, colours: Mapping[int, str]) -> Item:
+    if isinstance(found, str):
+        return Item(title, (), note=found)
+    # Without a prior there is no KL by which units could be chosen.
+    note = "Codes, first two units" if found.drawn is None else "Posterior means in the two units of largest KL"
+    return Item(title, tuple(_images(found)), _codes(title, found, colours), note)
 
 
 def _size(path: Path) -> int:
-    """About what a file of pictures takes as text."""
+    """About how many bytes of the page a file takes: base64 makes four bytes of three."""
     return path.stat().st_size * 4 // 3
 
 
@@ -93,40 +102,35 @@ def _title(table: Table, row: Row) -> str:
     return slug([*table.headings, "seed"], [*row.labels, str(row.group.done[0].config["seed"])])
 
 
-def _sheets(seen: Pictures) -> list[Picture]:
-    scale = max(1, round(LEAST_PIXELS / seen.originals.shape[-1]))
+def _images(found: Pictures) -> list[Image]:
+    scale = max(1, round(LEAST_PIXELS / found.originals.shape[-1]))
     captioned = [
-        ("Observations above, reconstructions below", seen.pairs),
-        ("Drawn from the prior", seen.drawn),
-        (f"A unit moved from −3 to 3 standard deviations, a row each: {seen.moved_units}", seen.moved),
-        ("The latent space of two units, at equal shares of the prior", seen.spanned),
-        ("Observations, shifted, with a part erased; then what the model makes of each", seen.compared),
+        ("Observations above, reconstructions below", found.pairs),
+        ("Drawn from the prior", found.drawn),
+        (f"A unit moved from −3 to 3 standard deviations, a row each: {found.moved_units}", found.moved),
+        ("The latent space of two units, at equal shares of the prior", found.spanned),
+        ("Observations, shifted, with a part erased; then what the model makes of each", found.compared),
     ]
-    return [_picture(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
+    return [_image(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
 
 
-def _said(seen: Pictures) -> str:
-    """Which codes are drawn: without a prior there is no KL by which units could be chosen."""
-    return "Codes, first two units" if seen.drawn is None else "Posterior means in the two units of largest KL"
-
-
-def _codes(title: str, seen: Pictures, coloured: Mapping[int, str]) -> Panel | None:
-    """Posterior means in the plane of the two units of largest KL."""
-    if seen.codes.shape[1] < 2:
+def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | None:
+    """Posterior means in the plane of two units, coloured by class."""
+    if found.codes.shape[1] < 2:
         return None
-    labels = seen.labels if len(seen.labels) else np.full(len(seen.codes), -1)
+    labels = found.labels if len(found.labels) else np.full(len(found.codes), -1)
 
-    def draw(axes: Axes) -> None:
+    def plot(axes: "Axes") -> None:
         for label in dict.fromkeys(sorted(labels.tolist())):
-            x, y = seen.codes[labels == label].T
-            axes.plot(x, y, "o", color=coloured.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
-        at_least_one(axes)
-        axes.set_xlabel(f"unit {seen.units[0]}")
-        axes.set_ylabel(f"unit {seen.units[1]}")
+            x, y = found.codes[labels == label].T
+            axes.plot(x, y, "o", color=colours.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
+        limit_to_prior(axes)
+        axes.set_xlabel(f"unit {found.units[0]}")
+        axes.set_ylabel(f"unit {found.units[1]}")
 
-    return panel("Codes of observations", title, draw)
+    return panel("Codes of observations", title, plot)
 
 
-def _picture(caption: str, sheet: Pixels, scale: int) -> Picture:
+def _image(caption: str, sheet: Pixels, scale: int) -> Image:
     address = "data:image/png;base64," + base64.b64encode(png(sheet)).decode()
-    return Picture(caption, address, sheet.shape[1] * scale, sheet.shape[0] * scale)
+    return Image(caption, address, sheet.shape[1] * scale, sheet.shape[0] * scale)

@@ -1,7 +1,7 @@
-"""A study on one page that loads nothing: question, answer, tables, charts, failures, provenance.
+"""A study on one page that loads nothing: question, summary, tables, figures, failures, provenance.
 
-A function of the records and the question, byte for byte, for given versions of matplotlib and Jinja
-(`constraints.txt`).
+The page is a function of the records and the question, byte for byte, with the versions of matplotlib and Jinja in
+`constraints.txt`.
 """
 
 import base64
@@ -10,26 +10,14 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vaebench.records.record import Record
-from vaebench.reporting.figures import (
-    altered,
-    bounds,
-    collapse,
-    curves,
-    forecast,
-    phase,
-    units,
-    units_by_beta,
-)
-from vaebench.reporting.figures import (
-    rate_distortion as plane,
-)
-from vaebench.reporting.figures.facets import arrange
+from vaebench.reporting import figures
+from vaebench.reporting.figures.base import Drawn
 from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.page.provenance import conditions, origins
 from vaebench.reporting.page.summary import answer
@@ -39,50 +27,58 @@ from vaebench.reporting.tables.layout import page as laid_out
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.tables.rendering import legend
 
-CHARTS = (
-    *(altered.chart, phase.chart, forecast.chart, plane.chart, bounds.chart),
-    *(units_by_beta.chart, units.chart, collapse.chart, curves.chart),
-)
-"""In the order of the page."""
+
+class Page(NamedTuple):
+    """A page as HTML, and the figures in it."""
+
+    html: str
+    figures: Sequence[Drawn]
 
 
-def render(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> str:
+def make(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> Page:
     """The page of a study.
 
     Args:
         records: of one study.
-        question: what the study asks; empty if nobody knows.
-        folder: where pictures are looked for, `runs/<study>` or `results/<study>`.
-        remarks: what is said at the head of the tables.
+        question: what the study asks; empty if it is not known.
+        folder: where images are looked for, `runs/<study>` or `results/<study>`.
+        remarks: what stands above the tables.
 
     Raises:
         ValueError: if there is no record.
     """
     table = tables.table(records, remarks)
-    arrangement = arrange(table)
-    charts = [made for chart in CHARTS if (made := chart(table, arrangement)) is not None]
-    return (
-        environment()
-        .get_template("study.html.jinja")
-        .render(
-            title=table.title,
-            question=question,
-            answer=answer(table),
-            page=laid_out(table),
-            blocks=len(table.blocks),
-            legend=legend(table),
-            charts=charts,
-            gallery=gallery(table, folder),
-            failures=table.failures,
-            conditions=conditions(records),
-            origins=origins(table),
-        )
+    drawn = figures.draw(table)
+    template = environment().get_template("study.html.jinja")
+    html = template.render(
+        title=table.title,
+        question=question,
+        answer=answer(table),
+        page=laid_out(table),
+        blocks=len(table.blocks),
+        legend=legend(table),
+        figures=drawn,
+        gallery=gallery(table, folder),
+        failures=table.failures,
+        conditions=conditions(records),
+        origins=origins(table),
     )
+    return Page(html, drawn)
+
+
+def render(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> str:
+    """The HTML of a study's page; `make` says what the arguments are."""
+    return make(records, question, folder, remarks).html
+
+
+def render_figure(figure: Drawn) -> str:
+    """A figure as a page of its own, which W&B shows."""
+    return environment().get_template("figure.html.jinja").render(title=figure.title, figure=figure)
 
 
 @cache
 def environment() -> Environment:
-    """The templates: what comes from a record is text, whatever it looks like."""
+    """The templates; they escape every text of a record."""
     made = Environment(
         loader=PackageLoader("vaebench.reporting.page"),
         autoescape=True,
@@ -92,22 +88,22 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["picture"] = Markup  # an SVG that `drawing` made
+    made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
     made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK}
     return made
 
 
 @cache
 def _script() -> str:
-    """The page's one script: the page names it by its hash, and a browser carries out no other."""
+    """The only script of a page. The page names its hash, so that a browser runs no other script."""
     return resources.files("vaebench.reporting.page").joinpath("templates", "sort.js").read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:
-    """SHA-256 in base64, as a content security policy wants it."""
+    """SHA-256 in base64, the form in a content security policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _shown(value: Any) -> Any:
-    """What a template prints: of text, nothing that a browser or a terminal would obey; markup of ours stays."""
+    """What a template prints: text without invisible control characters, and our own markup as it stands."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

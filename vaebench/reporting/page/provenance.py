@@ -1,4 +1,4 @@
-"""Where the numbers come from: code, libraries, machines, and the command behind every run."""
+"""Where the numbers come from: code, libraries, machines, and the command of every run."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from vaebench.reporting.tables.rankings import Table
 
 
 class Origin(NamedTuple):
-    """One run: where it stands, how it ended, and the command that makes it again."""
+    """One run: its id and labels, how it ended, how long it took, and the command that repeats it."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ def origins(table: Table) -> list[Origin]:
 
 
 def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """What the runs ran on, a line a topic; where runs differ, every value."""
+    """Code, device and versions of the runs, one line a topic; where runs differ, every value."""
     many = [r.provenance for r in records]
     versions = [p.get("versions") or {} for p in many]
     topics: dict[str, list[Any]] = {
@@ -38,10 +38,10 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
         "platform": [p.get("platform") for p in many],
         **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},
     }
-    told = {topic: sorted({str(value) for value in values if value}) for topic, values in topics.items()}
+    known = {topic: sorted({str(value) for value in values if value}) for topic, values in topics.items()}
     days = sorted(str(p["finished"])[:10] for p in many if p.get("finished"))
     when = [("finished", " to ".join(dict.fromkeys((days[0], days[-1]))))] if days else []
-    return [*((topic, ", ".join(values)) for topic, values in told.items() if values), *when]
+    return [*((topic, ", ".join(values)) for topic, values in known.items() if values), *when]
 
 
 def _origin(record: Record, name: str) -> Origin:

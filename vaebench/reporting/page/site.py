@@ -1,17 +1,50 @@
-"""The pages in their places: `results/<study>/report.html`, and `results/index.html` over them."""
+"""The pages in their places: `results/<study>/report.html`, and `results/index.html`, which lists all studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 from vaebench.config import ConfigError, load
 from vaebench.records import record
 from vaebench.records.files import stale, write_all, write_atomically
 from vaebench.records.record import Record
-from vaebench.reporting.page import index, page
+from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.page import page
+from vaebench.reporting.page.summary import answer
+from vaebench.reporting.tables import table as tables
+
+PAGE = "report.html"
+"""The page of a study, in its folder."""
+
+
+class Entry(NamedTuple):
+    """A study of the index: its records, and the question that it asks."""
+
+    study: str
+    question: str
+    records: Sequence[Record]
+
+
+def index(entries: Sequence[Entry]) -> str:
+    """The page that lists all studies, each with its question and the first sentence of its summary."""
+    made = [(e, tables.table(e.records)) for e in sorted(entries)]
+    studies = [
+        {
+            "name": e.study,
+            "question": e.question,
+            "answer": answer(table)[0],
+            "link": quote(f"{e.study}/{PAGE}"),
+            "runs": len(e.records),
+            "failed": len(table.failures),
+        }
+        for e, table in made
+    ]
+    return page.environment().get_template("index.html.jinja").render(title="vaebench", studies=studies)
 
 
 def question(study: str, conf: Path) -> str:
-    """What a study asks, as its file says; empty where there is no such file or it does not load."""
+    """The question in a study's file; empty if there is no such file, or if it does not load."""
     try:
         return load(conf / f"{study}.yaml").question
     except ConfigError:
@@ -19,13 +52,13 @@ def question(study: str, conf: Path) -> str:
 
 
 def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> dict[Path, bytes]:
-    """The pages of the studies, of all with results if none is named, and always the one over all of them.
+    """The pages of the named studies (of all with results if none is named), and always the index of all studies.
 
     Raises:
         FileNotFoundError: if a named study has no records.
     """
     folders = sorted(path.parent for path in results.glob("*/records"))
-    entries = {f.name: index.Entry(f.name, question(f.name, conf), record.read_all(f)) for f in folders}
+    entries = {f.name: Entry(f.name, question(f.name, conf), record.read_all(f)) for f in folders}
     entries = {name: entry for name, entry in entries.items() if entry.records}
     made = {}
     for name in entries if studies is None else studies:
@@ -33,12 +66,9 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        made[results / name / index.PAGE] = _page(entries[name], results / name)
-    return {**made, results / "index.html": index.render(list(entries.values())).encode()}
-
-
-def _page(entry: index.Entry, folder: Path) -> bytes:
-    return page.render(entry.records, entry.question, folder).encode()
+        html = page.render(entries[name].records, entries[name].question, results / name)
+        made[results / name / PAGE] = html.encode()
+    return {**made, results / "index.html": index(list(entries.values())).encode()}
 
 
 def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
@@ -47,12 +77,14 @@ def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> li
 
 
 def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
-    """The pages that are missing or are not what the records say."""
+    """The pages that are missing, or that differ from what the records say."""
     return stale(pages(results, conf, studies))
 
 
-def write_one(records: Sequence[Record], folder: Path, asked: str, remarks: Sequence[str] = ()) -> Path:
-    """Writes the page of one study into its folder, wherever that is."""
-    path = folder / index.PAGE
-    write_atomically(path, page.render(records, asked, folder, remarks).encode())
-    return path
+def write_one(
+    records: Sequence[Record], folder: Path, asked: str, remarks: Sequence[str] = ()
+) -> tuple[Path, Sequence[Drawn]]:
+    """Writes the page of one study into any folder; returns its path, and the figures that were drawn for it."""
+    path, made = folder / PAGE, page.make(records, asked, folder, remarks)
+    write_atomically(path, made.html.encode())
+    return path, made.figures

@@ -1,7 +1,4 @@
-"""What W&B knows things by: the project, kinds of runs, and the keys of curves, numbers and media."""
-
-from collections.abc import Mapping
-from typing import NamedTuple
+"""The names that W&B knows: the project, the kinds of runs, and the keys of curves, numbers and media."""
 
 from vaebench.records.record import Record
 from vaebench.reporting.tables.quantities import Fact, quantities
@@ -9,7 +6,7 @@ from vaebench.reporting.tables.quantities import Fact, quantities
 PROJECT = "vaebench"
 
 TRAIN, AGGREGATE = "train", "aggregate"
-"""Job types: an attempt at a run, and what a sweep came to."""
+"""Job types: one attempt at a run, and the result of a whole sweep."""
 
 EPOCH = "epoch"
 """The axis of every curve, counted from one as in records."""
@@ -20,45 +17,31 @@ BEST = {
     "val/elbo": "max",
     "val/distortion": "min",
 }
-"""Curves of which one end is better: W&B keeps that of all epochs, beside the last; of others it keeps the last."""
+"""Curves for which higher or lower is better. W&B keeps their best value and the last, of other curves the last."""
 
 UNIT_CURVE = "val/kl_per_unit/"
-"""How the curves of single units begin, which W&B has and the record has not."""
+"""The beginning of the keys of single units' curves. Only W&B has them, not the record."""
 
 PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
 PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
 
 
-class Chart(NamedTuple):
-    """A picture that W&B draws of a table's columns, one layer a run.
-
-    Attributes:
-        name: its key, without the split; the table's is the same with `_table`.
-        preset: which of W&B's charts.
-        fields: what the preset asks for, and the column that it gets.
-        title: what stands above it.
-    """
-
-    name: str
-    preset: str
-    fields: Mapping[str, str]
-    title: str
-
-
-KL = Chart("kl_per_unit", "wandb/bar/v0", {"label": "unit", "value": "KL in nats"}, "KL per unit")
-SPECTRUM = Chart(
-    "variance_spectrum", "wandb/line/v0", {"x": "rank", "y": "variance"}, "Variance of the units' posterior means"
-)
-COLLAPSE = Chart(
-    "collapse_curve", "wandb/line/v0", {"x": "log10 ε", "y": "share of units"}, "Units that are (ε, δ)-collapsed"
-)
-POINT = Chart("rate_distortion", "wandb/scatter/v0", {"x": "rate", "y": "distortion"}, "Rate and distortion")
-CHARTS = (KL, SPECTRUM, COLLAPSE, POINT)
-
-
 def key(split: str, name: str) -> str:
-    """A number, chart or sheet of pictures of the split that was measured, e.g. `test/elbo`."""
+    """The key of a number or of images, which begins with the split that was measured.
+
+    >>> key("test", "elbo")
+    'test/elbo'
+    """
     return f"{split}/{name}"
+
+
+def figure_key(name: str) -> str:
+    """The key of a figure in the sweep's own run.
+
+    >>> figure_key("units")
+    'figures/units'
+    """
+    return f"figures/{name}"
 
 
 def split_of(record: Record) -> str:

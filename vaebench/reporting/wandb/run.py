@@ -12,7 +12,7 @@ from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.artifacts import artifacts
 from vaebench.reporting.wandb.homes import give_homes
-from vaebench.reporting.wandb.media import charts, pictures
+from vaebench.reporting.wandb.media import pictures
 from vaebench.reporting.wandb.names import BEST, EPOCH, PROJECT, TRAIN, cautions, headline
 
 Mode = Literal["offline", "online", "disabled"]
@@ -63,7 +63,7 @@ class Tracker:
         )
         numbers = {**headline(record), **cautions(record)}
         self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
-        if media := {**charts(record), **pictures(record, self.folder)}:
+        if media := pictures(record, self.folder):
             self.experiment.log(media)
         for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
             self.experiment.log_artifact(artifact)

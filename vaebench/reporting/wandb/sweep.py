@@ -1,4 +1,4 @@
-"""What a sweep came to, as one W&B run beside those of its runs: the tables' own numbers."""
+"""The result of a sweep as one W&B run beside the runs of the sweep: its tables, figures and page."""
 
 import csv
 import hashlib
@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config import Study
 from vaebench.records.files import write_atomically
@@ -15,24 +15,30 @@ from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes
 from vaebench.reporting.tables.quantities import Quantity, quantities
 from vaebench.reporting.tables.rendering import comma_separated
+from vaebench.reporting.wandb.media import figures, tabulated
+from vaebench.reporting.wandb.names import AGGREGATE, cautions
 from vaebench.reporting.wandb.run import Mode, opened
-from vaebench.reporting.wandb.media import drawn, tabulated
-from vaebench.reporting.wandb.names import AGGREGATE, POINT, cautions
+
+if TYPE_CHECKING:
+    from vaebench.reporting.figures.base import Drawn
 
 log = logging.getLogger(__name__)
 
 MARK = "wandb/aggregated"
-"""Below a study's folder, what the last aggregate run was made from: the same records make no second one."""
+"""Below a study's folder: a checksum of what the last run of this kind was made from."""
 
 
-def conclude_sweep(study: Study, records: Sequence[Record], folder: Path, mode: Mode) -> None:
-    """Opens, fills and ends the aggregate run of a sweep, unless W&B is disabled or has been told the same before.
+def conclude_sweep(
+    study: Study, records: Sequence[Record], folder: Path, mode: Mode, drawn: Sequence["Drawn"] = ()
+) -> None:
+    """Writes the W&B run of a sweep, unless W&B is disabled or already has one of the same records.
 
     Args:
-        study: that was swept.
+        study: the study of the sweep.
         records: of its runs.
-        folder: where it works, with the page that was written of the records.
+        folder: of the study, with the page of these records.
         mode: of W&B.
+        drawn: the figures of the page.
     """
     if mode == "disabled" or not records:
         return
@@ -46,27 +52,29 @@ def conclude_sweep(study: Study, records: Sequence[Record], folder: Path, mode: 
     try:
         with opened(folder, mode, folder, **about) as experiment:
             experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
-            experiment.log(_told(text, records, folder / "report.html"))
+            experiment.log({**_tables(text, records), **figures(drawn), **_page(folder / "report.html")})
     except OSError as error:
-        log.warning("W&B was not told what the sweep came to, its tables have it: %s", error)
+        log.warning("W&B could not take the result of the sweep, its tables have it: %s", error)
         return
     write_atomically(folder / MARK, mark)
 
 
-def _told(text: str, records: Sequence[Record], page: Path) -> dict[str, Any]:
-    """The rows of the table, the runs behind them, the plane of rate and distortion, and the page."""
-    import wandb
-
+def _tables(text: str, records: Sequence[Record]) -> dict[str, Any]:
+    """The rows of `table.csv`, and a row for each run."""
     headings, *rows = csv.reader(io.StringIO(text))
     results = tabulated(headings, ([_value(t) for t in row] for row in rows))
-    told = {"results": results, "runs_table": _runs(records)}
-    if {*POINT.fields.values()} <= {*headings}:
-        told[POINT.name] = drawn(POINT, results)
-    return told | ({"report": wandb.Html(page.read_text(encoding="utf-8"), inject=False)} if page.is_file() else {})
+    return {"results": results, "runs_table": _runs(records)}
+
+
+def _page(path: Path) -> dict[str, Any]:
+    """The page of the study, if it was written."""
+    import wandb
+
+    return {"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)} if path.is_file() else {}
 
 
 def _runs(records: Sequence[Record]) -> Any:
-    """A row a run: its id, what tells it from others, and every number that the tables have."""
+    """A row for each run: its id and status, the labels of its row, and every number of the tables."""
     found, columns = sorted(records, key=lambda r: r.id), quantities(records)
     named = labels(
         [{k: v for k, v in r.config.items() if k != SEED} for r in found], merged_axes([r.axes for r in found])
@@ -84,12 +92,12 @@ def _numbers(columns: Sequence[Quantity], record: Record) -> list[float | None]:
 
 
 def _cautions(record: Record) -> str | None:
-    """Every number of a run that rests on collapsed importance weights, and how far they can be trusted."""
+    """Every number of a run that rests on collapsed importance weights, with what its mark says."""
     return "; ".join(f"{name}: {text}" for name, text in cautions(record).items()) or None
 
 
 def _value(text: str) -> float | str | None:
-    """A field of the table: a number, a word, or nothing."""
+    """A field of the table as a number or as text; None if it is empty."""
     try:
         return float(text)
     except ValueError:

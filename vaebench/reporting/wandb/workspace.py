@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from vaebench.config import Study
 from vaebench.records.record import Record
+from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.tables.labels import SEED, canonical
 from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
 from vaebench.reporting.tables.reliability import MARK, RESTS
-from vaebench.reporting.wandb.names import BEST, CHARTS, EPOCH, PICTURES, POINT, PROJECT, TRAIN, UNIT_CURVE, Chart, key
+from vaebench.reporting.wandb.names import AGGREGATE, BEST, EPOCH, PICTURES, PROJECT, TRAIN, UNIT_CURVE, figure_key, key
 
 EXPECTED = ("elbo", "rate", "distortion", "active_units", "collapsed_units", "squared_error")
 """Numbers that stand beside the axes; the panels are of these alone before any run is measured."""
@@ -62,9 +63,13 @@ def workspace(study: Study, records: Sequence[Record] = (), entity: str = "") ->
         entity=entity,
         project=PROJECT,
         name=study.name,
-        sections=[_curves(), *(s for split, measured in splits.items() for s in _sections(split, along, measured))],
+        sections=[
+            _figures(),
+            _curves(),
+            *(s for split, measured in splits.items() for s in _sections(split, along, measured)),
+        ],
         runset_settings=ws.RunsetSettings(
-            filters=f"Group = '{study.name}' and JobType = '{TRAIN}' and State not in {list(UNFINISHED)}",
+            filters=f"Group = '{study.name}' and JobType in {[TRAIN, AGGREGATE]} and State not in {list(UNFINISHED)}",
             groupby=[ws.Config(path) for path in along if path != SEED],
             pinned_columns=[*map(_column, along), *(f"summary:{name}" for name in shown)],
         ),
@@ -116,8 +121,15 @@ def _curves() -> Any:
     return ws.Section("Curves", panels=[*lines, units], is_open=True)
 
 
+def _figures() -> Any:
+    """The figures of the study's page, which the run of the sweep holds."""
+    ws, wr = _library()
+    keys = [figure_key(figure.name) for figure in FIGURES]
+    return ws.Section("Figures of the sweep", panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
+
+
 def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> Iterator[Any]:
-    """What was measured on a split: all runs at once, then the numbers as tables part them, charts and pictures."""
+    """What was measured on a split: all runs at once, the numbers by the panels of the tables, and images."""
     ws, wr = _library()
     yield ws.Section(f"Runs, {split}", panels=_overview(split, along, measured), is_open=True)
     for panel in PANELS:
@@ -125,7 +137,6 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
         bars = [wr.BarPlot(title=m.title, metrics=[wr.SummaryMetric(m.key)]) for m in inside]
         if bars:
             yield ws.Section(f"{panel}, {split}", panels=bars, is_open=panel == BOUNDS)
-    yield ws.Section(f"Latent units, {split}", panels=[_chart(split, chart) for chart in CHARTS], is_open=True)
     sheets = [wr.MediaBrowser(title=name, media_keys=[key(split, name)], num_columns=1) for name in PICTURES]
     yield ws.Section(f"Pictures, {split}", panels=sheets, is_open=True)
 
@@ -136,27 +147,16 @@ def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
     columns = [column(wr.Config(path), path, log=wide or None) for path, wide in along.items()]
     columns += [column(number(m.key), m.title) for m in _beside_axes(measured)]
-    x, y = (number(key(split, name)) for name in POINT.fields.values())
+    x, y = (number(key(split, name)) for name in ("rate", "distortion"))
     highest = [
         wr.ScalarChart(title=f"Highest {m.title}", metric=number(m.key), groupby_aggfunc="max")
         for m in _bounds(measured)[-1:]
     ]
     return [
         wr.ParallelCoordinatesPlot(title="Axes and numbers", columns=columns),
-        wr.ScatterPlot(title=POINT.title, x=x, y=y),
+        wr.ScatterPlot(title="Rate and distortion", x=x, y=y),
         *highest,
     ]
-
-
-def _chart(split: str, chart: Chart) -> Any:
-    """A chart that `tracking` logged, of the runs that are selected."""
-    _, wr = _library()
-    return wr.CustomChart(
-        query={"summaryTable": {"tableKey": f"{key(split, chart.name)}_table"}},
-        chart_name=chart.preset,
-        chart_fields={**chart.fields},
-        chart_strings={"title": chart.title},
-    )
 
 
 def _measured(split: str, records: Sequence[Record]) -> list[Measured]:
@@ -201,8 +201,7 @@ def _column(path: str) -> str:
 
 
 def _described(panel: Any) -> str:
-    title = panel.chart_strings["title"] if hasattr(panel, "chart_strings") else panel.title
-    return f"{title} ({type(panel).__name__})"
+    return f"{panel.title} ({type(panel).__name__})"
 
 
 def _library() -> tuple[Any, Any]:
