@@ -1,4 +1,4 @@
-"""The calibration itself: it covers every instrument, it is right, and a wrong instrument does not pass it."""
+"""The calibration itself: it covers every metric and estimator, all are right, and a wrong one is found."""
 
 import math
 from dataclasses import replace
@@ -9,13 +9,11 @@ import torch
 from rich.console import Console
 
 from vaebench.calibration import grade, tabulation
-from vaebench.calibration.answers import ANSWERS
-from vaebench.calibration.by_hand import hand_grades
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
-from vaebench.calibration.grading import linear_grades
-from vaebench.calibration.known import DRAWS, known_grades, misfit, optima
+from vaebench.calibration.linear_cases import ANSWERS, DRAWS, linear_case_grades, linear_grades, misfit, optima
+from vaebench.calibration.toy_cases import toy_case_grades
 from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.data.datamodule import DataModule
@@ -31,7 +29,7 @@ STUDY = Path(__file__).parents[1] / "conf" / "calibration.yaml"
 
 @pytest.fixture(scope="module")
 def grades() -> list[Grade]:
-    return [*hand_grades(), *known_grades()]
+    return [*toy_case_grades(), *linear_case_grades()]
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +39,14 @@ def data() -> DataModule:
     return data
 
 
-def test_every_instrument_is_right(grades):
-    """About ninety grades, each a false alarm once in a million or never; seeds are fixed."""
+def test_every_metric_and_estimator_is_right(grades):
+    """About ninety grades, each wrong by chance once in a million or never; seeds are fixed."""
     assert [str(g) for g in grades if not g.is_within] == []
 
 
 @pytest.mark.timeout(600)  # half a minute where nothing else runs
 def test_every_claimed_error_covers():
-    """Some forty grades of claims, each a false alarm once in 1000; seeds are fixed. Every instrument is there."""
+    """Some forty grades, each wrong by chance once in 1000; seeds are fixed. All that claim an error are there."""
     claims = list(coverage_grades())
     assert [str(g) for g in claims if not g.is_within] == []
     assert {g.instrument for g in claims} == {*METRICS, *ESTIMATORS} - UNCLAIMED
@@ -57,7 +55,7 @@ def test_every_claimed_error_covers():
 UNCLAIMED = {
     *("ActiveUnits", "CollapsedUnits", "EffectiveSampleSize", "KLPerUnit", "NearestNeighbours", "ParetoK"),
 }
-"""Instruments whose numbers come without an error."""
+"""Metrics whose numbers come without an error."""
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -65,7 +63,7 @@ def test_every_column_of_every_diagnostic_is_graded(name, grades):
     graded = {g.quantity for g in grades if g.instrument == name}
     wanted = {c for c in METRICS.build(name).columns(DRAWS) if c != "iwae_5000"}
     assert graded >= wanted
-    assert graded, "an instrument without a column is graded on its arrays"
+    assert graded, "a metric without a column is graded on its arrays"
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -73,7 +71,7 @@ def test_every_column_of_every_estimator_is_graded(name, grades):
     assert {g.quantity for g in grades if g.instrument == name} >= set(ESTIMATORS.build(name).columns)
 
 
-def test_bounds_are_told_apart_where_they_differ(data):
+def test_bounds_are_distinguished_where_they_differ(data):
     """A grade between two ends means little where they are far apart; at the optimum they are one number."""
     ends = {g.quantity: g.high - g.low for g in linear_grades(next(optima(data))) if g.quantity.startswith("iwae")}
     assert len(ends) == 4
@@ -92,38 +90,37 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_bound_does_not_pass(fault, data, monkeypatch):
     monkeypatch.setattr(bounds, "iwae_curve", lambda weights, sizes: [FAULTS[fault](weights, k) for k in sizes])
-    wrong = [g for g in (*linear_grades(misfit(data)), *hand_grades()) if not g.is_within]
+    wrong = [g for g in (*linear_grades(misfit(data)), *toy_case_grades()) if not g.is_within]
     assert {g.instrument for g in wrong} == {"IWAE"}
 
 
-@pytest.mark.parametrize(
-    "instrument", ["ELBO", "Rate", "Distortion", "SquaredError", "ActiveUnits", "TotalCorrelation"]
-)
-def test_a_number_that_is_off_does_not_pass(instrument, data):
+@pytest.mark.parametrize("metric", ["ELBO", "Rate", "Distortion", "SquaredError", "ActiveUnits", "TotalCorrelation"])
+def test_a_number_that_is_off_does_not_pass(metric, data):
     """By a tenth of a nat, or by a unit."""
     problem = replace(next(optima(data)), name="off")
     for g in linear_grades(problem):
-        if g.instrument == instrument:
+        if g.instrument == metric:
             assert g.is_within
             assert not g._replace(measured=g.measured + (1.0 if g.quantity == "active_units" else 0.1)).is_within
             assert not g._replace(measured=math.nan).is_within
 
 
-def test_what_is_not_measured_is_out(data):
+def test_a_missing_number_is_wrong(data):
     missing = list(linear_grades(next(optima(data)), estimates=[]))
     assert {g.instrument for g in missing} == set(ANSWERS)
     assert not any(g.is_within for g in missing)
 
 
 def test_trained_runs_are_graded_on_their_records(tmp_path):
-    """And a record that says something else than its checkpoint is out."""
+    """And a record that differs from its checkpoint is found."""
     run = load(STUDY, ["train.epochs=60", "evaluate.draws=50"]).runs[1]
-    record = execute(run, "calibration", [], tmp_path, Execution("disabled"), lambda epoch, latest: None)
-    assert [str(g) for g in trained_grades(run, record, tmp_path) if not g.is_within] == []
+    folder = tmp_path / run.id
+    record = execute(run, "calibration", [], folder, Execution("disabled"), lambda epoch, latest: None)
+    assert [str(g) for g in trained_grades(run, record, folder) if not g.is_within] == []
     shifted = [
-        e._replace(value=e.value + 0.5) if e.name == "elbo" else e for e in read(tmp_path / "record.json").estimates
+        e._replace(value=e.value + 0.5) if e.name == "elbo" else e for e in read(folder / "record.json").estimates
     ]
-    wrong = [g.quantity for g in trained_grades(run, replace(record, estimates=shifted), tmp_path) if not g.is_within]
+    wrong = [g.quantity for g in trained_grades(run, replace(record, estimates=shifted), folder) if not g.is_within]
     assert wrong == ["elbo"]
 
 

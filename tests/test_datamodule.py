@@ -51,7 +51,7 @@ def test_a_whole_split_is_its_batches(split, binarize):
     assert whole.x.dtype == torch.float32
     assert whole.x.shape == (data.sizes[split], *data.shape)
     assert (whole.x.unique().tolist() == [0, 1]) == (binarize is not None)
-    assert data.resident(split).x.dtype == torch.uint8
+    assert data.on_device(split).x.dtype == torch.uint8
 
 
 def test_the_scale_is_that_of_what_a_model_sees(binarize):

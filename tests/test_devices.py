@@ -162,7 +162,7 @@ def test_data_without_a_trainer_is_where_it_is_placed(on_the_device):
     data = DataModule(DATASETS.build("Digits"))
     data.setup("test")
     assert isinstance(next(iter(data.to(DEVICE).batches("test"))).x, Held)
-    assert isinstance(data.resident("train")[torch.arange(3)].x, Held)
+    assert isinstance(data.on_device("train")[torch.arange(3)].x, Held)
     assert not isinstance(next(iter(data.to(torch.device("cpu")).batches("test"))).x, Held)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from vaebench.__main__ import app
 from vaebench.config import ConfigError, Study, load
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import Ahead, Dataset
+from vaebench.data.datasets.base import Dataset, Preview
 from vaebench.records import provenance
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.inline import Inline
@@ -159,34 +159,34 @@ OWN: dict[str, Callable[[Path], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("make", OWN.values(), ids=OWN)
-def test_what_is_known_ahead_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
+def test_a_preview_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
     monkeypatch.chdir(tmp_path)
     dataset: Dataset = DATASETS.build(make(tmp_path))
     train = dataset.load(tmp_path).train.x
-    assert dataset.ahead(tmp_path) == Ahead(len(train), tuple(train.shape[1:]))
+    assert dataset.preview(tmp_path) == Preview(len(train), tuple(train.shape[1:]))
 
 
 SIZES = {
-    "MNIST": Ahead(50_000, (1, 28, 28)),
-    "FashionMNIST": Ahead(50_000, (1, 28, 28)),
-    "KMNIST": Ahead(50_000, (1, 28, 28)),
-    "LucasMNIST": Ahead(1000, (1, 28, 28)),
-    "Omniglot": Ahead(17_352, (1, 28, 28)),
-    "CIFAR10": Ahead(45_000, (3, 32, 32)),
+    "MNIST": Preview(50_000, (1, 28, 28)),
+    "FashionMNIST": Preview(50_000, (1, 28, 28)),
+    "KMNIST": Preview(50_000, (1, 28, 28)),
+    "LucasMNIST": Preview(1000, (1, 28, 28)),
+    "Omniglot": Preview(17_352, (1, 28, 28)),
+    "CIFAR10": Preview(45_000, (3, 32, 32)),
 }
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_what_can_be_fetched_is_known_without_the_network(tmp_path: Path, name: str) -> None:
     """The sizes are those of its docstring, and nothing is written where it would be looked for."""
-    assert DATASETS.build(name).ahead(tmp_path) == SIZES[name]
+    assert DATASETS.build(name).preview(tmp_path) == SIZES[name]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_data_set_is_tried_here(name: str) -> None:
     own = {"Arrays", "ImageFolder", "Digits", "LinearGaussian"}
-    assert name in own | SIZES.keys() or DATASETS.named(name).ahead is Dataset.ahead
+    assert name in own | SIZES.keys() or DATASETS.named(name).preview is Dataset.preview
 
 
 # -- the machine ------------------------------------------------------------------------------------------------------

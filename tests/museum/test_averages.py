@@ -15,7 +15,7 @@ from torch.utils.data import DistributedSampler
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
-from vaebench.data.loaders import Share
+from vaebench.data.loaders import Shard
 from vaebench.evaluation import bounds
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
@@ -44,10 +44,10 @@ def mean_over_padded_ranks(vae, x: Tensor, ranks: int) -> float:
 
 
 def over_ranks(vae, x: Tensor, ranks: int) -> float:
-    """Ours: the shares that the data module gives to ranks, their metrics merged as processes merge theirs."""
+    """Ours: the shards that the data module gives to ranks, their metrics merged as processes merge theirs."""
     metrics = [METRICS.build("ELBO") for _ in range(ranks)]
     for rank, metric in enumerate(metrics):
-        for index in Share(2, rank, ranks).batches(torch.arange(len(x))):
+        for index in Shard(2, rank, ranks).batches(torch.arange(len(x))):
             metric.update(vae.draws(Batch(x[index]), 1, generator(0, "museum")))
     for other in metrics[1:]:
         metrics[0].merge_state(other)

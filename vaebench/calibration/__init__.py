@@ -1,6 +1,8 @@
-"""Every instrument against an exact answer, before it measures anything unknown.
+"""Calibrate every metric and estimator against exact answers.
 
-`answers` has what a linear VAE must come to, from its parameters alone; `known` are linear VAEs set by hand or by the
-oracle, `by_hand` cases without a model; `coverage` holds claimed errors against the spread over seeds;
-`calibrate` measures them, and the trained runs of a study; a `grade` is one line of the table.
+- `toy_cases`: inputs whose answers follow by counting or from a short formula.
+- `linear_cases`: linear VAEs with known parameters, whose numbers have closed forms.
+- `coverage`: whether the errors that estimates claim are as large as the spread over seeds.
+- `calibrate`: all of these, and the trained runs of a study.
+- `grade`, `tabulation`: one comparison with an exact answer, and the tables of all of them.
 """

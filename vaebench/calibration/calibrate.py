@@ -1,16 +1,14 @@
-"""The whole calibration: by hand, on known models, claimed errors, and on the trained runs of a study."""
+"""The whole calibration: toy cases, linear cases, coverage of claimed errors, and the trained runs of a study."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from vaebench.calibration.answers import Answer, LinearProblem
-from vaebench.calibration.by_hand import hand_grades
 from vaebench.calibration.coverage import coverage_grades
-from vaebench.calibration.grade import Grade
-from vaebench.calibration.grading import graded, linear_grades
-from vaebench.calibration.known import known_grades
+from vaebench.calibration.grade import Answer, Grade, graded
+from vaebench.calibration.linear_cases import LinearProblem, linear_case_grades, linear_grades
+from vaebench.calibration.toy_cases import toy_case_grades
 from vaebench.config import Run, Study
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
@@ -21,10 +19,10 @@ from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of
 
 CONVERGED = 0.05
-"""Nats by which a trained linear VAE may be below its optimum."""
+"""A trained linear VAE may be this many nats below its optimum."""
 
 ABOVE = 1e-3
-"""Nats by which float32 may put it above."""
+"""Rounding in float32 may put it this many nats above its optimum."""
 
 
 class CalibrationError(ValueError):
@@ -32,30 +30,31 @@ class CalibrationError(ValueError):
 
 
 def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> list[Grade]:
-    """Every grade there is.
+    """Compute all grades. The study is trained first.
 
     Args:
         study: linear VAEs on linear-Gaussian data.
-        folder: where it works; what is done there is not trained again.
-        how: how runs are executed.
+        folder: of the runs. Runs that are complete there are not trained again.
+        how: how to execute runs.
         console: for progress.
 
     Raises:
-        CalibrationError: if the study has other runs, or one of them failed.
+        CalibrationError: if the study has other runs, or if one of them failed.
     """
     for run in study.runs:
         _check(run)
     outcome = sweep(study, folder, how, console)
     if outcome.failed or outcome.missing:
-        told = [f"{r.id} failed ({r.reason})" for r in outcome.failed] + [f"{r.id} is missing" for r in outcome.missing]
-        raise CalibrationError(f"{folder}: every run must be done to be graded: {'; '.join(told)}")
+        reasons = [f"{r.id} failed ({r.reason})" for r in outcome.failed]
+        reasons += [f"{r.id} is missing" for r in outcome.missing]
+        raise CalibrationError(f"{folder}: every run must be done to be graded: {'; '.join(reasons)}")
     records = {record.id: record for record in outcome.records}
     trained = [grade for run in study.runs for grade in trained_grades(run, records[run.id], folder / run.id)]
-    return [*hand_grades(), *known_grades(), *coverage_grades(), *trained]
+    return [*toy_case_grades(), *linear_case_grades(), *coverage_grades(), *trained]
 
 
 def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
-    """The numbers in a run's record against the exact ones of the model in its checkpoint."""
+    """Compare the numbers in the record of a run with the exact ones of the model in its checkpoint."""
     data = data_of(run)
     data.setup()
     assert isinstance(data.dataset, LinearGaussian)
@@ -74,6 +73,7 @@ def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
 
 
 def _check(run: Run) -> None:
+    """Refuse a run whose numbers have no closed form."""
     names = {"model": "LinearVAE", "data": "LinearGaussian"}
     for key, wanted in names.items():
         spec = getattr(run, key)

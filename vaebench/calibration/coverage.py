@@ -1,8 +1,8 @@
-"""Whether claimed errors cover: how far an estimate really scatters from seed to seed, over the error that it claims.
+"""Coverage of claimed errors: the standard deviation of an estimate over seeds, divided by the error that it claims.
 
-No exact answer is needed, so every instrument of the registries is graded that claims an error here. The ratio is 1
-where the claim is right; above, the error is too small. Repetitions are independent, and S of them tell a ratio of 1 to
-within √(χ²_{S−1}/(S − 1)), the estimates being means of many numbers and so nearly Gaussian.
+The ratio is 1 if the claim is right, and above 1 if the claimed error is too small. No exact answer is needed, so all
+registered metrics and estimators that claim an error are graded. The estimates are means of many numbers, so they are
+nearly Gaussian. Then the ratio of S independent repetitions scatters like √(χ²_{S−1}/(S − 1)).
 """
 
 import math
@@ -26,39 +26,36 @@ from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate, NotApplicable
 
 SEEDS = 100
-"""Repetitions of what is quick."""
+"""The number of repetitions of fast measurements."""
 
 FALSE_ALARM = 1e-3
-"""Of one grade, if its claim is right."""
+"""The probability that a right claim gets a wrong grade."""
 
 CAUTIOUS = 0.8
-"""The ratio down to which a claimed error may be too large: by a quarter."""
+"""The smallest allowed ratio: a claimed error may be too large by a quarter."""
 
 DRAWS, OBSERVATIONS, POPULATION = 50, 16, 60
-"""K; observations whose draws are taken again and again; observations that are taken again and again."""
+"""K; the number of observations whose draws are repeated; the number of observations that are sampled again."""
 
 TAILS = (0.3, 0.7, 1.2)
-"""Shapes of the weights' tails: harmless, without a variance, and without a mean."""
+"""Tail shapes of the weights: with a finite variance, without a variance, and without a mean."""
 
 FEW: dict[str, tuple[dict[str, object], int]] = {
     "NaiveMonteCarlo": ({"draws": 100}, SEEDS),
     "AnnealedImportanceSampling": ({"chains": 4, "temperatures": 6, "leapfrog": 1}, SEEDS // 2),
 }
-"""How much is asked of an estimator, and how often: little, so that what its claim is made of is little as well."""
+"""Arguments of costly estimators, and the number of repetitions. Few samples are a hard case for a claimed error."""
 
 Kind = Literal["monte_carlo_error", "standard_error"]
 
-Repetition = Callable[[int], Sequence[Estimate]]
-"""The estimates with a seed."""
-
 
 class Claims(NamedTuple):
-    """What is repeated to check one kind of claim.
+    """How to check one kind of claimed error.
 
     Attributes:
-        problem: as the table has it.
-        kind: the error that is claimed.
-        batches: the observations with a seed: the same for all seeds, or others.
+        problem: its name in the table.
+        kind: the claimed error.
+        batches: the observations for a seed. They are the same for all seeds if only the draws are random.
     """
 
     problem: str
@@ -67,15 +64,15 @@ class Claims(NamedTuple):
 
 
 def coverage_grades() -> Iterator[Grade]:
-    """The grades of every claimed error."""
-    subject = model()
+    """Grade every claimed error."""
+    vae = model()
     for claims in (
         Claims("other draws of the same observations", "monte_carlo_error", lambda seed: [_sample(OBSERVATIONS, 0)]),
         Claims("other observations of one population", "standard_error", lambda seed: [_sample(POPULATION, seed)]),
     ):
-        yield from _diagnostics(subject, claims)
+        yield from _diagnostics(vae, claims)
         for name in ESTIMATORS:
-            yield from _estimator(subject, claims, name)
+            yield from _estimator(vae, claims, name)
     for tail in TAILS:
         problem, k = f"weights with a tail of {tail:g}", 500
         runs = [_heavy(tail, k, seed) for seed in range(SEEDS)]
@@ -85,13 +82,13 @@ def coverage_grades() -> Iterator[Grade]:
 def covered(
     problem: str, instruments: Mapping[str, str], runs: Sequence[Sequence[Estimate]], kind: Kind
 ) -> Iterator[Grade]:
-    """A grade for every column that claims an error of this kind.
+    """Grade every column that claims an error of this kind.
 
     Args:
-        problem: its name.
-        instruments: which instrument gives which column.
+        problem: its name in the table.
+        instruments: the metric or estimator of each column.
         runs: the estimates of every repetition.
-        kind: the claim.
+        kind: the claimed error.
     """
     seeds = len(runs)
     margin = math.sqrt(chi2.ppf(1 - FALSE_ALARM, seeds - 1) / (seeds - 1)) - 1
@@ -102,34 +99,36 @@ def covered(
         if not claims or all(claim is None for claim in claims):
             continue
         if not any(claims) and len({e.value for e in found}) == 1:
-            continue  # what never differs claims no error
-        told = torch.tensor([math.nan if claim is None else claim for claim in claims], dtype=torch.float64)
+            continue  # a constant estimate with error 0: there is no spread to compare
+        claimed = torch.tensor([math.nan if claim is None else claim for claim in claims], dtype=torch.float64)
         spread = torch.tensor([e.value for e in found], dtype=torch.float64).std()
-        ratio = float(spread / told.square().mean().sqrt())
+        ratio = float(spread / claimed.square().mean().sqrt())
         quantity = f"{column}: spread / {kind.replace('_', ' ').replace('monte carlo', 'Monte-Carlo')}"
         yield Grade(problem, instrument, quantity, ratio, CAUTIOUS, 1.0, margin, basis, found[0].n)
 
 
 def model() -> VAE:
-    """A VAE of small binary pictures whose decoder tells its latents apart, and whose encoder knows little of it."""
-    subject = VAE((1, 12, 12), 0, latent_dim=2, network={"name": "MLP", "hidden": [16]}).eval()
+    """A VAE of small binary images, not trained: its decoder separates the latents, and its posterior is a poor fit."""
+    vae = VAE((1, 12, 12), 0, latent_dim=2, network={"name": "MLP", "hidden": [16]}).eval()
     with torch.no_grad():
-        for parameter in subject.decoder.parameters():
+        for parameter in vae.decoder.parameters():
             parameter.mul_(2.0)
-    return subject
+    return vae
 
 
 def _sample(count: int, seed: int) -> Batch:
-    """Observations that the model itself simulates, labelled by the side on which their latent lies."""
+    """Observations that the model simulates; the label is the sign of the first latent unit."""
     joint = JointDensity(model())
     with seeded(seed, "claims"):
         z = joint.latents(count)
         return Batch(joint.observations(z), (z[:, 0] > 0).long())
 
 
-def _diagnostics(subject: VAE, claims: Claims) -> Iterator[Grade]:
+def _diagnostics(vae: VAE, claims: Claims) -> Iterator[Grade]:
+    """Grade all metrics that claim an error of this kind."""
+
     def measured(seed: int, names: Sequence[Spec]) -> Sequence[Estimate]:
-        return measure(subject, claims.batches(seed), diagnostics(names), DRAWS, seed).estimates
+        return measure(vae, claims.batches(seed), diagnostics(names), DRAWS, seed).estimates
 
     columns = {column: name for name in METRICS for column in METRICS.build(name).columns(DRAWS)}
     claiming = {columns[e.name] for e in measured(0, tuple(METRICS)) if getattr(e, claims.kind) is not None}
@@ -137,21 +136,22 @@ def _diagnostics(subject: VAE, claims: Claims) -> Iterator[Grade]:
     yield from covered(claims.problem, columns, runs, claims.kind)
 
 
-def _estimator(subject: VAE, claims: Claims, name: str) -> Iterator[Grade]:
+def _estimator(vae: VAE, claims: Claims, name: str) -> Iterator[Grade]:
+    """Grade one estimator, if it claims an error of this kind."""
     keywords, seeds = FEW.get(name, ({}, SEEDS))
     bracket = (
         {} if claims.kind == "standard_error" or "bracket" not in ESTIMATORS.keywords(name) else {"bracket": False}
     )
     estimator = ESTIMATORS.build({"name": name, **keywords, **bracket, "observations": POPULATION})
-    repeated = partial(_estimated, subject, claims, estimator)
+    repeated = partial(_estimated, vae, claims, estimator)
     if all(getattr(e, claims.kind) is None for e in repeated(0)):
         return
     columns = dict.fromkeys(estimator.columns, name)
     yield from covered(claims.problem, columns, [repeated(seed) for seed in range(seeds)], claims.kind)
 
 
-def _estimated(subject: VAE, claims: Claims, estimator: Estimator, seed: int) -> Sequence[Estimate]:
-    return estimate(subject, claims.batches(seed), [estimator], seed).estimates
+def _estimated(vae: VAE, claims: Claims, estimator: Estimator, seed: int) -> Sequence[Estimate]:
+    return estimate(vae, claims.batches(seed), [estimator], seed).estimates
 
 
 def _heavy(tail: float, k: int, seed: int) -> Sequence[Estimate]:

@@ -1,31 +1,58 @@
-"""A number that was measured beside what it had to be."""
+"""A grade compares a measured number with an exact answer. Grades are stored as JSON in the folder of a study."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from vaebench.records.files import write_atomically
-from vaebench.records.record import RecordError
+from vaebench.records.record import Estimate, RecordError
 
 FILE = "calibration.json"
-"""Where a study's grades stand in its folder."""
+"""The name of the file with the grades of a study."""
+
+ERRORS = 5
+"""An estimate may be wrong by this many of its standard or Monte-Carlo errors."""
+
+
+class Answer(NamedTuple):
+    """The exact value of one quantity, and by how much an estimate may differ from it besides rounding.
+
+    Attributes:
+        quantity: the name of the estimate. low: the exact value, or an exact lower bound on it; an array if the
+        estimate is an array. high: an exact upper bound on the value; None if `low` is the value. monte_carlo: the
+        allowed number of Monte-Carlo errors. standard: the allowed number of standard errors. bias: the bias of the
+        estimate to first order. It is added to the value; half of it is allowed for higher orders. scatter: the
+        standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed.
+    """
+
+    quantity: str
+    low: float | Float[Tensor, " U"]
+    high: float | None = None
+    monte_carlo: float = 0
+    standard: float = 0
+    bias: float = 0
+    scatter: float = 0
 
 
 class Grade(NamedTuple):
-    """One instrument on one problem.
+    """One number of one metric or estimator on one problem, compared with the exact answer.
 
     Attributes:
-        problem: what was measured.
-        instrument: the registered class.
-        quantity: the column; of an array, the largest difference of an entry.
-        measured: what the instrument says.
-        low: the exact answer, or the exact lower end where it is known to lie between two.
-        high: the exact answer, or the exact upper end.
-        allowed: by how much the measured number may miss it.
-        basis: what the allowance is made of.
-        n: number of observations.
+        problem: the case that was measured.
+        instrument: the registered name of the metric or estimator.
+        quantity: the name of the estimate.
+        measured: the estimate; for an array, the largest difference of an entry, with 0 as the exact answer.
+        low: the exact answer, or an exact lower bound on it.
+        high: the exact answer, or an exact upper bound on it.
+        allowed: the largest difference that counts as right.
+        basis: the errors that `allowed` is the sum of.
+        n: the number of observations.
     """
 
     problem: str
@@ -40,12 +67,16 @@ class Grade(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Measured less exact; 0 between two ends."""
+        """Measured minus exact; 0 between the two bounds.
+
+        >>> Grade("problem", "IWAE", "iwae_5", 1.5, low=1.0, high=2.0, allowed=0.1, basis="rounding", n=1).difference
+        0.0
+        """
         return self.measured - min(max(self.measured, self.low), self.high)
 
     @property
     def is_within(self) -> bool:
-        """Whether the instrument is right; what is no number is not."""
+        """Whether the measured number is right. NaN and infinity are wrong."""
         return math.isfinite(self.measured) and abs(self.difference) <= self.allowed
 
     def __str__(self) -> str:
@@ -54,8 +85,37 @@ class Grade(NamedTuple):
         return f"{self.problem}: {self.instrument} {self.quantity} {self.measured:.6g}, exact {exact}: {off}"
 
 
+def graded(
+    problem: str, instrument: str, answers: Iterable[Answer], estimates: Iterable[Estimate], rounding: float
+) -> Iterator[Grade]:
+    """Compare estimates with answers: one grade for each answer. A missing estimate counts as NaN, which is wrong.
+
+    Args:
+        problem: the name of the case.
+        instrument: the name of the metric or estimator.
+        answers: the exact answers.
+        estimates: all estimates; other metrics' are ignored.
+        rounding: the allowed rounding error, relative to the answer if that is above 1.
+    """
+    found = {estimate.name: estimate for estimate in estimates}
+    for answer in answers:
+        measured = found.get(answer.quantity, Estimate(answer.quantity, math.nan))
+        value, low, high = _compared(measured, answer)
+        parts = {
+            "rounding": rounding * max(1.0, abs(high)),
+            f"{answer.monte_carlo:g} Monte-Carlo errors": answer.monte_carlo * (measured.monte_carlo_error or 0),
+            f"{answer.standard:g} standard errors": answer.standard * (measured.standard_error or 0),
+            "half of the stated bias": abs(answer.bias) / 2,
+            f"{ERRORS} known standard deviations": ERRORS * answer.scatter,
+        }
+        basis = ", ".join(name for name, size in parts.items() if size)
+        quantity, shift = answer.quantity, answer.bias
+        allowed = sum(parts.values())
+        yield Grade(problem, instrument, quantity, value, low + shift, high + shift, allowed, basis, measured.n)
+
+
 def write(grades: Sequence[Grade], folder: Path) -> Path:
-    """Keep the grades in a folder, one a line."""
+    """Write the grades into a folder as JSON, one on each line."""
     path = folder / FILE
     lines = ",\n".join(json.dumps(grade._asdict(), ensure_ascii=False) for grade in grades)
     write_atomically(path, f"[\n{lines}\n]\n".encode())
@@ -63,7 +123,7 @@ def write(grades: Sequence[Grade], folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Grade]:
-    """The grades in a folder; none where there is no such file.
+    """Read the grades in a folder; an empty list if it has no such file.
 
     Raises:
         RecordError: if the file is not what `write` writes.
@@ -75,3 +135,13 @@ def read(folder: Path) -> list[Grade]:
         return [Grade(**entry) for entry in json.loads(path.read_bytes())]
     except (ValueError, TypeError) as error:
         raise RecordError(f"{path}: expected grades, got something else ({error}); calibrate again") from None
+
+
+def _compared(measured: Estimate, answer: Answer) -> tuple[float, float, float]:
+    """The measured number and the bounds of the exact answer; for an array, its largest difference and zeros."""
+    if isinstance(measured.value, list):
+        exact = torch.as_tensor(answer.low, dtype=torch.float64)
+        given = torch.tensor(measured.value, dtype=torch.float64)
+        return (float((given - exact).abs().max()) if given.shape == exact.shape else math.nan), 0.0, 0.0
+    low = float(answer.low) if not isinstance(answer.low, torch.Tensor) or answer.low.ndim == 0 else math.nan
+    return measured.value, low, low if answer.high is None else answer.high

@@ -1,4 +1,4 @@
-"""Grades as CSV, Markdown and LaTeX; a function of the grades alone."""
+"""Tables of grades in CSV, Markdown and LaTeX. They depend on the grades only."""
 
 import csv
 from collections.abc import Sequence
@@ -15,37 +15,37 @@ NAME = "calibration"
 
 RIGHT, WRONG = "yes", "NO"
 
-HEADINGS = ("instrument", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
+HEADINGS = ("metric or estimator", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
 ALIGNMENT = ("left", "left", "right", "right", "right", "right", "left", "left")
 
 
 def write(grades: Sequence[Grade], folder: Path) -> list[Path]:
-    """Writes `calibration.csv`, `.md` and `.tex` into the folder; nothing where there are no grades."""
+    """Write `calibration.csv`, `.md` and `.tex` into the folder; nothing if there are no grades."""
     return write_all(_files(grades, folder))
 
 
 def check(grades: Sequence[Grade], folder: Path) -> list[Path]:
-    """The tables in the folder that are missing or are not what the grades say."""
+    """The table files in the folder that are missing or differ from what `write` would write."""
     return stale(_files(grades, folder))
 
 
-def verdict(grades: Sequence[Grade]) -> str:
-    """The outcome in a line."""
+def outcome(grades: Sequence[Grade]) -> str:
+    """Say in one line how many grades are right."""
     wrong = sum(not grade.is_within for grade in grades)
-    instruments = len({grade.instrument for grade in grades})
-    outcome = "all right" if not wrong else f"{wrong} WRONG"
-    return f"{len(grades)} exact answers, {instruments} instruments: {outcome}"
+    measured = len({grade.instrument for grade in grades})
+    right = "all right" if not wrong else f"{wrong} WRONG"
+    return f"{len(grades)} exact answers, {measured} metrics and estimators: {right}"
 
 
 def markdown(grades: Sequence[Grade]) -> str:
-    """A table a problem."""
-    parts = ["# Calibration", verdict(grades) + "."]
+    """All grades, with one table for each problem."""
+    parts = ["# Calibration", outcome(grades) + "."]
     parts.append(
-        "Nats per observation where it is a density. Between two ends the number has to lie: a bound between the ELBO "
-        "and the evidence, an estimate of the evidence at most 0.1 nats off on its own side. What is allowed beyond is "
-        "made of what the last column names: errors are those that the instrument itself states. These are graded as "
-        "well: the spread from seed to seed, divided by the claimed error, has to be 1, or down to 0.8 where the claim "
-        "is cautious."
+        "Log-densities are in nats per observation. Where `exact` has two numbers, the measured number must lie "
+        "between them: a bound lies between the ELBO and the evidence, and an estimate of the evidence is at most 0.1 "
+        "nats wrong on its own side. The allowed difference is the sum of the errors in the last column, as the metric "
+        "or estimator claims them. These claims are graded too: the standard deviation over seeds divided by the "
+        "claimed error must be 1, or at least 0.8 where the claim is cautious."
     )
     for problem in dict.fromkeys(grade.problem for grade in grades):
         rows = [_cells(grade) for grade in grades if grade.problem == problem]

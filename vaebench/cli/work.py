@@ -139,7 +139,7 @@ def calibrate(
     wandb: WandbMode = "disabled",
     threads: Threads = 1,
 ) -> None:
-    """Grade every instrument against an exact answer; status 1 if one is out."""
+    """Compare every metric and estimator with exact answers; exit with status 1 if one is wrong."""
     plan = study_of(study)
     _check_online(wandb)
     from vaebench.calibration import grade, tabulation
@@ -153,7 +153,7 @@ def calibrate(
     console.print(tabulation.markdown(grades), soft_wrap=True)
     for wrong in (g for g in grades if not g.is_within):
         console.print(line(("out:", "red"), f" {wrong}"), soft_wrap=True)
-    console.print(tabulation.verdict(grades))
+    console.print(tabulation.outcome(grades))
     if not all(g.is_within for g in grades):
         raise typer.Exit(1)
 

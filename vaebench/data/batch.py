@@ -1,4 +1,4 @@
-"""What the data gives to a model."""
+"""The input of a model: a batch of observations."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Observations x `[B, *event]` and, where the data has them, their class labels `[B]`."""
+    """Observations x `[B, *event]`, and their class labels `[B]` if the data has labels."""
 
     x: Float[Tensor, "B *event"]
     label: Int[Tensor, " B"] | None = None

@@ -1,8 +1,8 @@
-"""How grey levels become black and white.
+"""Binarisation: rules that turn grey levels into 0 and 1.
 
-A grey level p in [0, 1] is read as the probability that a pixel is on. The randomness is an argument: u is uniform on
-[0, 1), one number a pixel. What evaluation sees is drawn once, by `evaluated`, from a constant seed: runs of every seed
-are measured on the same pixels.
+A grey level p in [0, 1] is the probability that a pixel is 1. The randomness is an argument: u is uniform on [0, 1),
+one number for each pixel. For evaluation, `binarized` samples each split once, from a constant seed, so that runs of
+every seed are measured on the same pixels.
 """
 
 import zlib
@@ -17,14 +17,14 @@ from torch import Tensor
 from vaebench.config.registry import BINARIZATIONS
 
 CHUNK = 4096
-"""Examples binarised at once, so that a large data set never stands in memory as float64."""
+"""The number of examples that are binarised at a time, so that a large data set is never in memory as float64."""
 
 
 class Binarization(ABC):
-    """A rule from a grey level and a uniform number to black or white.
+    """A rule that turns a grey level and a uniform random number into 0 or 1.
 
     Attributes:
-        every_time: whether training draws a pixel anew every time it sees it, rather than as evaluation does, once.
+        every_time: whether training samples the pixels again each time it sees an example. Evaluation never does.
     """
 
     support = "binary"
@@ -32,7 +32,7 @@ class Binarization(ABC):
 
     @abstractmethod
     def __call__(self, p: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """Which pixels are on."""
+        """Whether each pixel is 1."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,11 @@ class Binarization(ABC):
 
 @BINARIZATIONS.register
 class Threshold(Binarization):
-    """x = 1 where p ≥ ½; nothing is random."""
+    """x = 1 where p ≥ ½. Nothing is random.
+
+    >>> Threshold()(torch.tensor([0.2, 0.5]), torch.zeros(2)).tolist()
+    [False, True]
+    """
 
     def __call__(self, p: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         return p >= 0.5
@@ -50,7 +54,11 @@ class Threshold(Binarization):
 
 @BINARIZATIONS.register
 class Fixed(Binarization):
-    """x ~ Bernoulli(p), one seeded sample an example, the same in every epoch and run."""
+    """x ~ Bernoulli(p), one seeded sample for each example, the same in every epoch and run.
+
+    >>> Fixed()(torch.tensor([0.2, 0.5]), torch.tensor([0.3, 0.3])).tolist()
+    [False, True]
+    """
 
     def __call__(self, p: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         return u < p
@@ -58,30 +66,30 @@ class Fixed(Binarization):
 
 @BINARIZATIONS.register
 class Dynamic(Fixed):
-    """x ~ Bernoulli(p), anew every time an example is seen in training; evaluation sees the one sample of `Fixed`.
+    """x ~ Bernoulli(p), sampled again each time that training sees an example; evaluation uses the sample of `Fixed`.
 
-    The practice of Burda et al. 2016, "Importance weighted autoencoders".
+    As in Burda et al. 2016, "Importance weighted autoencoders": https://arxiv.org/abs/1509.00519
     """
 
     every_time: ClassVar[bool] = True
 
 
-def evaluated(
+def binarized(
     binarization: Binarization, x: Shaped[Tensor, "N *shape"], scale: float, split: str
 ) -> UInt8[Tensor, "N *shape"]:
-    """A whole split as evaluation sees it, 0 or 1, on the CPU.
+    """Binarise a whole split for evaluation: 0 or 1, on the CPU.
+
+    The random numbers come from NumPy's RandomState. NumPy promises never to change its streams, so a published bound
+    can always be measured again on the same pixels.
 
     Args:
         binarization: the rule.
-        x: raw observations; grey levels are `x / scale`.
-        scale: the raw value that stands for white.
-        split: the name of the split; each has random numbers of its own.
-
-    The numbers come from NumPy's RandomState, whose streams are frozen by NumPy's promise, since a bound published
-    today must be measured on the same pixels tomorrow.
+        x: raw observations. Grey levels are `x / scale`.
+        scale: the raw value of white.
+        split: the name of the split. Each split has its own random numbers.
     """
     random = np.random.RandomState(zlib.crc32(f"binarization of {split}".encode()))
-    on = torch.empty(x.shape, dtype=torch.uint8)
-    for rows, out in zip(x.cpu().split(CHUNK), on.split(CHUNK), strict=True):
+    binary = torch.empty(x.shape, dtype=torch.uint8)
+    for rows, out in zip(x.cpu().split(CHUNK), binary.split(CHUNK), strict=True):
         out.copy_(binarization(rows.double() / scale, torch.from_numpy(random.random_sample(rows.shape))))
-    return on
+    return binary

@@ -1,4 +1,4 @@
-"""The one LightningDataModule that every model shares."""
+"""The LightningDataModule that all models share."""
 
 from pathlib import Path
 from typing import Any
@@ -8,24 +8,24 @@ from lightning import LightningDataModule
 
 from vaebench.config.registry import PositiveInt
 from vaebench.data.batch import Batch
-from vaebench.data.binarization import evaluated
+from vaebench.data.binarization import binarized
 from vaebench.data.datasets.base import Dataset, Splits, data_root
 from vaebench.data.datasets.duplicates import repeated
-from vaebench.data.loaders import EvaluationBatches, Resident, Share, TrainingBatches
+from vaebench.data.loaders import DeviceSplit, EvaluationBatches, Shard, TrainingBatches
 from vaebench.records.record import DUPLICATES
 
 FAR = 100.0
-"""A magnitude of observations from which a training that diverges is blamed on it: networks start for about 1."""
+"""Observations above this magnitude are named as the likely reason for a divergence. Networks are initialised for 1."""
 
 
 class DataModule(LightningDataModule):
-    """A data set in batches: one tensor a split on the trainer's device, uint8 where its source is.
+    """A data set in batches. Each split is one tensor on the trainer's device, as uint8 if its source is.
 
     Args:
-        dataset: where the observations come from.
-        seed: the run's; it decides the order of training and its dynamic binarisation, never the splits.
-        batch_size: examples a step, of all processes together.
-        root: the folder that downloaded data sets share; None is `data_root()`.
+        dataset: the source of the observations.
+        seed: of the run. It determines the order of training and its dynamic binarisation, but not the splits.
+        batch_size: the number of examples in a step, over all processes.
+        root: the common folder of downloaded data sets; None is `data_root()`.
     """
 
     def __init__(
@@ -35,25 +35,25 @@ class DataModule(LightningDataModule):
         self.dataset, self.seed, self.batch_size, self.root = dataset, seed, batch_size, root
         self._splits: Splits | None = None
         self._placed = torch.device("cpu")
-        self._evaluated: dict[str, Resident] = {}
+        self._evaluated: dict[str, DeviceSplit] = {}
         self._checksum = ""
         self._repeated: dict[str, int | None] = {}
         self._training: TrainingBatches | None = None
         self._resumed: dict[str, Any] | None = None
 
     def __str__(self) -> str:
-        # Lightning's own would ask every loader for batches.
+        # The method of Lightning would iterate every loader.
         if self._splits is None:
             return f"{self.dataset.name}, not yet loaded"
         sizes = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
         return f"{self.dataset.name}: {sizes}, shape {[*self.shape]}"
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits and check them; Lightning calls this before every stage, the work is done once.
+        """Load the splits and check them. Lightning calls this before every stage, but the work is done once.
 
         Raises:
-            ValueError: if the data cannot be trained on (see `Splits.check`), is smaller than a batch, or is to be
-                binarised and is not grey.
+            ValueError: if the data is not fit for training (see `Splits.check`), if it has fewer examples than a batch,
+                or if it must be binarised and is not in [0, 1].
         """
         if self._splits is not None:
             return
@@ -88,7 +88,7 @@ class DataModule(LightningDataModule):
 
     @property
     def comparability(self) -> dict[str, str | None]:
-        """What has to be equal, beside split and measure, for two bounds to be compared."""
+        """What must be equal, besides split and measure, before two bounds may be compared."""
         binarization = self.dataset.binarization
         return {
             "checksum": self.checksum,
@@ -98,7 +98,7 @@ class DataModule(LightningDataModule):
 
     @property
     def too_large(self) -> str | None:
-        """What to do about observations that no network starts well on; None where they are about as large as 1."""
+        """What to do about observations that are too large for the initialisation of networks; None if they are not."""
         x = self._loaded.train.x
         largest = max(abs(float(x.min())), abs(float(x.max()))) / self._loaded.scale
         if largest <= FAR:
@@ -106,9 +106,9 @@ class DataModule(LightningDataModule):
         return f"scale the data to a standard deviation of about 1: its numbers reach {largest:.3g} in magnitude"
 
     def facts(self, split: str) -> dict[str, int]:
-        """What a record says of the data beside its comparability: how many of a split's observations are in training.
+        """A fact for the record: how many observations of a split are also in the training set.
 
-        Nothing where there are none, where the split is the training set, or where both are too large to compare.
+        Empty if there are none, for the training set itself, and if the splits are too large to compare.
         """
         if split == "train":
             return {}
@@ -119,26 +119,26 @@ class DataModule(LightningDataModule):
 
     @property
     def scale(self) -> float:
-        """By what the data is divided before a model sees it; 1 for pixels that were made binary."""
+        """The raw value that becomes 1 in the model's input; 1 for binarised pixels."""
         return self._loaded.scale if self.dataset.binarization is None else 1.0
 
     @property
     def train(self) -> Batch:
-        """The whole training set in its own order, as evaluation sees it, in float32."""
-        return self.resident("train")[:]
+        """The whole training set in its own order, binarised as for evaluation, in float32."""
+        return self.on_device("train")[:]
 
     @property
     def validation(self) -> Batch:
         """The whole validation set, as `train`."""
-        return self.resident("validation")[:]
+        return self.on_device("validation")[:]
 
     @property
     def test(self) -> Batch:
         """The whole test set, as `train`."""
-        return self.resident("test")[:]
+        return self.on_device("test")[:]
 
     def train_dataloader(self) -> TrainingBatches:
-        """Batches in a new order every epoch; each loader starts at the first epoch, or at a loaded checkpoint."""
+        """Batches in a new order every epoch. Each loader starts at the first epoch, or continues from a checkpoint."""
         self._training = self.training(self.seed)
         if self._resumed is not None:
             self._training.load_state_dict(self._resumed)
@@ -146,65 +146,65 @@ class DataModule(LightningDataModule):
         return self._training
 
     def training(self, seed: int) -> TrainingBatches:
-        """Batches of the training set in the order, and with the pixels, of a seed."""
+        """Batches of the training set; the seed determines their order and pixels."""
         binarization = self.dataset.binarization
         if binarization is None or not binarization.every_time:
-            return TrainingBatches(self.resident("train"), self._share, seed)
-        return TrainingBatches(self._raw("train").to(self._device), self._share, seed, binarization)
+            return TrainingBatches(self.on_device("train"), self._shard, seed)
+        return TrainingBatches(self._raw("train").to(self._device), self._shard, seed, binarization)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its data; Lightning writes it to the checkpoint.
+        """The position of training in its data, which Lightning writes into the checkpoint.
 
-        Lightning asks the loader as well, but gives its state back only in the middle of an epoch.
+        Lightning saves the state of the loader too, but restores it only in the middle of an epoch.
         """
         if self._training is None or self.trainer is None:
             return {}
         epoch = self.trainer.fit_loop.epoch_progress.current
-        ended = epoch.processed == epoch.ready  # type: ignore[attr-defined] # declared less exactly than it is
+        ended = epoch.processed == epoch.ready  # type: ignore[attr-defined] # Lightning declares a base class of its type
         return self._training.next_epoch() if ended else self._training.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next training loader go on from a checkpoint, where it is training that is resumed."""
+        """Let the next training loader continue from a checkpoint, if training is what is resumed."""
         if state_dict and self.trainer is not None and self.trainer.training:
             self._resumed = state_dict
 
     def val_dataloader(self) -> EvaluationBatches:
-        """Batches of the validation set in its own order, all of it in every process: no number depends on how many."""
+        """All batches of the validation set, in every process, so that no number depends on the number of processes."""
         return self.batches("validation")
 
     def test_dataloader(self) -> EvaluationBatches:
-        """Batches of the test set in its own order; every process has a share."""
-        return EvaluationBatches(self.resident("test"), self._share)
+        """Batches of the test set in its own order. Each process has its shard of them."""
+        return EvaluationBatches(self.on_device("test"), self._shard)
 
     def to(self, device: torch.device) -> "DataModule":
-        """Give batches on a device, where there is no trainer whose device it would be."""
+        """Put batches on this device as long as there is no trainer."""
         self._placed = device
         return self
 
     def batches(self, split: str) -> EvaluationBatches:
-        """Batches of any split in its own order, as evaluation sees it; all of it in every process."""
-        return EvaluationBatches(self.resident(split), Share(self.batch_size))
+        """All batches of a split in its own order, binarised as for evaluation, in every process."""
+        return EvaluationBatches(self.on_device(split), Shard(self.batch_size))
 
-    def resident(self, split: str) -> Resident:
-        """A split on the device, as evaluation sees it; indexing it gives a `Batch`."""
-        kept = self._evaluated.get(split)
-        if kept is None or kept.x.device != self._device:
-            kept = self._evaluated[split] = self._seen(split).to(self._device)
-        return kept
+    def on_device(self, split: str) -> DeviceSplit:
+        """A split on the device, binarised as for evaluation. An index into it gives a `Batch`."""
+        cached = self._evaluated.get(split)
+        if cached is None or cached.x.device != self._device:
+            cached = self._evaluated[split] = self._for_evaluation(split).to(self._device)
+        return cached
 
-    def _seen(self, split: str) -> Resident:
+    def _for_evaluation(self, split: str) -> DeviceSplit:
         raw, binarization = self._raw(split), self.dataset.binarization
         if binarization is None:
             return raw
-        return Resident(evaluated(binarization, raw.x, raw.scale, split), raw.label, scale=1.0)
+        return DeviceSplit(binarized(binarization, raw.x, raw.scale, split), raw.label, scale=1.0)
 
-    def _raw(self, split: str) -> Resident:
-        return Resident(*self._loaded.named()[split], self._loaded.scale)
+    def _raw(self, split: str) -> DeviceSplit:
+        return DeviceSplit(*self._loaded.named()[split], self._loaded.scale)
 
     @property
     def _loaded(self) -> Splits:
         if self._splits is None:
-            raise RuntimeError("expected setup() before the data is asked for; call it, or let a Trainer do so")
+            raise RuntimeError("expected setup() before the data is used; call it, or let a Trainer do so")
         return self._splits
 
     @property
@@ -212,14 +212,14 @@ class DataModule(LightningDataModule):
         return self._placed if self.trainer is None else self.trainer.strategy.root_device
 
     @property
-    def _share(self) -> Share:
+    def _shard(self) -> Shard:
         if self.trainer is None:
-            return Share(self.batch_size)
-        return Share(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
+            return Shard(self.batch_size)
+        return Shard(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
 
 
 def _check_grey(splits: Splits, source: str) -> None:
-    """Refuse to binarise what is not a grey level, that is, not a probability."""
+    """Refuse to binarise values outside [0, 1], because they are no probabilities."""
     for split, examples in splits.named().items():
         low, high = float(examples.x.min()) / splits.scale, float(examples.x.max()) / splits.scale
         if low < 0 or high > 1:

@@ -1,6 +1,6 @@
-"""Batches of a split that lies on the device: slices by index, made float and binarised as they leave.
+"""Loaders for splits that are on the device: batches are selected by index, then scaled and binarised.
 
-There are no worker processes to feed and nothing to copy.
+No worker processes and no copies from the host are needed.
 """
 
 import math
@@ -18,31 +18,33 @@ from vaebench.data.binarization import Binarization
 
 
 @dataclass(frozen=True)
-class Resident:
-    """A split on the device: raw observations `[N, *shape]`, labels `[N]` or None, and the number that scales them."""
+class DeviceSplit:
+    """A split on the device: raw observations `[N, *shape]`, labels `[N]` or None, and the raw value that becomes 1."""
 
     x: Shaped[Tensor, "N *shape"]
     label: Int64[Tensor, " N"] | None
     scale: float
 
     def __getitem__(self, index: Any) -> Batch:
-        """The observations with the given numbers (a tensor of them, on any device, or a slice), in float32."""
-        # index_select copies rows, where brackets look up every number.
+        """The observations at these indices, in float32. The index is a slice, or a tensor on any device."""
+        # index_select copies whole rows, which is faster than indexing with brackets.
         rows = self.x.index_select(0, index.to(self.x.device)) if isinstance(index, Tensor) else self.x[index]
         x = rows.float()
         return Batch(x if self.scale == 1 else x / self.scale, None if self.label is None else self.label[index])
 
-    def to(self, device: torch.device) -> "Resident":
-        """The same split on a device; nothing is copied where it lies there."""
-        return Resident(self.x.to(device), None if self.label is None else self.label.to(device), self.scale)
+    def to(self, device: torch.device) -> "DeviceSplit":
+        """The split on a device; nothing is copied if it is there already."""
+        return DeviceSplit(self.x.to(device), None if self.label is None else self.label.to(device), self.scale)
 
 
-class Share(NamedTuple):
-    """What one of several processes takes of an ordered split: every `world`-th example, from `rank` on.
+class Shard(NamedTuple):
+    """The part of an ordered split that one of several processes takes: every `world`-th example, starting at `rank`.
 
-    No example is taken twice and none is left out, so that sums over processes are sums over the split. All processes
-    take the same number of steps where there are examples enough for that: one that is an example short splits its last
-    batch. Where there are too few, it takes fewer steps; a batch is never empty.
+    Each example is taken exactly once, so sums over processes are sums over the split. All processes make the same
+    number of steps if there are enough examples: a process with one example less splits its last batch in two.
+    Otherwise it makes fewer steps. A batch is never empty.
+
+    torch's DistributedSampler is not used, because it repeats or drops examples to make the parts equal.
     """
 
     batch_size: int
@@ -50,11 +52,19 @@ class Share(NamedTuple):
     world: int = 1
 
     def steps(self, n: int) -> int:
-        """The number of batches in n examples; the last is short where the batch size does not divide."""
+        """The number of batches for n examples. The last one is short if the batch size does not divide n.
+
+        >>> [Shard(batch_size=4, rank=0, world=2).steps(n) for n in (8, 9, 16)]
+        [1, 2, 2]
+        """
         return math.ceil(math.ceil(n / self.world) / self.batch_size)
 
     def batches(self, order: Int64[Tensor, " N"]) -> list[Int64[Tensor, " B"]]:
-        """The examples of each step; no step where there are fewer examples than processes and this one has none."""
+        """The indices of each batch; no batch if this process has no example.
+
+        >>> [b.tolist() for b in Shard(batch_size=2, rank=1, world=2).batches(torch.arange(5))]
+        [[1], [3]]
+        """
         mine, steps = order[self.rank :: self.world], self.steps(len(order))
         if not len(mine):
             return []
@@ -65,105 +75,107 @@ class Share(NamedTuple):
 
 
 class EvaluationBatches:
-    """The batches of a split in its own order, as evaluation sees it."""
+    """The batches of a split for evaluation, in the order of the split."""
 
-    def __init__(self, split: Resident, share: Share) -> None:
-        self.split, self.share = split, share
+    def __init__(self, split: DeviceSplit, shard: Shard) -> None:
+        self.split, self.shard = split, shard
 
     def __len__(self) -> int:
-        return len(self._numbers())
+        return len(self._batches())
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self.split.__getitem__, self._numbers())
+        return map(self.split.__getitem__, self._batches())
 
-    def _numbers(self) -> list[Int64[Tensor, " B"]]:
-        """The numbers of the examples in each batch."""
-        return self.share.batches(torch.arange(len(self.split.x), device=self.split.x.device))
+    def _batches(self) -> list[Int64[Tensor, " B"]]:
+        """The indices of the examples in each batch."""
+        return self.shard.batches(torch.arange(len(self.split.x), device=self.split.x.device))
 
 
 class TrainingBatches:
-    """The batches of the training set, in a new order every epoch; pixels drawn anew where binarisation is dynamic.
+    """The batches of the training set, in a new order every epoch, with new pixels if the binarisation is dynamic.
 
-    Epoch e has the e-th permutation of `generator(seed, "order")`, and its pixels come from the e-th seed of
-    `generator(seed, "binarization")`: neither depends on what else the run draws. Of every batch a process takes every
-    `world`-th example from its rank on, with the pixels it has in one process. Where a batch has fewer examples than
-    there are processes, some of them get an empty batch: every process takes every step.
+    Epoch e has the e-th permutation from `generator(seed, "order")`. Its pixels come from the e-th seed of
+    `generator(seed, "binarization")`. Both are independent of all other random numbers of the run. Each process takes
+    every `world`-th example of a batch, starting at its rank, with the same pixels as in a single process. If a batch
+    has fewer examples than there are processes, some of them get an empty batch, so all processes make all steps.
 
-    `state_dict` holds both generators as they stood at the start of the epoch and the number of batches given since,
-    the same in all processes; a loader that has loaded it goes on with the next batch of that epoch, same examples and
-    same pixels.
+    `state_dict` has the states of both generators at the start of the epoch, and the number of batches that were
+    yielded since. It is the same in all processes. A loader that loads it continues with the next batch of that epoch,
+    with the same examples and pixels.
 
     Args:
-        split: the training set, in grey where it is binarised here.
-        share: the batch size of all processes, and the part that this one takes.
-        seed: the run's.
-        binarization: the rule for a pixel, where it is drawn every time it is seen.
+        split: the training set, as grey levels if it is binarised here.
+        shard: the batch size of all processes together, and the part of this process.
+        seed: of the run.
+        binarization: the rule for pixels that are sampled each time; None if there is nothing to sample.
     """
 
-    def __init__(self, split: Resident, share: Share, seed: int, binarization: Binarization | None = None) -> None:
-        self.split, self.share, self.binarization = split, share, binarization
+    def __init__(self, split: DeviceSplit, shard: Shard, seed: int, binarization: Binarization | None = None) -> None:
+        self.split, self.shard, self.binarization = split, shard, binarization
         self._streams = {name: generator(seed, name) for name in ("order", "binarization")}
         self._start = self._now()
         self._given = self._skip = 0
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split.x) / self.share.batch_size)
+        return math.ceil(len(self.split.x) / self.shard.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.seen(index, u) for index, u in self.picks())
+        return (self.gather(index, u) for index, u in self.indices())
 
-    def picks(self) -> Iterator[tuple[Int64[Tensor, " B"], Float[Tensor, "B *shape"] | None]]:
-        """The examples of each batch of one epoch and the uniform numbers that binarise them, not yet gathered."""
-        # The body runs at the first `next`, so an iterator that Lightning makes and drops costs no permutation.
+    def indices(self) -> Iterator[tuple[Int64[Tensor, " B"], Float[Tensor, "B *shape"] | None]]:
+        """The indices of each batch of one epoch, with the uniform random numbers that binarise it."""
+        # This runs at the first `next`. So an iterator that Lightning creates and drops uses no random numbers.
         self._given, self._skip = self._skip, 0
         self._start = self._now()
         order = torch.randperm(len(self.split.x), generator=self._streams["order"])
         pixels = self._pixels()
-        batches = order.to(self.split.x.device).split(self.share.batch_size)
-        for index in batches[: self._given]:
+        batches = order.to(self.split.x.device).split(self.shard.batch_size)
+        for index in batches[: self._given]:  # skipped batches use up their random numbers
             self._uniform(index, pixels)
-        mine = slice(self.share.rank, None, self.share.world)
+        mine = slice(self.shard.rank, None, self.shard.world)
         for index in batches[self._given :]:
             self._given += 1
             u = self._uniform(index, pixels)
             yield index[mine], u if u is None else u[mine]
 
-    def seen(self, index: Int64[Tensor, " B"], u: Float[Tensor, "B *shape"] | None) -> Batch:
-        """The examples with these numbers, as training sees them."""
+    def gather(self, index: Int64[Tensor, " B"], u: Float[Tensor, "B *shape"] | None) -> Batch:
+        """Gather the examples at these indices, and binarise them with u."""
         batch = self.split[index]
         if u is None or self.binarization is None:
             return batch
         return batch._replace(x=self.binarization(batch.x, u).float())
 
     @property
-    def behind(self) -> int:
-        """How many batches of the epoch that comes next are left out, since they were given before."""
+    def skipped(self) -> int:
+        """The number of batches that the next epoch skips, because they were yielded before the run was resumed."""
         return self._skip
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to give the batches that would come next."""
+        """The state from which `load_state_dict` continues with the next batch."""
         return self.next_epoch() if self._given == len(self) else {**self._start, "given": self._given}
 
     def next_epoch(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to leave out the rest of this epoch."""
+        """The state from which `load_state_dict` starts the next epoch."""
         return {**self._now(), "given": 0}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of this loader, or of one like it."""
+        """Continue from a state of this loader, or of an equal one."""
         for name, stream in self._streams.items():
             stream.set_state(state[name].cpu())
         self._start = self._now()
         self._given = self._skip = int(state["given"])
 
     def _now(self) -> dict[str, Tensor]:
+        """The current states of both generators."""
         return {name: stream.get_state() for name, stream in self._streams.items()}
 
     def _pixels(self) -> torch.Generator:
-        """The generator of pixels for one epoch, on the device that uses it."""
+        """The generator of pixels for one epoch, on the device of the split."""
         seed = torch.randint(2**63 - 1, (1,), generator=self._streams["binarization"])
         return torch.Generator(self.split.x.device).manual_seed(int(seed))
 
     def _uniform(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Tensor | None:
+        """Random numbers for one batch of all processes; None if there is nothing to sample."""
         if self.binarization is None:
             return None
         return torch.rand(len(index), *self.split.x.shape[1:], generator=pixels, device=self.split.x.device)

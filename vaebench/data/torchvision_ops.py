@@ -1,13 +1,13 @@
-"""The first import of torchvision, made to survive a torch without its compiled operators.
+"""An import hook that lets torchvision be imported if its compiled operators do not load.
 
-Where torch is a CPU build and torchvision the registry's CUDA build, torchvision's C++ library does not load, and
-`import torchvision` (hence lightning and torchmetrics, which import it) dies of
-`RuntimeError: operator torchvision::nms does not exist` (pytorch/vision #9077, #9085): Python code there attaches shape
-rules to operators that only the library declares. Declaring their schemas and executing the module again cures it;
-nothing in vaebench calls these operators.
+If torch is a CPU build and torchvision is the CUDA build of the registry, the C++ library of torchvision does not load.
+Then `import torchvision` fails with `RuntimeError: operator torchvision::nms does not exist` (pytorch/vision #9077,
+#9085), and so do lightning and torchmetrics, which import it. The reason is Python code in torchvision that attaches
+shape rules to operators which only the library declares. The hook declares these operators and runs the module again.
+vaebench never calls them.
 
-`vaebench/__init__.py` installs the hook, so it stands before the first import of torchvision in every process: tests,
-workers, a notebook. It imports nothing itself, and where the operators load it changes nothing.
+`vaebench/__init__.py` installs the hook, so it is there before the first import of torchvision in every process. It
+imports nothing itself. If the operators load, it changes nothing.
 """
 
 import sys
@@ -19,16 +19,16 @@ SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-"""The operators that torchvision's Python code expects at import, as its C++ code declares them."""
+"""The operators that the Python code of torchvision needs at import, with the declarations of its C++ code."""
 
 OpsState = Literal["compiled", "declared", "not imported"]
 
 
 class TorchvisionFinder:
-    """Finds torchvision where Python would, and has it loaded by `TorchvisionLoader`."""
+    """Find torchvision as Python does, but load it with `TorchvisionLoader`."""
 
     def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of torchvision itself, which has no parent and so no `path`; of anything else, None."""
+        """The specification of torchvision, with the loader replaced; None for every other module."""
         if fullname != "torchvision":
             return None
         spec = PathFinder.find_spec(fullname, None, target)
@@ -38,13 +38,13 @@ class TorchvisionFinder:
 
 
 class TorchvisionLoader(SourceFileLoader):
-    """Executes torchvision, and once more after declaring the operators it missed."""
+    """Run torchvision's module. If operators are missing, declare them and run it again."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code in its namespace.
 
         Raises:
-            RuntimeError: of torchvision's own, if it is about anything else than an operator that does not exist.
+            RuntimeError: from torchvision, if the reason is not a missing operator.
         """
         try:
             super().exec_module(module)
@@ -55,13 +55,13 @@ class TorchvisionLoader(SourceFileLoader):
 
 
 def install() -> None:
-    """Put the finder before all others, once a process."""
+    """Put the finder before all others, once in each process."""
     if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchvisionFinder())
 
 
 def declare_missing() -> list[str]:
-    """Declare the operators of `SCHEMAS` that torch does not know; their names."""
+    """Declare the operators of `SCHEMAS` that torch does not know; return their names."""
     import torch
 
     missing = [name for name in SCHEMAS if not hasattr(torch.ops.torchvision, name)]
@@ -71,7 +71,7 @@ def declare_missing() -> list[str]:
 
 
 def state() -> OpsState:
-    """Which case holds in this process, once torchvision has been imported."""
+    """How torchvision got its operators in this process."""
     extension = sys.modules.get("torchvision.extension")
     if extension is None or "torchvision" not in sys.modules:
         return "not imported"

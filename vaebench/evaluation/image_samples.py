@@ -79,7 +79,7 @@ def take(
         middle, spread, drawn = _latent_range(model, codes, samples)
         order = sorted(range(model.latent_dim), key=lambda i: -kl[i]) if kl else list(range(model.latent_dim))
         moved = torch.stack([_traversal(codes[0], middle, spread, unit) for unit in order[:units]])
-        many = data.resident(split)[_evenly(data.sizes[split], POINTS)]
+        many = data.on_device(split)[_evenly(data.sizes[split], POINTS)]
         return Pictures(
             originals=_pixels(x),
             reconstructions=_pixels(model.decode(codes).mean),

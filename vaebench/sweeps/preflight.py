@@ -19,7 +19,7 @@ from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
 from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.data.datasets.base import Ahead, data_root
+from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import shared
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
@@ -45,20 +45,20 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
     Raises:
         ConfigError: with a line for every fault, at its place in the study.
     """
-    known: dict[str, tuple[Ahead | None, list[Place]]] = {}
+    known: dict[str, tuple[Preview | None, list[Place]]] = {}
     examined: dict[str, list[Place]] = {}
     found: dict[str, list[Place]] = {}
     for run in runs:
         spec = json.dumps(run.config["data"], sort_keys=True)
         if spec not in known:
             known[spec] = _data(run, engine)
-        ahead, faults = known[spec]
+        preview, faults = known[spec]
         found[run.id] = [*_devices(run, engine), *faults]
-        if ahead is not None:
-            found[run.id] += [*_batch(run, ahead), *_draws(run, engine)]
-        if ahead is not None and not found[run.id]:
+        if preview is not None:
+            found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
+        if preview is not None and not found[run.id]:
             if (kind := shared(run)) not in examined:
-                examined[kind] = list(_model(run, ahead, engine))
+                examined[kind] = list(_model(run, preview, engine))
             found[run.id] += examined[kind]
     if any(found.values()):
         raise ConfigError(_lines(study, found))
@@ -109,18 +109,18 @@ def _devices(run: Run, engine: Engine) -> Iterator[Place]:
         yield ("train", "devices"), f"expected at most {most}, {engine.devices_described}, got {n}"
 
 
-def _data(run: Run, engine: Engine) -> tuple[Ahead | None, list[Place]]:
+def _data(run: Run, engine: Engine) -> tuple[Preview | None, list[Place]]:
     """What is known of a run's data, and what is wrong with it."""
     try:
         dataset = DATASETS.build(run.data)
-        return dataset.ahead(data_root()) if engine.is_here else None, []
+        return dataset.preview(data_root()) if engine.is_here else None, []
     except (ValueError, OSError) as error:
         is_path = "path" in run.config["data"] and isinstance(error, OSError)
         return None, [(("data", "path") if is_path else ("data",), " ".join(str(error).split()))]
 
 
-def _batch(run: Run, ahead: Ahead) -> Iterator[Place]:
-    name, n = run.config["data"]["name"], ahead.training
+def _batch(run: Run, preview: Preview) -> Iterator[Place]:
+    name, n = run.config["data"]["name"], preview.training
     if n < 1:
         yield ("data",), f"expected at least one training example, got none of {name}; give more"
     elif run.train.batch_size > n:
@@ -136,13 +136,13 @@ def _draws(run: Run, engine: Engine) -> Iterator[Place]:
         yield ("evaluate", "draws"), f"{text}{held / 2**30:.3g} GiB; lower it, or train.batch_size"
 
 
-def _model(run: Run, ahead: Ahead, engine: Engine) -> Iterator[Place]:
+def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
     """Why a model cannot be made for such data, or cannot be held by this machine."""
-    made = outline(run.model, ahead.shape)
+    made = outline(run.model, preview.shape)
     if made is None:
         try:
             with torch.device("meta"):
-                MODELS.build(run.model, ahead.shape, 0)
+                MODELS.build(run.model, preview.shape, 0)
         except ValueError as error:
             yield ("model",), " ".join(str(error).split())
         except Exception:

@@ -1,4 +1,4 @@
-"""Your own arrays: an .npy or .npz file of images or vectors, with or without labels."""
+"""Your own arrays: images or vectors in an .npy or .npz file, with or without labels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec
 from vaebench.data.datasets import base
-from vaebench.data.datasets.base import Ahead, Dataset, Examples, Splits, kept, own
+from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, training_size
 from vaebench.data.datasets.headers import shapes
 from vaebench.records.npz import ArraysError, read
 
@@ -17,7 +17,7 @@ WHOLE = ("x", "images")
 TRAIN = ("train", "x_train", "train_images")
 VALIDATION = ("validation", "x_validation", "val_images")
 TEST = ("test", "x_test", "test_images")
-"""Names an observation array may have in an .npz: ours, Keras's, MedMNIST's."""
+"""The names of observation arrays in an .npz file: of vaebench, Keras and MedMNIST."""
 
 LABEL = {
     **dict.fromkeys(WHOLE, ("label", "labels", "y")),
@@ -25,22 +25,21 @@ LABEL = {
     **{f"x_{name}": (f"y_{name}",) for name in ("train", "validation", "test")},
     **{f"{name}_images": (f"{name}_labels",) for name in ("train", "val", "test")},
 }
-"""Names of the labels that belong to an observation array."""
+"""The names of the labels that belong to each observation array."""
 
 
 @DATASETS.register
 class Arrays(Dataset):
     """An .npy or .npz file of images `[N, H, W]`, `[N, C, H, W]`, `[N, H, W, C]` or vectors `[N, D]`.
 
-    Integers from 0 to 255 are grey levels; floats are images in [0, 1], or vectors of any range. An .npz holds `x` (or
-    `images`) and perhaps `label`, split 70/10/20 here, or `train` and `test`, perhaps `validation`, and their labels
-    `train_label` and so on; the files of Keras and MedMNIST are read as they are.
+    Integers from 0 to 255 are grey levels. Floats are images in [0, 1], or vectors with any values. An .npz file has an
+    array `x` (or `images`), perhaps with `label`, which is split 70/10/20. Or it has `train` and `test`, perhaps with
+    `validation` and with labels `train_label` and so on. Files of Keras and MedMNIST can be used without changes.
 
     Args:
-        path: the file, seen from the working directory or from the data folder.
-        scale: the number that stands for 1; where it is not given, 255 for integers (1 where none is larger than 1),
-            and 1 for floats.
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
+        path: the file, relative to the working directory or to the data folder.
+        scale: the raw value that becomes 1. The default is 1 for floats, and 255 for integers unless all are 0 or 1.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Arrays(Dataset):
         self.path, self.scale = path, scale
 
     def load(self, root: Path) -> Splits:
-        arrays = _read(own(self.path, root, "Arrays"))
+        arrays = _read(find_path(self.path, root, "Arrays"))
         if whole := _first(WHOLE, arrays):
             found = {"all": self._examples(whole, arrays)}
         elif (train := _first(TRAIN, arrays)) and (test := _first(TEST, arrays)):
@@ -63,8 +62,8 @@ class Arrays(Dataset):
             )
         return _splits(found, self.scale or _scale([e.x for e in found.values()]))
 
-    def ahead(self, root: Path) -> Ahead | None:
-        found = shapes(file := own(self.path, root, "Arrays"))
+    def preview(self, root: Path) -> Preview | None:
+        found = shapes(file := find_path(self.path, root, "Arrays"))
         if found is None:
             raise ValueError(
                 f"{file}: expected an .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
@@ -72,10 +71,10 @@ class Arrays(Dataset):
         whole = _first(WHOLE, found)
         name = whole or _first(TRAIN, found)
         if name is None or not 2 <= len(found[name]) <= 4:
-            return None  # what is wrong with it, `load` says
+            return None  # `load` will raise, with the reason
         n, *shape = found[name]
         shares = [base.TEST] * bool(whole) + [base.VALIDATION] * bool(whole or not _first(VALIDATION, found))
-        return Ahead(kept(n, *shares), _channels_first(tuple(shape)))
+        return Preview(training_size(n, *shares), _channels_first(tuple(shape)))
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
@@ -115,7 +114,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
-    """uint8 or float32, channels first."""
+    """Convert observations to uint8 or float32, with channels first."""
     if not 2 <= x.ndim <= 4:
         raise ValueError(f"{source}: expected [N, D], [N, H, W], [N, C, H, W] or [N, H, W, C], got {[*x.shape]}")
     if x.dtype.kind in "bui" and not (x.size and (x.min() < 0 or x.max() > 255)):
@@ -138,10 +137,10 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
 
 
 def _float32(source: str, x: np.ndarray) -> np.ndarray:
-    """The numbers in single precision.
+    """Convert numbers to single precision.
 
     Raises:
-        ValueError: if finite ones are too large for it, or all of them too small.
+        ValueError: if a finite number overflows, or if all numbers underflow to 0.
     """
     with np.errstate(over="ignore", under="ignore"):
         single = x.astype(np.float32)
@@ -159,7 +158,11 @@ def _float32(source: str, x: np.ndarray) -> np.ndarray:
 
 
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that an observation of this shape is given."""
+    """The shape of an observation after `_observations`.
+
+    >>> _channels_first((28, 28)), _channels_first((32, 32, 3))
+    ((1, 28, 28), (3, 32, 32))
+    """
     if len(shape) == 2:
         return (1, *shape)
     return (shape[2], *shape[:2]) if len(shape) == 3 and shape[0] > 4 >= shape[2] else shape

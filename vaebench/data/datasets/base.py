@@ -1,4 +1,4 @@
-"""What a data set is: raw tensors in three splits, the number that scales them, and a rule that makes grey binary."""
+"""The interface of data sets: raw tensors in three splits, with their scale and an optional binarisation."""
 
 import hashlib
 import math
@@ -15,20 +15,20 @@ from torch import Tensor
 from vaebench.config.registry import BINARIZATIONS, Spec
 
 VALIDATION = 0.1
-"""Share of the examples held out for validation where the source names no validation set."""
+"""The share of examples that are held out for validation if the source has no validation set."""
 
 TEST = 0.2
-"""Share of the examples held out for testing where the source names no test set."""
+"""The share of examples that are held out for testing if the source has no test set."""
 
 
 class Examples(NamedTuple):
-    """Raw observations `[N, *shape]`, uint8 or float32, and their class labels `[N]` where the source has them."""
+    """Raw observations `[N, *shape]` in uint8 or float32, and class labels `[N]` if the source has them."""
 
     x: Shaped[Tensor, "N *shape"]
     label: Int64[Tensor, " N"] | None = None
 
     def at(self, index: Int64[np.ndarray, " M"]) -> "Examples":
-        """The examples with the given numbers."""
+        """The examples at these indices."""
         chosen = torch.from_numpy(index)
         return Examples(self.x[chosen], None if self.label is None else self.label[chosen])
 
@@ -53,7 +53,7 @@ class Examples(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """The three splits of a data set; what a model observes is `x / scale`."""
+    """The three splits of a data set. A model observes `x / scale`."""
 
     train: Examples
     validation: Examples
@@ -62,26 +62,26 @@ class Splits(NamedTuple):
 
     @classmethod
     def of(cls, examples: Examples, scale: float) -> "Splits":
-        """70 % / 10 % / 20 % of a source that comes in one piece, by a fixed permutation."""
+        """Split a source without splits into 70 % / 10 % / 20 %, by a fixed permutation."""
         n = len(examples.x)
         rest, test = held_out(examples, round(TEST * n))
         return cls(*held_out(rest, round(VALIDATION * n)), test, scale)
 
     @classmethod
     def official(cls, train: Examples, test: Examples, scale: float, validation: float = VALIDATION) -> "Splits":
-        """The source's own test set, and a share of its training set held out for validation."""
+        """Use the test set of the source, and hold out a share of its training set for validation."""
         return cls(*held_out(train, round(validation * len(train.x))), test, scale)
 
     def named(self) -> dict[str, Examples]:
-        """The splits by the names that configurations and tables use."""
+        """The splits by their names in configurations and tables."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check(self, source: str) -> None:
-        """Refuse data that would train without complaint and mean nothing.
+        """Refuse data on which training would succeed but mean nothing.
 
         Raises:
-            ValueError: if a split is empty, its labels do not match it, its shape or kind of number differs from the
-                other splits', or it holds NaN or infinity.
+            ValueError: if a split is empty or has NaN or infinity, if its labels do not match it, or if its shape or
+                dtype differs from the other splits.
         """
         if not 0 < self.scale < math.inf:
             raise ValueError(f"{source}: expected a positive, finite scale, got {self.scale}")
@@ -95,12 +95,12 @@ class Splits(NamedTuple):
                 )
 
     def _check_size(self, source: str, x: Tensor) -> None:
-        """Refuse observations whose sum of squares is beyond float32, in which every model computes."""
+        """Refuse observations whose sum of squares overflows or underflows in float32, the precision of all models."""
         largest = max(abs(float(x.min())), abs(float(x.max()))) / self.scale
         limit = math.sqrt(torch.finfo(torch.float32).max / x[0].numel())
         if largest > limit:
             raise ValueError(
-                f"{source}: expected numbers of which the squares have a sum in float32, up to {limit:.2g} in "
+                f"{source}: expected numbers whose sum of squares is finite in float32, up to {limit:.2g} in "
                 f"magnitude, got {largest:.3g} (where {self.scale:g} stands for 1); scale the data, best to a "
                 "standard deviation of about 1"
             )
@@ -111,47 +111,52 @@ class Splits(NamedTuple):
             )
 
     def checksum(self) -> str:
-        """SHA-256 of every split's raw tensor and labels, with their names, shapes and kinds, and of the scale."""
+        """SHA-256 of the scale and of all raw tensors and labels, with their names, shapes and dtypes."""
         digest = hashlib.sha256(f"scale {self.scale!r}\n".encode())
         for split, examples in self.named().items():
             for field, tensor in examples._asdict().items():
                 digest.update(f"{split} {field} ".encode())
                 if tensor is not None:
                     array = tensor.contiguous().numpy()
+                    # Little-endian on every machine, so that equal data have equal checksums.
                     little = array.dtype.newbyteorder("<")
                     digest.update(f"{little.str} {array.shape}\n".encode())
                     digest.update(array.astype(little, copy=False).data)
         return digest.hexdigest()
 
 
-class Ahead(NamedTuple):
-    """What is known of a data set before it is loaded.
+class Preview(NamedTuple):
+    """What is known about a data set before it is loaded.
 
     Attributes:
         training: the number of training examples.
-        shape: of one observation.
+        shape: the shape of one observation.
     """
 
     training: int
     shape: tuple[int, ...]
 
 
-def kept(n: int, *shares: float) -> int:
-    """How many of n examples are left for training where so large shares are held out."""
+def training_size(n: int, *shares: float) -> int:
+    """The number of training examples after these shares of n examples are held out.
+
+    >>> training_size(1797, TEST, VALIDATION)
+    1258
+    """
     return n - sum(round(share * n) for share in shares)
 
 
 def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:
-    """The examples without, and those with, the last n places of a fixed permutation, each in the source's order.
+    """Hold out the last n examples of a fixed permutation; both parts keep the order of the source.
 
-    The permutation is the same for every run, whatever its seed. It comes from NumPy's RandomState, whose streams are
-    frozen by NumPy's promise: a split must not move when a library is brought up to date.
+    The permutation is the same for all seeds. It comes from NumPy's RandomState, whose streams NumPy promises never to
+    change, so an update of a library cannot change a split.
     """
     if examples.label is not None and len(examples.label) != len(examples.x):
         raise ValueError(f"expected {len(examples.x)} labels, one an observation, got {len(examples.label)}")
     order = np.random.RandomState(0).permutation(len(examples.x))
-    kept, out = np.split(order, [len(order) - n])
-    return examples.at(np.sort(kept)), examples.at(np.sort(out))
+    remaining, out = np.split(order, [len(order) - n])
+    return examples.at(np.sort(remaining)), examples.at(np.sort(out))
 
 
 def _kind(examples: Examples) -> str:
@@ -159,15 +164,15 @@ def _kind(examples: Examples) -> str:
 
 
 def data_root() -> Path:
-    """Where data lies and is downloaded to: the environment's VAEBENCH_DATA, else `data` in the working directory."""
+    """The folder for data: the environment variable VAEBENCH_DATA, else `data` in the working directory."""
     return Path(os.environ.get("VAEBENCH_DATA") or "data").expanduser()
 
 
-def own(path: str, root: Path, source: str) -> Path:
-    """A file or folder of the user's, seen from the working directory, or else from the data folder.
+def find_path(path: str, root: Path, source: str) -> Path:
+    """Find a file or folder of the user, relative to the working directory or to the data folder.
 
     Raises:
-        FileNotFoundError: with both places that were tried.
+        FileNotFoundError: with both paths that were tried.
     """
     places = (Path(path).expanduser(), root / path)
     for place in places:
@@ -180,15 +185,15 @@ def own(path: str, root: Path, source: str) -> Path:
 class Dataset(ABC):
     """A source of observations.
 
-    A subclass has one duty, `load`. It is registered by `@DATASETS.register`, and its keyword-only parameters are what
-    a YAML file may set.
+    A subclass must implement `load`. `@DATASETS.register` registers it. A YAML file may set its keyword-only
+    parameters.
 
     Args:
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
     """
 
     source: str | None = None
-    """The class of torchvision that it is made of, where that is not its own name."""
+    """The name of its class in torchvision, if that is a different name."""
 
     def __init__(self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None) -> None:
         self.binarization = None if binarize is None else BINARIZATIONS.build(binarize)
@@ -200,23 +205,23 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, root: Path) -> Splits:
-        """The splits, as raw tensors on the CPU.
+        """Load the splits as raw tensors on the CPU.
 
         Args:
-            root: the folder that downloaded data sets share (see `data_root`).
+            root: the common folder of downloaded data sets (see `data_root`).
 
         Raises:
-            FileNotFoundError: if the data is not there and cannot be fetched; the message says where to put it.
+            FileNotFoundError: if the data is missing and cannot be downloaded. The message says where to put it.
         """
 
-    def ahead(self, root: Path) -> Ahead | None:
-        """What is known before the data is loaded, at next to no cost and without the network; None if nothing is.
+    def preview(self, root: Path) -> Preview | None:
+        """Say what is known before the data is loaded, fast and without the network; None if nothing is known.
 
         Args:
             root: as for `load`.
 
         Raises:
-            FileNotFoundError: if the data is not there and cannot be fetched.
-            ValueError: if the data is there and is known to be no good.
+            FileNotFoundError: if the data is missing and cannot be downloaded.
+            ValueError: if the data is there and is known to be invalid.
         """
         return None

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import VALIDATION, Dataset, Examples, Preview, Splits, training_size
 from vaebench.data.datasets.fetch import fetched
 
 
@@ -18,8 +18,8 @@ class CIFAR10(Dataset):
     def load(self, root: Path) -> Splits:
         return Splits.official(_half(root, True), _half(root, False), scale=255.0)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(kept(50_000, VALIDATION), (3, 32, 32))
+    def preview(self, root: Path) -> Preview:
+        return Preview(training_size(50_000, VALIDATION), (3, 32, 32))
 
 
 def _half(root: Path, train: bool) -> Examples:

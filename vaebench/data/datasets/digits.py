@@ -1,16 +1,16 @@
-"""Scikit-learn's digits: real handwriting that needs no download, the default of every small study."""
+"""The digits of scikit-learn: real handwriting without a download, the default of small studies."""
 
 from pathlib import Path
 
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, training_size
 
 
 @DATASETS.register
 class Digits(Dataset):
-    """1797 handwritten digits of 8 × 8 pixels with 17 grey levels, embedded in scikit-learn.
+    """1797 handwritten digits of 8 × 8 pixels with 17 grey levels, which come with scikit-learn.
 
     The test half of the UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998). Split 70/10/20.
     """
@@ -24,5 +24,5 @@ class Digits(Dataset):
         images = torch.from_numpy(source.images).to(torch.uint8)[:, None]
         return Splits.of(Examples(images, torch.from_numpy(source.target).long()), scale=16.0)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(kept(1797, TEST, VALIDATION), (1, 8, 8))
+    def preview(self, root: Path) -> Preview:
+        return Preview(training_size(1797, TEST, VALIDATION), (1, 8, 8))

@@ -1,4 +1,4 @@
-"""Observations that are in two splits: a model has seen them in training when it is measured on them."""
+"""Find observations that are in two splits. On these, a model is evaluated with examples from its training."""
 
 import numpy as np
 from jaxtyping import Shaped
@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CHUNK = 2**22
-"""Words of 64 bits that are hashed at a time."""
+"""The number of 64-bit words that are hashed at a time."""
 
 MOST = 2**30
-"""Numbers of two splits together, above which they are not compared: it would take longer than it is worth."""
+"""Splits with more numbers than this, together, are not compared, because it would take too long."""
 
 
 def repeated(seen: Shaped[Tensor, "N *shape"], other: Shaped[Tensor, "M *shape"]) -> int | None:
-    """How many observations of the second split are in the first, number for number; None where they are too many.
+    """Count the observations of the second split that are equal to one in the first; None if the splits are too large.
 
-    Rows are found by a 64-bit hash and then compared, so that no other row is counted.
+    Candidates are found by a 64-bit hash and then compared, so the count is exact.
     """
     if seen.numel() + other.numel() > MOST:
         return None
@@ -29,14 +29,14 @@ def repeated(seen: Shaped[Tensor, "N *shape"], other: Shaped[Tensor, "M *shape"]
 
 
 def _octets(x: Tensor) -> NDArray[np.uint8]:
-    """Every observation as a row of bytes, equal where the numbers are: 0.0 and -0.0 are one number."""
+    """Every observation as a row of bytes. Equal numbers have equal bytes: -0.0 becomes 0.0."""
     rows = x.reshape(len(x), -1)
     array = (rows + 0.0 if rows.is_floating_point() else rows).contiguous().numpy()
     return array.view(np.uint8)
 
 
 def _hashes(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Σ_i w_i m(x_i) mod 2^64 of every row, x_i eight bytes; m mixes their bits, since most floats end in zeros."""
+    """The hash Σ_i w_i m(x_i) mod 2^64 of each row with words x_i. m mixes bits: most floats end in zeros."""
     width = -(-rows.shape[1] // 8)
     weights = np.random.RandomState(0).randint(0, 2**63, width, np.uint64) * np.uint64(2) + np.uint64(1)
     step, parts = max(1, CHUNK // width), []

@@ -1,4 +1,4 @@
-"""Data that torchvision knows: found under the data root, or downloaded there, with torchvision's own checksums."""
+"""Data sets from torchvision: found in the data folder, or downloaded to it and checked by torchvision."""
 
 import os
 import pickle
@@ -9,17 +9,17 @@ from urllib.error import URLError
 
 
 def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
-    """One half of a torchvision data set.
+    """The training or test half of a torchvision data set.
 
     Args:
         name: the class in `torchvision.datasets`.
-        root: the folder that downloaded data sets share.
-        files: what has to lie under the root, for the message when it does not and cannot be fetched.
-        split: the keyword that chooses the half, `train=True` or `background=True`.
+        root: the common folder of downloaded data sets.
+        files: the files that must be there, for the message if they are missing and cannot be downloaded.
+        split: the argument that selects the half, `train=True` or `background=True`.
 
     Raises:
-        FileNotFoundError: if the files are not there and cannot be downloaded.
-        ValueError: if the files are there and cannot be read.
+        FileNotFoundError: if the files are missing and cannot be downloaded.
+        ValueError: if the files are there but cannot be read.
     """
     from torchvision import datasets
 
@@ -31,7 +31,7 @@ def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
             if "not found" not in str(error) and not isinstance(error, FileNotFoundError):
                 raise ValueError(
                     f"{name}: the files under {root.resolve()} cannot be read ({_last_line(error)}); "
-                    "they may be half-written: remove them and run again"
+                    "they may be incomplete: remove them and run again"
                 ) from error
         try:
             return source(str(root), download=True, **split)
@@ -43,9 +43,9 @@ def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
 
 
 def _lock(root: Path, name: str) -> AbstractContextManager[object]:
-    """One process at a time, so that nobody reads what another is still writing.
+    """Lock the data set, so that no process reads a file while another writes it.
 
-    A folder that cannot be written needs no lock, since nobody is writing there.
+    A read-only folder needs no lock.
     """
     from filelock import FileLock
 

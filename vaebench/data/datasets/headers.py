@@ -10,7 +10,7 @@ import numpy as np
 
 
 def shapes(file: Path) -> dict[str, tuple[int, ...]] | None:
-    """The shape of each array by its name (`x` for the one of an .npy file); None for any other file."""
+    """The shape of each array by its name (`x` for the array of an .npy file); None for every other file."""
     try:
         with file.open("rb") as opened:
             if not zipfile.is_zipfile(opened):

@@ -1,4 +1,4 @@
-"""Your own pictures: a folder of image files, its subfolders their classes."""
+"""Your own images: a folder of image files, with subfolders as classes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,30 +7,30 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
-from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept, own
+from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, find_path, training_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Image files; whatever else lies in the folder is passed over."""
+"""The suffixes of image files. Other files in the folder are ignored."""
 
 PARTS = ("train", "test", "validation")
-"""Subfolders that are splits, not classes."""
+"""The subfolders that are splits, not classes."""
 
 
 @DATASETS.register
 class ImageFolder(Dataset):
-    """A folder of pictures, each turned upright, cropped to a centred square and resized.
+    """A folder of images. Each is turned upright, cropped to its central square, and resized.
 
-    Where every picture lies in a subfolder, the subfolders are the classes. A folder with the subfolders `train` and
-    `test`, perhaps `validation`, keeps that split; any other is split 70/10/20.
+    If every image is in a subfolder, the subfolders are the classes. Subfolders `train` and `test`, perhaps with
+    `validation`, are used as splits. Any other folder is split 70/10/20.
 
     Args:
-        path: the folder, seen from the working directory or from the data folder.
-        size: pixels a side after resizing.
-        grey: whether to keep brightness only: shape [1, size, size] instead of [3, size, size].
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None leaves them as they are.
+        path: the folder, relative to the working directory or to the data folder.
+        size: the number of pixels of each side after resizing.
+        grey: whether to keep the brightness only: shape [1, size, size] instead of [3, size, size].
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ImageFolder(Dataset):
         self.path, self.size, self.grey = path, size, grey
 
     def load(self, root: Path) -> Splits:
-        folder = own(self.path, root, "ImageFolder")
+        folder = find_path(self.path, root, "ImageFolder")
         parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
         if not {"train", "test"} <= parts.keys():
             return Splits.of(self._examples(folder, _classes([folder])), scale=255.0)
@@ -55,14 +55,14 @@ class ImageFolder(Dataset):
             return Splits(found["train"], found["validation"], found["test"], scale=255.0)
         return Splits.official(found["train"], found["test"], scale=255.0)
 
-    def ahead(self, root: Path) -> Ahead:
-        folder = own(self.path, root, "ImageFolder")
+    def preview(self, root: Path) -> Preview:
+        folder = find_path(self.path, root, "ImageFolder")
         parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
         shape = (1 if self.grey else 3, self.size, self.size)
         if not {"train", "test"} <= parts.keys():
-            return Ahead(kept(len(_images(folder)), TEST, VALIDATION), shape)
+            return Preview(training_size(len(_images(folder)), TEST, VALIDATION), shape)
         shares = () if "validation" in parts else (VALIDATION,)
-        return Ahead(kept(len(_images(parts["train"])), *shares), shape)
+        return Preview(training_size(len(_images(parts["train"])), *shares), shape)
 
     def _examples(self, folder: Path, classes: list[str]) -> Examples:
         files = _images(folder)
@@ -79,13 +79,13 @@ class ImageFolder(Dataset):
                 pixels = np.asarray(ImageOps.fit(upright, (self.size, self.size)))
         except MemoryError:
             raise ValueError(f"{file}: an image of {self.size} pixels a side does not fit into memory") from None
-        except Exception as error:  # of a damaged file, PIL's decoders raise nearly anything
-            raise ValueError(f"{file}: expected an image ({_fault(error)}); mend or remove the file") from error
+        except Exception as error:  # PIL's decoders raise many types for damaged files
+            raise ValueError(f"{file}: expected an image ({_fault(error)}); repair or remove the file") from error
         return np.atleast_3d(pixels).transpose(2, 0, 1)
 
 
 def _eight_bit(image: "Image") -> "Image":
-    """Sixteen-bit grey scaled down: PIL's own conversion would cut everything above 255 to white."""
+    """Scale 16-bit grey levels down to 8 bits. The conversion of PIL would turn every level above 255 into white."""
     from PIL import Image
 
     if image.mode == "F":
@@ -99,21 +99,21 @@ def _eight_bit(image: "Image") -> "Image":
 
 
 def _fault(error: Exception) -> str:
-    """What is wrong, without the path that the message begins with."""
+    """The reason without the path, which stands at the start of the message already."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split()) or type(error).__name__
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files anywhere below a folder, in an order that is the same on every machine."""
+    """The image files at any depth below a folder, in the same order on every machine."""
     named = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-    files = [f for f in named if f.is_file() or f.is_symlink()]  # to open a pipe would wait for ever
+    files = [f for f in named if f.is_file() or f.is_symlink()]  # opening a pipe would wait forever
     if not files:
         raise ValueError(f"{folder}: expected image files ({', '.join(sorted(SUFFIXES))}), got none; see `path`")
     return sorted(files, key=lambda f: f.relative_to(folder).as_posix())
 
 
 def _classes(folders: list[Path]) -> list[str]:
-    """Names of the subfolders that hold the pictures; none if any picture lies beside them."""
+    """The names of the subfolders with images; an empty list if an image is outside of them."""
     places = [file.relative_to(folder).parts for folder in folders for file in _images(folder)]
     return [] if any(len(parts) == 1 for parts in places) else sorted({parts[0] for parts in places})

@@ -1,4 +1,4 @@
-"""Synthetic observations of which everything is known: the ruler the suite is graded against."""
+"""Synthetic data from a linear-Gaussian model, whose exact log p(x) calibrates the suite."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaebench.config.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
 from vaebench.config.seeding import generator
-from vaebench.data.datasets.base import TEST, VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, training_size
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 
 
@@ -23,12 +23,12 @@ class LinearGaussian(Dataset):
         dim: D, the length of an observation.
         latent_dim: L, the number of columns of W.
         noise: σ².
-        signal: squared norms of the columns, L of them; by default 4, 2, 1, … halved from column to column.
-        n: number of observations, all splits together.
-        data_seed: where W, μ and the observations come from; no run's seed changes them.
+        signal: squared norms of the L columns; the default is 4, 2, 1, …, each half of the one before.
+        n: the number of observations of all splits together.
+        data_seed: seed of W, μ and the observations. The seed of a run does not change them.
 
     Raises:
-        ValueError: if there are more columns than dimensions, or not one signal a column.
+        ValueError: if there are more columns than dimensions, or another number of signals than columns.
     """
 
     support = "real"
@@ -53,7 +53,7 @@ class LinearGaussian(Dataset):
 
     @cached_property
     def model(self) -> ProbabilisticPCA:
-        """The distribution the observations were drawn from."""
+        """The distribution of the observations."""
         stream = generator(self.data_seed, "linear-gaussian model")
         directions = torch.linalg.qr(torch.randn(self.dim, self.latent_dim, generator=stream, dtype=torch.float64))[0]
         mean = torch.randn(self.dim, generator=stream, dtype=torch.float64)
@@ -67,5 +67,5 @@ class LinearGaussian(Dataset):
         x, _ = self.model.sample(self.n, generator(self.data_seed, "linear-gaussian observations"))
         return Splits.of(Examples(x.float()), scale=1.0)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(kept(self.n, TEST, VALIDATION), (self.dim,))
+    def preview(self, root: Path) -> Preview:
+        return Preview(training_size(self.n, TEST, VALIDATION), (self.dim,))

@@ -1,4 +1,4 @@
-"""The images on which Lucas et al. 2019 show that a linear VAE climbs to the maximum likelihood and no further."""
+"""The images on which Lucas et al. 2019 show that a linear VAE reaches the maximum likelihood of probabilistic PCA."""
 
 import math
 from collections.abc import Iterator
@@ -7,27 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import Ahead, Dataset, Splits, held_out
+from vaebench.data.datasets.base import Dataset, Preview, Splits, held_out
 from vaebench.data.datasets.mnist import MNIST, SCALE
 
 SHARDS = 10
-"""Files into which TensorFlow Datasets wrote the training images."""
+"""The number of files in which TensorFlow Datasets stores the training images."""
 
 SHUFFLE = 42
-"""Seed by which it shuffled them."""
+"""The seed with which it shuffles each file."""
 
 SHARE = 1 / 60
-"""Of every shard: 100 of 6000."""
+"""The share that is taken from each file: 100 of 6000 images."""
 
 
 @DATASETS.register
 class LucasMNIST(Dataset):
     """The 1000 MNIST images of the notebook that came with Lucas et al. 2019. Split 1000 / 1000 / 10 000.
 
-    They are the first 1000 training images in the order of TensorFlow Datasets' mnist 1.0.0. It dealt the images to ten
-    shards like cards and shuffled every shard, one after another, by one NumPy RandomState(42); 100 come from each. On
-    these, and on no other images tried, the maximum with N − 1 in the covariance is the 941.6543 that the notebook
-    prints; with N it is 942.0466. Validation: 1000 of the other training images; test: MNIST's own.
+    They are the first 1000 training images in the order of TensorFlow Datasets' mnist 1.0.0. TensorFlow Datasets
+    puts every tenth image into the same of ten files, and shuffles the files one after another with one NumPy
+    RandomState(42). The 1000 images are the first 100 of each file. Only with these images, of all that were tried, the
+    maximum with N − 1 in the covariance is 941.6543, which the notebook prints. With N it is 942.0466. The validation
+    set is 1000 of the other training images; the test set is that of MNIST.
     """
 
     support = "unit"
@@ -40,12 +41,12 @@ class LucasMNIST(Dataset):
         _, validation = held_out(train.at(rest), len(chosen))
         return Splits(train.at(chosen), validation, test, SCALE)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(1000, (1, 28, 28))
+    def preview(self, root: Path) -> Preview:
+        return Preview(1000, (1, 28, 28))
 
 
 def first_of_shards(n: int) -> Iterator[int]:
-    """Numbers of those of n training images that the notebook took, in its order: a sixtieth of every shard."""
+    """Indices of the training images that the notebook uses, in its order: a sixtieth of each file."""
     shuffle = np.random.RandomState(SHUFFLE).shuffle
     for first in range(SHARDS):
         shard = list(range(first, n, SHARDS))

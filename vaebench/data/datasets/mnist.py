@@ -1,16 +1,16 @@
-"""MNIST and the two sets made to its measure: 60 000 + 10 000 grey images of 28 × 28 pixels in ten classes."""
+"""MNIST and two data sets of the same format: 60 000 + 10 000 grey images of 28 × 28 pixels in ten classes."""
 
 from pathlib import Path
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, training_size
 from vaebench.data.datasets.fetch import fetched
 
 SCALE = 255.0
-"""Of the grey levels."""
+"""The grey level of white."""
 
 VALIDATION = 1 / 6
-"""Share of the training images held out: 10 000 of 60 000, as is the custom."""
+"""The share of training images that are held out, as usual: 10 000 of 60 000."""
 
 
 @DATASETS.register
@@ -22,11 +22,11 @@ class MNIST(Dataset):
     def load(self, root: Path) -> Splits:
         return Splits.official(*self.halves(root), scale=SCALE, validation=VALIDATION)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(kept(60_000, VALIDATION), (1, 28, 28))
+    def preview(self, root: Path) -> Preview:
+        return Preview(training_size(60_000, VALIDATION), (1, 28, 28))
 
     def halves(self, root: Path) -> tuple[Examples, Examples]:
-        """The source's training and test images, each in its own order."""
+        """The training and test images of the source, each in its own order."""
         return self._half(root, True), self._half(root, False)
 
     def _half(self, root: Path, train: bool) -> Examples:
@@ -37,9 +37,9 @@ class MNIST(Dataset):
 
 @DATASETS.register
 class FashionMNIST(MNIST):
-    """70 000 pictures of clothes, laid out as MNIST (Xiao et al. 2017). Split 50 000 / 10 000 / 10 000."""
+    """70 000 images of clothes like MNIST (Xiao et al. 2017). Split 50 000 / 10 000 / 10 000."""
 
 
 @DATASETS.register
 class KMNIST(MNIST):
-    """70 000 cursive Japanese characters, laid out as MNIST (Clanuwat et al. 2018). Split 50 000 / 10 000 / 10 000."""
+    """70 000 cursive Japanese characters like MNIST (Clanuwat et al. 2018). Split 50 000 / 10 000 / 10 000."""

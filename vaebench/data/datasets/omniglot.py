@@ -1,4 +1,4 @@
-"""Omniglot: many characters, few drawings of each."""
+"""Omniglot: drawings of many characters, with few drawings of each."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -7,19 +7,19 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import VALIDATION, Ahead, Dataset, Examples, Splits, kept
+from vaebench.data.datasets.base import VALIDATION, Dataset, Examples, Preview, Splits, training_size
 from vaebench.data.datasets.fetch import fetched
 
 SIZE = 28
-"""Pixels a side after resizing; the drawings have 105."""
+"""The number of pixels of each side after resizing. The drawings have 105."""
 
 
 @DATASETS.register
 class Omniglot(Dataset):
     """32 460 drawings of 1623 characters, resized to 28 × 28, strokes 1 on 0 (Lake et al. 2015).
 
-    The background alphabets are for training (10 % of the drawings held out for validation), the evaluation alphabets
-    are the test set. The label is the character; no character of the test set occurs in training.
+    The background alphabets are the training set, with 10 % of the drawings held out for validation. The evaluation
+    alphabets are the test set. The label is the character. No character of the test set is in the training set.
     """
 
     support = "unit"
@@ -29,8 +29,8 @@ class Omniglot(Dataset):
         first = int(background[1].max()) + 1
         return Splits.official(_examples(*background), _examples(evaluation[0], evaluation[1] + first), scale=255.0)
 
-    def ahead(self, root: Path) -> Ahead:
-        return Ahead(kept(19_280, VALIDATION), (1, SIZE, SIZE))
+    def preview(self, root: Path) -> Preview:
+        return Preview(training_size(19_280, VALIDATION), (1, SIZE, SIZE))
 
 
 def _examples(images: np.ndarray, label: np.ndarray) -> Examples:
@@ -39,12 +39,12 @@ def _examples(images: np.ndarray, label: np.ndarray) -> Examples:
 
 @lru_cache(maxsize=2)
 def _half(root: Path, background: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one half; kept, since every run of a sweep would decode the same thousands of files."""
+    """Images and labels of one half. They are cached, because all runs of a sweep need the same thousands of files."""
     from PIL import Image
 
     needs = "omniglot-py/images_background.zip, omniglot-py/images_evaluation.zip and the folders unpacked from them"
     folder = Path(fetched("Omniglot", root, needs, background=background).target_folder)
-    # In sorted order: torchvision's own is the file system's, another on every machine.
+    # Sorted, because torchvision uses the order of the file system, which differs between machines.
     files = sorted(folder.glob("*/*/*.png"), key=Path.as_posix)
     classes = {place: n for n, place in enumerate(dict.fromkeys(file.parent for file in files))}
     images = np.empty((len(files), SIZE, SIZE), dtype=np.uint8)

@@ -40,10 +40,10 @@ class PackedBatches:
         return -(-self.steps // CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
-        behind = self.streams[0].behind
+        behind = self.streams[0].skipped
         # Lightning counts chunks: of an epoch that goes on in its middle, those that are over are given, and are empty.
         yield from (iter(()) for _ in range(behind // CHUNK))
-        steps, room = zip(*(stream.picks() for stream in self.streams), strict=True), CHUNK - behind % CHUNK
+        steps, room = zip(*(stream.indices() for stream in self.streams), strict=True), CHUNK - behind % CHUNK
         # A chunk is read to its end before Lightning asks for the next; `first` tells whether there is a next.
         for first in steps:
             yield (self._gathered(picks) for picks in _chained(first, islice(steps, room - 1)))
@@ -53,7 +53,7 @@ class PackedBatches:
         indices, uniforms = zip(*picks, strict=True)
         index = torch.cat(indices) if len(indices) > 1 else indices[0]
         u = None if uniforms[0] is None else torch.cat(uniforms) if len(uniforms) > 1 else uniforms[0]
-        return self.streams[0].seen(index, u).x.unflatten(0, (len(picks), len(indices[0])))
+        return self.streams[0].gather(index, u).x.unflatten(0, (len(picks), len(indices[0])))
 
 
 class PackedData(DataModule):

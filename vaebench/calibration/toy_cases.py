@@ -1,0 +1,207 @@
+"""Toy cases: inputs whose answers follow by counting or from a short formula.
+
+They calibrate the metrics and estimators for which a linear VAE has no closed form. There are images of one grey level,
+codes that a classifier must assign in a known way, weights with a known tail, and images whose edits can be counted.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from vaebench.calibration.grade import Answer, Grade, graded
+from vaebench.config.registry import METRICS, Spec
+from vaebench.config.seeding import generator
+from vaebench.data.batch import Batch
+from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
+from vaebench.evaluation.measure import estimate
+from vaebench.models.draws import Draws
+from vaebench.models.linear_vae import LinearVAE
+from vaebench.records.record import Estimate
+
+NAME = "toy cases"
+
+ROUNDING = 1e-6
+"""Allowed relative rounding error. torchmetrics computes image scores with constants in float32."""
+
+TAILS = (0.2, 1.2)
+"""Tail shapes of the weights: with a finite variance, and without a mean."""
+
+TAIL_DRAWS, TAIL_OBSERVATIONS = 20_000, 400
+
+SIDE, COUNT = 6, 40
+"""Side and number of the images that are erased and shifted."""
+
+EDIT_ROUNDING = 1e-12
+"""Allowed relative rounding error of sums of a few dozen numbers in float64."""
+
+
+class Case(NamedTuple):
+    """Draws for one metric, and the exact answers that it must give.
+
+    Attributes:
+        metric: its name or specification.
+        draws: the input.
+        answers: one for each estimate that is graded.
+    """
+
+    metric: Spec
+    draws: Draws
+    answers: tuple[Answer, ...]
+
+
+def toy_case_grades() -> Iterator[Grade]:
+    """Grade every case."""
+    for case in (*grey_images(), *labelled_codes(), *weights(), *separate_posteriors(), *map(pareto_tail, TAILS)):
+        metric = METRICS.build(case.metric)
+        metric.update(case.draws)
+        estimates = [outcome for outcome in metric.compute() if isinstance(outcome, Estimate)]
+        yield from graded(NAME, type(metric).__name__, case.answers, estimates, ROUNDING)
+    yield from _edit_grades(NAME)
+
+
+def grey_images() -> Iterator[Case]:
+    """Images of grey level a = 0.4, reconstructed with grey level b = 0.5.
+
+    The mean squared error of a pixel is 0.01, so the PSNR is 20 dB. The images have no structure, so only the luminance
+    term of SSIM remains: (2ab + C)/(a² + b² + C) with C = 0.01² (Wang et al. 2004).
+    """
+    a, b, c = 0.4, 0.5, 0.01**2
+    draws = _draws(x=torch.full((3, 1, 16, 16), a).double(), reconstruction=torch.full((3, 1, 16, 16), b).double())
+    yield Case("PSNR", draws, (Answer("psnr", 20.0),))
+    yield Case("SSIM", draws, (Answer("ssim", (2 * a * b + c) / (a**2 + b**2 + c)),))
+
+
+def labelled_codes() -> Iterator[Case]:
+    """Two clusters of 200 codes on a line; the label is the cluster, but one label in ten is swapped.
+
+    A classifier that predicts the cluster has an accuracy of 0.9. Among five neighbours at most two labels are swapped,
+    so nearest neighbours predict the cluster as well.
+    """
+    index = torch.arange(400)
+    cluster = (index >= 200).long()
+    swapped = (index % 10 == 5).long()
+    code = torch.where(cluster == 1, 100.0, -100.0) + 0.01 * index
+    draws = _draws(code=code[:, None].double(), label=cluster ^ swapped)
+    yield Case("LinearProbe", draws, (Answer("linear_probe_accuracy", 0.9),))
+    yield Case("NearestNeighbours", draws, (Answer("nearest_neighbours_accuracy", 0.9),))
+
+
+def weights() -> Iterator[Case]:
+    """One draw in four has the weight 3, the others 1: E[w] = 3/2, E[w²] = 3, effective sample size K (3/2)²/3."""
+    log_weight = torch.zeros(40, 6, dtype=torch.float64)
+    log_weight[::4] = math.log(3)
+    draws = _draws(log_weight=log_weight)
+    effective = 40 * 1.5**2 / 3
+    answers = (Answer("effective_sample_size_median", effective), Answer("effective_sample_size_5%", effective))
+    yield Case("EffectiveSampleSize", draws, answers)
+    yield Case(
+        {"name": "IWAE", "k": (4, 40)}, draws, (Answer("iwae_4", math.log(1.5)), Answer("iwae_40", math.log(1.5)))
+    )
+    yield Case("ELBO", draws, (Answer("elbo", math.log(3) / 4),))
+
+
+def separate_posteriors() -> Iterator[Case]:
+    """Posteriors at 100 positions that do not overlap, with two observations at each; both units have the same mean.
+
+    z identifies the position and nothing else, so I(x; z) = log 100. Each unit determines the position of the other, so
+    the total correlation is log 100 too. The aggregate KL is the rate minus I(x; z).
+    """
+    spread, information = 0.01, math.log(100)
+    code = torch.arange(-50, 50, dtype=torch.float64).repeat(2)[:, None].expand(-1, 2)
+    noise = torch.randn(code.shape, generator=generator(0, "places"), dtype=torch.float64)
+    posterior, z = Normal(code, torch.full_like(code, spread)), code + spread * noise
+    log_qz, log_pz = (q.log_prob(z).sum(-1)[None] for q in (posterior, Normal(torch.zeros_like(code), 1.0)))
+    draws = Draws(code, None, posterior, code, z[None], torch.zeros_like(log_pz), log_pz, log_qz)
+    rest = float((log_qz - log_pz).mean()) - information
+    parts = (Answer("mutual_information", information), Answer("aggregate_kl", rest))
+    yield Case("RateDecomposition", draws, parts)
+    yield Case("TotalCorrelation", draws, (Answer("total_correlation", information),))
+
+
+def pareto_tail(k: float) -> Case:
+    """Weights from a generalised Pareto distribution of shape k, by inversion of its distribution function.
+
+    The estimate from M draws of the tail has the standard deviation (1 + k)/√M. The prior pulls it towards 0.5 like ten
+    more draws. The median over n observations has 1.25/√n of this standard deviation.
+    """
+    u = torch.rand(TAIL_DRAWS, TAIL_OBSERVATIONS, generator=generator(0, f"tail {k}"), dtype=torch.float64)
+    size = int(3 * TAIL_DRAWS**0.5)
+    expected, scatter = (size * k + 5) / (size + 10), 1.25 * (1 + k) / math.sqrt(size * TAIL_OBSERVATIONS)
+    median = Answer("pareto_k_median", expected, scatter=scatter)
+    share = Answer("pareto_k_above_0.7", float(k > 0.7))
+    return Case("ParetoK", _draws(log_weight=((1 - u) ** -k / k).log()), (median, share))
+
+
+def _edit_grades(problem: str) -> Iterator[Grade]:
+    """Grade every column of `ErasedOrShifted`."""
+    estimator = ErasedOrShifted(share=0.5)
+    estimates = estimate(_row_sums(), [_rows_of_ink()], [estimator], 0).estimates
+    yield from graded(problem, ErasedOrShifted.__name__, _edit_answers(), estimates, EDIT_ROUNDING)
+
+
+def _rows_of_ink() -> Batch:
+    """Images with two adjacent pixels in one row; the images of class 1 have the same two in an upper row too."""
+    x, label = torch.zeros(COUNT, 1, SIDE, SIDE, dtype=torch.float64), torch.arange(COUNT) // 2 % 2
+    x[..., 4, 1:3] = 1
+    x[label == 1, :, 1, 1:3] = 1
+    return Batch(x, label)
+
+
+def _row_sums() -> LinearVAE:
+    """A linear VAE whose code is the sum of each row, and whose decoder is the transpose of its encoder."""
+    model = LinearVAE((1, SIDE, SIDE), latent_dim=SIDE).double()
+    sums = torch.eye(SIDE, dtype=torch.float64).repeat_interleave(SIDE, 1)
+    encoder, decoder = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        for layer, weight in ((encoder, sums), (decoder, sums.mT)):
+            layer.weight.copy_(weight)
+            layer.bias.zero_()
+    return model
+
+
+def _edit_answers() -> Iterator[Answer]:
+    """Half of the ink is erased: the upper of two rows, or the only row. A shift changes two pixels of a row.
+
+    - Pixels: the squared error is 2 (erased) against 4 (shifted) for two rows, and 2 against 2 for one row, a tie.
+    - Code: a shift does not change the sums of rows. An erased row changes one sum by 2.
+    - Reconstruction: the decoder sets all six pixels of a row to its sum 2. So |2 − x|² = 4·2² + 2·1² = 18 for a row
+    that
+      is kept, and 2 for an erased row. The erased image is always nearer.
+    - Class: an image of two rows becomes an image of one row. An empty image is nearer to one row than to two.
+
+    Variances divide by COUNT − 1.
+    """
+    for by in ("squared_error", "cross_entropy"):
+        yield Answer(f"wrong_by_{by}", 0.75)
+    yield Answer("wrong_by_reconstruction", 1.0)
+    yield Answer("wrong_by_code", 0.0)
+    yield Answer("wrong_by_posterior", 0.0)
+    spread = COUNT / (COUNT - 1) / 4  # the variance of each of the two pixels in the upper row
+    yield Answer("shifted_in_pixels", math.sqrt((4 + 2) / 2 / (2 * 2 * spread)))
+    yield Answer("erased_in_pixels", math.sqrt(2 / (2 * 2 * spread)))
+    yield Answer("shifted_in_code", 0.0)
+    yield Answer("erased_in_code", math.sqrt(4 / (2 * 4 * spread)))
+    for name, share in (("unaltered", 1.0), ("shifted", 1.0), ("erased", 0.5)):
+        yield Answer(f"{name}_as_class", share)
+
+
+def _draws(
+    x: Tensor | None = None,
+    reconstruction: Tensor | None = None,
+    code: Tensor | None = None,
+    label: Tensor | None = None,
+    log_weight: Tensor | None = None,
+) -> Draws:
+    """Draws with the given fields, and zeros elsewhere."""
+    given = next(t for t in (x, code) if t is not None) if log_weight is None else log_weight[0]
+    n = len(given)
+    code = torch.zeros(n, 1, dtype=torch.float64) if code is None else code
+    x = torch.zeros(n, 1, dtype=torch.float64) if x is None else x
+    table = torch.zeros(1, n, dtype=torch.float64) if log_weight is None else log_weight
+    none = torch.zeros_like(table)
+    posterior = Normal(code, torch.ones_like(code))
+    return Draws(x, label, posterior, x if reconstruction is None else reconstruction, code[None], table, none, none)
