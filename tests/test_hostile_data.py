@@ -53,7 +53,10 @@ REFUSED = {
         r"float32 can hold, up to 3.4e\+38 in magnitude, got 480 beyond, up to .*e\+300; divide",
     ),
     "1e-300": ({"x": FLOATS * 1e-300}, r"float32 can hold, got none above .*e-300, which it takes for 0; multiply"),
-    "1e38": ({"x": FLOATS * 1e37}, r"sum in float32, up to 5.3e\+18 .* scale the data, best to a standard deviation"),
+    "1e38": (
+        {"x": FLOATS * 1e37},
+        r"in float32, up to 5.3e\+18 .* scale the data, best to a standard deviation",
+    ),
     "NaN": ({"x": np.where(FLOATS > 2, np.nan, FLOATS)}, r"expected finite numbers, got \d+ NaN or infinite; remove"),
     "infinity": ({"x": np.where(FLOATS > 2, np.inf, FLOATS)}, r"expected finite numbers"),
     "no rows": ({"x": FLOATS[:0]}, r"at least one observation of at least one number, got shape \[0, 12\]"),
