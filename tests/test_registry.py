@@ -6,12 +6,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from pydantic import ValidationError
 
 from vaebench.config import registry as names
+from vaebench.config.fields import Component
 from vaebench.config.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
 from vaebench.config.signature import ClassSource, SignatureError, arguments_described, classes_in
-from vaebench.config.validation import entry
+from vaebench.config.validation import Invalid, validated
 
 ENTRIES = [pytest.param(r, name, id=f"{r.kind}: {name}") for r in REGISTRIES for name in r]
 
@@ -53,12 +53,12 @@ def test_every_entry_is_what_it_is_called_and_says_what_it_is(registry: Registry
 def test_every_default_passes_the_check_that_a_study_must_pass(registry: Registry, name: str) -> None:
     required = {key for key, p in registry.keywords(name).items() if p.default is p.empty}
     try:
-        full = entry(registry, name).model_validate({"name": name}).model_dump(by_alias=True)
-    except ValidationError as error:
-        assert {e["loc"][0] for e in error.errors()} == required  # noqa: PT017 (a class may have required keywords)
+        full = validated(Component(registry), name)
+    except Invalid as error:
+        assert {keys[0] for keys, _ in error.faults} == required  # noqa: PT017 (a class may have required keywords)
     else:
         assert full.keys() == {"name", *registry.keywords(name)}
-        assert entry(registry, name).model_validate(full).model_dump(by_alias=True) == full
+        assert validated(Component(registry), full) == full
 
 
 def test_no_name_stands_in_two_registries() -> None:
@@ -216,7 +216,7 @@ class Newcomer(MODELS["AE"]):  # type: ignore[misc]
     """A model that a test registers.
 
     Args:
-        schema: a keyword that is also the name of a method of pydantic's.
+        schema: a keyword of its own.
     """
 
     def __init__(self, shape: tuple[int, ...], seed: int = 0, *, schema: int = 3, latent_dim: int = 2) -> None:
@@ -231,7 +231,7 @@ def test_a_class_registered_while_running_is_as_good_as_any(monkeypatch: pytest.
     assert "Newcomer" in list(MODELS)
     assert list(MODELS.keywords("Newcomer")) == ["schema", "latent_dim"]
     assert MODELS.taking("schema") == ["Newcomer"]
-    checked = entry(MODELS, "Newcomer").model_validate({"name": "Newcomer", "schema": 5}).model_dump(by_alias=True)
+    checked = validated(Component(MODELS), {"name": "Newcomer", "schema": 5})
     assert checked == {"name": "Newcomer", "schema": 5, "latent_dim": 2}
     model = MODELS.build(checked, (1, 4, 4), 0)
     assert (model.size, model.latent_dim) == (5, 2)

@@ -4,13 +4,11 @@ A class may declare what it needs, in a literal or in an annotation; no class is
 """
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
-from vaebench.config.annotations import Keywords, item_of, parameters, registry_of, shown
 from vaebench.config.document import Keys
-from vaebench.config.registry import Divides, Registry
-from vaebench.config.signature import ClassSource
+from vaebench.config.fields import Fields, Node, component_fields, shown, walk
+from vaebench.config.registry import Registry
 
 WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}
 SUPPORTS = tuple(WORDS)
@@ -39,64 +37,25 @@ class Placed(NamedTuple):
         return constant if constant in SUPPORTS else None
 
 
-def disagreements(keywords: Keywords, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:
     """What does not fit together in a run whose parts are each valid."""
-    placed = [c for key, p in keywords.items() for c in components(p.annotation, run[key], (key,))]
-    for component in placed:
-        yield from _indivisible(component, run)
+    placed = []
+    for node in walk(fields, run):
+        if node.kind.component and isinstance(node.value, Mapping):
+            placed.append(Placed(node.keys, node.kind.component.registry, node.value))
+        if node.kind.divides:
+            yield from _indivisible(node, node.kind.divides, run)
     yield from _outside_support(placed)
 
 
-def components(annotation: Any, value: Any, path: Keys = ()) -> Iterator[Placed]:
-    """Every component in a value that has all defaults filled in, from the outside inwards."""
-    registry = registry_of(annotation)
-    if registry is not None and isinstance(value, Mapping):
-        yield Placed(path, registry, value)
-        for key, inner in _inner(registry.source(value["name"]), registry):
-            yield from components(inner, value[key], (*path, key))
-    elif isinstance(value, Mapping):
-        for key, p in parameters(annotation).items():
-            yield from components(p.annotation, value[key], (*path, key))
-    elif isinstance(value, tuple):
-        item = item_of(annotation)
-        for i, one in enumerate(value) if registry_of(item) is not None else ():
-            yield from components(item, one, (*path, i))
-
-
-@cache
-def _inner(source: ClassSource, registry: Registry) -> list[tuple[str, Any]]:
-    """The keywords of a component that are components themselves, or lists of them."""
-    keywords = registry.keywords(source.name).items()
-    return [
-        (key, p.annotation) for key, p in keywords if registry_of(p.annotation) or registry_of(item_of(p.annotation))
-    ]
-
-
-@cache
-def _divisors(source: ClassSource, registry: Registry) -> list[tuple[str, Divides]]:
-    """The keywords of a component that must divide a number elsewhere in the run."""
-    keywords = registry.keywords(source.name).items()
-    marks = [(key, _divides(p.annotation) or _divides(item_of(p.annotation))) for key, p in keywords]
-    return [(key, mark) for key, mark in marks if mark is not None]
-
-
-def _indivisible(component: Placed, run: Mapping[str, Any]) -> Iterator[Disagreement]:
-    registry, spec = component.registry, component.spec
-    for key, mark in _divisors(registry.source(spec["name"]), registry):
-        value = spec[key]
-        if value is None:
-            continue
-        total: Any = run
-        for step in mark.path.split("."):
-            total = total[step]
-        for bad in [v for v in (value if isinstance(value, tuple) else (value,)) if total % v]:
-            text = f"expected a divisor of {mark.path} = {total}, got {shown(bad)}; change one of the two"
-            yield Disagreement((*component.path, key), text)
-
-
-def _divides(annotation: Any) -> Divides | None:
-    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return next((m for m in marks if isinstance(m, Divides)), None)
+def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+    total: Any = run
+    for key in divided.split("."):
+        total = total[key]
+    values = node.value if isinstance(node.value, tuple) else () if node.value is None else (node.value,)
+    for bad in [value for value in values if total % value]:
+        text = f"expected a divisor of {divided} = {total}, got {shown(bad)}; change one of the two"
+        yield Disagreement(node.keys, text)
 
 
 def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
@@ -113,9 +72,13 @@ def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
 
 def _remedies(likelihood: Placed, source: Placed) -> Iterator[str]:
     """What may be set instead: a conversion that the data set offers, another likelihood."""
-    for key, p in source.registry.keywords(source.spec["name"]).items():
-        if registry := registry_of(p.annotation):
-            fit = [n for n in registry if _covers(likelihood.support, registry.source(n).constant("support"))]
+    for key, field in component_fields(source.registry, source.spec["name"]).items():
+        if offered := field.kind.component:
+            fit = [
+                n
+                for n in offered.registry
+                if _covers(likelihood.support, offered.registry.source(n).constant("support"))
+            ]
             if fit:
                 yield f"{'.'.join(map(str, (*source.path, key)))}: {' | '.join(fit)}"
     registry = likelihood.registry

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from vaebench.config.annotations import shown
 from vaebench.config.document import Document, Fault, Keys
+from vaebench.config.fields import shown
 
 MOST_RUNS = 100_000
 """More runs than this in one study are taken for a slip of the pen."""

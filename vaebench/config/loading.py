@@ -8,12 +8,12 @@ from typing import Any
 
 from vaebench.config import document as lines
 from vaebench.config import grid, overrides
-from vaebench.config.annotations import shown
 from vaebench.config.document import DeadReference, Document, Fault
+from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
 from vaebench.config.places import Complaint, Places, said
 from vaebench.config.registry import did_you_mean, nearest
-from vaebench.config.study import KEYWORDS, ConfigError, Refused, Run, Study
+from vaebench.config.study import SECTIONS, ConfigError, Refused, Run, Study
 
 HEAD = ("question", "grid")
 """What a study file has beside the sections of a run."""
@@ -39,9 +39,9 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     base, spelt, faults = _sections(document)
     axes, wrong = grid.axes_of(document.value.get("grid", {}), document)
     wrong += _strays(axes, base)
-    axes = [axis for axis in axes if axis.path[0] in KEYWORDS]
+    axes = [axis for axis in axes if axis.path[0] in SECTIONS]
     try:
-        axes = overrides.overridden(axes, assignments, KEYWORDS, base)
+        axes = overrides.overridden(axes, assignments, SECTIONS, base)
         places = Places(path, document, base, grid.points(axes), spelt)
     except GridError as error:
         _refuse(path, [*faults, *wrong, error.fault])
@@ -71,13 +71,13 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
 
     A misspelt section is checked as the one that is meant, so that the faults in it are said in the same round.
     """
-    known, value = (*HEAD, *KEYWORDS), document.value
-    base, spelt, faults = {key: part for key, part in value.items() if key in KEYWORDS}, dict[str, str](), []
+    known, value = (*HEAD, *SECTIONS), document.value
+    base, spelt, faults = {key: part for key, part in value.items() if key in SECTIONS}, dict[str, str](), []
     for key in (k for k in value if k not in known):
         meant = nearest(key, known)
         text = f" (did you mean {meant}?)" if meant else f"; a study has {', '.join(known)}"
         faults.append(Fault(document.line((key,)), (key,), f"unknown key{text}"))
-        if meant is not None and meant in KEYWORDS and meant not in base:
+        if meant is not None and meant in SECTIONS and meant not in base:
             base[meant], spelt[meant] = value[key], key
     question = value.get("question")
     if not isinstance(question, str) or not question.strip():
@@ -88,8 +88,8 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
 
 def _strays(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
     """Axes that start with no section of a run."""
-    strays = [axis for axis in axes if axis.path[0] not in KEYWORDS]
-    known = overrides.known_keys([a for a in axes if a not in strays], KEYWORDS, base) if strays else set()
+    strays = [axis for axis in axes if axis.path[0] not in SECTIONS]
+    known = overrides.known_keys([a for a in axes if a not in strays], SECTIONS, base) if strays else set()
     return [Fault(axis.line, ("grid", axis.key), overrides.unknown(axis.key, known)) for axis in strays]
 
 

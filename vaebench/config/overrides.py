@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vaebench.config.annotations import Keywords, keys_of
 from vaebench.config.document import Document, Fault
+from vaebench.config.fields import Fields, walk
 from vaebench.config.grid import Axis, GridError, points, span
 from vaebench.config.registry import nearest
 
 
-def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: Mapping[str, Any]) -> list[Axis]:
+def overridden(axes: list[Axis], overrides: Sequence[str], run: Fields, base: Mapping[str, Any]) -> list[Axis]:
     """The axes after `key=values` from the command line: one of the same key is replaced, others are added.
 
     Raises:
@@ -32,10 +32,11 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Keywords, base: 
     return axes
 
 
-def known_keys(axes: Sequence[Axis], run: Keywords, base: Mapping[str, Any]) -> set[str]:
+def known_keys(axes: Sequence[Axis], run: Fields, base: Mapping[str, Any]) -> set[str]:
     """Every key that some run of the study takes."""
     named = [replace(axis, values=_naming(axis.values) or axis.values[:1]) for axis in axes]
-    return {key for point in points(named) for key, _ in keys_of(run, point.over(base))}
+    nodes = (node for point in points(named) for node in walk(run, point.over(base)))
+    return {".".join(map(str, node.keys)) for node in nodes}
 
 
 def unknown(key: str, known: Iterable[str]) -> str:

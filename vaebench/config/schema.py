@@ -5,22 +5,30 @@ signatures as the checks and says the same, but for two things: what a component
 the grid, so nothing but the question is required here; and a `${…}` passes only where text does.
 """
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
-from annotated_types import MinLen
 from pydantic import TypeAdapter
 
-from vaebench.config.annotations import EVERY, Keywords, keys_of, list_of, registry_of
+from vaebench.config.fields import (
+    EMPTY,
+    EVERY,
+    AnyOf,
+    Component,
+    Field,
+    Fields,
+    Kind,
+    ListOf,
+    Section,
+    component_fields,
+    walk,
+)
 from vaebench.config.grid import RANGE
-from vaebench.config.registry import REGISTRIES, Distinct, Registry
-from vaebench.config.signature import arguments_described
-from vaebench.config.study import KEYWORDS, Run
+from vaebench.config.registry import REGISTRIES, Registry
+from vaebench.config.study import SECTIONS
 
 Schema = dict[str, Any]
 
@@ -45,7 +53,7 @@ def schema() -> Schema:
         **_object(
             {
                 "question": question,
-                **_properties(KEYWORDS, arguments_described(inspect.getdoc(Run) or "")),
+                **_properties(SECTIONS),
                 "grid": _grid(),
             },
             required=["question"],
@@ -56,8 +64,8 @@ def schema() -> Schema:
 
 def _grid() -> Schema:
     axes: dict[str, list[Schema]] = {}
-    for key, annotation in keys_of(KEYWORDS, EVERY):
-        item = _of(annotation)
+    for node in walk(SECTIONS, EVERY):
+        key, item = ".".join(map(str, node.keys)), _of(node.kind)
         if item not in axes.setdefault(key, []):
             axes[key].append(item)
     properties = {key: _axis(items) for key, items in axes.items()}
@@ -85,40 +93,36 @@ def _definitions(registry: Registry) -> dict[str, Schema]:
 
 
 def _entry(registry: Registry, name: str) -> Schema:
-    source = registry.source(name)
-    properties = {"name": {"const": name}, **_properties(registry.keywords(name), source.descriptions)}
-    return {"title": name, "description": source.summary, **_object(properties, required=["name"])}
+    properties = {"name": {"const": name}, **_properties(component_fields(registry, name))}
+    return {"title": name, "description": registry.source(name).summary, **_object(properties, required=["name"])}
 
 
-def _properties(keywords: Keywords, descriptions: Mapping[str, str]) -> dict[str, Schema]:
-    return {key: _property(p, descriptions.get(key)) for key, p in keywords.items()}
+def _properties(fields: Fields) -> dict[str, Schema]:
+    return {key: _property(field) for key, field in fields.items()}
 
 
-def _property(parameter: inspect.Parameter, description: str | None) -> Schema:
-    of, found = _of(parameter.annotation), {}
-    if description:
-        found["description"] = description
-    if parameter.default is not parameter.empty and not is_dataclass(parameter.default):
-        found["default"] = json.loads(json.dumps(parameter.default))
+def _property(field: Field) -> Schema:
+    of, found = _of(field.kind), {}
+    if field.help:
+        found["description"] = field.help
+    if field.default is not EMPTY and not is_dataclass(field.default):
+        found["default"] = json.loads(json.dumps(field.default))
     return {**found, **({"allOf": [of]} if "$ref" in of else of)}  # beside a bare $ref, editors look at nothing else
 
 
-def _of(annotation: Any) -> Schema:
-    """What a value may be, the counterpart of `derivation.checked`."""
-    if get_origin(annotation) in (Union, UnionType):
-        return _any([_of(a) for a in get_args(annotation)])
-    if (listed := list_of(annotation)) is not None:
-        marks = get_args(annotation)[1:]
-        some = {"minItems": 1} if any(isinstance(mark, MinLen) for mark in marks) else {}
-        return {**_of(listed), **some, **({"uniqueItems": True} if Distinct() in marks else {})}
-    if (registry := registry_of(annotation)) is not None:
-        return {"$ref": f"#/definitions/{registry.variable}"}
-    if is_dataclass(annotation):
-        keywords = inspect.signature(annotation).parameters  # type: ignore[arg-type]
-        return _object(_properties(keywords, arguments_described(inspect.getdoc(annotation) or "")))
-    if get_origin(annotation) is tuple and get_args(annotation)[1:] == (...,):
-        return {"type": "array", "items": _of(get_args(annotation)[0])}
-    return TypeAdapter(annotation).json_schema() if annotation is not None else {"type": "null"}
+def _of(kind: Kind) -> Schema:
+    """What a value may be."""
+    match kind:
+        case AnyOf():
+            return _any(list(map(_of, kind.options)))
+        case Component(registry):
+            return {"$ref": f"#/definitions/{registry.variable}"}
+        case Section():
+            return _object(_properties(kind.fields))
+        case ListOf():
+            limits = {**({"minItems": 1} if kind.nonempty else {}), **({"uniqueItems": True} if kind.distinct else {})}
+            return {"type": "array", "items": _of(kind.item), **limits}
+    return TypeAdapter(kind.annotation).json_schema()
 
 
 def _object(properties: Mapping[str, Schema], required: list[str] | None = None) -> Schema:

@@ -1,22 +1,20 @@
 """What is run: a `Study` asks a question and answers it by `Run`s; a `Run` is everything that defines its numbers."""
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
+from vaebench.config.fields import Section
 from vaebench.config.places import Places
 from vaebench.config.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
-from vaebench.config.validation import Checked, section
+from vaebench.config.validation import Invalid, validated
 from vaebench.records.validity import identity
 
 MOST_FAULTS = 30
@@ -112,17 +110,17 @@ class Run:
             Refused: if they define none.
         """
         try:
-            full = _check().model_validate(values).model_dump(by_alias=True)
-        except ValidationError as error:
-            raise Refused((e["loc"], e["msg"]) for e in error.errors(include_url=False)) from None
-        if faults := list(disagreements(KEYWORDS, full)):
+            full = validated(Section(cls), values)
+        except Invalid as error:
+            raise Refused(error.faults) from None
+        if faults := list(disagreements(SECTIONS, full)):
             raise Refused(faults)
         return cls(**full | {"train": Train(**full["train"]), "evaluate": Evaluate(**full["evaluate"])})
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """What defines the run, as JSON has it."""
-        parts = {key: getattr(self, key) for key in KEYWORDS}
+        parts = {key: getattr(self, key) for key in SECTIONS}
         parts = {key: vars(part) if is_dataclass(part) else part for key, part in parts.items()}
         plain: dict[str, Any] = json.loads(json.dumps(parts, allow_nan=False))
         del plain["train"]["devices"]
@@ -141,13 +139,8 @@ class Run:
         return run
 
 
-KEYWORDS = inspect.signature(Run).parameters
-"""The keywords of a run: the sections of a study file."""
-
-
-@cache
-def _check() -> type[Checked]:
-    return section(Run)
+SECTIONS = Section(Run).fields
+"""The sections of a study file: the keywords of a run."""
 
 
 @dataclass(frozen=True)
