@@ -13,7 +13,7 @@ from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
 from vaebench.records.run_folder import PROGRESS, RESUME, TRAINER
-from vaebench.sweeps.heartbeat import sightings
+from vaebench.sweeps.heartbeat import read_progress
 from vaebench.training.packed.snapshot import contents
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ class Life:
     def trainers(self) -> dict[int, list[str]]:
         """The processes that have said in this life that they train, and the runs that each trains."""
         there = [p.parent for p in runs(self.folder).glob(f"*/{PROGRESS}") if changed(p) > self.since]
-        found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in sightings(there)}
+        found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in read_progress(there)}
         return {pid: ids for pid, ids in found.items() if Path(f"/proc/{pid}").exists()}
 
     def wait(self, seconds: float, until_training: bool = False, until_gone: int | None = None) -> None:

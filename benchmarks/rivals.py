@@ -157,7 +157,7 @@ def measured(name: str, task: Task, runs: list[Run]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def built(run: Run, data: DataModule, x: Tensor) -> Autoencoder:
+def build(run: Run, data: DataModule, x: Tensor) -> Autoencoder:
     """The model that ours begins with."""
     model = MODELS.build(run.model, data.shape, run.seed)
     model.prepare(x)

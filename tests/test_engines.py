@@ -23,7 +23,7 @@ from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.ray import RETRIES, Ray
-from vaebench.sweeps.packs import most_of
+from vaebench.sweeps.packs import max_pack_size
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 
@@ -109,40 +109,40 @@ def packs(folder: Path) -> list[Path]:
     ],
 )
 def test_an_engine_uses_what_is_there(said, visible, expected):
-    assert isinstance(said.built(visible), expected)
+    assert isinstance(said.build(visible), expected)
 
 
 def test_more_workers_and_threads_than_cores_are_refused():
     cores = len(os.sched_getaffinity(0))
     message = rf"expected at most {cores} workers × threads, .* got {cores} × 2; .* \(--workers, --threads\)"
     with pytest.raises(ValueError, match=message):
-        Choice("ray", workers=cores, threads=2).built(0)
-    assert isinstance(Choice("ray", workers=cores, threads=2, address="auto").built(0), Ray)
+        Choice("ray", workers=cores, threads=2).build(0)
+    assert isinstance(Choice("ray", workers=cores, threads=2, address="auto").build(0), Ray)
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (Choice("inline", workers=2), "--workers: not of the engine inline"),
-        (Choice("inline", address="auto"), "--address: not of the engine inline"),
-        (Choice(slurm=["partition=gpu"]), "--slurm: not of the engine inline"),
-        (Choice("ray", slurm=["partition=gpu"]), "--slurm: not of the engine ray"),
+        (Choice("inline", workers=2), "--workers: the engine inline does not have it"),
+        (Choice("inline", address="auto"), "--address: the engine inline does not have it"),
+        (Choice(slurm=["partition=gpu"]), "--slurm: the engine inline does not have it"),
+        (Choice("ray", slurm=["partition=gpu"]), "--slurm: the engine ray does not have it"),
         (Choice("ray", gpus=0.5), "--gpus: expected at most 0, the GPUs that are visible here, got 0.5"),
         (Choice(gpus=1.0), "--gpus: expected at most 0, the GPUs that are visible here, got 1"),
     ],
 )
 def test_what_an_engine_does_not_know_is_refused(said, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):
-        said.built(0)
+        said.build(0)
 
 
 def test_without_gpus_inline_is_refused_where_there_are_some():
     with pytest.raises(ValueError, match=r"^--gpus 0: the engine inline computes on the GPU that it sees"):
-        Choice("inline", gpus=0.0).built(1)
+        Choice("inline", gpus=0.0).build(1)
 
 
 def test_an_error_stops_no_other_item():
-    (_, error), (_, result) = Inline().map(most_of, ["none", "3"])
+    (_, error), (_, result) = Inline().map(max_pack_size, ["none", "3"])
     assert "expected auto, off" in str(error)
     assert result == 3
 
@@ -151,7 +151,7 @@ def test_an_error_stops_no_other_item():
 def test_what_a_worker_raises_or_dies_of_is_a_line():
     engine = Ray(workers=1)
     with engine:
-        outcomes = dict(engine.map(most_of, ["none", "3"]))
+        outcomes = dict(engine.map(max_pack_size, ["none", "3"]))
         ((_, death),) = engine.map(os._exit, [3])
     assert type(outcomes["none"]) is ValueError
     assert str(outcomes["none"]).endswith("got 'none'")
@@ -199,10 +199,10 @@ def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, exp
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2)]
-    engine = Choice(gpus=0.5, address=cluster.address).built(0)
+    engine = Choice(gpus=0.5, address=cluster.address).build(0)
     try:
         with once(lambda: len(packs(tmp_path)) > 2, lambda: cluster.remove_node(nodes[1])):
-            assert swept(tmp_path, engine, replace(OFTEN, most=1)) == expected
+            assert swept(tmp_path, engine, replace(OFTEN, max_pack_size=1)) == expected
     finally:
         cluster.shutdown()
 
@@ -222,4 +222,4 @@ def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, sent
             time.sleep(0.02)
         driver.send_signal(sent)
     assert driver.returncode == status
-    assert swept(tmp_path, Inline(), replace(OFTEN, most=3)) == expected
+    assert swept(tmp_path, Inline(), replace(OFTEN, max_pack_size=3)) == expected

@@ -19,7 +19,7 @@ from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RE
 from vaebench.reporting.wandb import Mode
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.sweeps.worker import Work
+from vaebench.sweeps.worker import Worker
 
 STUDY = """
 question: Does it come out the same?
@@ -79,9 +79,9 @@ def beside(act: Callable[[], object]) -> multiprocessing.Process:
 @pytest.mark.parametrize(("most", "wandb", "seed"), [(32, "disabled", 0), (2, "disabled", 1), (32, "offline", 2)])
 def test_killed_at_any_moment_again_and_again(study, expected, tmp_path, most: int, wandb: Mode, seed: int):
     """Each time in packs of another size; the delays are drawn, so that a moment is now in training, now in a write."""
-    chance, how = random.Random(seed), Execution(wandb, most=most, save_every=0.0)
+    chance, how = random.Random(seed), Execution(wandb, max_pack_size=most, save_every=0.0)
     for _ in range(5):
-        process = beside(lambda: swept(study, tmp_path, replace(how, most=chance.choice([1, 3, most]))))
+        process = beside(lambda: swept(study, tmp_path, replace(how, max_pack_size=chance.choice([1, 3, most]))))
         process.join(chance.uniform(0.05, 2.5))
         process.kill()
         process.join()
@@ -90,18 +90,18 @@ def test_killed_at_any_moment_again_and_again(study, expected, tmp_path, most: i
 
 def test_two_sweeps_begun_at_once_train_no_run_twice(study, expected, tmp_path, monkeypatch):
     """Both end with all records."""
-    execute, start = Work._execute, multiprocessing.get_context("fork").Barrier(2)
+    execute, start = Worker._execute, multiprocessing.get_context("fork").Barrier(2)
 
-    def noted(work: Work, runs) -> list[Record]:
+    def noted(work: Worker, runs) -> list[Record]:
         with (tmp_path / "trained").open("a") as file:
             file.write("".join(f"{run.id}\n" for run in runs))
         return execute(work, runs)
 
     def one() -> None:
         start.wait()
-        os._exit(0 if swept(study, tmp_path / "runs", replace(OFTEN, most=2)) == expected else 1)
+        os._exit(0 if swept(study, tmp_path / "runs", replace(OFTEN, max_pack_size=2)) == expected else 1)
 
-    monkeypatch.setattr(Work, "_execute", noted)
+    monkeypatch.setattr(Worker, "_execute", noted)
     both = [beside(one) for _ in range(2)]
     for process in both:
         process.join()

@@ -86,7 +86,7 @@ def test_what_is_not_found_or_is_ambiguous_is_said() -> None:
             overridden.find(study, name, folders)
     found = made("beta=3..99", "seed=0")
     start = next(s for s in "0123456789abcdef" if sum(r.id.startswith(s) for r in found) > 1)
-    with pytest.raises(ConfigError, match=r"begin so|are meant"):
+    with pytest.raises(ConfigError, match=r"begin with it|are meant"):
         overridden.find(study, start, folders)
 
 

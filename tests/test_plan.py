@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vaebench.config import Run, load
-from vaebench.sweeps.packs import decision, most_of, packs_of, shared
+from vaebench.sweeps.packs import describe_packs, max_pack_size, pack_key, packs_of
 
 
 def run(**changes) -> Run:
@@ -32,7 +32,7 @@ def run(**changes) -> Run:
     ids=str,
 )
 def test_what_may_differ_in_a_pack(change):
-    assert shared(run(**change)) == shared(run())
+    assert pack_key(run(**change)) == pack_key(run())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_may_differ_in_a_pack(change):
     ids=str,
 )
 def test_what_may_not(change):
-    assert shared(run(**change)) != shared(run())
+    assert pack_key(run(**change)) != pack_key(run())
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 65, 100])
@@ -67,19 +67,21 @@ def test_every_run_is_in_one_pack_and_packs_are_of_about_one_size(n):
 
 def test_the_shipped_sweep_is_one_pack():
     runs = load(Path(__file__).parents[1] / "conf" / "beta.yaml").runs
-    assert decision(packs_of(runs), 32).startswith("30 runs as 1 pack: the runs of a pack share architecture, data,")
+    assert describe_packs(packs_of(runs), 32).startswith(
+        "30 runs as 1 pack: the runs of a pack share architecture, data,"
+    )
 
 
 def test_the_decision_says_why():
     runs = [run(seed=seed, model__latent_dim=dim) for seed in range(3) for dim in (2, 3)]
-    assert decision(packs_of(runs), 32).startswith("6 runs as 2 packs of 3:")
-    assert decision(packs_of(runs, 2), 2).startswith("6 runs as 4 packs of 1 to 2:")
-    assert decision(packs_of(runs, 1), 1) == "6 runs, each by itself: --pack off"
-    assert "no two share architecture" in decision(packs_of(runs[:2]), 32)
+    assert describe_packs(packs_of(runs), 32).startswith("6 runs as 2 packs of 3:")
+    assert describe_packs(packs_of(runs, 2), 2).startswith("6 runs as 4 packs of 1 to 2:")
+    assert describe_packs(packs_of(runs, 1), 1) == "6 runs, each by itself: --pack off"
+    assert "no two share architecture" in describe_packs(packs_of(runs[:2]), 32)
 
 
 def test_the_option():
-    assert [most_of(text) for text in ("auto", "off", "7")] == [32, 1, 7]
+    assert [max_pack_size(text) for text in ("auto", "off", "7")] == [32, 1, 7]
     for wrong in ("0", "-1", "many", "1.5", ""):
         with pytest.raises(ValueError, match="--pack: expected auto, off, or how many runs may train together, got"):
-            most_of(wrong)
+            max_pack_size(wrong)

@@ -247,7 +247,7 @@ VERBS = {
     "login of one": (["train", "study.yaml", "--id", "beta=1,seed=0", "--wandb", "online"], "nobody is logged in"),
     "GPUs": (["sweep", "study.yaml", "--gpus", "99"], "--gpus: expected at most"),
     "endless GPUs": (["sweep", "study.yaml", "--engine", "slurm", "--gpus", "inf"], "--gpus: expected a finite"),
-    "SLURM": (["sweep", "study.yaml", "--slurm", "time=10"], "--slurm: not of the engine"),
+    "SLURM": (["sweep", "study.yaml", "--slurm", "time=10"], "--slurm: the engine"),
     "twice": (["sweep", "study.yaml", "beta=1", "beta=2"], "command line: model.beta: given twice"),
 }
 

@@ -16,6 +16,7 @@ from vaebench.__main__ import app
 from vaebench.config import load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
+from vaebench.records.validity import identity
 from vaebench.reporting.terminal.printing import Printer, line
 from vaebench.sweeps.progress import Display
 
@@ -63,8 +64,8 @@ def test_a_sweep_tells_of_runs_of_any_name(text, terminal, tmp_path):
             status = "done" if outcome is None else "failed"
             one = Record(id=run.id, study=text, status=status, reason=outcome, config=run.config)
             record.write(one, tmp_path / run.id / "record.json")
-        display.look()
-        display.stopped(runs, RuntimeError(text))
+        display.update()
+        display.fail(runs, RuntimeError(text))
     assert heard.getvalue().count(text) >= 2
 
 
@@ -95,31 +96,34 @@ grid: {seed: 0..1}
 """
 
 
+CONFIG = {
+    "model": {"name": "[/]m"},
+    "data": {"name": "[/]d"},
+    "seed": 0,
+    "train": {},
+    "evaluate": {"split": "test"},
+}
+ID = identity(CONFIG)
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/a.yaml").write_text(STUDY, encoding="utf-8")
     (tmp_path / "conf/[bold]b.yaml").write_text(STUDY, encoding="utf-8")
-    record.write(hostile(), tmp_path / "runs/[red]/0123456789/record.json")
+    record.write(hostile(), tmp_path / "runs/[red]" / ID / "record.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def hostile() -> Record:
     """A record whose every word is one."""
-    config = {
-        "model": {"name": "[/]m"},
-        "data": {"name": "[/]d"},
-        "seed": 0,
-        "train": {},
-        "evaluate": {"split": "test"},
-    }
     return Record(
-        id="0123456789",
+        id=ID,
         study="[/]s",
         status="done",
         axes=["seed"],
-        config=config,
+        config=CONFIG,
         facts={"collapse": "[/]c", "parameters": 1, "dimensions": 4, "latent_dim": 2},
         estimates=[
             Estimate("elbo", -1.0, 0.1, 9),
@@ -141,9 +145,9 @@ def hostile() -> Record:
         ("sweep conf/a.yaml 'model.[/]=1'", 1),
         ("train conf/a.yaml --id '[/]'", 1),
         ("show '[/]'", 1),
-        ("show 'runs/[red]/0123456789'", 0),
+        (f"show 'runs/[red]/{ID}'", 0),
         ("compare '[red]' '[/]'", 1),
-        ("evaluate 'runs/[red]/0123456789'", 1),
+        (f"evaluate 'runs/[red]/{ID}'", 1),
         ("table '[/]'", 1),
         ("report '[/]'", 1),
         ("publish 'conf/[bold]b.yaml'", 1),

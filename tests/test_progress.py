@@ -1,4 +1,4 @@
-"""What is told of a sweep is what stands in its folder, whoever wrote it there: once, and nothing else."""
+"""The progress display shows what is in the sweep's folder: each run once, and nothing else."""
 
 import io
 import json
@@ -18,12 +18,12 @@ from vaebench.records import record
 from vaebench.records.record import Record
 from vaebench.records.run_folder import LOCK, PROGRESS
 from vaebench.sweeps import heartbeat, progress
-from vaebench.sweeps.heartbeat import Beacon, sightings
+from vaebench.sweeps.heartbeat import Heartbeat, read_progress
 from vaebench.sweeps.progress import Display
-from vaebench.sweeps.worker import forget_dead
+from vaebench.sweeps.worker import remove_stale_progress
 
 STUDY = (
-    "question: Is it told?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
+    "question: Is it shown?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"
 )
 
 
@@ -44,61 +44,61 @@ def lines(heard: io.StringIO) -> list[str]:
     return heard.getvalue().splitlines()
 
 
-def test_a_run_is_told_of_once_when_its_record_comes(runs, tmp_path):
-    """A failed record of an earlier attempt is no news; the one that replaces it is."""
+def test_a_run_is_shown_once_when_its_record_appears(runs, tmp_path):
+    """The failed record of an earlier sweep is not shown; the record that replaces it is."""
     heard = io.StringIO()
-    ended(runs[0], tmp_path, "an earlier attempt")
+    ended(runs[0], tmp_path, "an earlier sweep")
     with Display("tiny", runs, tmp_path, 5, Console(file=heard, width=200)) as display:
-        display.look()
+        display.update()
         assert lines(heard) == []
         ended(runs[1], tmp_path)
-        display.look()
-        display.look()
+        display.update()
+        display.update()
         assert lines(heard) == [f"[3/5] {runs[1].id} seed=1: 2.0 s"]
         ended(runs[0], tmp_path, "again")
-        display.stopped(runs, RuntimeError("the worker died"))
+        display.fail(runs, RuntimeError("the worker died"))
     assert lines(heard)[1:] == [
         f"[4/5] {runs[0].id} seed=0: failed: again",
         f"[5/5] {runs[2].id} seed=2: not recorded: RuntimeError: the worker died",
     ]
 
 
-def test_a_pipe_is_told_now_and_then_what_runs_and_where(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress, "LINE", 0.0)
+def test_a_pipe_gets_a_line_about_running_packs_and_where_they_run(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     heard, folders = io.StringIO(), [tmp_path / run.id for run in runs]
-    told = Beacon(folders, [run.slug for run in runs], 9)
+    beat = Heartbeat(folders, [run.slug for run in runs], 9)
     with Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200)) as display:
-        told(4, {})
-        display.look()
+        beat(4, {})
+        display.update()
     assert lines(heard)[0].startswith("3 runs, seed=0 … seed=2: epoch 4 of 9, ")
-    (seen,) = sightings(folders)
+    (seen,) = read_progress(folders)
     assert seen.runs == [run.id for run in runs]
-    told.close()
-    assert list(sightings(folders)) == []
+    beat.close()
+    assert list(read_progress(folders)) == []
 
 
-def test_a_beacon_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
-    monkeypatch.setattr(heartbeat, "EVERY", 3600.0)
-    told = Beacon([tmp_path / "a"], ["seed=0"], 9)
+def test_a_heartbeat_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "WRITE_SECONDS", 3600.0)
+    beat = Heartbeat([tmp_path / "a"], ["seed=0"], 9)
     seen = []
     for epoch in (1, 2, 9):
-        told(epoch, {"val/elbo": -1.5})
-        (one,) = sightings([tmp_path / "a"])
+        beat(epoch, {"val/elbo": -1.5})
+        (one,) = read_progress([tmp_path / "a"])
         seen.append((one.epoch, one.latest))
     assert seen == [(1, {"val/elbo": -1.5}), (1, {"val/elbo": -1.5}), (9, {"val/elbo": -1.5})]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"epoch": 3})])
-def test_a_file_that_is_no_beacon_s_is_passed_over(content, tmp_path):
+def test_a_file_with_other_content_is_skipped(content, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / PROGRESS).write_text(content)
-    assert list(sightings([tmp_path / "a"])) == []
+    assert list(read_progress([tmp_path / "a"])) == []
 
 
 def left(folder: Path, runs: Sequence[Run], /, **other: object) -> Path:
-    """What a pack that began there has left, of another process if said."""
-    told = Beacon([folder / run.id for run in runs], [run.slug for run in runs], 9)
-    told(4, {})
+    """The progress file of a pack that began there, with changed entries."""
+    beat = Heartbeat([folder / run.id for run in runs], [run.slug for run in runs], 9)
+    beat(4, {})
     path = folder / runs[0].id / PROGRESS
     path.write_text(json.dumps(json.loads(path.read_text()) | other))
     return path
@@ -112,34 +112,34 @@ def ended_process() -> int:
 
 def test_a_process_of_this_machine_that_died_is_not_shown(runs, tmp_path):
     left(tmp_path, runs)
-    assert list(sightings([tmp_path / runs[0].id]))
+    assert list(read_progress([tmp_path / runs[0].id]))
     left(tmp_path, runs, pid=ended_process())
-    assert not list(sightings([tmp_path / runs[0].id]))
+    assert not list(read_progress([tmp_path / runs[0].id]))
 
 
-def test_a_process_of_another_machine_that_is_silent_is_not_shown(runs, tmp_path, monkeypatch):
-    """By the clock of who watches: that of the other machine may say anything."""
+def test_a_silent_process_of_another_machine_is_not_shown(runs, tmp_path, monkeypatch):
+    """By the clock of this machine; the clock of the other one may be wrong."""
     path, heard = left(tmp_path, runs, host="elsewhere", pid=ended_process()), io.StringIO()
     os.utime(path, (0, 0))
-    monkeypatch.setattr(progress, "LINE", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     display = Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200))
-    display.look()
+    display.update()
     assert len(lines(heard)) == 1
-    monkeypatch.setattr(progress, "SILENT", 0.0)
-    display.look()
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
+    display.update()
     assert len(lines(heard)) == 1
     os.utime(path, (9, 9))
-    display.look()
+    display.update()
     assert len(lines(heard)) == 2
 
 
 def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(heartbeat, "PULSE", 0.01)
-    told = Beacon([tmp_path / runs[0].id], ["seed=0"], 9)
-    told(1, {})
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    beat = Heartbeat([tmp_path / runs[0].id], ["seed=0"], 9)
+    beat(1, {})
     path = tmp_path / runs[0].id / PROGRESS
     os.utime(path, (0, 0))
-    with told.beating():
+    with beat.beating():
         for _ in range(500):
             if path.stat().st_mtime > 0:
                 break
@@ -148,20 +148,22 @@ def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
     assert not path.exists()
 
 
-def test_what_a_dead_process_left_is_gone_when_a_sweep_begins_and_what_a_live_one_says_stays(runs, tmp_path):
+def test_a_sweep_removes_the_progress_of_dead_processes_only(runs, tmp_path):
     path = left(tmp_path, runs)
     with FileLock(path.parent / LOCK):
-        forget_dead(path.parent)
+        remove_stale_progress(path.parent)
         assert path.exists()
-    forget_dead(path.parent)
+    remove_stale_progress(path.parent)
     assert not path.exists()
     path = left(tmp_path, runs[:1])
-    Beacon([tmp_path / run.id for run in runs[::-1]], ["a", "b", "c"], 9)  # a pack in which that run is not the first
+    Heartbeat(
+        [tmp_path / run.id for run in runs[::-1]], ["a", "b", "c"], 9
+    )  # a pack in which that run is not the first
     assert not path.exists()
 
 
 @pytest.mark.parametrize(
-    "said",
+    "entries",
     [
         {"runs": []},
         {"runs": 3},
@@ -173,8 +175,8 @@ def test_what_a_dead_process_left_is_gone_when_a_sweep_begins_and_what_a_live_on
     ],
     ids=str,
 )
-def test_what_is_said_is_checked(said, runs, tmp_path):
-    left(tmp_path, runs, **said)
+def test_the_content_is_checked(entries, runs, tmp_path):
+    left(tmp_path, runs, **entries)
     heard = io.StringIO()
-    Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200, force_terminal=True)).look()
-    assert list(sightings([tmp_path / runs[0].id])) == [] or said == {"x": 1}
+    Display("tiny", runs, tmp_path, 3, Console(file=heard, width=200, force_terminal=True)).update()
+    assert list(read_progress([tmp_path / runs[0].id])) == [] or entries == {"x": 1}

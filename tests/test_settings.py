@@ -204,6 +204,6 @@ def test_where_a_run_is_executed_moves_nothing(path, tmp_path):
         return outcome.records
 
     expected = swept("inline", Inline())
-    for found in (swept("off", Inline(), most=1), swept("ray", Ray(workers=2))):
+    for found in (swept("off", Inline(), max_pack_size=1), swept("ray", Ray(workers=2))):
         for one, other in zip(expected, found, strict=True):
             unmoved(one, other)

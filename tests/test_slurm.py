@@ -21,7 +21,7 @@ from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.slurm_options import minutes, parse_options
-from vaebench.sweeps.packs import most_of
+from vaebench.sweeps.packs import max_pack_size
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 
@@ -70,7 +70,7 @@ def test_what_sbatch_is_given(cluster, tmp_path):
     said = ["partition=gpu", "time=1-00:30", "mem=16G", "exclusive=true", "nice=100", "setup=module load cuda"]
     heard: list[str] = []
     choice = Choice("slurm", 2, 4, 1.0, None, said, tmp_path / "beta", heard.append)
-    outcomes = choice.built(0).map(most_of, ["1", "2", "3"])
+    outcomes = choice.build(0).map(max_pack_size, ["1", "2", "3"])
     threading.Timer(1, lambda: [p.write_text("CANCELLED by 0") for p in cluster.glob("*.state")]).start()
     assert {(item, str(outcome).partition(";")[0]) for item, outcome in outcomes} == {
         (str(i + 1), f"job 4711_{i}: no result (CANCELLED by 0)") for i in range(3)
@@ -92,8 +92,8 @@ def test_what_sbatch_is_given(cluster, tmp_path):
 def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
     (cluster / "full").touch()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path, log=heard.append).built(0)
-    outcomes = engine.map(most_of, ["1", "2"])
+    engine = Choice("slurm", folder=tmp_path, log=heard.append).build(0)
+    outcomes = engine.map(max_pack_size, ["1", "2"])
     threading.Timer(1, lambda: (cluster / "4711_0.state").write_text("CANCELLED")).start()
     next(outcomes)
     outcomes.close()
@@ -103,9 +103,9 @@ def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
 def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
     refusing = cluster.parent / "bin/sbatch"
     refusing.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: moon' >&2; exit 1\n")
-    engine = Choice("slurm", slurm=["partition=moon"], folder=tmp_path).built(0)
+    engine = Choice("slurm", slurm=["partition=moon"], folder=tmp_path).build(0)
     with pytest.raises(OSError, match=r"sbatch refused the jobs: .*invalid partition specified: moon"):
-        next(engine.map(most_of, ["1"]))
+        next(engine.map(max_pack_size, ["1"]))
 
 
 @pytest.mark.parametrize(
@@ -141,36 +141,36 @@ def test_times_are_those_of_sbatch():
 
 def test_what_slurm_cannot_give_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"--gpus: SLURM gives whole GPUs to a job, got 0\.5"):
-        Choice("slurm", gpus=0.5, folder=tmp_path).built(0)
-    with pytest.raises(ValueError, match="--address: not of the engine slurm"):
-        Choice("slurm", address="auto").built(0)
+        Choice("slurm", gpus=0.5, folder=tmp_path).build(0)
+    with pytest.raises(ValueError, match="--address: the engine slurm does not have it"):
+        Choice("slurm", address="auto").build(0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"no sbatch on this machine; .* --slurm cluster=local"):
-        Choice("slurm").built(0)
+        Choice("slurm").build(0)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ValueError, match=r"needs submitit: pip install 'vaebench\[slurm\]'"):
-        Choice("slurm", slurm=["cluster=debug"]).built(0)
+        Choice("slurm", slurm=["cluster=debug"]).build(0)
 
 
 def test_it_is_tried_out_in_this_process(tmp_path):
-    how = Execution(wandb="disabled", most=1)
+    how = Execution(wandb="disabled", max_pack_size=1)
     expected, _ = swept(tmp_path / "inline", STUDY, how, Inline())
     choice = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path / "debug/runs")
-    found, heard = swept(tmp_path / "debug", STUDY, how, choice.built(0))
+    found, heard = swept(tmp_path / "debug", STUDY, how, choice.build(0))
     assert found == expected
     assert "packs as jobs in this process, 1 core each; scripts and logs in" in heard
 
 
 def test_an_error_in_a_job_stops_no_other(tmp_path):
-    engine = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path).built(0)
-    (_, error), (_, result) = engine.map(most_of, ["none", "3"])
+    engine = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path).build(0)
+    (_, error), (_, result) = engine.map(max_pack_size, ["none", "3"])
     assert "expected auto, off" in str(error)
     assert result == 3
 
 
 @pytest.mark.slow
 def test_an_error_in_a_job_elsewhere_is_one_line(cluster, tmp_path):
-    ((_, error),) = Choice("slurm", folder=tmp_path).built(0).map(most_of, ["none"])
+    ((_, error),) = Choice("slurm", folder=tmp_path).build(0).map(max_pack_size, ["none"])
     log = tmp_path / "slurm/4711_0_log.err"
     assert str(error) == (
         "job 4711: ValueError: --pack: expected auto, off, or how many runs may train together, got 'none'; "
@@ -193,7 +193,7 @@ def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path
     preempting = threading.Thread(target=preempt)
     preempting.start()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path / "slurm/runs", log=heard.append).built(0)
+    engine = Choice("slurm", folder=tmp_path / "slurm/runs", log=heard.append).build(0)
     found, _ = swept(tmp_path / "slurm", text, how, engine)
     preempting.join()
     assert (cluster / "4711.requeued").exists()

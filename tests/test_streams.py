@@ -17,6 +17,7 @@ from vaebench.cli.terminal import refusing
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record
+from vaebench.records.validity import identity
 from vaebench.reporting.wandb.homes import give_homes
 
 ROOT = Path(__file__).parents[1]
@@ -36,13 +37,16 @@ def shell(folder: Path, line: str, **given: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+CONFIG = {"model": {"name": "VAE"}, "data": {"name": "Ω"}, "seed": 0}
+ID = identity(CONFIG)
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     """A project with one study, whose question no other encoding has."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    config = {"model": {"name": "VAE"}, "data": {"name": "Ω"}, "seed": 0}
-    one = Record(id="0123456789", study="a", status="failed", reason="β → λ", config=config)
-    record.write(one, tmp_path / "runs/a/0123456789/record.json")
+    one = Record(id=ID, study="a", status="failed", reason="β → λ", config=CONFIG)
+    record.write(one, tmp_path / "runs/a" / ID / "record.json")
     return tmp_path
 
 
@@ -73,7 +77,7 @@ def test_output_that_finds_no_room_is_one_line(here):
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_what_an_encoding_lacks_is_shown_as_an_escape(here, encoding):
     code, said, errors = shell(
-        here, "vaebench show runs/a/0123456789; vaebench list", PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C"
+        here, f"vaebench show runs/a/{ID}; vaebench list", PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C"
     )
     assert (code, errors) == (0, "")
     assert ("β → λ" if encoding == "utf-8" else r"\u2192") in said
@@ -114,10 +118,10 @@ def test_a_sweep_ends_well_in_any_locale_and_without_a_home(here, given):
     ids=str,
 )
 def test_no_size_or_kind_of_terminal_loses_a_word(here, given):
-    code, said, errors = shell(here, "vaebench show runs/a/0123456789", **given)
+    code, said, errors = shell(here, f"vaebench show runs/a/{ID}", **given)
     assert (code, errors) == (0, "")
     assert "β" in said
-    assert given.get("COLUMNS") == "1" or "0123456789" in said
+    assert given.get("COLUMNS") == "1" or ID in said
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EEXIST, errno.EIO])
@@ -167,8 +171,8 @@ MANY = "9" * 5001
         ("sweep", "conf/beta.yaml", "--engine", "ray", "--address", "localhost:99999"),
         ("sweep", "conf/beta.yaml", f"seed={MANY}"),
         ("sweep", "conf/beta.yaml", f"beta={MANY}"),
-        ("evaluate", "runs/a/0123456789", "--k", f"1,{MANY}"),
-        ("evaluate", "runs/a/0123456789", "--draws", MANY),
+        ("evaluate", f"runs/a/{ID}", "--k", f"1,{MANY}"),
+        ("evaluate", f"runs/a/{ID}", "--draws", MANY),
     ],
     ids=lambda a: " ".join(word[:9] for word in a[-2:]),
 )

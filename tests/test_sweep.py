@@ -23,7 +23,7 @@ from vaebench.records.record import NewerError, Record
 from vaebench.records.run_folder import LOCK
 from vaebench.sweeps.run import Execution, execute
 from vaebench.sweeps.sweep import sweep
-from vaebench.sweeps.worker import Work
+from vaebench.sweeps.worker import Worker
 from vaebench.training.packed.capture import Unpackable
 
 QUIET = Execution(wandb="disabled")
@@ -149,7 +149,7 @@ def test_a_record_of_a_newer_version_stops_a_sweep_before_it_works(study, tmp_pa
     with pytest.raises(NewerError, match=rf"^{newer}: format 99, .*; update vaebench$"):
         swept(study, tmp_path)
     with pytest.raises(NewerError):
-        Work(study.name, study.axes, tmp_path, QUIET).again(study.runs[2])
+        Worker(study.name, study.axes, tmp_path, QUIET).repeat(study.runs[2])
     assert {p.name for p in tmp_path.glob("*/*")} <= {"record.json", "lock"}
     assert newer.read_text() == '{"format": 99, "all": "else"}'
 
@@ -179,7 +179,7 @@ def test_packing_moves_no_number(tmp_path):
     text = STUDY.partition("grid:")[0].replace("model: {", "model: {name: BetaVAE, ")
     study = written(tmp_path, text + GRID)
     (one, heard), (threes, _), (alone, _) = (
-        swept(study, tmp_path / str(most), replace(QUIET, most=most)) for most in (16, 3, 1)
+        swept(study, tmp_path / str(most), replace(QUIET, max_pack_size=most)) for most in (16, 3, 1)
     )
     assert "16 runs as 1 pack" in heard
     assert list(map(numbers, one)) == list(map(numbers, threes)) == list(map(numbers, alone))

@@ -48,9 +48,9 @@ def sweep(
     save_every: SaveEvery = 60.0,
 ) -> None:
     """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
-    from vaebench.sweeps.packs import most_of
+    from vaebench.sweeps.packs import max_pack_size
 
-    plan, most = study_of(study, overrides), most_of(pack)
+    plan, max_size = study_of(study, overrides), max_pack_size(pack)
     folder = RUNS / plan.name
     from vaebench.reporting import wandb as tracking
     from vaebench.sweeps import preflight
@@ -60,14 +60,14 @@ def sweep(
     from vaebench.sweeps.sweep import sweep as execute
     from vaebench.sweeps.worker import is_done
 
-    tell = partial(console.print, soft_wrap=True)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, tell).built(visible())
+    log = partial(console.print, soft_wrap=True)
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(visible())
     _check_online(wandb)
     preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)], where)
     preflight.check_folder(folder)
     try:
         with stoppable():
-            outcome = execute(plan, folder, Execution(wandb, threads, most, save_every), console, where)
+            outcome = execute(plan, folder, Execution(wandb, threads, max_size, save_every), console, where)
     except KeyboardInterrupt:
         console.print("stopped; what is done is kept, the same command goes on")
         raise typer.Exit(130) from None
@@ -96,15 +96,15 @@ def train(
     from vaebench.sweeps.engines.inline import Inline
     from vaebench.sweeps.progress import Display
     from vaebench.sweeps.run import Execution
-    from vaebench.sweeps.worker import Work, goes_on
+    from vaebench.sweeps.worker import Worker, describe_resume
 
     _check_online(wandb)
     preflight.refuse(plan, [run], Inline())
     preflight.check_folder(folder)
-    if told := goes_on(run, folder / run.id):
-        console.print(told, soft_wrap=True)
+    if message := describe_resume(run, folder / run.id):
+        console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
-        record = Work(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).again(run)
+        record = Worker(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
         raise typer.Exit(1)

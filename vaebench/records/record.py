@@ -248,8 +248,8 @@ def read(path: Path, study: str | None = None) -> Record:
     return record
 
 
-def stamp(path: Path) -> int | None:
-    """What differs between a record and the one that takes its place; None where there is none."""
+def written_at(path: Path) -> int | None:
+    """When a file was written, in nanoseconds; None if it does not exist. It tells a record from its replacement."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -1,7 +1,7 @@
-"""How far a pack is and where it trains: a small file beside its first run's record, for whoever looks.
+"""Heartbeats: while a pack trains, a small file in its first run's folder says how far it is and where it trains.
 
-The folder is the only channel between who executes runs and who watches them, so that a worker on another machine is
-watched like one in this process.
+Workers and the progress display communicate only through this file. So a worker on another machine is shown like one in
+this process.
 """
 
 import json
@@ -20,25 +20,25 @@ from pydantic import TypeAdapter
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.run_folder import PROGRESS
 
-EVERY = 0.5
-"""Seconds between two writings, at least."""
+WRITE_SECONDS = 0.5
+"""The file is written at most this often."""
 
-PULSE, SILENT = 10.0, 60.0
-"""Seconds between two signs of life, and after how many without one a process is taken for dead."""
+BEAT_SECONDS, SILENT_SECONDS = 10.0, 60.0
+"""The time between two heartbeats, and the time without one after which a process counts as dead."""
 
 
-class Sighting(NamedTuple):
-    """A pack in training, as it last said.
+class Progress(NamedTuple):
+    """How far a pack is, as its file says.
 
     Attributes:
-        runs: the members' ids.
+        runs: ids of the members.
         name: of the pack, for people.
         host: the machine.
-        pid: the process there.
-        gpu: which GPU, in CUDA's words; empty without one.
-        epoch: how many are over.
-        epochs: of how many.
-        latest: newest numbers, where the pack is one run.
+        pid: the process on that machine.
+        gpu: the GPU, as CUDA_VISIBLE_DEVICES names it; empty without one.
+        epoch: finished epochs.
+        epochs: all epochs.
+        latest: the newest numbers, if the pack is one run.
     """
 
     runs: list[str]
@@ -56,81 +56,81 @@ class Sighting(NamedTuple):
         return f"{self.host}:{self.pid}" + (f" GPU {self.gpu}" if self.gpu else "")
 
 
-class Beacon:
-    """What a training calls at the end of every epoch.
+class Heartbeat:
+    """The progress callback of a training: writes the file at the end of an epoch.
 
     Args:
-        folders: the members', named by their ids.
-        slugs: the members' names.
-        epochs: how many there will be.
+        folders: of the members, named by their ids.
+        slugs: names of the members, for people.
+        epochs: how many the training has.
     """
 
     def __init__(self, folders: Sequence[Path], slugs: Sequence[str], epochs: int) -> None:
         self.path = folders[0] / PROGRESS
         name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {slugs[-1]}"
         here = (socket.gethostname(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        self._said = Sighting([f.name for f in folders], name, *here, 0, epochs, {})
-        self._last = -EVERY
-        for folder in folders:  # what a process that died has left
+        self._start = Progress([f.name for f in folders], name, *here, 0, epochs, {})
+        self._written = -WRITE_SECONDS
+        for folder in folders:  # files of processes that died
             with suppress(OSError):
                 (folder / PROGRESS).unlink(missing_ok=True)
 
     def __call__(self, epoch: int, latest: Mapping[str, float]) -> None:
-        if monotonic() - self._last < EVERY and epoch < self._said.epochs:
+        if monotonic() - self._written < WRITE_SECONDS and epoch < self._start.epochs:
             return
-        self._last = monotonic()
-        said = self._said._replace(epoch=epoch, latest=dict(latest))
-        with suppress(WriteError):  # nobody's numbers depend on it
-            write_atomically(self.path, json.dumps(said._asdict()).encode())
+        self._written = monotonic()
+        progress = self._start._replace(epoch=epoch, latest=dict(latest))
+        with suppress(WriteError):  # the display misses an epoch; the run loses nothing
+            write_atomically(self.path, json.dumps(progress._asdict()).encode())
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """A block in which the file shows that its process lives, however long an epoch is; it is gone afterwards."""
+        """Touch the file regularly while the block runs, however long an epoch takes; remove it at the end."""
         over = Event()
-        pulse = Thread(target=self._beat, args=(over,), name="beacon", daemon=True)
-        pulse.start()
+        thread = Thread(target=self._beat, args=(over,), name="heartbeat", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             over.set()
-            pulse.join()
+            thread.join()
             self.close()
 
     def _beat(self, over: Event) -> None:
-        while not over.wait(PULSE):
+        while not over.wait(BEAT_SECONDS):
             with suppress(OSError):
                 os.utime(self.path)
 
     def close(self) -> None:
-        """Take the file away."""
+        """Remove the file."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
 
-def sightings(folders: Sequence[Path]) -> Iterator[Sighting]:
-    """What the packs say whose first runs have these folders.
+def read_progress(folders: Sequence[Path]) -> Iterator[Progress]:
+    """The progress of every pack whose first run has one of these folders.
 
-    A file that is no such thing, or whose process on this machine has died, is passed over.
+    A file with other content is skipped, and so is the file of a process that died on this machine.
     """
     for folder in folders:
         with suppress(OSError, ValueError):
-            said = _adapter().validate_json((folder / PROGRESS).read_bytes())
-            if said.runs[:1] == [folder.name] and _may_live(said):
-                yield said
+            progress = _adapter().validate_json((folder / PROGRESS).read_bytes())
+            if progress.runs[:1] == [folder.name] and _may_be_alive(progress):
+                yield progress
 
 
 @cache
 def _adapter() -> TypeAdapter:
-    return TypeAdapter(Sighting)
+    return TypeAdapter(Progress)
 
 
-def _may_live(said: Sighting) -> bool:
-    if said.host != socket.gethostname() or said.pid <= 0:
-        return said.pid > 0
+def _may_be_alive(progress: Progress) -> bool:
+    if progress.host != socket.gethostname() or progress.pid <= 0:
+        return progress.pid > 0
     try:
-        os.kill(said.pid, 0)  # asks alone
+        os.kill(progress.pid, 0)  # signal 0 only asks whether the process exists
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        pass  # another user's
+        pass  # it exists and belongs to another user
     return True

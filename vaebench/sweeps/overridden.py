@@ -1,4 +1,4 @@
-"""Runs that a study's file does not ask for: those of a sweep with `key=values`, found again by their records."""
+"""Runs of sweeps with overrides (`key=values`): a study's file does not list them, but their records exist."""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -12,26 +12,26 @@ from vaebench.records.run_folder import id_of, record_paths
 from vaebench.reporting.tables.labels import ABSENT
 
 COMMAND = "python -m vaebench train "
-"""How the command in a record starts."""
+"""The beginning of the command in a record."""
 
 
 class Found(NamedTuple):
-    """A run, and the axes of the study that it was swept in."""
+    """A run, and the axes of the study that it belongs to."""
 
     run: Run
     axes: tuple[str, ...]
 
 
 def find(study: Study, name: str | None, folders: Sequence[Path]) -> Found:
-    """The run of a study that is meant, be it one that only a record knows.
+    """Find a run by its name: in the study, else among the records.
 
     Args:
-        study: as its file and the overrides that are given say it.
-        name: an id, the start of one, or a slug; None for the one run of the study.
-        folders: where records are looked for, in this order.
+        study: from its file and the given overrides.
+        name: an id, the start of an id, or a slug; None for the only run of the study.
+        folders: searched for records, in this order.
 
     Raises:
-        ConfigError: if none or several are meant, or the record is of another version.
+        ConfigError: if no run or several runs have that name, or another version wrote the record.
     """
     try:
         return Found(study.only(name), study.axes)
@@ -40,25 +40,25 @@ def find(study: Study, name: str | None, folders: Sequence[Path]) -> Found:
         if any(run.id.startswith(name or "") for run in study.runs) or len(files) != 1:
             raise ConfigError([*error.faults, *_several(study, files)]) from None
     (path,) = files.values()
-    return _again(record.read(path), path)
+    return _rebuild(record.read(path), path)
 
 
 def overrides_of(found: Record) -> tuple[str, ...]:
-    """The `key=values` of the sweep that a run was first part of."""
+    """The overrides (`key=values`) of the sweep that made this record."""
     return tuple(_words(found)[1:])
 
 
 def remarks(study: Study | None, records: Sequence[Record]) -> list[str]:
-    """What is said at the head of a table that holds other runs than its study's file asks for."""
+    """The remark above a table with runs that are not in the study's file; none if there are no such runs."""
     planned: Collection[str] = () if study is None else {run.id for run in study.runs}
     others = [r for r in records if r.id not in planned]
     if study is None or not others:
         return []
-    said = sorted({" ".join(overrides_of(r)) or "an earlier version of the file" for r in others})
-    return [f"{len(others)} of {len(records)} runs are not those of {study.path}, but of {'; '.join(said)}."]
+    sources = sorted({" ".join(overrides_of(r)) or "an earlier version of the file" for r in others})
+    return [f"{len(others)} of {len(records)} runs are not those of {study.path}, but of {'; '.join(sources)}."]
 
 
-def _again(made: Record, path: Path) -> Found:
+def _rebuild(made: Record, path: Path) -> Found:
     try:
         run = Run.of(made.config)
     except Refused as error:
@@ -70,7 +70,7 @@ def _again(made: Record, path: Path) -> Found:
 
 
 def _files(name: str, folders: Sequence[Path]) -> dict[str, Path]:
-    """The records whose ids begin so."""
+    """The records whose id begins with `name`, by id; the first folder wins."""
     found: dict[str, Path] = {}
     for path in (path for folder in folders for path in record_paths(folder, name) if name):
         found.setdefault(id_of(path), path)
@@ -78,11 +78,13 @@ def _files(name: str, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _several(study: Study, files: Collection[str]) -> list[str]:
-    return [f"{study.path}: {len(files)} records begin so: {', '.join(sorted(files)[:8])}"] if len(files) > 1 else []
+    if len(files) < 2:
+        return []
+    return [f"{study.path}: {len(files)} records begin with it: {', '.join(sorted(files)[:8])}"]
 
 
 def _words(found: Record) -> list[str]:
-    """The study's file and the overrides, from the command in a record."""
+    """The study's file and the overrides: the words of the command in a record."""
     command = str(found.provenance.get("command") or "")
     try:
         words = shlex.split(command.removeprefix(COMMAND))

@@ -1,4 +1,4 @@
-"""Which runs of a sweep train together: decided from their configurations, before anything is loaded."""
+"""Which runs of a sweep train together. Their configurations decide, before any data is loaded."""
 
 import json
 import math
@@ -9,72 +9,75 @@ from typing import Any
 
 from vaebench.config import Run
 
-MOST = 32
-"""Members of a pack unless said: more share no further cost, and their numbers leave a processor's cache."""
+MAX_PACK_SIZE = 32
+"""Default of `--pack auto`: larger packs save no further time, and their numbers no longer fit a processor's cache."""
 
 
-def most_of(pack: str) -> int:
+def max_pack_size(pack: str) -> int:
     """The largest pack that `--pack auto|off|N` allows.
 
+    >>> [max_pack_size(pack) for pack in ("auto", "off", "7")]
+    [32, 1, 7]
+
     Raises:
-        ValueError: if it is none of these.
+        ValueError: for any other text.
     """
     if pack in ("auto", "off"):
-        return MOST if pack == "auto" else 1
+        return MAX_PACK_SIZE if pack == "auto" else 1
     if not re.fullmatch(r"0*[1-9][0-9]{0,5}", pack):
         raise ValueError(f"--pack: expected auto, off, or how many runs may train together, got {pack[:20]!r}")
     return int(pack)
 
 
-def packs_of(runs: Sequence[Run], most: int = MOST, workers: int = 1) -> list[list[Run]]:
-    """The runs in packs: those of one architecture, data and schedule together, in parts of about the same size.
+def packs_of(runs: Sequence[Run], max_size: int = MAX_PACK_SIZE, workers: int = 1) -> list[list[Run]]:
+    """Group runs into packs: runs with the same `pack_key`, in parts of about the same size.
 
     Args:
         runs: in any order.
-        most: the largest size of a pack.
-        workers: how many packs are worked on at a time; each has a pack where there are as many runs.
+        max_size: members of the largest pack.
+        workers: how many packs are worked on at the same time; packs are made small enough that each worker has one.
     """
     if not runs:
         return []
-    alike: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        alike.setdefault(shared(run), []).append(run)
-    most = min(most, math.ceil(len(runs) / workers))
-    return [pack for group in alike.values() for pack in _parts(group, math.ceil(len(group) / most))]
+        groups.setdefault(pack_key(run), []).append(run)
+    max_size = min(max_size, math.ceil(len(runs) / workers))
+    return [pack for group in groups.values() for pack in _parts(group, math.ceil(len(group) / max_size))]
 
 
-def shared(run: Run) -> str:
-    """What the runs of a pack have in common: everything but numbers of the model that are no sizes, and the seed.
+def pack_key(run: Run) -> str:
+    """What all runs of a pack share: architecture, data, batch size, number of epochs.
 
-    How they are measured may differ as well, since each is measured by itself. A run on several devices has nothing in
-    common with any other.
+    These may differ in a pack: the seed, the clipping, the evaluation, and every real number of the model (β, learning
+    rate), because real numbers are never sizes. A run on several devices trains alone, so its id is in the key.
     """
     train = {key: value for key, value in run.config["train"].items() if key != "gradient_clip"}
     alone = run.id if run.train.devices > 1 else None
-    return json.dumps([_sizes(run.config["model"]), run.config["data"], train, alone], sort_keys=True)
+    return json.dumps([_without_reals(run.config["model"]), run.config["data"], train, alone], sort_keys=True)
 
 
-def decision(packs: Sequence[Sequence[Run]], most: int) -> str:
-    """One line on who trains with whom, and why."""
+def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:
+    """One line: how the runs are packed, and why."""
     count, largest = sum(map(len, packs)), max(map(len, packs), default=0)
     if count == 1:
         return "one run"
-    if most == 1:
+    if max_size == 1:
         return f"{count} runs, each by itself: --pack off"
     if largest <= 1:
         return f"{count} runs, each by itself: no two share architecture, data, batch size and epochs"
     sizes = sorted({len(pack) for pack in packs})
     of = f"of {sizes[0]}" if len(sizes) == 1 else f"of {sizes[0]} to {sizes[-1]}"
     packed = f"{count} runs as 1 pack" if len(packs) == 1 else f"{count} runs as {len(packs)} packs {of}"
-    return f"{packed}: the runs of a pack share architecture, data, batch size and epochs (at most {most}, --pack)"
+    return f"{packed}: the runs of a pack share architecture, data, batch size and epochs (at most {max_size}, --pack)"
 
 
-def _sizes(value: Any) -> Any:
-    """A part of a configuration with every real number taken out."""
+def _without_reals(value: Any) -> Any:
+    """A part of a configuration in which every real number is replaced by the same text."""
     if isinstance(value, dict):
-        return {k: _sizes(v) for k, v in value.items()}
+        return {k: _without_reals(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_sizes(v) for v in value]
+        return [_without_reals(v) for v in value]
     return "a number" if isinstance(value, float) else value
 
 

@@ -1,7 +1,7 @@
-"""What can be known of a study before anything is trained, said before anything is trained.
+"""Checks before a sweep: find the faults of a study before anything is trained.
 
-A run that cannot be trained fails with its reason, and a sweep goes on; but thirty runs that fail for one reason, an
-hour after the command was given, are one fault in the study, and have a line in its file.
+During a sweep, a run that fails does not stop the others. But if thirty runs fail for one reason, an hour after the
+command was given, that is one fault in the study. Here it is reported at once, with its line in the file.
 """
 
 import json
@@ -21,26 +21,26 @@ from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.packs import shared
+from vaebench.sweeps.packs import pack_key
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]
-"""Where in a run, and what is wrong there."""
+"""Keys into a run's configuration, and what is wrong there."""
 
 PER_DRAW = 28
 """Bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions."""
 
 WANDB = "https://api.wandb.ai"
-"""Where W&B is, unless its settings name another place."""
+"""The address of W&B, unless its settings name another."""
 
 
 def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
-    """Refuse a study that is known to fail.
+    """Refuse a study that would fail.
 
     Args:
-        study: of which runs are to be trained.
-        runs: those that are not done.
-        engine: where they are to be trained; what only another machine can know is left to it.
+        study: the runs belong to it.
+        runs: the unfinished runs.
+        engine: where they train. On another machine, its memory and data are not checked.
 
     Raises:
         ConfigError: with a line for every fault, at its place in the study.
@@ -57,7 +57,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         if preview is not None:
             found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
         if preview is not None and not found[run.id]:
-            if (kind := shared(run)) not in examined:
+            if (kind := pack_key(run)) not in examined:
                 examined[kind] = list(_model(run, preview, engine))
             found[run.id] += examined[kind]
     if any(found.values()):
@@ -65,7 +65,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
 
 
 def _lines(study: Study, found: Mapping[str, list[Place]]) -> list[str]:
-    """The faults at their places; of a run that the study's file does not ask for, at its key."""
+    """One line for each fault, with its place in the file; for a run that is not in the file, with its key."""
     planned = {run.id for run in study.runs} if study.places else set()
     numbered = enumerate(study.runs)
     complaints = [Complaint(i, keys, text) for i, run in numbered for keys, text in found.get(run.id, [])]
@@ -75,7 +75,7 @@ def _lines(study: Study, found: Mapping[str, list[Place]]) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written.
+    """Refuse a folder that cannot be written.
 
     Raises:
         OSError: with the folder and what to do.
@@ -88,7 +88,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_login() -> None:
-    """Refuse to tell W&B at once where nobody is logged in; nothing is asked over the network.
+    """Refuse `--wandb online` if nobody is logged in. This uses files and variables only, not the network.
 
     Raises:
         ValueError: with what to do.
@@ -110,7 +110,7 @@ def _devices(run: Run, engine: Engine) -> Iterator[Place]:
 
 
 def _data(run: Run, engine: Engine) -> tuple[Preview | None, list[Place]]:
-    """What is known of a run's data, and what is wrong with it."""
+    """What is known about a run's data before it is loaded, and its faults."""
     try:
         dataset = DATASETS.build(run.data)
         return dataset.preview(data_root()) if engine.is_here else None, []
@@ -137,7 +137,7 @@ def _draws(run: Run, engine: Engine) -> Iterator[Place]:
 
 
 def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
-    """Why a model cannot be made for such data, or cannot be held by this machine."""
+    """Why a model cannot be built for such data, or does not fit into this machine's memory."""
     made = outline(run.model, preview.shape)
     if made is None:
         try:
@@ -146,7 +146,7 @@ def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
         except ValueError as error:
             yield ("model",), " ".join(str(error).split())
         except Exception:
-            return  # no fault of the study: it cannot be made without numbers
+            return  # not a fault of the study: this model cannot be built on the meta device
     elif made.likelihood.refits and run.train.devices > 1:
         name = type(made.likelihood).__name__
         yield ("train", "devices"), f"{name} takes its variance from a whole batch; expected 1, got {run.train.devices}"
@@ -158,7 +158,7 @@ def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
 
 
 def _is_in_netrc(host: str) -> bool:
-    """Whether a file of passwords has one for a host."""
+    """Whether a netrc file has a password for a host."""
     named = os.environ.get("NETRC")
     for path in [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]:
         try:
@@ -170,7 +170,7 @@ def _is_in_netrc(host: str) -> bool:
 
 
 def _setting(name: str) -> str | None:
-    """A setting of W&B's, from the folder's file or the user's."""
+    """A setting of W&B: from the file in this folder, else from the user's file."""
     folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
     for path in (Path("wandb/settings"), Path(folder) / "settings"):
         try:

@@ -1,4 +1,4 @@
-"""What is running and where, how far it is, how long it will take: live in a terminal, plain lines in a pipe."""
+"""The progress display of a sweep: bars in a terminal, plain lines in a pipe."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from vaebench.config import Run
@@ -27,50 +27,50 @@ from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.terminal.printing import line
-from vaebench.sweeps.heartbeat import SILENT, Sighting, sightings
+from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 
 HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
-"""What the line of a finished run shows of its record."""
+"""The numbers in the line about a finished run."""
 
-LOOK = 0.5
-"""Seconds from one look at the runs' folders to the next."""
+POLL_SECONDS = 0.5
+"""Seconds between two looks at the runs' folders."""
 
-LINE = 60.0
-"""Seconds from one line on what is running to the next, in a pipe."""
+LINE_SECONDS = 60.0
+"""Seconds between two lines about the running packs, in a pipe."""
 
 
 class Display:
-    """The progress of a sweep, read from its folder, whoever writes there.
+    """Shows the progress of a sweep. It reads the sweep's folder only, so it does not matter which process works there.
 
     Args:
         study: its name.
-        runs: those that are to be done.
-        folder: where they work.
+        runs: the unfinished runs.
+        folder: of the study; each run works in a folder below it.
         total: how many runs the study has.
         console: where to write.
     """
 
     def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:
         self.console, self.folder, self.total = console, folder, total
-        self._sweep = Progress(
-            _said("{task.description}", "bold"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
+        self._sweep = Bars(
+            _text("{task.description}", "bold"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
         )  # fmt: skip
-        self._epochs = Progress(
-            _said("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
-            _said("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
-            _said("{task.fields[latest]}"), console=console,
+        self._epochs = Bars(
+            _text("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
+            _text("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
+            _text("{task.fields[latest]}"), console=console,
         )  # fmt: skip
         self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
         self._left = {run.id: run for run in runs}
-        self._before = {run.id: record.stamp(folder / run.id / RECORD) for run in runs}
+        self._before = {run.id: record.written_at(folder / run.id / RECORD) for run in runs}
         self._bars: dict[str, TaskID] = {}
-        self._heard: dict[str, tuple[int | None, float]] = {}
-        self._said = monotonic()
+        self._last_beat: dict[str, tuple[int | None, float]] = {}
+        self._last_line = monotonic()
         self._over, self._mutex = Event(), Lock()
-        self._thread = Thread(target=self._watch, name="progress", daemon=True)
+        self._thread = Thread(target=self._poll, name="progress", daemon=True)
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -83,80 +83,85 @@ class Display:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self.look()
+        self.update()
         if self.console.is_terminal:
             self._live.__exit__(kind, error, trace)
 
-    def look(self) -> None:
-        """Tell what has changed in the folder since the last look."""
+    def update(self) -> None:
+        """Show what has changed in the folder since the last update."""
         with self._mutex:
-            for run, outcome in list(self._ended()):
-                self._finished(run, outcome)
-            seen = [one for one in sightings([self.folder / id for id in self._left]) if self._is_heard(one)]
-            self._draw(seen)
-            if seen and not self.console.is_terminal and monotonic() - self._said >= LINE:
-                self._said = monotonic()
-                for one in seen:
-                    told = f"{one.name}: epoch {one.epoch} of {one.epochs}, {one.where}"
-                    self.console.print(line(told), soft_wrap=True)
+            for run, outcome in list(self._new_records()):
+                self._finish(run, outcome)
+            packs = [pack for pack in read_progress([self.folder / id for id in self._left]) if self._is_alive(pack)]
+            self._draw(packs)
+            if packs and not self.console.is_terminal and monotonic() - self._last_line >= LINE_SECONDS:
+                self._last_line = monotonic()
+                for pack in packs:
+                    text = f"{pack.name}: epoch {pack.epoch} of {pack.epochs}, {pack.where}"
+                    self.console.print(line(text), soft_wrap=True)
 
-    def _is_heard(self, one: Sighting) -> bool:
-        """Whether a process has given a sign of life, by this machine's clock alone."""
-        stamp, now = record.stamp(self.folder / one.runs[0] / PROGRESS), monotonic()
-        known, since = self._heard.get(one.runs[0], (None, now))
-        if stamp != known:
-            self._heard[one.runs[0]] = (stamp, now)
-        return stamp != known or now - since < SILENT
+    def _is_alive(self, pack: Progress) -> bool:
+        """Whether a pack's process gave a heartbeat lately.
 
-    def stopped(self, runs: Sequence[Run], error: Exception) -> None:
-        """Tell of runs that ended without a record."""
-        self.look()
+        Another machine's clock may be wrong. So the time of the file is only compared with itself, and the seconds
+        since it last changed are counted here.
+        """
+        first = pack.runs[0]
+        beat, now = record.written_at(self.folder / first / PROGRESS), monotonic()
+        known, since = self._last_beat.get(first, (None, now))
+        if beat != known:
+            self._last_beat[first] = (beat, now)
+        return beat != known or now - since < SILENT_SECONDS
+
+    def fail(self, runs: Sequence[Run], error: Exception) -> None:
+        """Show runs that ended without a record."""
+        self.update()
         with self._mutex:
             for run in runs:
                 if run.id in self._left:
-                    self._finished(run, error)
+                    self._finish(run, error)
 
-    def _watch(self) -> None:
-        while not self._over.wait(LOOK):
-            self.look()
+    def _poll(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            self.update()
 
-    def _ended(self) -> Iterator[tuple[Run, Record]]:
-        """The runs that have a record since the last look."""
+    def _new_records(self) -> Iterator[tuple[Run, Record]]:
+        """The runs whose record was written since the sweep began and is not shown yet."""
         for id, run in self._left.items():
             path = self.folder / id / RECORD
-            if record.stamp(path) != self._before[id]:
+            if record.written_at(path) != self._before[id]:
                 try:
                     yield run, record.read(path)
                 except (OSError, RecordError):
                     continue
 
-    def _finished(self, run: Run, outcome: Record | Exception) -> None:
+    def _finish(self, run: Run, outcome: Record | Exception) -> None:
         del self._left[run.id]
         self._sweep.advance(self._task)
         place = f"[{self.total - len(self._left)}/{self.total}]"
         self.console.print(line(f"{place} {run.id} {run.slug}: ") + summary(outcome), soft_wrap=True)
 
-    def _draw(self, seen: Sequence[Sighting]) -> None:
-        """A bar for every pack that is seen, and none for the others."""
-        for one in seen:
-            name = one.runs[0]
+    def _draw(self, packs: Sequence[Progress]) -> None:
+        """One bar for each pack that trains; the bars of other packs are removed."""
+        for pack in packs:
+            name = pack.runs[0]
             if name not in self._bars:
-                text = f"{one.where}: {one.name}"
-                self._bars[name] = self._epochs.add_task(text, total=one.epochs, rate="", latest="")
+                text = f"{pack.where}: {pack.name}"
+                self._bars[name] = self._epochs.add_task(text, total=pack.epochs, rate="", latest="")
             bar = self._epochs.tasks[self._epochs.task_ids.index(self._bars[name])]
             rate = f"{bar.speed:.1f} a second" if bar.speed else ""
-            self._epochs.update(bar.id, completed=one.epoch, rate=rate, latest=_latest(one))
-        for name in self._bars.keys() - {one.runs[0] for one in seen}:
+            self._epochs.update(bar.id, completed=pack.epoch, rate=rate, latest=_latest(pack))
+        for name in self._bars.keys() - {pack.runs[0] for pack in packs}:
             self._epochs.remove_task(self._bars.pop(name))
 
 
-def _said(text: str, style: str = "none") -> TextColumn:
-    """A column of a user's words, as they stand."""
+def _text(text: str, style: str = "none") -> TextColumn:
+    """A column with text of the user, which is not read as markup."""
     return TextColumn(text, style=style, markup=False)
 
 
 def summary(outcome: Record | Exception) -> Text:
-    """One line on how a run ended."""
+    """One line: how a run ended."""
     if isinstance(outcome, Exception):
         return line(("not recorded:", "red"), f" {type(outcome).__name__}: {outcome}")
     if outcome.status == "failed":
@@ -167,7 +172,7 @@ def summary(outcome: Record | Exception) -> Text:
 
 
 def _number(outcome: Record, name: str, label: str) -> str | None:
-    """A number of the record under its label, with its mark and what that says."""
+    """A number of the record under its label, with its mark and what the mark means."""
     reading = Quantity(name).read(outcome)
     if reading.value is None:
         return None
@@ -175,6 +180,6 @@ def _number(outcome: Record, name: str, label: str) -> str | None:
     return f"{label} {figure(reading.value, 2)}" + (f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else "")
 
 
-def _latest(one: Sighting) -> str:
-    known = (name for name in ("val/elbo", "val/objective") if name in one.latest)
-    return next((f"{name.partition('/')[2]} {one.latest[name]:.2f}" for name in known), "")
+def _latest(pack: Progress) -> str:
+    known = (name for name in ("val/elbo", "val/objective") if name in pack.latest)
+    return next((f"{name.partition('/')[2]} {pack.latest[name]:.2f}" for name in known), "")

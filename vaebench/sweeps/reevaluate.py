@@ -1,4 +1,4 @@
-"""A trained run measured again: other draws, other bounds, another split, estimators of the evidence."""
+"""Measure a trained run again: with other draws, bounds or estimators, or on another split."""
 
 import json
 from pathlib import Path
@@ -24,21 +24,21 @@ def reevaluate(
     split: str | None = None,
     estimators: str | None = None,
 ) -> Measurement:
-    """A run whose folder (or the checkpoint in it) is given, measured; None keeps the run's own choice.
+    """Measure a trained run again. None keeps the setting of the run.
 
-    Weights alone are read from the checkpoint: it cannot execute anything.
+    Only weights are read from the checkpoint, so a checkpoint from elsewhere cannot run code.
 
     Args:
-        path: of the folder or of the checkpoint.
+        path: the run's folder, or the checkpoint in it.
         draws: K.
-        k: sizes of the IWAE bounds, which are then the only diagnostic.
-        split: what is measured.
+        k: sizes of the IWAE bounds; they are then the only metric.
+        split: the data that is measured.
         estimators: as `evaluate.estimators` in a study, without the outer brackets.
 
     Raises:
         FileNotFoundError: if the folder has no record or no checkpoint.
-        ValueError: if the checkpoint or the record is damaged, or another run's.
-        ConfigError: if what is asked for cannot be asked.
+        ValueError: if the checkpoint or the record is damaged, or belongs to another run.
+        ConfigError: if a setting is wrong.
     """
     folder = path.parent if path.suffix == ".ckpt" else path
     checkpoint = folder / CHECKPOINT
@@ -70,13 +70,17 @@ def _loaded(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
         raise ValueError(f"{checkpoint}: not the checkpoint of this run ({reason}); {again}") from None
     wanted, kept = run.config["model"] | {"seed": run.seed}, json.loads(json.dumps(dict(model.hparams)))
     if other := sorted(k for k in wanted.keys() & kept.keys() if kept[k] != wanted[k]):
-        told = ", ".join(f"{k} {kept[k]}, not {wanted[k]}" for k in other)
-        raise ValueError(f"{checkpoint}: the checkpoint of another run ({told}); {again}")
+        different = ", ".join(f"{k} {kept[k]}, not {wanted[k]}" for k in other)
+        raise ValueError(f"{checkpoint}: the checkpoint of another run ({different}); {again}")
     return model
 
 
 def listed(text: str) -> list[Any]:
-    """The items of a YAML list whose brackets are left out."""
+    """The items of a YAML list without its brackets.
+
+    >>> listed("ELBO, {name: IWAE, k: [1, 5]}")
+    ['ELBO', {'name': 'IWAE', 'k': [1, 5]}]
+    """
     document = Document(f"items: [{text}]")
     if document.faults:
         raise ConfigError([f"expected names with commas between them, got {text!r}; quote it as YAML would"])

@@ -1,4 +1,4 @@
-"""Runs, from their configurations to their records: fit together, evaluate, write."""
+"""From runs to their records: train the runs of a pack together, measure each, write its record."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, RECORD
 from vaebench.reporting.wandb import Mode, tracked
-from vaebench.sweeps.packs import MOST
+from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
 from vaebench.training.curve import EpochLogger
 from vaebench.training.fit import fit
@@ -33,31 +33,31 @@ from vaebench.training.trainer import Watch, settle
 
 @dataclass(frozen=True)
 class Execution:
-    """How runs are executed. Nothing here is part of a run's identity: it may move a number by rounding alone."""
+    """How runs are executed. None of this is part of a run's id: it changes numbers by rounding at most."""
 
     wandb: Mode = "offline"
     threads: int = 1
-    most: int = MOST
-    """The largest number of runs that train together."""
+    max_pack_size: int = MAX_PACK_SIZE
+    """How many runs may train together."""
     save_every: float = resume.EVERY
-    """Seconds from one snapshot of a run in training to the next."""
+    """Seconds between two snapshots of a run in training."""
 
     def apply(self) -> None:
-        """Set what belongs to the process."""
+        """Configure this process."""
         settle(self.threads)
 
 
 def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: Watch) -> Record:
-    """Train and measure one run and write its record, whatever comes of it: a pack of one.
+    """Train and measure one run and write its record. The run is a pack of one.
 
-    A run that fails (an impossible hyper-parameter, a NaN, no memory) leaves a record with the reason.
+    If the run fails (an impossible hyper-parameter, a NaN, no memory), its record has the reason.
 
     Args:
-        run: what defines the numbers.
+        run: everything that defines the numbers.
         study: stem of the study's file.
         axes: paths of its grid, for the table.
         folder: of this run.
-        how: what does not define the numbers.
+        how: settings that do not define the numbers.
         watch: told of every epoch.
     """
     (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
@@ -67,17 +67,17 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
 def execute_pack(
     runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: Watch
 ) -> Iterator[Record]:
-    """Train runs together, measure one after the other, and write the record of each, whatever comes of it.
+    """Train runs together, measure them one after another, and write the record of each.
 
-    What stops a pack as a whole (its members cannot be mapped, there is no memory) stops none of its runs: it is parted
-    until the runs at fault are by themselves. None of this moves a number.
+    If a pack cannot train as a whole (its members cannot be mapped, there is not enough memory), it is split into
+    smaller packs, until the runs at fault are alone. This changes no number.
 
     Raises:
-        WriteError: if what was trained or measured cannot be written; the runs not yet yielded have no record.
-        NewerSnapshotError: if one was stopped by a newer version, which alone can go on.
+        WriteError: if a file cannot be written; the runs that were not yielded yet have no record.
+        NewerSnapshotError: if a newer version stopped one of the runs; only that version can continue it.
 
     Yields:
-        The records, in the order of the runs, each when it is written.
+        The records in the order of the runs, each as soon as it is written.
     """
     how.apply()
     for folder in folders:
@@ -101,7 +101,7 @@ def execute_pack(
             tracker.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
-                resume.forget(folder)  # what was trained, or stopped by chance, need not be trained again
+                resume.forget(folder)  # after any other error the same command continues from the snapshot
             yield outcome
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):
@@ -109,7 +109,7 @@ def execute_pack(
 
 
 def _parts(members: int, error: Exception) -> int:
-    """Into how many a pack that could not be trained is parted: as many as fit, single runs, or halves to find out."""
+    """How many packs a failed pack is split into: as few as fit into memory, single runs, or halves."""
     if isinstance(error, memory.TooLargeError) and error.most:
         return math.ceil(members / error.most)
     return members if isinstance(error, Unpackable | memory.TooLargeError) else min(members, 2)
@@ -118,7 +118,7 @@ def _parts(members: int, error: Exception) -> int:
 def _outcome(
     run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float, folder: Path
 ) -> Record:
-    """The record of a run that has been trained, or of why it has not; its pictures go to the folder."""
+    """The record of a run: its numbers, or why it has none. Its images are written into the folder."""
     bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
     try:
         if isinstance(trained, Exception):
@@ -134,8 +134,8 @@ def _outcome(
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record:
     started = perf_counter()
     model, data, curve = trained
-    seen, why = evaluate(run, model, data), diagnose(model, data)
-    measured = seen.beside(why.measurement)
+    evaluated, why = evaluate(run, model, data), diagnose(model, data)
+    measured = evaluated.beside(why.measurement)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     return replace(
         bare,
@@ -157,7 +157,7 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
 
 
 def _units(model: Autoencoder, data: DataModule) -> dict[str, float]:
-    """What a density is per unit of; a probability has no unit."""
+    """The scale of the data, which a density depends on; a probability does not."""
     return {} if model.likelihood.discrete else {record.SCALE: data.scale}
 
 

@@ -1,4 +1,4 @@
-"""What an engine is given to do, wherever that is: the runs of a pack, but for those that somebody else works on."""
+"""The task that an engine gives to a worker: execute the runs of a pack, except those that another process holds."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from vaebench.config import Run
 from vaebench.records import files, record
 from vaebench.records.record import NewerError, Record, RecordError
 from vaebench.records.run_folder import ARRAYS, LOCK, PROGRESS, RECORD
-from vaebench.sweeps.heartbeat import Beacon
+from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.resume import standing
 
@@ -20,15 +20,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
-    """A pack's runs, executed. Plain data, so that it travels to other processes and machines.
+class Worker:
+    """Executes packs. It is plain data, so an engine can send it to other processes and machines.
 
     Args:
         study: stem of the study's file.
         axes: paths of its grid.
-        folder: where the study works; every worker has to reach it.
+        folder: where the study works; every worker must reach it.
         how: how runs are executed.
-        failed: of runs whose record says so, when the sweep began, and are to be tried again, that record's stamp.
+        failed: for each run that had failed before the sweep began, when its record was written. Such a run is tried
+            again, unless its record has changed since.
     """
 
     study: str
@@ -38,14 +39,14 @@ class Work:
     failed: Mapping[str, int | None] = field(default_factory=dict)
 
     def __call__(self, pack: Sequence[Run]) -> list[str]:
-        """Execute what of a pack is not done, and leave the records.
+        """Execute the unfinished runs of a pack and write their records.
 
         Returns:
             The ids of the runs that another process holds.
 
         Raises:
-            FileNotFoundError: if the study's folder is not there.
-            NewerError: if a run has a record of a newer version.
+            FileNotFoundError: if the study's folder does not exist on this machine.
+            NewerError: if a record was written by a newer version.
         """
         if not self.folder.is_dir():
             raise FileNotFoundError(
@@ -61,23 +62,23 @@ class Work:
                 except Timeout:
                     held.append(run.id)
                 else:
-                    mine += [] if self.is_over(run) else [run]
+                    mine += [] if self.is_finished(run) else [run]
             if mine:
                 self._execute(mine)
         return held
 
-    def is_over(self, run: Run) -> bool:
+    def is_finished(self, run: Run) -> bool:
         """Whether a run is done, or has failed since the sweep began."""
         path = self.folder / run.id / RECORD
-        stamp, found = record.stamp(path), existing(path, self.study)
-        return found is not None and (found.status == "done" or stamp != self.failed.get(run.id))
+        written, found = record.written_at(path), intact_record(path, self.study)
+        return found is not None and (found.status == "done" or written != self.failed.get(run.id))
 
-    def again(self, run: Run) -> Record:
-        """Execute a run, done before or not.
+    def repeat(self, run: Run) -> Record:
+        """Execute a run, even if it is done.
 
         Raises:
             FileExistsError: if another process holds it.
-            NewerError: if it has a record of a newer version.
+            NewerError: if its record was written by a newer version.
         """
         (self.folder / run.id).mkdir(parents=True, exist_ok=True)
         try:
@@ -90,25 +91,25 @@ class Work:
     def _execute(self, runs: Sequence[Run]) -> list[Record]:
         folders = [self.folder / run.id for run in runs]
         for folder in folders:
-            if told := put_aside(folder / RECORD, self.study):
-                log.warning("%s", told)
-        beacon = Beacon(folders, [run.slug for run in runs], runs[0].train.epochs)
-        with beacon.beating():
-            return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, beacon))
+            if message := set_record_aside(folder / RECORD, self.study):
+                log.warning("%s", message)
+        heartbeat = Heartbeat(folders, [run.slug for run in runs], runs[0].train.epochs)
+        with heartbeat.beating():
+            return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, heartbeat))
 
 
-def forget_dead(folder: Path) -> None:
-    """Remove what a process that died in a run's training has left for those who watch it."""
+def remove_stale_progress(folder: Path) -> None:
+    """Remove the progress file of a process that died while it trained this run."""
     if (folder / PROGRESS).exists():
-        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # its lock went with it
+        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # a process that lives holds the lock
             (folder / PROGRESS).unlink(missing_ok=True)
 
 
-def existing(path: Path, study: str) -> Record | None:
-    """A run's record, or None where there is none that proves itself.
+def intact_record(path: Path, study: str) -> Record | None:
+    """A run's record, or None if it is missing or damaged.
 
     Raises:
-        NewerError: if it is of a newer version.
+        NewerError: if a newer version wrote it.
     """
     try:
         return record.read(path, study)
@@ -119,19 +120,19 @@ def existing(path: Path, study: str) -> Record | None:
 
 
 def is_done(path: Path, study: str) -> bool:
-    """Whether a run's record is there, proves itself, and says so."""
-    found = existing(path, study)
+    """Whether a run has an intact record that says it is done."""
+    found = intact_record(path, study)
     return found is not None and found.status == "done"
 
 
-def put_aside(path: Path, study: str) -> str | None:
-    """Give a record that does not prove itself another name: it is never trusted, and never deleted.
+def set_record_aside(path: Path, study: str) -> str | None:
+    """Rename a damaged record. It is never trusted and never deleted.
 
     Returns:
-        What was wrong with it; None where nothing is.
+        What was wrong; None if nothing was.
 
     Raises:
-        NewerError: if it is of a newer version, and nobody's to touch here.
+        NewerError: if a newer version wrote the record; it stays where it is.
     """
     try:
         record.read(path, study)
@@ -144,11 +145,11 @@ def put_aside(path: Path, study: str) -> str | None:
     return None
 
 
-def put_pictures_aside(found: Record | None, folder: Path) -> str | None:
-    """Give the pictures of a run that is done another name, where they are not as the run left them.
+def set_arrays_aside(found: Record | None, folder: Path) -> str | None:
+    """Rename the arrays of a finished run if they are not the file that the run wrote.
 
     Returns:
-        What is to be said of it; None where nothing is.
+        What was wrong; None if nothing was.
     """
     path = folder / ARRAYS
     try:
@@ -156,17 +157,17 @@ def put_pictures_aside(found: Record | None, folder: Path) -> str | None:
             found.left(path)
     except RecordError as error:
         aside = files.put_aside(path)
-        return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to have them, {error.remedy}"
+        return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to get them, {error.remedy}"
     return None
 
 
-def goes_on(run: Run, folder: Path) -> str | None:
-    """What a run that was stopped goes on from, in a line; None where it begins.
+def describe_resume(run: Run, folder: Path) -> str | None:
+    """One line: where a stopped run continues. None if it starts from the beginning.
 
     Raises:
-        NewerSnapshotError: if it was stopped by a newer version.
+        NewerSnapshotError: if a newer version stopped it.
     """
-    said = standing(folder)
-    if said is None:
+    header = standing(folder)
+    if header is None:
         return None
-    return f"run {run.id} goes on from epoch {said['epochs']} of {run.train.epochs}, step {said['steps']}"
+    return f"run {run.id} continues from epoch {header['epochs']} of {run.train.epochs}, step {header['steps']}"

@@ -35,7 +35,7 @@ def fit(
     Each goes on from the snapshot in its folder. Runs with snapshots at different steps train one after another.
 
     Args:
-        runs: agree in what `vaebench.sweeps.packs.shared` returns.
+        runs: agree in what `vaebench.sweeps.packs.pack_key` returns.
         folders: one for each run.
         loggers: of each run.
         watch: called after every epoch.

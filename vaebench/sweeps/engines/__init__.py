@@ -1,1 +1,1 @@
-"""Where runs are executed. One interface: `map(fn, items) -> Iterator[(item, result or error)]`."""
+"""Engines execute packs. All have one method, `map(fn, items) -> Iterator[(item, result or error)]`."""

@@ -1,4 +1,4 @@
-"""What an engine is: a place where packs are executed, side by side where it has several workers."""
+"""The interface of an engine: it executes packs, several at the same time if it has several workers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -12,29 +12,29 @@ Result = TypeVar("Result")
 
 
 class Engine(ABC):
-    """Executes a function on items, while it is entered. `str` of it says, in a line, where."""
+    """Executes a function on items, inside a `with` block. `str(engine)` is one line that says where."""
 
     def __enter__(self) -> None:  # noqa: B027, an engine may have nothing to open
-        """Get ready."""
+        """Start what the engine needs."""
 
     def __exit__(  # noqa: B027
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave nothing behind."""
+        """Stop what was started."""
 
     @property
     @abstractmethod
     def workers(self) -> int:
-        """How many items are worked on at a time, as far as that is known before."""
+        """How many items are worked on at the same time, as far as this is known."""
 
     @property
     def is_here(self) -> bool:
-        """Whether runs are trained on this machine, so that what is known of it is known of them."""
+        """Whether runs train on this machine, so that its memory and data can be checked before."""
         return True
 
     @property
     def devices(self) -> int | None:
-        """The largest `train.devices` of a run: the GPUs of a pack, or the cores without a GPU; None if not known."""
+        """The largest `train.devices` of a run: a pack's GPUs, or the cores if there is no GPU; None if unknown."""
         return gpus() or provenance.cores()
 
     @property
@@ -46,10 +46,9 @@ class Engine(ABC):
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result | Exception]]:
-        """Every item with its result, or with the exception in its place, as they come.
+        """Yield every item with its result or its exception, in the order in which they end.
 
-        The function and the items are plain data (they can be pickled), and the function may be called again on an
-        item whose worker died.
+        The function and the items must be picklable. The function is called again on an item whose worker died.
         """
 
 

@@ -1,4 +1,4 @@
-"""Which engine a sweep gets: the one that is asked for, or the one that uses what is there."""
+"""Choose the engine of a sweep: the one that the user names, or the one that fits this machine."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,14 +18,15 @@ Name = Literal["auto", "inline", "ray", "slurm"]
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user says of where packs are executed.
+    """The user's options about where packs are executed.
 
     Args:
-        engine: by name; `auto` takes Ray where an address is given, where there are several workers, and where more
-            than one GPU is visible, and this process else.
-        workers: packs at a time; None: as many as there is room for.
-        threads: CPU cores of each.
-        gpus: GPUs of each, a fraction lets several share one, 0 leaves them alone; None: one where GPUs are visible.
+        engine: by name. `auto` takes Ray if an address is given, if there are several workers, or if more than one GPU
+            is visible; otherwise packs train in this process.
+        workers: packs at the same time; None for as many as fit.
+        threads: CPU cores of each worker.
+        gpus: GPUs of each worker. A fraction lets several workers share one GPU, 0 uses none; None for one GPU if any
+            is visible.
         address: of a Ray cluster.
         slurm: options of jobs, `key=value`.
         folder: where the study works.
@@ -41,50 +42,58 @@ class Choice:
     folder: Path = Path()
     log: Callable[[str], None] = print
 
-    def built(self, visible: int) -> Engine:
-        """The engine, on a machine on which so many GPUs are visible.
+    def build(self, visible: int) -> Engine:
+        """Build the engine on a machine with this many visible GPUs.
 
         Raises:
-            ValueError: if what is said does not fit together.
+            ValueError: if options contradict each other.
         """
         if self.gpus is not None and not math.isfinite(self.gpus):
             raise ValueError(f"--gpus: expected a finite number, got {self.gpus}")
         return BUILDERS[self.engine](self, visible)
 
 
-def _auto(said: Choice, visible: int) -> Engine:
-    several = visible > 1 or (said.workers or 1) > 1 or (visible > 0 and said.gpus is not None and said.gpus < 1)
-    return _ray(said, visible) if said.address or several else _inline(said, visible)
+def _auto(choice: Choice, visible: int) -> Engine:
+    several = visible > 1 or (choice.workers or 1) > 1 or (visible > 0 and choice.gpus is not None and choice.gpus < 1)
+    return _ray(choice, visible) if choice.address or several else _inline(choice, visible)
 
 
-def _inline(said: Choice, visible: int) -> Engine:
-    for option, value in (("--workers", (said.workers or 1) > 1), ("--address", said.address), ("--slurm", said.slurm)):
+def _inline(choice: Choice, visible: int) -> Engine:
+    for option, value in (
+        ("--workers", (choice.workers or 1) > 1),
+        ("--address", choice.address),
+        ("--slurm", choice.slurm),
+    ):
         if value:
-            raise ValueError(f"{option}: not of the engine inline, which is one pack after the other in this process")
-    _check_gpus(said, visible)
-    if said.gpus == 0 and visible:
-        raise ValueError("--gpus 0: the engine inline computes on the GPU that it sees; take the engine ray")
+            raise ValueError(
+                f"{option}: the engine inline does not have it; it trains one pack after another in this process"
+            )
+    _check_gpus(choice, visible)
+    if choice.gpus == 0 and visible:
+        raise ValueError("--gpus 0: the engine inline uses the GPU that it sees; take --engine ray")
     return Inline()
 
 
-def _ray(said: Choice, visible: int) -> Engine:
-    if said.slurm:
-        raise ValueError("--slurm: not of the engine ray; in an allocation, give --address of the Ray that runs there")
-    if said.address is None:
-        _check_gpus(said, visible)
-    return Ray(said.workers, said.threads, said.gpus, said.address)
+def _ray(choice: Choice, visible: int) -> Engine:
+    if choice.slurm:
+        raise ValueError(
+            "--slurm: the engine ray does not have it; in an allocation, give --address of the Ray that runs there"
+        )
+    if choice.address is None:
+        _check_gpus(choice, visible)
+    return Ray(choice.workers, choice.threads, choice.gpus, choice.address)
 
 
-def _slurm(said: Choice, _: int) -> Engine:
-    if said.address:
-        raise ValueError("--address: not of the engine slurm, which submits jobs by sbatch")
-    folder, name = said.folder / SLURM, f"vaebench-{said.folder.name}"
-    return Slurm(folder, parse_options(said.slurm), said.workers, said.threads, said.gpus, name, said.log)
+def _slurm(choice: Choice, _: int) -> Engine:
+    if choice.address:
+        raise ValueError("--address: the engine slurm does not have it; it submits jobs by sbatch")
+    folder, name = choice.folder / SLURM, f"vaebench-{choice.folder.name}"
+    return Slurm(folder, parse_options(choice.slurm), choice.workers, choice.threads, choice.gpus, name, choice.log)
 
 
-def _check_gpus(said: Choice, visible: int) -> None:
-    if (said.gpus or 0) > visible:
-        raise ValueError(f"--gpus: expected at most {visible}, the GPUs that are visible here, got {said.gpus:g}")
+def _check_gpus(choice: Choice, visible: int) -> None:
+    if (choice.gpus or 0) > visible:
+        raise ValueError(f"--gpus: expected at most {visible}, the GPUs that are visible here, got {choice.gpus:g}")
 
 
 BUILDERS: dict[Name, Callable[[Choice, int], Engine]] = {

@@ -1,4 +1,4 @@
-"""One pack after the other, in this process: the default on a CPU or a single GPU."""
+"""Packs one after another in this process: the default on a CPU or a single GPU."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -6,19 +6,18 @@ from vaebench.sweeps.engines.base import Engine, Item, Result
 
 
 class Inline(Engine):
-    """Maps a function over items, keeping what fails from stopping the rest."""
+    """Maps a function over items. An error does not stop the items that follow."""
 
     @property
     def workers(self) -> int:
         return 1
 
     def __str__(self) -> str:
-        return "one pack after the other, in this process"
+        return "one pack after another, in this process"
 
     def map(
         self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result | Exception]]:
-        """Every item with its result, or with the exception in its place."""
         for item in items:
             try:
                 yield item, function(item)

@@ -1,7 +1,7 @@
-"""Packs side by side by Ray: on the GPUs or the cores of this machine, or on a Ray cluster.
+"""Packs in parallel by Ray: on the GPUs or cores of this machine, or on a Ray cluster.
 
-A worker that dies (signal 9, a node taken away) does not take its pack along: Ray calls the function again, on another
-node where it must, and the runs go on from their snapshots.
+If a worker dies (signal 9, a lost node), Ray calls the function again, on another node if necessary. The runs then
+continue from their last snapshots.
 """
 
 import os
@@ -17,51 +17,53 @@ from vaebench.sweeps.engines.base import Engine, Item, Result, gpus
 from vaebench.training.signals import handled
 
 RETRIES = 5
-"""How often a pack whose worker died is begun again."""
+"""How often a pack is tried again after its worker died."""
 
-PATIENCE = 10.0
-"""Seconds in which a cluster has to answer."""
+TIMEOUT = 10.0
+"""Seconds in which a cluster must answer."""
 
-TOLD = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
-"""Variables of the environment that workers are given as they stand here."""
+FORWARDED = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
+"""Environment variables that workers get from this process."""
 
-ITS_OWN = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
-"""Ray that runs in a SLURM allocation hands its rank down, and Lightning would log on the first node alone. Workers
-that are given no GPU would see all there are, and compute on the first one."""
+FIXED = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+"""Environment variables that workers get with these values.
+
+In a SLURM allocation, Ray passes its own rank on to workers, and Lightning would log on the first node only. A worker
+without a GPU would otherwise see all GPUs and compute on the first."""
 
 
 class Ray(Engine):
     """Maps a function over items by Ray tasks.
 
     Args:
-        workers: how many items at a time; as many as there is room for if None.
-        threads: CPU cores that each takes.
-        gpus: GPUs that each takes; 0.5 lets two share one; if None, one where there are any.
-        address: of a cluster that runs (`auto`, `host:6379`, `ray://host:10001`); if None, a Ray of its own here.
+        workers: how many items at the same time; None for as many as fit.
+        threads: CPU cores of each worker.
+        gpus: GPUs of each worker; 0.5 lets two workers share one; None for one GPU if there is any.
+        address: of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts Ray on this machine.
 
     Raises:
-        ValueError: if this machine has fewer cores than the workers take.
+        ValueError: if the workers need more cores than this machine has.
     """
 
     def __init__(
         self, workers: int | None = None, threads: int = 1, gpus: float | None = None, address: str | None = None
     ) -> None:
-        self.asked, self.threads, self.gpus, self.address = workers, threads, gpus, address
+        self.max_workers, self.threads, self.gpus, self.address = workers, threads, gpus, address
         cores = provenance.cores()
         if address is None and (workers or 1) * threads > cores:
             raise ValueError(
                 f"expected at most {cores} workers × threads, the cores of this machine, got {workers or 1} × "
-                f"{threads}; more would wait for one another (--workers, --threads)"
+                f"{threads}; more would slow each other down (--workers, --threads)"
             )
         self._ray: Any = None
 
     @property
     def workers(self) -> int:
-        if self.asked is not None:
-            return self.asked
-        there = self._ray.cluster_resources()
-        cores = there.get("CPU", 0) / self.threads
-        return max(1, floor(min(cores, there.get("GPU", 0) / self.gpus) if self.gpus else cores))
+        if self.max_workers is not None:
+            return self.max_workers
+        resources = self._ray.cluster_resources()
+        cores = resources.get("CPU", 0) / self.threads
+        return max(1, floor(min(cores, resources.get("GPU", 0) / self.gpus) if self.gpus else cores))
 
     @property
     def is_here(self) -> bool:
@@ -80,8 +82,8 @@ class Ray(Engine):
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"
         packs = f"{self.workers} pack{'s' * (self.workers > 1)}"
-        there = self._ray.cluster_resources().get("GPU", 0)
-        short = f"; it has {there:g} now, and packs wait until it has more" if (self.gpus or 0) > there else ""
+        present = self._ray.cluster_resources().get("GPU", 0)
+        short = f"; it has {present:g} now, and packs wait until it has more" if (self.gpus or 0) > present else ""
         return f"{packs} at a time by Ray on {self.address or 'this machine'}, {each} each{short}"
 
     def __enter__(self) -> None:
@@ -90,12 +92,12 @@ class Ray(Engine):
 
         from vaebench.data.datasets.base import data_root
 
-        told = {name: os.environ[name] for name in TOLD if name in os.environ} | ITS_OWN
-        told["VAEBENCH_DATA"] = str(data_root().absolute())  # workers stand in another folder
-        common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": told}}
-        with handled(signal.SIGTERM):  # by Ray it would abort this process
+        variables = {name: os.environ[name] for name in FORWARDED if name in os.environ} | FIXED
+        variables["VAEBENCH_DATA"] = str(data_root().absolute())  # workers have another current folder
+        common: dict[str, Any] = {"logging_level": "error", "runtime_env": {"env_vars": variables}}
+        with handled(signal.SIGTERM):  # Ray's own handler would abort this process
             if self.address is None:
-                cores = None if self.asked is None else self.asked * self.threads
+                cores = None if self.max_workers is None else self.max_workers * self.threads
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, **common)
             else:
                 _check_answers(self.address)
@@ -117,15 +119,15 @@ class Ray(Engine):
         left = list(items)
         try:
             while left or running:
-                while left and (self.asked is None or len(running) < self.asked):
+                while left and (self.max_workers is None or len(running) < self.max_workers):
                     item = left.pop(0)
                     running[task.remote(function, item)] = item
                 (reference,), _ = self._ray.wait(list(running), num_returns=1)
                 yield running.pop(reference), self._result(reference)
         except KeyboardInterrupt:
             for reference in running:
-                self._ray.cancel(reference)  # to the worker it is Ctrl-C
-            self._ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+                self._ray.cancel(reference)  # the worker gets KeyboardInterrupt
+            self._ray.wait(list(running), num_returns=len(running), timeout=TIMEOUT)
             raise
 
     def _result(self, reference: Any) -> Any:
@@ -139,11 +141,11 @@ class Ray(Engine):
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address at which nothing listens; Ray itself would try it for minutes.
+    """Refuse an address at which nothing listens. Ray itself would try for minutes.
 
     Raises:
-        ValueError: if its port is none.
-        ConnectionError: naming it.
+        ValueError: if the port is not a possible port.
+        ConnectionError: if nothing answers there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
@@ -151,7 +153,7 @@ def _check_answers(address: str) -> None:
     if len(port) > 5 or int(port) > 65535:
         raise ValueError(f"--address: expected a port up to 65535, got {port[:20]!r}")
     try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
+        socket.create_connection((host, int(port)), TIMEOUT).close()
     except OSError as error:
         raise ConnectionError(
             f"--address: nothing answers at {address} ({error}); give the address that `ray start --head` printed"
