@@ -106,11 +106,13 @@ class VAE(Autoencoder):
 
         Args:
             x: the observations.
-            quick: by the likelihood's `score`, which has no gradient and looks at numbers, so that it cannot be
+            quick: by the likelihood's `fast_log_prob`, which has no gradient and looks at numbers, so that it cannot be
                 recorded; else by the distribution, `decode(z).log_prob(x)`. The two are the same to rounding.
         """
         most = max(1, PIXELS.where(x) // x.numel())
-        score = self.likelihood.score(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
+        score = (
+            self.likelihood.fast_log_prob(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
+        )
 
         def log_px(z: Tensor) -> Tensor:
             flat = z.reshape(-1, *z.shape[-2:])

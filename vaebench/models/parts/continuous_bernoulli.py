@@ -1,7 +1,9 @@
-"""The continuous Bernoulli as a distribution, exact in the precision it is used in.
+"""The continuous Bernoulli distribution, accurate to rounding for every logit.
 
-torch's own takes a logit back to a probability and clamps that to [eps, 1 − eps]: beyond a logit of 16 in float32 its
-density no longer integrates to one, and its gradient is cut. Here everything is a function of the logit.
+torch's own class converts the logit to a probability and clamps it to [eps, 1 − eps]. In float32, beyond a logit of 16,
+its density no longer integrates to one, and its gradient is zero. Here everything is computed from the logit.
+
+Loaiza-Ganem & Cunningham 2019: https://arxiv.org/abs/1907.06845
 """
 
 import math
@@ -14,7 +16,7 @@ from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
 SMALLEST = 1e-30
-"""Logits nearer to zero than this are those of the uniform distribution, to the last bit."""
+"""At logits below this magnitude, the density equals that of the uniform distribution to the last bit."""
 
 SERIES = tuple(
     numerator / denominator * 1 / math.factorial(2 * k)
@@ -26,16 +28,20 @@ SERIES = tuple(
         1,
     )
 )
-"""B_2k/(2k)! of Bernoulli's numbers B: E[x] − ½ = Σ_k B_2k/(2k)! η^(2k−1). At |η| ≤ 1 a term is 1/39 of the last."""
+"""B_2k/(2k)! with Bernoulli numbers B: E[x] − ½ = Σ_k B_2k/(2k)! η^(2k−1). At |η| ≤ 1 each term is 1/39 of the one
+before."""
 
 
 class ContinuousBernoulli(Distribution):
-    """p(x) = e^(ηx) · η/(e^η − 1) on [0, 1], η the logit (Loaiza-Ganem & Cunningham 2019); uniform at η = 0.
+    """p(x) = e^(ηx) · η/(e^η − 1) on [0, 1] with logit η (Loaiza-Ganem & Cunningham 2019); uniform at η = 0.
 
-    Densities, means and their gradients have a relative error of some units in the last place at any finite logit.
+    At every finite logit, densities, means and their gradients have a relative error of a few units in the last place.
 
     Args:
-        logits: η, one an element.
+        logits: η, any shape.
+
+    >>> ContinuousBernoulli(torch.zeros(1)).log_prob(torch.tensor([0.3])).tolist()
+    [0.0]
     """
 
     arg_constraints = {"logits": constraints.real}  # noqa: RUF012 (as torch declares it)
@@ -74,7 +80,7 @@ class ContinuousBernoulli(Distribution):
         return -self.log_prob(self.mean)
 
     def cdf(self, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """P[X ≤ x], from the end that the mass is at."""
+        """P[X ≤ x], computed from the end of [0, 1] that has most of the mass."""
         if self._validate_args:
             self._validate_sample(value)
         size = self.logits.abs().clamp(min=SMALLEST)
@@ -82,7 +88,7 @@ class ContinuousBernoulli(Distribution):
         return torch.where(self.logits > 0, (size * (value - 1)).exp() * falling, falling)
 
     def icdf(self, value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The x below which a share of the mass lies."""
+        """The quantile: x with P[X ≤ x] = value."""
         size = self.logits.abs().clamp(min=SMALLEST)
         rising = self.logits > 0
         share = torch.where(rising, 1 - value, value)
@@ -91,19 +97,19 @@ class ContinuousBernoulli(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """By the inverse of the distribution function, from torch's global generator."""
+        """Sample by inversion, with torch's global generator."""
         shape = self._extended_shape(Size(sample_shape))
         return self.icdf(torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device))
 
 
 class _LogDensity(Function):
-    """log p(x) of a logit, with its gradient in closed form: that of the operations would cancel near zero."""
+    """log p(x) with its gradient in closed form. Autograd would lose digits by cancellation near a logit of zero."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(logit: Tensor, x: Tensor) -> Tensor:
-        # As the distance to the end that the mass is at: there is no difference of two large numbers.
+        # Relative to the end with most of the mass. This way no large numbers are subtracted.
         size = logit.abs().clamp(min=SMALLEST)
         return (size / torch.expm1(-size).neg()).log() + logit * (x - (logit > 0).to(x.dtype))
 
@@ -122,12 +128,12 @@ class _LogDensity(Function):
 
 
 def _nearest(logit: Tensor) -> Tensor:
-    """0, ½ or 1, the one that the mean is measured from: the mean of a logit of −∞, 0 or ∞."""
+    """The reference point for the mean: 0, ½ or 1, the mean at a logit of −∞, 0 or ∞."""
     return torch.where(logit.abs() < 1, 0.5, (logit > 0).to(logit.dtype))
 
 
 def _beyond(logit: Tensor) -> Tensor:
-    """The mean less that."""
+    """The mean minus `_nearest`."""
     size = logit.abs()
     small, large = logit.clamp(-1, 1), size.clamp(min=1)
     decay = (-large).exp()
@@ -137,7 +143,7 @@ def _beyond(logit: Tensor) -> Tensor:
 
 
 def _polynomial(x: Tensor, coefficients: Any) -> Tensor:
-    """Σ_k c_k x^k at 0 ≤ x ≤ 1, the terms that matter in the precision of x."""
+    """Σ_k c_k x^k for 0 ≤ x ≤ 1, without the terms that are below the precision of x."""
     eps = torch.finfo(x.dtype).eps
     used = [c for c in coefficients if abs(c) > 0.01 * eps * abs(coefficients[0])]
     total = torch.full_like(x, used[-1])

@@ -1,8 +1,8 @@
-"""p(x|z): modules that turn a decoder's output into a normalised distribution over observations.
+"""Likelihoods p(x|z): modules that turn a decoder's output into a normalised distribution over observations.
 
-`likelihood(parameters)` with parameters `[..., *shape]` returns a distribution of that batch shape whose event is one
-observation, so `log_prob` is already summed over pixels, in nats. A mean over pixels appears nowhere: it would put an
-unstated β into every objective.
+`likelihood(parameters)` with parameters `[..., *shape]` returns a distribution with batch shape `[...]`. Its event is
+one observation, so `log_prob` is a sum over pixels, in nats. Nothing is averaged over pixels, because that would be the
+same as a different β.
 """
 
 from abc import ABC, abstractmethod
@@ -15,11 +15,11 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent, Normal
 
 from vaebench.config.registry import LIKELIHOODS, Positive
-from vaebench.models.parts import fast_log_prob
 from vaebench.models.parts.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
+from vaebench.models.parts.fast_log_prob import LogProb, bernoulli_log_prob, gaussian_log_prob
 
 SMALLEST_VARIANCE = 2.0**-46
-"""The square of float32's rounding: a smaller squared error of pixels near 1 says nothing."""
+"""The square of float32's machine epsilon. A smaller squared error of pixels near 1 is only rounding."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -30,16 +30,16 @@ class Likelihood(nn.Module, ABC):
     """
 
     support = "real"
-    """The observations it has a place for: `binary` {0, 1}, `unit` [0, 1], `real`; a study is checked against it."""
+    """The allowed observations: `binary` {0, 1}, `unit` [0, 1], or `real`. Every study is checked for this."""
 
     discrete = False
-    """Whether p(x|z) is a probability (True) or a density (False); bounds of the two never compare."""
+    """Whether p(x|z) is a probability (True) or a density (False). Bounds of the two are never compared."""
 
     fixed_variance: float | None = None
-    """σ², where it is one number that the configuration sets; β·σ² is then the β of unit noise."""
+    """σ² if it is one number that the configuration sets, else None. Then β·σ² is the β for unit noise."""
 
     refits = False
-    """Whether the likelihood wants `refit` before it is evaluated."""
+    """Whether the likelihood needs `refit` before it is evaluated."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -47,52 +47,56 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def pixels(self, parameters: Float[Tensor, "*any"]) -> Distribution:
-        """The distribution of every pixel on its own."""
+        """The distribution of each pixel."""
 
     def forward(self, parameters: Float[Tensor, "*any"]) -> Independent:
-        """The distribution of an observation, its pixels independent given z."""
+        """The distribution of an observation, whose pixels are independent given z."""
         return Independent(self.pixels(parameters), len(self.shape), validate_args=False)
 
     def log_prob(self, parameters: Float[Tensor, "*any"], x: Float[Tensor, "*other"]) -> Float[Tensor, "*batch"]:
-        """log p(x|z) as the training objective takes it; the same as `self(parameters).log_prob(x)` unless said."""
+        """log p(x|z) for the training objective. It is `self(parameters).log_prob(x)`, unless a subclass differs."""
         return self(parameters).log_prob(x)
 
-    def score(self, x: Float[Tensor, "B *shape"]) -> fast_log_prob.Score:
-        """log p(x|z) of these observations at many z, without gradient: `self(parameters).log_prob(x)` to rounding.
+    def fast_log_prob(self, x: Float[Tensor, "B *shape"]) -> LogProb:
+        """log p(x|z) of these observations as a function of the parameters, without gradients.
 
-        A subclass says how that is had in fewer passes; it may overwrite the parameters. What it holds, such as σ², is
-        that of this moment.
+        It equals `self(parameters).log_prob(x)` to rounding. Override it with a fused implementation, which may
+        overwrite the parameters. The function keeps the current σ².
         """
         return lambda parameters: self(parameters).log_prob(x)
 
     def expected_log_prob(
         self, mean: Float[Tensor, "*any"], variance: Float[Tensor, "*any"], x: Float[Tensor, "*any"]
     ) -> Float[Tensor, "*batch"]:
-        """E[log p(x|z)] when the decoder's output is random with this mean and variance, where it has a closed form."""
+        """E[log p(x|z)] for a random decoder's output with this mean and variance, if there is a closed form.
+
+        Raises:
+            NotImplementedError: if there is none.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no closed-form expectation: use a Gaussian likelihood")
 
     def output_bias(self, mean: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Parameters whose distribution has this mean: where the decoder's last bias starts."""
+        """The parameters whose distribution has this mean. The decoder's last bias is initialised with them."""
         return mean
 
     def check(self, x: Float[Tensor, "B *shape"]) -> None:
         """Refuse observations outside the support.
 
         Raises:
-            ValueError: naming what came and the remedies.
+            ValueError: with the values and the remedies.
         """
 
     def refit(self, squared_error: Float[Tensor, ""]) -> None:
-        """Take in the training split's mean squared error a pixel: before a validation, and when training ends."""
+        """Use the mean squared error of a pixel on the training split: before each validation and after training."""
 
     def facts(self) -> dict[str, float | int]:
-        """What the table says of a trained likelihood beside its name."""
+        """Facts about the trained likelihood for the table."""
         return {}
 
 
 @LIKELIHOODS.register
 class Bernoulli(Likelihood):
-    """Binary pixels x ∈ {0, 1}, the decoder's output being logits."""
+    """Binary pixels x ∈ {0, 1}. The decoder's output is their logits."""
 
     support = "binary"
     discrete = True
@@ -100,8 +104,8 @@ class Bernoulli(Likelihood):
     def pixels(self, parameters: Tensor) -> Distribution:
         return BernoulliDistribution(logits=parameters, validate_args=False)
 
-    def score(self, x: Tensor) -> fast_log_prob.Score:
-        return super().score(x) if _between(x) else fast_log_prob.bernoulli(x)
+    def fast_log_prob(self, x: Tensor) -> LogProb:
+        return super().fast_log_prob(x) if _between(x) else bernoulli_log_prob(x)
 
     def output_bias(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=1e-3)
@@ -136,7 +140,7 @@ class ContinuousBernoulli(Likelihood):
 
 @LIKELIHOODS.register
 class Gaussian(Likelihood):
-    """Real pixels with one fixed variance: log N(x; μ, σ²I), its −D/2·log 2πσ² included.
+    """Real pixels with one fixed variance: log N(x; μ, σ²I), including −D/2·log 2πσ².
 
     Args:
         variance: σ².
@@ -146,15 +150,15 @@ class Gaussian(Likelihood):
 
     def __init__(self, shape: tuple[int, ...], *, variance: Positive = 1.0) -> None:
         super().__init__(shape)
-        # float64, so that a model made `double()` has the σ² that was written and not its nearest float32.
+        # float64, so that a model in double precision has exactly the configured σ².
         self.register_buffer("variance", torch.tensor(variance, dtype=torch.float64))
         self.fixed_variance = float(variance)
 
     def pixels(self, parameters: Tensor) -> Distribution:
         return Normal(parameters, self.sigma2().sqrt().to(parameters.dtype), validate_args=False)
 
-    def score(self, x: Tensor) -> fast_log_prob.Score:
-        return fast_log_prob.gaussian(x, self.sigma2().sqrt().to(x.dtype))
+    def fast_log_prob(self, x: Tensor) -> LogProb:
+        return gaussian_log_prob(x, self.sigma2().sqrt().to(x.dtype))
 
     def expected_log_prob(self, mean: Tensor, variance: Tensor, x: Tensor) -> Tensor:
         sigma2 = self.sigma2().to(mean.dtype)
@@ -162,7 +166,7 @@ class Gaussian(Likelihood):
         return self(mean).log_prob(x) - excess
 
     def sigma2(self) -> Float[Tensor, "*pixels"]:
-        """The variance σ² in force."""
+        """The current variance σ², one for all pixels or one for each."""
         return self.variance
 
     def facts(self) -> dict[str, float | int]:
@@ -174,8 +178,8 @@ class LearnedGaussian(Gaussian):
     """A Gaussian whose variance is trained with the other parameters, as log σ².
 
     Args:
-        variance: where σ² starts.
-        per_pixel: one variance a pixel rather than one in all.
+        variance: the initial σ².
+        per_pixel: whether each pixel has its own variance.
     """
 
     def __init__(self, shape: tuple[int, ...], *, per_pixel: bool = False, **kwargs: Any) -> None:
@@ -191,11 +195,13 @@ class LearnedGaussian(Gaussian):
 
 @LIKELIHOODS.register
 class OptimalGaussian(Gaussian):
-    """A Gaussian whose variance is always its maximiser, the mean squared error (Rybkin et al. 2021).
+    """A Gaussian whose variance always maximises the likelihood: it is the mean squared error (Rybkin et al. 2021).
 
-    While training it is that of the batch; the variance used in evaluation is that of the training split, taken before
-    each validation and when training ends. Training never looks at the latter, so no number depends on how often a run
-    is validated. The variance is at least `SMALLEST_VARIANCE`: an exact reconstruction has no maximum.
+    In training it is the mean squared error of the batch. In evaluation it is that of the training split, computed
+    before each validation and after training. Training never uses the second, so no number depends on how often a run
+    is validated. The variance is at least `SMALLEST_VARIANCE`, because an exact reconstruction has no maximum.
+
+    https://arxiv.org/abs/2006.13202
     """
 
     refits = True
@@ -217,7 +223,7 @@ class OptimalGaussian(Gaussian):
         return p.log_prob(x) - excess
 
     def _of_batch(self, mean: Tensor, squared_error: Tensor) -> Independent:
-        """The distribution whose σ² is the maximiser for these squared errors."""
+        """The distribution with the σ² that maximises the likelihood of these squared errors."""
         sigma2 = squared_error.mean().clamp(min=SMALLEST_VARIANCE)
         return Independent(Normal(mean, sigma2.sqrt(), validate_args=False), len(self.shape), validate_args=False)
 
@@ -226,5 +232,9 @@ class OptimalGaussian(Gaussian):
 
 
 def _between(x: Tensor) -> bool:
-    """Whether any observation is neither 0 nor 1."""
+    """Whether any pixel is neither 0 nor 1.
+
+    >>> _between(torch.tensor([0.0, 1.0])), _between(torch.tensor([0.0, 0.5]))
+    (False, True)
+    """
     return bool(((x != 0) & (x != 1)).any())

@@ -1,7 +1,7 @@
-"""p(z): modules that return the distribution of the latent.
+"""Priors p(z): modules that return the distribution of the latent.
 
-`prior(encode)` returns a distribution with event shape `[L]`. The encoder is handed over because a VampPrior is made
-of posteriors; the others do not look at it.
+`prior(encode)` returns a distribution with event shape `[L]`. Only a VampPrior uses the encoder, because it is a
+mixture of posteriors.
 """
 
 import math
@@ -19,7 +19,7 @@ Encode = Callable[[Tensor], Normal]
 
 
 class Prior(nn.Module, ABC):
-    """A distribution over latents of L units.
+    """A distribution over latents with L units.
 
     Args:
         latent_dim: L.
@@ -27,7 +27,7 @@ class Prior(nn.Module, ABC):
     """
 
     factorised = False
-    """Whether p(z) = Π p(z_i), so that KL divergences have a value for every unit."""
+    """Whether p(z) = Π p(z_i). Then KL divergences have a value for each unit."""
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -38,18 +38,23 @@ class Prior(nn.Module, ABC):
         """p(z), batch shape `[]`, event shape `[L]`."""
 
     def rate(self, posterior: Normal, z: Float[Tensor, "B L"], encode: Encode) -> Float[Tensor, " B"]:
-        """KL(q(z|x)‖p(z)) estimated from one draw, log q(z|x) − log p(z); a closed form where a subclass has one."""
+        """KL(q(z|x)‖p(z)) estimated from one draw, log q(z|x) − log p(z). A subclass may have a closed form."""
         return posterior.log_prob(z).sum(-1) - self(encode).log_prob(z)
 
     def prepare(self, x: Float[Tensor, "N *shape"], generator: torch.Generator) -> None:
-        """Start from the training observations, where the prior has something to start."""
+        """Initialise the prior from the training observations, if it needs them."""
 
 
 class UnitNormal(Independent):
-    """N(0, I). Its log-density, wanted at every draw, takes two passes over z; torch's own takes five."""
+    """N(0, I). Its log-density is computed for every draw, in two passes over z instead of torch's five."""
 
     def log_prob(self, value: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch"]:
-        """−½ |z|² − L/2 · log 2π."""
+        """−½ |z|² − L/2 · log 2π.
+
+        >>> standard = UnitNormal(Normal(torch.zeros(2), torch.ones(2)), 1)
+        >>> round(standard.log_prob(torch.zeros(2)).item(), 6) == round(-math.log(2 * math.pi), 6)
+        True
+        """
         return -0.5 * (value.square().sum(-1) + value.shape[-1] * math.log(2 * math.pi))
 
 
@@ -76,8 +81,8 @@ class GaussianMixture(Prior):
     """A mixture of learned diagonal Gaussians with learned weights.
 
     Args:
-        components: how many.
-        spread: standard deviation of the means at the start.
+        components: the number of Gaussians.
+        spread: the standard deviation of the initial means.
     """
 
     def __init__(
@@ -96,8 +101,10 @@ class GaussianMixture(Prior):
 class VampPrior(Prior):
     """A mixture of the posteriors of learned pseudo-inputs, with learned weights (Tomczak & Welling 2018).
 
+    https://arxiv.org/abs/1705.07120
+
     Args:
-        pseudo_inputs: how many; they start as random training observations.
+        pseudo_inputs: the number of pseudo-inputs, which are initialised with random training observations.
     """
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...], *, pseudo_inputs: PositiveInt = 500) -> None:
@@ -121,5 +128,9 @@ def mixture(logits: Float[Tensor, " C"], components: Normal) -> Distribution:
 
 
 def kl_from_standard_normal(posterior: Normal) -> Float[Tensor, "*batch L"]:
-    """KL(N(m, s²)‖N(0, 1)) = ½(m² + s² − 1 − log s²), a unit at a time."""
+    """KL(N(m, s²)‖N(0, 1)) = ½(m² + s² − 1 − log s²) for each unit.
+
+    >>> kl_from_standard_normal(Normal(torch.tensor([0.0, 2.0]), torch.ones(2))).tolist()
+    [0.0, 2.0]
+    """
     return 0.5 * (posterior.mean.square() + posterior.variance - 1) - posterior.stddev.log()
