@@ -1,4 +1,4 @@
-"""A run's card and two configurations side by side, from records alone."""
+"""One run, and two configurations side by side, from records alone."""
 
 import io
 from dataclasses import replace
@@ -16,8 +16,8 @@ from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.grouping import Group
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.terminal.comparison import pairs, versus
-from vaebench.reporting.terminal.run_summary import BAR, bar, card
+from vaebench.reporting.terminal.comparison import compare, pairs
+from vaebench.reporting.terminal.run_summary import BAR, bar, show
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
 LUCK = [3.0, -4.0, 1.0]
@@ -68,11 +68,11 @@ def roots(tmp_path: Path, monkeypatch) -> tuple[Path, Path]:
     return Path("runs"), Path("results")
 
 
-# -- a run's card -----------------------------------------------------------------------------------------------------
+# -- one run ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_card_has_numbers_bars_verdict_reasons_and_the_command():
-    lines = [" ".join(line.split()) for line in printed(card(record(1.0))).splitlines()]
+    lines = [" ".join(line.split()) for line in printed(show(record(1.0))).splitlines()]
     assert f"{record(1.0).id} study, BetaVAE, seed 0" in lines
     assert "ELBO -18 ± 0.25 (n = 360) weights collapsed" in lines
     units = lines.index("KL per unit in nats")
@@ -95,14 +95,14 @@ def test_a_failed_run_shows_why_and_markup_is_text():
     lost = record(
         1.0, status="failed", reason="lower [red]model.learning_rate[/]", estimates=[], facts={}, not_applicable={}
     )
-    text = printed(card(lost))
+    text = printed(show(lost))
     assert "failed: lower [red]model.learning_rate[/]" in text
     assert "KL per unit" not in text
 
 
 def test_many_units_are_summed():
     wide = record(1.0, estimates=[Estimate("kl_per_unit", [1.0] * 60)])
-    assert "20 more  20.0000" in printed(card(wide))
+    assert "20 more  20.0000" in printed(show(wide))
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------
@@ -142,8 +142,8 @@ def test_without_a_seed_in_common_there_is_no_pair():
 
 
 def test_side_by_side_what_is_set_and_what_came_of_it(roots):
-    sides = (select.rows(word, roots) for word in ("study:beta=1", "study:model.beta=4"))
-    text = printed(versus(pairs(*sides)))
+    sides = (select.find(word, roots) for word in ("study:beta=1", "study:model.beta=4"))
+    text = printed(compare(pairs(*sides)))
     assert "model.beta: 1 against 4" in text
     assert "epochs" not in text
     assert [line.split()[-2:] for line in text.splitlines() if line.startswith("ELBO")] == [["3.0", "3"]]
@@ -154,12 +154,12 @@ def test_a_pair_that_does_not_compare_stops_no_other(roots):
     for seed in range(3):
         failed = record(4.0, seed, status="failed", reason="ValueError: impossible", estimates=[])
         files.write(failed, Path("runs/study") / failed.id / "record.json")
-    rows = select.rows("study", roots)
-    text = printed(versus(pairs(rows, rows)))
+    rows = select.find("study", roots)
+    text = printed(compare(pairs(rows, rows)))
     assert len([line for line in text.splitlines() if line.startswith("ELBO")]) == 2
     assert "no run of the first finished: ValueError: impossible" in " ".join(text.split())
     with pytest.raises(ValueError, match="no run of the first finished: ValueError: impossible"):
-        versus([(rows[-1], rows[-1])])
+        compare([(rows[-1], rows[-1])])
 
 
 def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
@@ -172,24 +172,24 @@ def test_runs_of_an_override_are_found_and_paired_with_their_like(roots):
             files.write(made, Path("runs/study") / made.id / "record.json")
 
     def paired(first: str, second: str) -> list[tuple[str, str]]:
-        found = pairs(select.rows(first, roots), select.rows(second, roots))
+        found = pairs(select.find(first, roots), select.find(second, roots))
         return [(a.name.removeprefix("runs/study: "), b.name.removeprefix("runs/study: ")) for a, b in found]
 
     assert paired("study:beta=1", "study:beta=4") == [(f"beta=1, epochs={e}", f"beta=4, epochs={e}") for e in (3, 9)]
     assert paired("study:beta=1", "study:beta=1,epochs=9") == [("beta=1, epochs=3", "beta=1, epochs=9")]
     assert len(paired("study:epochs=3", "study:epochs=9")) == 3
-    shown = [chosen.name for chosen in select.rows("study", roots)]
+    shown = [chosen.name for chosen in select.find("study", roots)]
     assert len(shown) == 6
-    assert all([chosen.name for chosen in select.rows(name, roots)] == [name] for name in shown)
-    (by_id,) = select.rows(identity({**record(4.0, 1).config, "train": {"epochs": 9}}), roots)
+    assert all([chosen.name for chosen in select.find(name, roots)] == [name] for name in shown)
+    (by_id,) = select.find(identity({**record(4.0, 1).config, "train": {"epochs": 9}}), roots)
     assert by_id.name == "runs/study: beta=4, epochs=9"
 
 
 def test_a_row_is_found_by_any_key_of_its_configuration(roots):
-    assert len(select.rows("study:epochs=3", roots)) == 3
-    assert len(select.rows("study:train.epochs=3,beta=4", roots)) == 1
+    assert len(select.find("study:epochs=3", roots)) == 3
+    assert len(select.find("study:train.epochs=3,beta=4", roots)) == 1
     with pytest.raises(LookupError, match="no such row"):
-        select.rows("study:epochs=4", roots)
+        select.find("study:epochs=4", roots)
 
 
 # -- what a word means ------------------------------------------------------------------------------------------------
@@ -204,17 +204,17 @@ def test_a_run_by_id_beginning_folder_or_file(roots):
 
 
 def test_a_run_stands_for_its_configuration_with_every_seed(roots):
-    (chosen,) = select.rows(record(2.0, 1).id, roots)
+    (chosen,) = select.find(record(2.0, 1).id, roots)
     assert [r.config["seed"] for r in chosen.row.group.done] == [0, 1, 2]
     assert chosen.name == "runs/study: beta=2"
 
 
 def test_two_studies_are_paired_row_by_row(roots):
-    found = pairs(select.rows("runs/study", roots), select.rows("results/study", roots))
+    found = pairs(select.find("runs/study", roots), select.find("results/study", roots))
     assert [(a.name, b.name) for a, b in found] == [("runs/study: beta=1", "results/study: model=BetaVAE")]
     elsewhere = [select.Chosen("elsewhere", row) for row in tables.table([record(9.0)]).blocks[0].rows]
     with pytest.raises(ValueError, match="3 rows against 1, none of one configuration; choose one: runs/study: beta=1"):
-        pairs(select.rows("study", roots), elsewhere)
+        pairs(select.find("study", roots), elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -229,4 +229,4 @@ def test_two_studies_are_paired_row_by_row(roots):
 )
 def test_a_word_that_means_nothing_is_refused_with_what_would(roots, word, message):
     with pytest.raises((LookupError, ValueError), match=message):
-        select.rows(word, roots)
+        select.find(word, roots)

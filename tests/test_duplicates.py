@@ -17,7 +17,7 @@ from vaebench.data.datasets.duplicates import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.reporting.tables.rendering import markdown
 from vaebench.reporting.tables.table import table
-from vaebench.reporting.terminal.run_summary import card
+from vaebench.reporting.terminal.run_summary import show
 
 
 @given(
@@ -75,6 +75,6 @@ def test_tables_and_cards_say_how_many_there_are(count):
         estimates=[Estimate("squared_error", 1.0)],
     )
     heard = io.StringIO()
-    Console(file=heard, width=200).print(card(record))
+    Console(file=heard, width=200).print(show(record))
     for text in (heard.getvalue(), markdown(table([record]))):
         assert ("3 observations" in text) == (count is not None)

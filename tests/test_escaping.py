@@ -23,8 +23,8 @@ from vaebench.reporting.tables import table
 from vaebench.reporting.tables.escaping import field, line, markdown, visible
 from vaebench.reporting.tables.latex import escape
 from vaebench.reporting.tables.rendering import RENDERINGS
-from vaebench.reporting.terminal.comparison import versus
-from vaebench.reporting.terminal.run_summary import card
+from vaebench.reporting.terminal.comparison import compare
+from vaebench.reporting.terminal.run_summary import show
 
 HOSTILE = (
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", " =1+1", "＝1+1", "<script>alert(1)</script>", "</td><b>",
@@ -143,9 +143,9 @@ def test_a_page_carries_out_its_own_script_alone(made):
 def test_a_terminal_is_told_nothing(text):
     out = io.StringIO()
     console = Console(file=out, width=150)
-    console.print(card(record(text)))
+    console.print(show(record(text)))
     rows = table.table(study(text)).blocks[0].rows
-    console.print(versus([(Chosen(text, rows[0]), Chosen(text, rows[0]))]))
+    console.print(compare([(Chosen(text, rows[0]), Chosen(text, rows[0]))]))
     assert not CONTROLS.search(out.getvalue())
 
 

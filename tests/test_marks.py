@@ -23,9 +23,9 @@ from vaebench.reporting.tables import table
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
-from vaebench.reporting.terminal.comparison import pairs, versus
+from vaebench.reporting.terminal.comparison import compare, pairs
 from vaebench.reporting.terminal.estimates import measured
-from vaebench.reporting.terminal.run_summary import card
+from vaebench.reporting.terminal.run_summary import show
 from vaebench.reporting.wandb.names import cautions, headline
 from vaebench.sweeps.progress import summary
 
@@ -80,7 +80,7 @@ def sides(records: Sequence[Record]) -> list[Chosen]:
 
 def compared(records: Sequence[Record]) -> str:
     first, second = sides(records)
-    return printed(versus(pairs([first], [second])))
+    return printed(compare(pairs([first], [second])))
 
 
 def again(records: Sequence[Record]) -> str:
@@ -102,7 +102,7 @@ PLACES: dict[str, Callable[[Sequence[Record]], str]] = {
     "table.tex": lambda records: RENDERINGS["table.tex"](table.table(records)),
     "page": lambda records: pages.render(records, ""),
     "answer": lambda records: " ".join(answer(table.table(records))),
-    "show": lambda records: printed(card(first(records))),
+    "show": lambda records: printed(show(first(records))),
     "compare": compared,
     "terminal": lambda records: str(summary(first(records))),
     "published": again,

@@ -18,7 +18,7 @@ from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record
 from vaebench.records.validity import identity
-from vaebench.reporting.wandb.homes import give_homes
+from vaebench.reporting.wandb.homes import redirect_folders
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +148,7 @@ def test_w_and_b_is_led_to_folders_that_can_be_written(tmp_path, monkeypatch):
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, "/proc/none")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "mine"))
-    give_homes(tmp_path / "runs")
+    redirect_folders(tmp_path / "runs")
     assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "mine")
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         assert Path(os.environ[name]).is_relative_to(tmp_path / "runs")

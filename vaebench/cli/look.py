@@ -9,20 +9,20 @@ from vaebench.cli.terminal import console
 
 
 def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")]) -> None:
-    """A run's card: its numbers, its units, and the verdict on collapse, from its record."""
+    """Show one run from its record: its numbers, its units, and why units collapsed."""
     from vaebench.reporting import select
-    from vaebench.reporting.terminal.run_summary import card
+    from vaebench.reporting.terminal import run_summary
 
-    console.print(card(select.run(run, (RUNS, RESULTS))))
+    console.print(run_summary.show(select.run(run, (RUNS, RESULTS))))
 
 
 def compare(
     first: Annotated[str, typer.Argument(help="A run, a study, or a row of one, e.g. beta:beta=4.")],
     second: Annotated[str, typer.Argument(help="The same.")],
 ) -> None:
-    """Two configurations, or two studies row by row, paired by seed, from their records."""
+    """Compare two configurations, or two studies row by row, paired by seed."""
     from vaebench.reporting import select
-    from vaebench.reporting.terminal.comparison import pairs, versus
+    from vaebench.reporting.terminal import comparison
 
-    sides = (select.rows(word, (RUNS, RESULTS)) for word in (first, second))
-    console.print(versus(pairs(*sides)))
+    sides = (select.find(word, (RUNS, RESULTS)) for word in (first, second))
+    console.print(comparison.compare(comparison.pairs(*sides)))

@@ -1,4 +1,7 @@
-"""Two configurations seed by seed: what the seeds share (data order, initial weights) drops out of the difference."""
+"""Compares two configurations, paired by seed.
+
+Runs of one seed share the order of data and the initial weights, so that their effect cancels in the difference.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,13 +15,13 @@ from vaebench.reporting.tables.separation import Gap, paired
 
 
 class Difference(NamedTuple):
-    """A quantity in two configurations, over the seeds that both have, and the difference, first minus second.
+    """A quantity in two configurations over the seeds that both have, and the difference, first minus second.
 
     Attributes:
         quantity: what is compared.
-        first, second: it in each configuration.
+        first, second: its value in each configuration.
         gap: the difference.
-        cautions: what the mark of each says, None where it has none.
+        cautions: for each configuration, what the mark of its value says; None if it has no mark.
     """
 
     quantity: Quantity
@@ -34,12 +37,12 @@ class Difference(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the seeds show a difference: one pair shows nothing, and neither does a number that is marked."""
+        """Whether the seeds show a difference; one pair of runs never does, and a marked number never does."""
         return self.gap.is_clear and self.cautions == (None, None)
 
 
 class Incomparable(NamedTuple):
-    """A quantity that both have, and why the two are no pair."""
+    """A quantity that both configurations have, and why its values cannot be compared."""
 
     quantity: Quantity
     first: Interval
@@ -48,7 +51,7 @@ class Incomparable(NamedTuple):
 
 
 def difference(first: Group, second: Group, quantity: Quantity) -> Difference | Incomparable | None:
-    """The paired difference of a quantity, None where no seed has it in both."""
+    """The paired difference of a quantity; None if no seed has it in both configurations."""
     ours, theirs = first.values(quantity), second.values(quantity)
     seeds = [seed for seed in ours if seed in theirs]
     gap = paired(ours, theirs)
@@ -63,10 +66,10 @@ def difference(first: Group, second: Group, quantity: Quantity) -> Difference | 
 
 
 def differences(first: Group, second: Group) -> list[Difference | Incomparable]:
-    """Every measured quantity of both.
+    """The difference of every measured quantity that both configurations have.
 
     Raises:
-        ValueError: if there is nothing to pair, or the two were not measured on the same pixels under the same measure.
+        ValueError: if there is nothing to pair, or if the two differ in the data or the measure.
     """
     if reason := obstacle(first, second):
         raise ValueError(reason)
@@ -75,15 +78,15 @@ def differences(first: Group, second: Group) -> list[Difference | Incomparable]:
 
 
 def obstacle(first: Group, second: Group) -> str | None:
-    """Why two configurations do not compare."""
+    """Why two configurations cannot be compared; None if they can."""
     for name, group in (("first", first), ("second", second)):
         if not group.done:
             return f"no run of the {name} finished: {_reasons(group)}"
     keys = dict.fromkeys((*first.comparability, *second.comparability))
     apart = [k for k in keys if canonical(first.comparability.get(k)) != canonical(second.comparability.get(k))]
     if apart:
-        told = [f"{k} {leaf(first.comparability.get(k))} and {leaf(second.comparability.get(k))}" for k in apart]
-        return f"not comparable: {', '.join(told)}; a bound means something else on other pixels or another measure"
+        values = [f"{k} {leaf(first.comparability.get(k))} and {leaf(second.comparability.get(k))}" for k in apart]
+        return f"not comparable: {', '.join(values)}; a bound means something else on other pixels or another measure"
     ours, theirs = (_seeds(group) for group in (first, second))
     if not set(ours) & set(theirs):
         return f"no seed in common: {_listed(ours)} and {_listed(theirs)}; run both with the same seeds"

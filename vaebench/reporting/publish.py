@@ -1,8 +1,8 @@
-"""Fresh results beside published ones, and how the one become the other.
+"""Compares new results with the published reference, and replaces it.
 
-What lies under `results/` is a reference and never a reason to skip work. A fresh mean of m seeds agrees with the
-published one where it falls into the published seeds' 95 % prediction interval, t_{n−1} s √(1/n + 1/m) on either side
-of their mean; of independent cells one in twenty falls outside by chance.
+A sweep never reads `results/` to skip work. A new mean over m seeds agrees with the published mean over n seeds if it
+lies in their 95 % prediction interval, mean ± t_{n−1} s √(1/n + 1/m). Of independent cells, one in twenty lies outside
+by chance.
 """
 
 import math
@@ -23,17 +23,23 @@ from vaebench.reporting.tables.rankings import Row
 from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
 EXACT = 1e-9
-"""Relative difference up to which two numbers count as the same number."""
+"""Two numbers are the same if their relative difference is at most this."""
 
 
 class PublishError(ValueError):
-    """Results that are not fit to be a reference; the message says what is missing."""
+    """These results cannot become the reference; the message says what is missing."""
 
 
 class Deviation(NamedTuple):
-    """A cell in both sets of records.
+    """A cell that both sets of records have.
 
-    `allowed` is the half-width of the prediction interval, None where the published row has one seed and cannot say.
+    Attributes:
+        row: the labels of its row.
+        metric: the heading of its column.
+        fresh: the new mean.
+        published: the published mean.
+        allowed: half-width of the prediction interval; None if only one seed is published.
+        marks: the mark of the new and of the published number, where it rests on collapsed importance weights.
     """
 
     row: str
@@ -42,16 +48,15 @@ class Deviation(NamedTuple):
     published: float
     allowed: float | None
     marks: tuple[str, str] = ("", "")
-    """The marks of the fresh and of the published number, where they rest on collapsed importance weights."""
 
     @property
     def is_same(self) -> bool:
-        """Whether both are the same number."""
+        """Whether both numbers are the same."""
         return math.isclose(self.fresh, self.published, rel_tol=EXACT)
 
     @property
     def excess(self) -> float | None:
-        """By how much the fresh mean lies outside, 0 inside; None where nothing is known of the scatter."""
+        """How far the new mean lies outside the interval; 0 inside, None if there is no interval."""
         if self.is_same:
             return 0.0
         return None if self.allowed is None else max(0.0, abs(self.fresh - self.published) - self.allowed)
@@ -67,19 +72,19 @@ class Deviation(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Every cell that both sets have, and the fresh rows that have no published counterpart, with the reason."""
+    """Every cell that both sets have, and why other new rows have no published counterpart."""
 
     deviations: list[Deviation]
     unmatched: list[str]
 
     @property
     def outside(self) -> list[Deviation]:
-        """The cells that disagree, the farthest first in terms of what was allowed."""
+        """The cells outside their interval; the first one is the farthest outside, in half-widths."""
         found = [d for d in self.deviations if d.excess]
         return sorted(found, key=lambda d: -(d.excess or 0) / (d.allowed or EXACT))
 
     def lines(self) -> list[str]:
-        """The comparison in words."""
+        """The comparison as lines of text."""
         same = sum(d.is_same for d in self.deviations)
         unknown = sum(d.excess is None for d in self.deviations)
         within = len(self.deviations) - same - unknown - len(self.outside)
@@ -91,7 +96,7 @@ class Comparison(NamedTuple):
 
 
 def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
-    """Every measured cell of the fresh records beside the published one of equal configuration and comparability."""
+    """Compares every measured cell with the published cell of equal configuration, data and measure."""
     if not fresh:
         return Comparison([], [])
     if not published:
@@ -112,20 +117,20 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
 def publish(
     runs: Path, results: Path, planned: Collection[str] | None = None, *, incomplete: bool = False
 ) -> list[Path]:
-    """Makes the records of `runs/<study>` the published ones of `results/<study>`, with pictures, and writes tables.
+    """Replaces the records and images in `results/<study>` by those of `runs/<study>`, and writes the tables.
 
     Args:
-        runs: where the sweep worked.
-        results: where the reference lies; records of runs that are not published now are removed from it.
-        planned: ids of the study's runs; others in the folder are left out. Every run found, if None.
-        incomplete: publish although runs failed or are missing.
+        runs: the folder of the sweep.
+        results: the folder of the reference; files of runs that are not published now are deleted.
+        planned: ids of the runs to publish; None for every run in the folder.
+        incomplete: whether to publish although runs failed or are missing.
 
     Returns:
         The files written.
 
     Raises:
-        PublishError: if there is nothing to publish, or a run failed or is missing.
-        RecordError: if a record, or pictures, are not as the run left them.
+        PublishError: if there is nothing to publish, or if a run failed or is missing.
+        RecordError: if a record or a file of images was changed since the run wrote it.
     """
     records = [r for r in read_all(runs) if planned is None or r.id in planned]
     faults = [f"{r.id} failed ({r.reason})" for r in records if r.status == "failed"]
@@ -144,13 +149,13 @@ def publish(
 
 
 def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]]:
-    """The pictures of the first seed of every row, which its page shows."""
+    """The images that the page shows: for each row, those of its first seed."""
     firsts = [row.group.done[0] for row in table.table(records).rows if row.group.done]
     return [(first, path) for first in firsts if (path := images.find(runs, first.id)) is not None]
 
 
 def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:
-    """One quantity of a row in both sets, None where one of them has no number."""
+    """One quantity of a row in both sets; None if one of them has no number."""
     fresh, published = (list(row.group.values(quantity).values()) for row in (ours, theirs))
     if not fresh or not published:
         return None
@@ -160,7 +165,7 @@ def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviati
 
 
 def _why(row: Row, published: Sequence[Row]) -> str:
-    """Why a row has no counterpart."""
+    """Why a row has no published counterpart."""
     if not row.group.done:
         return "no run finished"
     if any(row.group.config == other.group.config for other in published):

@@ -1,4 +1,4 @@
-"""What a word on the command line means: a run, the row of a table that it belongs to, a row by its labels, a study."""
+"""Finds what a word on the command line names: a run, or rows of a study's table."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ ROW = f"{RUN}; a study, e.g. beta or results/beta; or a row of one, e.g. beta:be
 
 
 class Chosen(NamedTuple):
-    """A row, what it is called in full, and the paths of the configuration by which it was asked for."""
+    """A row, its full name, and the paths of the configuration that the user named to find it."""
 
     name: str
     row: Row
@@ -28,17 +28,17 @@ def run(word: str, roots: Sequence[Path]) -> Record:
     """One run's record.
 
     Raises:
-        LookupError: if there is no such run, or there are several.
+        LookupError: if there is no such run, or if there are several.
     """
     return record.read(_file(word, roots))
 
 
-def rows(word: str, roots: Sequence[Path]) -> list[Chosen]:
-    """The rows that a word stands for; a run stands for its configuration, with every seed of it in the same study.
+def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
+    """The rows that a word names; a run names the row of its configuration, with all seeds in the same study.
 
     Raises:
-        LookupError: if there is nothing of that name.
-        ValueError: if a label is none of the study's.
+        LookupError: if nothing has that name.
+        ValueError: if the study has no such label.
     """
     study, _, labels = word.partition(":")
     folder = _study(study, roots)
@@ -53,7 +53,7 @@ def rows(word: str, roots: Sequence[Path]) -> list[Chosen]:
 
 
 def _study(name: str, roots: Sequence[Path]) -> Path | None:
-    """The first folder of that name that holds records: as it stands, or below a root."""
+    """The first folder with records that has the name: the path itself, or a folder below a root."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     folders = [Path(name), *(root / stem for root in roots)] if stem else []
     return next((f for f in folders if record_paths(f)), None)
@@ -76,10 +76,10 @@ def _file(word: str, roots: Sequence[Path]) -> Path:
 
 
 def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows of which every given label is true, and the paths that the labels stand for.
+    """The rows that have every given label, and the paths in the configuration that the labels name.
 
-    A label is a column of the table, or any other key of a configuration, by its path or the last part of that. All
-    labels of a row, as they are shown, mean that row.
+    A label is `key=value`. The key is a column of the table, or any path in the configuration or the last part of one.
+    All labels of a row, as they are shown, name that row.
     """
     names = {_closed(slug(table.headings, row.labels)): row for row in table.rows}
     if _closed(labels) in names:
@@ -96,10 +96,10 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
 
 
 def _values(table: Table, key: str, word: str) -> tuple[str, dict[str, str]]:
-    """The path that a key stands for, and its value in words, by row.
+    """The path in the configuration that a key names, and its value as text for each row.
 
     Raises:
-        ValueError: if no configuration of the study has it, or several of its keys are called so.
+        ValueError: if no configuration of the study has the key, or if it may be several paths.
     """
     for i, names in enumerate(zip(table.axes, table.headings, strict=True)):
         if key in names:
@@ -115,7 +115,11 @@ def _values(table: Table, key: str, word: str) -> tuple[str, dict[str, str]]:
 
 
 def leaves_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every path of a configuration that ends in a value, and the value."""
+    """Every path in a configuration, and the value at its end.
+
+    >>> dict(leaves_of({"model": {"name": "AE", "latent_dim": 2}, "seed": 0}))
+    {'model.name': 'AE', 'model.latent_dim': 2, 'seed': 0}
+    """
     if not isinstance(config, Mapping):
         yield path, config
         return
@@ -124,7 +128,7 @@ def leaves_of(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _closed(labels: str) -> str:
-    """Labels without spaces, as a word of the command line has them."""
+    """Labels without spaces, so that they can be typed as one word."""
     return "".join(labels.split())
 
 

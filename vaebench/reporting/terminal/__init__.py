@@ -1,1 +1,1 @@
-"""Records in a terminal: `run` shows one, `versus` sets two configurations side by side; nothing here imports torch."""
+"""Records in a terminal: one run, two configurations side by side, and estimates of a run that is measured again."""

@@ -1,4 +1,4 @@
-"""Two configurations side by side, paired by seed."""
+"""Shows two configurations side by side, paired by seed."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -16,20 +16,20 @@ from vaebench.reporting.tables.quantities import UNRANKED
 from vaebench.reporting.tables.reliability import MARK
 
 LEGEND = (
-    "Means over the seeds that both have; the difference, first minus second, is paired by seed, with its 95 % "
-    "Student-t interval; there is none of one seed, nor where the pairs agree to the digits shown. Bold: it excludes "
-    "zero, as one in twenty does by chance where there is no difference."
+    "Means over the seeds that both have. The difference, first minus second, is paired by seed, with its 95 % "
+    "Student-t interval; one seed has no interval, and pairs that agree to the digits shown have none. Bold: the "
+    "interval excludes zero. Without any true difference, one in twenty does so by chance."
 )
 
 
 def pairs(first: Sequence[Chosen], second: Sequence[Chosen]) -> list[tuple[Chosen, Chosen]]:
-    """Which rows stand against each other: one against one, or all that differ in what was asked for alone.
+    """Which rows are compared: one with one, or all rows that differ only in what the user named.
 
-    A study may hold runs of several command lines: `beta:beta=1` against `beta:beta=4` are then as many pairs as there
-    are other settings. A row stands against itself only where nothing else is left.
+    A study may hold runs of several command lines. Then `beta:beta=1` against `beta:beta=4` gives one pair for each
+    combination of the other settings. A row is compared with itself only if there is no other pair.
 
     Raises:
-        ValueError: if it is not clear, or there are none.
+        ValueError: if there are no pairs.
     """
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
@@ -44,16 +44,16 @@ def pairs(first: Sequence[Chosen], second: Sequence[Chosen]) -> list[tuple[Chose
 
 
 def _rest(chosen: Chosen, asked: Collection[str]) -> dict[str, str]:
-    """A row's configuration without what was asked for."""
+    """A row's configuration without what the user named."""
     leaves = leaves_of(chosen.row.group.config)
     return {path: canonical(v) for path, v in leaves if not any(path == a or path.startswith(f"{a}.") for a in asked)}
 
 
-def versus(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
-    """Of every pair what is set differently, and every quantity of both; of one that does not compare, why.
+def compare(rows: Sequence[tuple[Chosen, Chosen]]) -> RenderableType:
+    """For each pair: the settings that differ, and every quantity of both; or why the two cannot be compared.
 
     Raises:
-        ValueError: if none compares, with the reason of the first.
+        ValueError: if no pair can be compared, with the reason of the first.
     """
     refusals = [_refusal(*row) for row in rows]
     if refusals[0] is not None and all(refusals):
@@ -74,7 +74,7 @@ def _pair(first: Chosen, second: Chosen) -> RenderableType:
 
 
 def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
-    """The leaves at which the configurations differ."""
+    """The settings in which the configurations differ."""
     ours, theirs = (dict(leaves_of(chosen.row.group.config)) for chosen in (first, second))
     for path in dict.fromkeys((*ours, *theirs)):
         if (a := ours.get(path, ABSENT)) != (b := theirs.get(path, ABSENT)):
@@ -97,7 +97,7 @@ def _numbers(found: Sequence[Difference | Incomparable]) -> Table:
 
 
 def _entries(each: Difference) -> list[Text]:
-    """Both sides and the difference, with the marks; a difference of a marked number is marked."""
+    """Both values and the difference; a difference of a marked number is marked too."""
     places = decimals([each.first, each.second, each.difference])
     marks = [MARK if caution else "" for caution in each.cautions]
     sides = zip((each.first, each.second, each.difference), (*marks, max(marks)), strict=True)
@@ -108,7 +108,7 @@ def _entries(each: Difference) -> list[Text]:
 
 
 def _remarks(found: Sequence[Difference | Incomparable]) -> Iterator[Text]:
-    """What the marks say, and why a difference is blank."""
+    """What the marks say, and why a difference is empty."""
     for each in found:
         name = each.quantity.heading
         if isinstance(each, Incomparable):
@@ -120,7 +120,7 @@ def _remarks(found: Sequence[Difference | Incomparable]) -> Iterator[Text]:
 
 
 def _style(each: Difference) -> str:
-    """Green where the first is better, red where it is worse, where better has a meaning."""
+    """Green if the first is better, red if it is worse, neither if no direction is better."""
     better = each.quantity.description.better
     if better == UNRANKED:
         return "bold"

@@ -1,4 +1,4 @@
-"""A model measured again, in a terminal: a line a number."""
+"""A model that is measured again, in a terminal: one line for each estimate."""
 
 from vaebench.records.record import Estimate
 from vaebench.reporting.tables.layout import figure
@@ -9,7 +9,7 @@ PLACES = 4
 
 
 def measured(estimate: Estimate) -> str:
-    """A number with its mark, its standard error over observations, what the draws add to that, and every remark."""
+    """An estimate with its mark, its standard error over observations, its Monte-Carlo error, and all remarks."""
     assert not isinstance(estimate.value, list)
     said = caution(estimate.name, [estimate.weights]) if estimate.weights and estimate.unreliable else None
     number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}"

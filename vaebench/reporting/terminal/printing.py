@@ -1,7 +1,7 @@
-"""What people read in a terminal or a pipe: text as it stands, and no reader stops the work by going away.
+"""Prints text as it is, and goes on working when nobody can read it any more.
 
-Whatever is printed may hold a user's words: a label, a path, a reason. Rich reads `[red]` as a colour and `[/]` as the
-end of one. So nothing here reads markup, and a style is given beside the text, never inside it.
+A printed text may come from a user: a label, a path, a reason. Rich would read `[red]` in it as a colour. So nothing
+here reads markup; a style is given beside the text, never inside it.
 """
 
 import os
@@ -16,22 +16,26 @@ from rich.segment import Segment
 from rich.text import Text
 
 BROKEN_PIPE = 141
-"""The status that a shell shows for a program which wrote into a closed pipe: 128 + SIGPIPE."""
+"""Exit status for writing into a closed pipe, as in a shell: 128 + SIGPIPE."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters by which text could command a terminal; tab and line feed stay."""
+"""Control characters, by which a text could command a terminal; tab and line feed are allowed."""
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
-    """Parts one after the other: words as they stand, or (words, style). A control character is shown as an escape."""
+    r"""Joins parts, each a text or a (text, style). A control character is shown as an escape sequence.
+
+    >>> print(line("red: \x1b[31m", ("!", "bold")))
+    red: \x1b[31m!
+    """
     return Text.assemble(*(_shown(p) if isinstance(p, str) else (_shown(p[0]), p[1]) for p in parts))
 
 
 class Printer(Console):
-    """A console that takes text as it stands, and falls silent where nobody can read it any longer.
+    """A console that prints text as it is, and stops printing when its output is closed or full.
 
     Attributes:
-        lost: why nothing can be written any longer; None while it can.
+        lost: the error after which nothing can be written; None before.
     """
 
     def __init__(self, **keywords: Any) -> None:
@@ -43,7 +47,7 @@ class Printer(Console):
             yield segment if segment.control else segment._replace(text=_shown(segment.text))
 
     def on_broken_pipe(self) -> None:
-        """Rich would end the process here, and with it a sweep that has hours to go."""
+        """Stops printing. Rich would end the process here, and with it a sweep that may need more hours."""
         self._lose(BrokenPipeError())
 
     def __exit__(
@@ -56,7 +60,7 @@ class Printer(Console):
 
     @property
     def exit_code(self) -> int:
-        """What a command ends with whose output was cut off; 0 where it was not."""
+        """Exit status of a command: not 0 if its output was cut off."""
         if self.lost is None:
             return 0
         return BROKEN_PIPE if isinstance(self.lost, BrokenPipeError) else 1

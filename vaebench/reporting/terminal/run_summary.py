@@ -1,4 +1,4 @@
-"""The card of a run: what was measured, which units carry the rate, and why the others do not."""
+"""Shows one run: its numbers, the KL of every unit, and why units collapsed."""
 
 import math
 from collections.abc import Iterator
@@ -16,19 +16,26 @@ from vaebench.reporting.tables.quantities import FACTS, PANELS, Fact, Quantity, 
 from vaebench.reporting.tables.reliability import MARK
 
 BAR = 30
-"""Cells of the longest bar."""
+"""Length of the longest bar, in characters."""
 
 MOST_BARS = 40
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 LINES = {"collapse": "", "forecast_note": "the forecast: ", "stationary_verdict": "where training ended: "}
-"""What a record's facts say of collapse, in words."""
+"""Facts of a record that explain collapse, and the words before each."""
 
 
-def card(record: Record) -> RenderableType:
+def show(record: Record) -> RenderableType:
     """A run on one screen."""
     record = replace(record, **{f.name: _visible(getattr(record, f.name)) for f in fields(record)})
-    parts = [_head(record), *_numbers(record), *_units(record), *_verdict(record), *_absent(record), *_origin(record)]
+    parts = [
+        _head(record),
+        *_numbers(record),
+        *_units(record),
+        *_collapse(record),
+        *_not_applicable(record),
+        *_origin(record),
+    ]
     return Group(*parts)
 
 
@@ -41,7 +48,7 @@ def _head(record: Record) -> RenderableType:
 
 
 def _numbers(record: Record) -> Iterator[RenderableType]:
-    """A grid a panel of the table."""
+    """A grid for each panel of the table."""
     for panel in PANELS:
         shown = [q for q in quantities([record]) if q.description.panel == panel and q.read(record).value is not None]
         if not shown:
@@ -62,7 +69,7 @@ def _numbers(record: Record) -> Iterator[RenderableType]:
 
 
 def _visible(value: Any) -> Any:
-    """What a record holds, with every text in it safe for a terminal."""
+    """A value of a record in which every text is safe for a terminal."""
     match value:
         case str():
             return visible(value)
@@ -76,7 +83,7 @@ def _visible(value: Any) -> Any:
 
 
 def _error(estimate: Estimate | None) -> str | None:
-    """The standard error over observations, and what the finite number of draws leaves."""
+    """The standard error over observations, and the Monte-Carlo error of the draws."""
     if estimate is None or estimate.standard_error is None:
         return None
     noise = estimate.monte_carlo_error
@@ -85,7 +92,7 @@ def _error(estimate: Estimate | None) -> str | None:
 
 
 def _units(record: Record) -> Iterator[RenderableType]:
-    """A bar a unit, the largest first."""
+    """A bar for each unit, the largest first."""
     estimate = record.estimate("kl_per_unit")
     if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
         return
@@ -101,27 +108,33 @@ def _units(record: Record) -> Iterator[RenderableType]:
 
 
 def bar(share: float) -> str:
-    """A bar as long as a share of the longest, to an eighth of a cell; what is not zero is seen."""
+    """A bar for a share of the longest, to an eighth of a character; a share above zero is always visible.
+
+    >>> bar(0.1)
+    '███'
+    """
     eighths = round(max(share, 0.0) * BAR * 8)
     full, part = divmod(max(eighths, 1 if share > 0 else 0), 8)
     return "█" * full + (EIGHTHS[part] if part else "")
 
 
-def _verdict(record: Record) -> Iterator[RenderableType]:
-    """Why units are collapsed, as the record's facts tell it."""
+def _collapse(record: Record) -> Iterator[RenderableType]:
+    """How many units collapsed, and why, as the record's facts say."""
     said = [f"{before}{record.facts[name]}" for name, before in LINES.items() if record.facts.get(name)]
     count = Quantity("collapsed_units").read(record).value
     if count is not None:
         said.insert(0, f"{count:g} of {record.facts.get('latent_dim', '?')} units collapsed")
     if said:
         yield _section("Collapse", Text("\n".join(said)))
-    if seen := record.facts.get(DUPLICATES):
+    if duplicates := record.facts.get(DUPLICATES):
         split = record.comparability.get("split", "measured")
-        yield _section("Data", Text(f"{seen} observations of the {split} split are in the training split as well"))
+        yield _section(
+            "Data", Text(f"{duplicates} observations of the {split} split are in the training split as well")
+        )
 
 
-def _absent(record: Record) -> Iterator[RenderableType]:
-    """What there is no number for, by reason."""
+def _not_applicable(record: Record) -> Iterator[RenderableType]:
+    """The metrics without a number, by reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in record.not_applicable.items():
         by_reason.setdefault(reason, []).append(name)
@@ -131,12 +144,12 @@ def _absent(record: Record) -> Iterator[RenderableType]:
 
 
 def _origin(record: Record) -> Iterator[RenderableType]:
-    seen = record.provenance
-    commit = str(seen.get("commit") or "")[:12] + (" with changes" if seen.get("dirty") else "")
-    seconds = sum((seen.get("seconds") or {}).values())
-    words = [seen.get("command"), commit, seen.get("device"), f"{seconds:.1f} s" if seconds else None]
-    if told := [str(word) for word in words if word]:
-        yield _section("Origin", Text("\n".join(told)))
+    origin = record.provenance
+    commit = str(origin.get("commit") or "")[:12] + (" with changes" if origin.get("dirty") else "")
+    seconds = sum((origin.get("seconds") or {}).values())
+    words = [origin.get("command"), commit, origin.get("device"), f"{seconds:.1f} s" if seconds else None]
+    if known := [str(word) for word in words if word]:
+        yield _section("Origin", Text("\n".join(known)))
 
 
 def _grid() -> Table:

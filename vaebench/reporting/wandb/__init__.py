@@ -1,6 +1,6 @@
-"""Weights & Biases: a W&B run for every attempt at a run, and one for a sweep. The record is the truth; this is a view.
+"""Weights & Biases: one W&B run for every attempt at a run, and one for a sweep.
 
-Neither wandb nor Lightning is imported before a run is tracked.
+The record is the truth, and W&B is a view of it. wandb is imported when the first run is tracked, not before.
 """
 
 from vaebench.reporting.wandb.sweep import conclude_sweep

@@ -1,4 +1,4 @@
-"""Where W&B keeps what belongs to no run: in a user's home, or beside the runs where there is none to write to."""
+"""Folders that W&B uses outside a run: in the user's home, or beside the runs if the home cannot be written."""
 
 import logging
 import os
@@ -9,18 +9,18 @@ from vaebench.records.files import WriteError, check_writable
 from vaebench.records.run_folder import WANDB
 
 HOME = f"{WANDB}/home"
-"""Below a study's folder, what W&B would have kept in a user's home."""
+"""Below a study's folder: what W&B would otherwise keep in the user's home."""
 
 log = logging.getLogger(__name__)
 
 
-def give_homes(folder: Path) -> None:
-    """Lead W&B to folders that can be written, as it stages artifacts there and writes its own log.
+def redirect_folders(folder: Path) -> None:
+    """Gives W&B folders that can be written, for its artifacts and its own log.
 
-    A container often has a user without a home, or a home that is not this user's. W&B would leave a run half told.
+    In a container, a user often has no home, or the home of another user. W&B would then log a run only in part.
 
     Args:
-        folder: of the study, where such folders are made.
+        folder: of the study; new folders are made below it.
     """
     for variable, place in _places().items():
         if not _is_usable(place):
@@ -32,7 +32,7 @@ def give_homes(folder: Path) -> None:
 
 
 def _places() -> Mapping[str, Path]:
-    """The folders that W&B takes, by the variables that lead it elsewhere."""
+    """The folders that W&B uses, by the environment variables that change them."""
     from wandb import env
 
     return {
@@ -43,7 +43,7 @@ def _places() -> Mapping[str, Path]:
 
 
 def _is_usable(place: Path) -> bool:
-    """Whether a file can be made there; a path that still begins with ~ belongs to a user without a home."""
+    """Whether files can be written there. If a path still begins with ~, the user has no home."""
     if not place.is_absolute():
         return False
     try:

@@ -1,13 +1,13 @@
-"""Images, figures and tables, as W&B shows them."""
+"""What W&B shows and keeps of a run or a sweep: images, figures, tables and artifacts."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.records import images as files
-from vaebench.records.record import Record
-from vaebench.records.run_folder import ARRAYS
+from vaebench.records.record import Record, encode
+from vaebench.records.run_folder import ARRAYS, CHECKPOINT, RECORD
 from vaebench.reporting.wandb.names import PAIRS, PLANE, SAMPLES, TRAVERSALS, figure_key, key, split_of
 
 if TYPE_CHECKING:
@@ -55,3 +55,25 @@ def tabulated(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
     import wandb
 
     return wandb.Table(columns=[*columns], data=[list(row) for row in rows], allow_mixed_types=True)
+
+
+def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
+    """The record of a run, byte for byte, and its checkpoint if the run is done.
+
+    Args:
+        record: of the run.
+        folder: of the run.
+        own: where the W&B run keeps its files; the record is copied there, so that W&B shows it.
+    """
+    import wandb
+
+    about = {"id": record.id, "study": record.study, "status": record.status}
+    (own / RECORD).write_bytes(encode(record))
+    files = {"record": own / RECORD}
+    if record.status == "done" and (folder / CHECKPOINT).is_file():
+        files["model"] = folder / CHECKPOINT
+    for kind, path in files.items():
+        artifact = wandb.Artifact(f"{kind}-{record.id}", type=kind, metadata=about)
+        # Refers to the file where it is. W&B would otherwise keep a copy of every model until it is synchronised.
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        yield artifact

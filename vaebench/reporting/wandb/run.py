@@ -1,4 +1,4 @@
-"""One W&B run for every attempt at a run, from its configuration to its last number."""
+"""The W&B run of one attempt at a run, from its configuration to its last number."""
 
 import logging
 import os
@@ -10,9 +10,8 @@ from typing import Any, Literal
 from vaebench.config import Run
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
-from vaebench.reporting.wandb.artifacts import artifacts
-from vaebench.reporting.wandb.homes import give_homes
-from vaebench.reporting.wandb.media import pictures
+from vaebench.reporting.wandb.homes import redirect_folders
+from vaebench.reporting.wandb.media import artifacts, pictures
 from vaebench.reporting.wandb.names import BEST, EPOCH, PROJECT, TRAIN, cautions, headline
 
 Mode = Literal["offline", "online", "disabled"]
@@ -21,22 +20,27 @@ log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """An open W&B run, or nothing where W&B is disabled."""
+    """An open W&B run, or nothing if W&B is disabled.
+
+    Attributes:
+        experiment: the W&B run; None if W&B is disabled.
+        folder: of the run.
+        exit_code: with which the W&B run ends; not 0 until the run is done.
+    """
 
     def __init__(self, experiment: Any | None, folder: Path) -> None:
         self.experiment, self.folder = experiment, folder
         self.exit_code = 1
-        """What the W&B run ends with, unless the run is done."""
 
     @property
     def writers(self) -> list[Callable[[Mapping[str, Any]], None]]:
-        """Functions that take the numbers of an epoch."""
+        """Functions that are called with the numbers of an epoch."""
         return [] if self.experiment is None else [self.experiment.log]
 
     def conclude(self, record: Record) -> None:
-        """What the record says: headline numbers in the summary, facts in the configuration, charts and pictures.
+        """Logs a record: numbers in the summary, facts in the configuration, images, and artifacts.
 
-        The record and the checkpoint become artifacts. Where W&B cannot take them, the record stands all the same.
+        If W&B cannot take all of it, that is a warning, because the record is on disk.
         """
         if self.experiment is None:
             return
@@ -44,11 +48,11 @@ class Tracker:
 
         self.exit_code = 0 if record.status == "done" else 1
         try:
-            self._tell(record)
+            self._log(record)
         except (OSError, wandb.Error) as error:
-            log.warning("W&B was not told all of run %s, its record has it: %s", record.id, error)
+            log.warning("W&B could not take all of run %s, its record has it: %s", record.id, error)
 
-    def _tell(self, record: Record) -> None:
+    def _log(self, record: Record) -> None:
         assert self.experiment is not None
         remarks = {e.name: e.note for e in record.estimates if e.note is not None}
         self.experiment.config.update(
@@ -71,10 +75,10 @@ class Tracker:
 
 @contextmanager
 def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]:
-    """A W&B run that is finished whatever happens inside; two loggers would share it otherwise.
+    """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
-    A resumed run gets a new W&B run, since an offline one cannot be taken up again: its id is the attempt's, and ours
-    is in its configuration.
+    A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
+    configuration.
     """
     if mode == "disabled":
         yield Tracker(None, folder)
@@ -103,24 +107,24 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
 
 
 def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
-    """A W&B run of the project, which keeps its files below the folder.
+    """A new W&B run of the project, with its files below the folder.
 
     Args:
         folder: of the run.
         mode: of W&B.
         study: the folder of the study.
-        keywords: what wandb.init is given besides.
+        keywords: further arguments of wandb.init.
 
     Raises:
-        ValueError: if it is to be online, and nobody is logged in.
-        WriteError: if there is no room for it.
+        ValueError: if the mode is online and nobody is logged in.
+        WriteError: if W&B cannot write into the folder.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
-    logging.raiseExceptions = False  # where the disk is full, W&B's own log would print a traceback a line
+    logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
     import wandb
 
-    give_homes(study)
-    # Reading every installed package takes longer than all else here; the record has the versions that matter.
+    redirect_folders(study)
+    # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False)
     try:
         return wandb.init(

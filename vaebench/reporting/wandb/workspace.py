@@ -1,4 +1,4 @@
-"""A study's W&B workspace as code: which runs, grouped by what, and which panels. What is measured names the panels."""
+"""A study's W&B workspace as code: which runs, how they are grouped, and a panel for every number that was measured."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,25 +8,26 @@ from typing import Any, NamedTuple
 from vaebench.config import Study
 from vaebench.records.record import Record
 from vaebench.reporting.figures import FIGURES
+from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.labels import SEED, canonical
 from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
 from vaebench.reporting.tables.reliability import MARK, RESTS
 from vaebench.reporting.wandb.names import AGGREGATE, BEST, EPOCH, PICTURES, PROJECT, TRAIN, UNIT_CURVE, figure_key, key
 
 EXPECTED = ("elbo", "rate", "distortion", "active_units", "collapsed_units", "squared_error")
-"""Numbers that stand beside the axes; the panels are of these alone before any run is measured."""
+"""Numbers that are shown beside the axes. Before any run is measured, only these have panels."""
 
 CURVES = (*BEST, "val/rate", "val/active_units")
 
 WIDE = 100.0
-"""The ratio of an axis' ends from which it is drawn by its logarithm."""
+"""An axis is logarithmic if its last value is at least so many times the first."""
 
 UNFINISHED = ("failed", "crashed", "killed")
-"""States of attempts that stay out of means over seeds."""
+"""States of runs that do not count in means over seeds."""
 
 
 class Measured(NamedTuple):
-    """A number of the tables, as a summary has it."""
+    """A number of the tables, and its key in a run's summary."""
 
     quantity: Quantity
     key: str
@@ -45,12 +46,12 @@ class Measured(NamedTuple):
 
 
 def workspace(study: Study, records: Sequence[Record] = (), entity: str = "") -> Any:
-    """The workspace of a study; runs of one configuration are a group, so that panels show means over seeds.
+    """The workspace of a study. Runs of one configuration form a group, so that panels show means over seeds.
 
     Args:
-        study: whose axes the runs are compared along.
-        records: of its runs, as many as there are; they say what is measured.
-        entity: whose workspace it is.
+        study: its axes become columns and groups.
+        records: of its runs, as far as there are any; each number in them gets a panel.
+        entity: user or team that owns the workspace.
 
     Raises:
         ValueError: if the library that builds it is not installed.
@@ -77,30 +78,30 @@ def workspace(study: Study, records: Sequence[Record] = (), entity: str = "") ->
 
 
 def axes(study: Study) -> dict[str, bool]:
-    """The paths of a configuration by which the study's runs differ, and whether each is drawn by its logarithm."""
+    """The paths of a configuration in which the study's runs differ, and whether each gets a logarithmic axis."""
     seen: dict[str, list[Any]] = {}
     for run in study.runs:
-        for path, value in _leaves(run.config):
+        for path, value in leaves_of(run.config):
             seen.setdefault(path, []).append(value)
     return {path: _is_wide(values) for path, values in seen.items() if len({canonical(v) for v in values}) > 1}
 
 
 def outline(found: Any) -> list[tuple[str, list[str]]]:
-    """Every section of a workspace with its panels, in words."""
+    """The name of every section of a workspace, and a line for each of its panels."""
     return [(section.name, [_described(panel) for panel in section.panels]) for section in found.sections]
 
 
 def encoded(found: Any) -> bytes:
-    """The workspace as JSON, as W&B is given it."""
+    """The workspace as the JSON that W&B receives."""
     model = found._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def save(study: Study, records: Sequence[Record], entity: str | None) -> str:
-    """Saves the workspace of a study as a new view, and gives its address.
+    """Saves the workspace of a study as a new view, and returns its URL.
 
     Raises:
-        ValueError: if nobody is logged in, or the library is not installed.
+        ValueError: if nobody is logged in, or if the library is not installed.
     """
     _library()
     import wandb
@@ -122,7 +123,7 @@ def _curves() -> Any:
 
 
 def _figures() -> Any:
-    """The figures of the study's page, which the run of the sweep holds."""
+    """The figures of the study's page, which the W&B run of the sweep has."""
     ws, wr = _library()
     keys = [figure_key(figure.name) for figure in FIGURES]
     return ws.Section("Figures of the sweep", panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
@@ -142,7 +143,7 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
 
 
 def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> list[Any]:
-    """Axes beside numbers in parallel coordinates, the plane of rate and distortion, the highest of the last bound."""
+    """Parallel coordinates of axes and numbers, rate against distortion, and the highest value of the last bound."""
     _, wr = _library()
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
     columns = [column(wr.Config(path), path, log=wide or None) for path, wide in along.items()]
@@ -160,7 +161,7 @@ def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured
 
 
 def _measured(split: str, records: Sequence[Record]) -> list[Measured]:
-    """What the records have measured, in the order of tables."""
+    """The numbers in the records, in the order of the tables."""
     found = [q for q in quantities(records) if not isinstance(q, Fact)] or [Quantity(name) for name in EXPECTED]
     return [Measured(q, key(split, q.name), _mark(q, records)) for q in found]
 
@@ -181,21 +182,17 @@ def _bounds(measured: Sequence[Measured]) -> list[Measured]:
     return [m for m in measured if m.is_bound]
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{path}.{name}".removeprefix("."))
-    else:
-        yield path, value
-
-
 def _is_wide(values: Sequence[Any]) -> bool:
     numbers = [v if isinstance(v, int | float) and not isinstance(v, bool) else -inf for v in values]
     return min(numbers) > 0 and max(numbers) >= WIDE * min(numbers)
 
 
 def _column(path: str) -> str:
-    """A path of the configuration as the table of runs knows it: W&B keeps every section under `value`."""
+    """A path of the configuration as a column of W&B's table of runs: W&B puts every section under `value`.
+
+    >>> _column("model.beta")
+    'config:model.value.beta'
+    """
     section, *rest = path.split(".")
     return ".".join([f"config:{section}", "value", *rest])
 
@@ -205,7 +202,7 @@ def _described(panel: Any) -> str:
 
 
 def _library() -> tuple[Any, Any]:
-    """The two modules of wandb-workspaces: of workspaces, and of panels."""
+    """The two modules of wandb-workspaces: one for workspaces, one for panels."""
     try:
         from wandb_workspaces import workspaces
         from wandb_workspaces.reports import v2
