@@ -7,7 +7,7 @@ from stationary_points import stationary_point
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
-from vaebench.evaluation.collapse import CAUSES, PROBE, Diagnosis, diagnose
+from vaebench.evaluation.collapse import CAUSES, FORECAST, PROBE, Diagnosis, diagnose
 from vaebench.evaluation.measure import Measurement
 from vaebench.evaluation.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.models.base import Autoencoder
@@ -150,8 +150,9 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str) -> None:
         assert (reading.value is None) == (column in made.not_applicable)
         assert reading.value is not None or reading.remark == made.not_applicable[column]
     if model.stochastic and not model.linear:
-        assert Fact("forecast_active_units").read(made).remark.startswith("only a reference")
-        assert Quantity(CAUSES[0]).read(made).remark.startswith("only a reference")
+        (forecast,) = (Fact(*item) for item in FORECAST.items())
+        assert forecast.read(made).remark.startswith("only a reference")
+        assert Quantity(next(iter(CAUSES))).read(made).remark.startswith("only a reference")
     shown = [q.name for q in quantities([made])]
     assert [c in shown for c in CAUSES] == [model.stochastic] * 2
     assert ("smallest_curvature" in shown) == model.linear

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from vaebench.records import record
+from vaebench.records.description import Panel
+from vaebench.reporting.tables import table as tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +61,21 @@ def test_additions_reach_records_and_tables(house: Path) -> None:
     assert {r.config["model"]["name"] for r in records} == {"CapacityVAE"}
     assert all(r.estimate("posterior_variance").value > 0 for r in records)
     assert "posterior_variance" in (house / "runs" / "capacity" / "table.csv").read_text()
+    a_metric_of_one_file_has_its_heading_its_place_and_its_bold(house / "runs" / "capacity")
+
+
+def a_metric_of_one_file_has_its_heading_its_place_and_its_bold(folder: Path) -> None:
+    """From the records alone: no other file names the metric."""
+    found = tables.table(record.read_all(folder))
+    quantity = next(q for q in found.quantities if q.name == "posterior_variance")
+    assert (quantity.heading, quantity.description.panel) == ("posterior variance", Panel.OBJECTIVE)
+    headings = [q.heading for q in found.quantities]
+    place = headings.index("posterior variance")
+    assert (headings[place - 1], headings[place + 1]) == ("active units", "collapsed units")
+    assert found.blocks[0].best(place, quantity)
+    (grid,) = [part for part in (folder / "table.md").read_text().split("\n\n") if "posterior variance" in part]
+    first, _, *rows = [[cell.strip() for cell in line.split("|")] for line in grid.splitlines()]
+    assert any(row[first.index("posterior variance")].startswith("**") for row in rows)
 
 
 def test_additions_are_checked_like_the_rest(house: Path) -> None:

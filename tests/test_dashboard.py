@@ -15,6 +15,8 @@ from vaebench.records import record
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.wandb import workspace
 from vaebench.reporting.wandb.names import PICTURES, UNIT_CURVE, headline
+from vaebench.sweeps.run import expected_of
+from vaebench.training.curve import CURVES
 
 pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
 
@@ -113,8 +115,10 @@ def test_figures_and_pictures_are_those_that_are_logged(view):
 
 
 def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):
-    view = json.loads(workspace.encoded(workspace.workspace(beta)))
-    assert len(panels(view, "Bar Chart")) == len(workspace.EXPECTED)
+    expected = expected_of(beta.runs[0])
+    view = json.loads(workspace.encoded(workspace.workspace(beta, expected=expected)))
+    assert len(panels(view, "Bar Chart")) + len(CURVES) == len(expected)
+    assert {name for p in panels(view, "Run History Line Plot") for name in p["metrics"]} == CURVES.keys()
 
 
 def test_the_verb_writes_the_json_and_says_what_is_in_it(tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
 from vaebench.models.linear_vae import LinearVAE
+from vaebench.records.description import Panel
 from vaebench.records.record import Estimate
-from vaebench.reporting.tables.quantities import ALTERED, AWAY, Quantity
 
 SIDE = 6
 SHAPE = (1, SIDE, SIDE)
@@ -245,9 +245,9 @@ def test_a_diverged_model_is_blank_with_what_to_do() -> None:
 
 
 def test_every_column_has_a_heading() -> None:
-    for column in ESTIMATORS.build("ErasedOrShifted").columns:
-        assert Quantity(column).description.panel in (ALTERED, AWAY)
-        assert Quantity(column).description.pattern == column
+    for description in ESTIMATORS.build("ErasedOrShifted").columns.values():
+        assert description.heading
+        assert description.panel in (Panel.ALTERED, Panel.DISTANCE)
 
 
 def test_what_is_shown_are_the_images_and_what_the_model_makes_of_them() -> None:

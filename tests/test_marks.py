@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from vaebench.records.description import Description
 from vaebench.records.record import Estimate, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting import publish
@@ -107,7 +108,7 @@ PLACES: dict[str, Callable[[Sequence[Record]], str]] = {
     "terminal": lambda records: str(summary(first(records))),
     "published": again,
     "W&B": lambda records: " ".join(cautions(first(records)).values()),
-    "evaluate": lambda records: measured(first(records).estimate("iwae_5000")),
+    "evaluate": lambda records: measured(first(records).estimate("iwae_5000"), Description()),
 }
 """Every text in which IWAE-5000 of β = 1 is shown."""
 
@@ -163,7 +164,7 @@ def test_the_rule_is_that_of_the_weights_in_both_forms(k, draws, share, make):
     estimates = [e._replace(name=named.get(e.name, e.name)) for e in one.estimates]
     reading = Quantity(name).read(replace(one, config=config, estimates=estimates))
     assert reading.weights == seen
-    assert (reading.caution(name) is not None) == seen.unreliable
+    assert (reading.caution(one.description(name)) is not None) == seen.unreliable
 
 
 def test_what_else_an_older_record_tells():
@@ -176,8 +177,8 @@ def test_what_else_an_older_record_tells():
     ])  # fmt: skip
     one = replace(one, config={**one.config, "evaluate": {**one.config["evaluate"], "estimators": asked}})
     naive, ais = (Quantity(name).read(one) for name in ("naive_monte_carlo", "ais"))
-    assert (naive.caution("naive_monte_carlo") is not None, naive.remark) == (True, None)
-    assert (ais.caution("ais"), ais.remark) == (None, "short")
+    assert (naive.caution(Description()) is not None, naive.remark) == (True, None)
+    assert (ais.caution(Description()), ais.remark) == (None, "short")
     assert naive.over == ais.over == "4 observations"
 
 

@@ -16,6 +16,7 @@ from vaebench.config.registry import METRICS, MODELS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Draws
+from vaebench.records.description import LAST
 from vaebench.records.record import Estimate, NotApplicable
 
 N, K, L = 23, 20, 4
@@ -108,7 +109,14 @@ def test_columns_are_those_computed(name):
     numbers = [
         e.name for e in computed(name, [drawn()]) if isinstance(e, NotApplicable) or not isinstance(e.value, list)
     ]
-    assert tuple(numbers) == METRICS.build(name).columns(K)
+    assert numbers == list(METRICS.build(name).columns(K))
+
+
+def test_every_column_has_a_heading_and_a_place_of_its_own():
+    described = {n: d for name in METRICS for n, d in METRICS.build(name).columns(K).items()}
+    assert all(d.heading and d.place < LAST for d in described.values())
+    places = [(d.panel, d.place) for n, d in described.items() if not n.startswith("iwae_")]
+    assert len(places) == len(set(places))
 
 
 @pytest.mark.parametrize("name", METRICS)

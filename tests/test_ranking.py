@@ -20,7 +20,6 @@ from vaebench.reporting.page import page as pages
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_interval
 from vaebench.reporting.tables.layout import figure, shown
-from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 from vaebench.reporting.tables.separation import gap
 
@@ -107,7 +106,8 @@ def bold_rows(text: str) -> set[int]:
 def test_bold_is_the_best_and_what_no_test_tells_from_it_in_every_form(entries):
     one = made(entries)
     (block,) = one.blocks
-    bold = block.best([q.name for q in one.quantities].index("elbo"), Quantity("elbo"))
+    at = [q.name for q in one.quantities].index("elbo")
+    bold = block.best(at, one.quantities[at])
     assert bold == expected(entries)
     text = markdown(one)
     assert bold_rows(text) == bold

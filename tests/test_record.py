@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaebench.records import files
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.record import (
     FORMAT,
@@ -40,6 +41,7 @@ RECORD = Record(
     facts={"parameters": 1234, "variance": 0.1 + 0.2},
     estimates=[Estimate("elbo", -86.76, 0.1, 360, 0.01, "σ² is large"), Estimate("kl_per_unit", [0.0, 1e-300])],
     not_applicable={"IWAE": "no posterior"},
+    descriptions={"elbo": Description("ELBO", Panel.BOUNDS, 10, "nats", Direction.HIGHER, role=Role.BOUND)},
     curve={"epoch": [1, 2], "val/elbo": [-90.5, None]},
     provenance={"commit": "c0ffee", "dirty": False},
 )
@@ -244,6 +246,7 @@ EDITS = {
     "facts": {"parameters": 1235},
     "estimates": [],
     "not_applicable": {},
+    "descriptions": {"elbo": {"heading": "IWAE"}},
     "curve": {},
     "provenance": {"commit": "c0ffee", "dirty": True},
     "sha256": "0" * 64,

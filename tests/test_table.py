@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.layout import page
-from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, BitsPerDimension, Fact, Quantity, Reading, quantities
+from vaebench.reporting.tables.quantities import BitsPerDimension, Fact, Quantity, Reading, quantities, with_role
 from vaebench.reporting.tables.rankings import Cell, Table
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 
@@ -149,9 +150,10 @@ def test_a_fact_shows_a_half_width_only_where_it_scatters():
     shown = {heading.text: entry for heading, entry in zip(sheet.headings, sheet.rows[0], strict=True)}
     assert (shown["β"].text, shown["β"].half_width) == ("4", None)
     assert shown["σ²"].half_width is not None
-    assert Fact("beta").read(record(facts={})).remark == "this model has no β"
+    assert Fact("beta", Description("β")).read(record(facts={})).remark == "this model has no β"
     unknown = record(facts={"forecast_note": "no forecast: rank 0"})
-    assert Fact("forecast_active_units").read(unknown) == Reading(None, "no forecast: rank 0")
+    forecast = Fact("forecast_active_units", unknown.description("forecast_active_units"))
+    assert forecast.read(unknown) == Reading(None, "no forecast: rank 0")
 
 
 def test_an_unknown_metric_gets_a_column_and_no_rank():
@@ -199,12 +201,25 @@ def test_the_best_is_the_highest_bound_and_the_lowest_error(order):
         [record(s, m, estimates=e) for m, e in zip(models, estimates, strict=True) for s in (0, 1)],
     )
     names = [q.name for q in made.quantities]
-    for quantity in (Quantity("elbo"), Quantity("squared_error")):
+    for quantity in (q for q in made.quantities if q.name in ("elbo", "squared_error")):
         assert made.blocks[0].best(names.index(quantity.name), quantity) == {order.index(0)}
     assert not made.blocks[0].best(names.index("parameters"), Fact("parameters"))
 
 
 def test_every_bound_of_the_suite_is_known_and_ranked():
-    for name in ("elbo", "iwae_1", "iwae_5000"):
-        assert (Quantity(name).description.panel, Quantity(name).description.better) == (BOUNDS, HIGHER)
-    assert [q.heading for q in map(Quantity, ("iwae_500", "effective_sample_size_5%"))] == ["IWAE-500", "ESS 5 %"]
+    names = ("elbo", "iwae_1", "iwae_5000", "effective_sample_size_5%")
+    found = quantities([record(estimates=[Estimate(name, 1.0) for name in names])])
+    assert [(q.heading, q.description.sign) for q in with_role(found, Role.BOUND)] == [
+        ("ELBO", 1), ("IWAE-1", 1), ("IWAE-5000", 1),
+    ]  # fmt: skip
+    assert [q.description.sign for q in found if q.heading == "ESS 5 %"] == [0]
+
+
+def test_a_number_is_shown_as_the_record_describes_it():
+    """Also under a name that an earlier version knew; and a record that describes a number speaks for all."""
+    described = {"elbo": Description("my bound", Panel.RATE, better=Direction.LOWER)}
+    own = [record(s, {**VAE, "latent_dim": 8}, descriptions=described) for s in (0, 1)]
+    made = table.table([*own, *(record(s, estimates=[Estimate("elbo", s)]) for s in (4, 5))])
+    column = next(q for q in made.quantities if q.name == "elbo")
+    assert (column.heading, column.description.panel) == ("my bound", Panel.RATE)
+    assert made.blocks[0].best(made.quantities.index(column), column) == {1}

@@ -54,7 +54,13 @@ if TYPE_CHECKING:
     from vaebench.models.parts.priors import Prior as Prior
     from vaebench.models.parts.schedules import Schedule as Schedule
     from vaebench.models.vae import VAE as VAE
-    from vaebench.records.record import Estimate as Estimate, Record as Record
+    from vaebench.records.description import (
+        Description as Description,
+        Direction as Direction,
+        Panel as Panel,
+        Role as Role,
+    )
+    from vaebench.records.record import Estimate as Estimate, NotApplicable as NotApplicable, Record as Record
 
 __version__ = "0.1.0"
 
@@ -82,7 +88,8 @@ EXPORTS = {
     "vaebench.models.parts.priors": ("Prior",),
     "vaebench.models.parts.schedules": ("Schedule",),
     "vaebench.models.vae": ("VAE",),
-    "vaebench.records.record": ("Estimate", "Record"),
+    "vaebench.records.description": ("Description", "Direction", "Panel", "Role"),
+    "vaebench.records.record": ("Estimate", "NotApplicable", "Record"),
 }
 """Module -> the names that the package takes from it at their first use (PEP 562). Type checkers read those above."""
 

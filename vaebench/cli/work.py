@@ -118,6 +118,7 @@ def evaluate(
     estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
     """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
+    from vaebench.records.description import Description
     from vaebench.reporting.terminal.estimates import measured
     from vaebench.sweeps.reevaluate import reevaluate
 
@@ -127,7 +128,7 @@ def evaluate(
     seen = reevaluate(run, draws, sizes, split, estimators)
     for estimate in seen.estimates:
         if not isinstance(estimate.value, list):
-            console.print(measured(estimate), soft_wrap=True)
+            console.print(measured(estimate, seen.descriptions.get(estimate.name, Description())), soft_wrap=True)
     for name, reason in seen.not_applicable.items():
         console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
 

@@ -103,14 +103,20 @@ def dashboard(
     plan = study_of(study, overrides)
     path = RUNS / plan.name / "dashboard.json"
     records = record.read_all(RUNS / plan.name) or record.read_all(RESULTS / plan.name)
-    made = dashboards.workspace(plan, records, entity or "")
+    if records:
+        expected = {}
+    else:
+        from vaebench.sweeps.run import expected_of  # imports torch
+
+        expected = expected_of(plan.runs[0])
+    made = dashboards.workspace(plan, records, entity or "", expected)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, dashboards.encoded(made))
     for section, panels in dashboards.outline(made):
         console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
     console.print(str(path), soft_wrap=True)
     if save:
-        console.print(dashboards.save(plan, records, entity), soft_wrap=True)
+        console.print(dashboards.save(plan, records, entity, expected), soft_wrap=True)
 
 
 def _say_stale(files: Sequence[Path], verb: str) -> None:

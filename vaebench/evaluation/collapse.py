@@ -18,19 +18,30 @@ from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.models.vae import VAE
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
+from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
 
-CAUSES = ("collapsed_by_objective", "collapsed_by_optimisation")
+FORECAST = {
+    "forecast_active_units": Description(
+        "forecast active units", Panel.OBJECTIVE, 80, role=Role.FORECAST, note="forecast_note"
+    )
+}
+"""The fact that the data's spectrum forecasts."""
+
+CAUSES = {
+    "collapsed_by_objective": Description("collapsed by objective", Panel.COLLAPSE, 10),
+    "collapsed_by_optimisation": Description("collapsed by optimisation", Panel.COLLAPSE, 20),
+}
 """Columns with the number of collapsed units, one for each cause."""
 
-PROBE = (
-    "gradient_norm",
-    "gradient_gain",
-    "smallest_curvature",
-    "curvature_gain",
-    "off_diagonal_share",
-    "below_optimum",
-)
+PROBE = {
+    "gradient_norm": Description("gradient norm", Panel.COLLAPSE, 40, "nats per unit of parameter"),
+    "gradient_gain": Description("gain along gradient", Panel.COLLAPSE, 50, "nats"),
+    "smallest_curvature": Description("smallest curvature", Panel.COLLAPSE, 60, "nats per squared unit of parameter"),
+    "curvature_gain": Description("gain along curvature", Panel.COLLAPSE, 70, "nats"),
+    "off_diagonal_share": Description("off-diagonal share of WᵀW", Panel.COLLAPSE, 80),
+    "below_optimum": Description("nats below optimum", Panel.COLLAPSE, 30, "nats"),
+}
 """Columns that describe the point at which the training of a linear VAE ended."""
 
 
@@ -77,7 +88,8 @@ def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
         return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
     spectrum = _spectrum(data)
     causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])
-    return Diagnosis(causes.facts | probe.facts, causes.measurement.beside(probe.measurement))
+    measurement = causes.measurement.beside(probe.measurement)
+    return Diagnosis(causes.facts | probe.facts, measurement._replace(descriptions=FORECAST | CAUSES | PROBE))
 
 
 def optimum(model: VAE, spectrum: Spectrum) -> StationaryPoint:

@@ -1,6 +1,6 @@
 """A model measured on a split: draws once, every diagnostic from the same draws; then what asks the model itself."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,25 +12,40 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
+from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
 
 class Measurement(NamedTuple):
-    """What was estimated, and, for the columns that stay blank, why."""
+    """What metrics and estimators found.
+
+    Attributes:
+        estimates: in the order measured.
+        not_applicable: name of an estimate -> why there is none.
+        descriptions: name of an estimate -> how to show it.
+    """
 
     estimates: list[Estimate]
     not_applicable: dict[str, str]
+    descriptions: Mapping[str, Description] = {}
 
     @classmethod
-    def of(cls, outcomes: Iterable[Estimate | NotApplicable]) -> "Measurement":
-        """What diagnostics gave."""
+    def of(
+        cls, outcomes: Iterable[Estimate | NotApplicable], described: Mapping[str, Description] = {}
+    ) -> "Measurement":
+        """Sort what metrics returned; only the descriptions of its estimates are kept."""
         found = list(outcomes)
-        blanks = {o.name: o.reason for o in found if isinstance(o, NotApplicable)}
-        return cls([o for o in found if not isinstance(o, NotApplicable)], blanks)
+        estimates = [o for o in found if not isinstance(o, NotApplicable)]
+        reasons = {o.name: o.reason for o in found if isinstance(o, NotApplicable)}
+        return cls(estimates, reasons, {e.name: described[e.name] for e in estimates if e.name in described})
 
     def beside(self, other: "Measurement") -> "Measurement":
-        """This and another one of the same model."""
-        return Measurement([*self.estimates, *other.estimates], self.not_applicable | other.not_applicable)
+        """Join this one and another one of the same model."""
+        return Measurement(
+            [*self.estimates, *other.estimates],
+            self.not_applicable | other.not_applicable,
+            {**self.descriptions, **other.descriptions},
+        )
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
@@ -41,6 +56,20 @@ def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
 def estimators(specs: Iterable[Spec]) -> list[Estimator]:
     """The estimators that a study asks for."""
     return [ESTIMATORS.build(spec) for spec in specs]
+
+
+def applicable_to(
+    model: Autoencoder, metrics: Sequence[Diagnostic], draws: int
+) -> tuple[list[Diagnostic], dict[str, str]]:
+    """The metrics that apply to a model, and for each column of the others the reason."""
+    reasons = [metric.applies_to(model) for metric in metrics]
+    pairs = list(zip(metrics, reasons, strict=True))
+    return [m for m, r in pairs if r is None], {c: r for m, r in pairs if r is not None for c in m.columns(draws)}
+
+
+def columns(metrics: Iterable[Diagnostic], draws: int) -> dict[str, Description]:
+    """The numbers of some metrics, by name, and how to show each."""
+    return {name: described for metric in metrics for name, described in metric.columns(draws).items()}
 
 
 @torch.no_grad()
@@ -56,17 +85,16 @@ def measure(
         draws: K, the number of posterior draws of each observation.
         seed: of the draws; the same seed gives the same numbers.
     """
-    reasons = [metric.applies_to(model) for metric in metrics]
-    measured = [m.to(model.device) for m, reason in zip(metrics, reasons, strict=True) if reason is None]
-    not_applicable = {c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)}
+    applicable, reasons = applicable_to(model, metrics, draws)
+    measured = [metric.to(model.device) for metric in applicable]
     noise = generator(seed, "evaluation", model.device)
     with evaluating(model):
         for batch in batches:
             seen = model.draws(batch, draws, noise)
             for metric in measured:
                 metric.update(seen)
-    found = Measurement.of(outcome for metric in measured for outcome in metric.compute())
-    return Measurement([], not_applicable).beside(found)
+    found = Measurement.of((outcome for metric in measured for outcome in metric.compute()), columns(measured, draws))
+    return Measurement([], reasons).beside(found)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
@@ -90,7 +118,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         if reason is not None:
             outcomes = tuple(NotApplicable(column, reason) for column in estimator.columns)
         over = part_of(total, estimator.observations)
-        seen = seen.beside(Measurement.of(_of(over, outcome) for outcome in outcomes))
+        seen = seen.beside(Measurement.of((_of(over, outcome) for outcome in outcomes), estimator.columns))
     return seen
 
 

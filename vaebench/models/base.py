@@ -1,7 +1,7 @@
 """What every model is made of: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import isfunction
 from math import prod
 from typing import Any
@@ -17,6 +17,7 @@ from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Panel
 
 
 class Diverged(FloatingPointError):
@@ -137,6 +138,11 @@ class Autoencoder(lightning.LightningModule, ABC):
         bias = [parameter for name, parameter in self.decoder.named_parameters() if name.endswith("bias")][-1]
         start = self.likelihood.output_bias(x.mean(0))
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
+
+    @property
+    def fact_descriptions(self) -> Mapping[str, Description]:
+        """How to show the facts that have a column in the table."""
+        return {"parameters": Description("parameters", Panel.OBJECTIVE, 110)} | {**self.likelihood.fact_descriptions}
 
     def facts(self) -> dict[str, float | int]:
         """What a table says of the model beside its metrics."""

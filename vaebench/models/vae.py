@@ -1,7 +1,7 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Panel
 
 ROWS = Block(2**11, 2**18)
 """Latents drawn at a time while weighing draws."""
@@ -120,6 +121,15 @@ class VAE(Autoencoder):
             return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
 
         return log_px
+
+    @property
+    def fact_descriptions(self) -> Mapping[str, Description]:
+        return {
+            **super().fact_descriptions,
+            "beta": Description("β", Panel.OBJECTIVE, 10),
+            "beta_normalised": Description("βL/D", Panel.OBJECTIVE, 20),
+            "beta_effective": Description("βσ²", Panel.OBJECTIVE, 30),
+        }
 
     def facts(self) -> dict[str, Any]:
         """The parameter counts, and β in its three currencies.

@@ -24,7 +24,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from vaebench.records import earlier
 from vaebench.records.archive import checksum
+from vaebench.records.description import Description
 from vaebench.records.files import write_atomically
 from vaebench.records.plain_json import finite, laid_out, sha256
 from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
@@ -117,6 +119,7 @@ class Record:
             `dimensions` = D and, where it is a vector and no image, `shape` = [D].
         estimates: scalars and arrays, in the order measured.
         not_applicable: name of an estimate -> why this run has none. (In older records also name of a metric's class.)
+        descriptions: name of an estimate or a fact that is shown as one number -> how to show it.
         curve: columns of the validation curve, `epoch` first.
         provenance: commit, dirty, versions, device, seconds, command; `files`: the SHA-256 of each file that was left
             beside the record, by its name.
@@ -134,12 +137,21 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
     estimates: list[Estimate] = field(default_factory=list)
     not_applicable: dict[str, str] = field(default_factory=dict)
+    descriptions: dict[str, Description] = field(default_factory=dict)
     curve: dict[str, list[int | float | None]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def estimate(self, name: str) -> Estimate | None:
         """The estimate of that name, or None where it was not measured."""
         return next((e for e in self.estimates if e.name == name), None)
+
+    def description(self, name: str) -> Description:
+        """How to show a number: as the record says; by the frozen list if the record is older than descriptions."""
+        return self.descriptions.get(name) or earlier.description(name) or Description()
+
+    def reason_for_none(self, name: str) -> str:
+        """Why the record has no estimate of that name."""
+        return self.not_applicable.get(name) or earlier.reason(self, name) or "not measured"
 
     def left(self, path: Path, name: str | None = None) -> bytes:
         """A file that the run left, as it left it; of a record of format 1, as it is.
@@ -173,6 +185,7 @@ def encode(record: Record) -> bytes:
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
     entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
+    entries["descriptions"] = {name: described.entries for name, described in record.descriptions.items()}
     try:
         entries = json.loads(json.dumps(finite(entries), allow_nan=False))
         sealed = {"format": FORMAT, SEAL: sha256(entries)} | entries

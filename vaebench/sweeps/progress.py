@@ -21,16 +21,17 @@ from rich.text import Text
 
 from vaebench.config import Run
 from vaebench.records import record
+from vaebench.records.description import Role
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import PROGRESS, RECORD
 from vaebench.reporting.tables.layout import figure
-from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.tables.quantities import Quantity, quantities, with_role
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 
-HEADLINE = (("iwae_5000", "IWAE-5000"), ("elbo", "ELBO"), ("active_units", "active units"), ("squared_error", "SE"))
-"""The numbers in the line about a finished run."""
+REST = (Role.ACTIVE_UNITS, Role.RECONSTRUCTION_ERROR)
+"""What the line of a finished run shows after its bounds."""
 
 POLL_SECONDS = 0.5
 """Seconds between two looks at the runs' folders."""
@@ -166,18 +167,26 @@ def summary(outcome: Record | Exception) -> Text:
         return line(("not recorded:", "red"), f" {type(outcome).__name__}: {outcome}")
     if outcome.status == "failed":
         return line(("failed:", "red"), f" {outcome.reason}")
-    numbers = [text for name, label in HEADLINE if (text := _number(outcome, name, label)) is not None]
+    numbers = [text for quantity in headline(outcome) if (text := _number(outcome, quantity)) is not None]
     seconds = outcome.provenance.get("seconds", {})
     return line(", ".join([*numbers, f"{sum(seconds.values()):.1f} s"]))
 
 
-def _number(outcome: Record, name: str, label: str) -> str | None:
-    """A number of the record under its label, with its mark and what the mark means."""
-    reading = Quantity(name).read(outcome)
+def headline(outcome: Record) -> list[Quantity]:
+    """The tightest and the loosest bound, then the active units and the error of reconstruction."""
+    found = quantities([outcome])
+    bounds = with_role(found, Role.BOUND)
+    return [*reversed(dict.fromkeys((*bounds[:1], *bounds[-1:]))), *with_role(found, *REST)]
+
+
+def _number(outcome: Record, quantity: Quantity) -> str | None:
+    """A number of the record under its heading, with its mark and what the mark means."""
+    reading = quantity.read(outcome)
     if reading.value is None:
         return None
-    caution = reading.caution(name)
-    return f"{label} {figure(reading.value, 2)}" + (f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else "")
+    caution = reading.caution(quantity.description)
+    said = f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else ""
+    return f"{quantity.heading} {figure(reading.value, 2)}{said}"
 
 
 def _latest(pack: Progress) -> str:

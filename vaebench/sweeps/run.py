@@ -13,17 +13,18 @@ from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.collapse import diagnose
-from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import Measurement, columns, diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
+from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, RECORD
 from vaebench.reporting.wandb import Mode, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
-from vaebench.training.curve import EpochLogger
+from vaebench.training.curve import CURVES, EpochLogger
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
@@ -84,7 +85,7 @@ def execute_pack(
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         pairs = zip(runs, folders, strict=True)
-        trackers = [stack.enter_context(tracked(run, study, folder, how.wandb)) for run, folder in pairs]
+        trackers = [stack.enter_context(tracked(run, study, folder, how.wandb, CURVES)) for run, folder in pairs]
         started, parts = perf_counter(), 1
         try:
             fitted = fit(
@@ -137,16 +138,28 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
     evaluated, why = evaluate(run, model, data), diagnose(model, data)
     measured = evaluated.beside(why.measurement)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
+    facts = model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data)
+    described = {**CURVES, **model.fact_descriptions, **measured.descriptions}
+    shown = {*facts, *curve, *(e.name for e in measured.estimates)}
     return replace(
         bare,
         status="done",
         comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
-        facts=model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data),
+        facts=facts,
         estimates=measured.estimates,
         not_applicable=measured.not_applicable,
+        descriptions={name: description for name, description in described.items() if name in shown},
         curve=curve,
         provenance=_provenance(run, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
     )
+
+
+def expected_of(run: Run) -> dict[str, Description]:
+    """What a run will measure and log, by name, if everything applies to its model."""
+    how = run.evaluate
+    asked = [estimator.columns for estimator in estimators(how.estimators)]
+    measured = columns(diagnostics(how.metrics), how.draws)
+    return {**CURVES, **measured, **{name: d for each in asked for name, d in each.items()}}
 
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:

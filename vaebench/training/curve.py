@@ -7,8 +7,9 @@ import lightning
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
-from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, columns, diagnostics, measure
 from vaebench.models.base import Autoencoder
+from vaebench.records.description import Description, Direction, Panel
 from vaebench.training.packed.metrics import Measuring
 from vaebench.training.packed.module import Pack
 
@@ -17,6 +18,15 @@ DRAWS = 10
 
 CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
 """Diagnostics worth watching while a model trains."""
+
+CURVES = {
+    "train/objective": Description("objective in training", Panel.TRAINING, 0, "nats", Direction.HIGHER),
+    "val/objective": Description("validation objective", Panel.TRAINING, 5, "nats", Direction.HIGHER),
+} | {
+    f"val/{name}": description._replace(heading=f"validation {description.heading}", panel=Panel.TRAINING, role=None)
+    for name, description in columns(diagnostics(CHEAP), DRAWS).items()
+}
+"""How to show the columns of a curve."""
 
 UNITS = 64
 """Units that a chart can tell apart; of a model with more, no unit has a curve."""

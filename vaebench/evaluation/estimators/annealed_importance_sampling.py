@@ -1,5 +1,7 @@
 """Bounds on log p(x) from both sides: annealed importance sampling, and its reverse on simulated data."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -14,6 +16,7 @@ from vaebench.evaluation.estimators.joint_density import JointDensity, check_fin
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
 from vaebench.models.vae import VAE
+from vaebench.records.description import Bias, Description, Direction, Panel, Within
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**12, 2**16)
@@ -57,9 +60,18 @@ class AnnealedImportanceSampling(EvidenceEstimator):
         self.leapfrog, self.acceptance, self.bracket = leapfrog, acceptance, bracket
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        forwards = ("ais", "ais_effective_sample_size")
-        return (*forwards, "bdmc_lower", "bdmc_upper", "bdmc_gap") if self.bracket else forwards
+    def columns(self) -> Mapping[str, Description]:
+        described = Description("", Panel.EVIDENCE, unit="nats", within=Within.OBSERVATIONS)
+        forwards = {
+            "ais": described._replace(heading="AIS", place=30, better=Direction.HIGHER),
+            "ais_effective_sample_size": described._replace(heading="AIS ESS", place=40, unit="draws"),
+        }
+        bracket = {
+            "bdmc_lower": described._replace(heading="BDMC lower", place=50),
+            "bdmc_upper": described._replace(heading="BDMC upper", place=60, bias=Bias.TOO_HIGH),
+            "bdmc_gap": described._replace(heading="BDMC gap", place=70, bias=Bias.TOO_LARGE),
+        }
+        return forwards | bracket if self.bracket else forwards
 
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
+from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 from vaebench.records.weights import Weights
 
@@ -30,8 +31,8 @@ class Estimator(ABC):
 
     @property
     @abstractmethod
-    def columns(self) -> tuple[str, ...]:
-        """The names of the estimates that `estimate` returns."""
+    def columns(self) -> Mapping[str, Description]:
+        """The estimates that `estimate` returns (not arrays), by name, and how to show each."""
 
     @abstractmethod
     def applies_to(self, model: Autoencoder) -> str | None:

@@ -1,5 +1,7 @@
 """Compare an image with itself shifted and with itself partly erased: which one does a distance call nearer?"""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -18,14 +20,33 @@ from vaebench.evaluation.estimators.image_distances import (
 )
 from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.models.base import Autoencoder
+from vaebench.records.description import Description, Direction, Panel, Role, Within
 from vaebench.records.record import Estimate, NotApplicable
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)
 """Shares of the ink at which the arrays say how the choice changes with the share that is erased."""
 
-CHOICES = tuple(f"wrong_by_{by}" for by in ("squared_error", "cross_entropy", "reconstruction", "code", "posterior"))
-DISTANCES = ("shifted_in_pixels", "erased_in_pixels", "shifted_in_code", "erased_in_code")
-CLASSES = ("unaltered_as_class", "shifted_as_class", "erased_as_class")
+_CHOICE = Description("", Panel.ALTERED, within=Within.OBSERVATIONS)
+_DISTANCE = Description("", Panel.DISTANCE, within=Within.OBSERVATIONS)
+
+CHOICES = {
+    "wrong_by_squared_error": _CHOICE._replace(heading="by squared error", place=10, role=Role.ALTERED_BY_PIXELS),
+    "wrong_by_cross_entropy": _CHOICE._replace(heading="by cross-entropy", place=20),
+    "wrong_by_reconstruction": _CHOICE._replace(heading="by reconstruction", place=30, better=Direction.LOWER),
+    "wrong_by_code": _CHOICE._replace(heading="by code", place=40, better=Direction.LOWER, role=Role.ALTERED_BY_CODE),
+    "wrong_by_posterior": _CHOICE._replace(heading="by posterior", place=50, better=Direction.LOWER),
+}
+DISTANCES = {
+    "shifted_in_pixels": _DISTANCE._replace(heading="pixels, shifted", place=10),
+    "erased_in_pixels": _DISTANCE._replace(heading="pixels, erased", place=20),
+    "shifted_in_code": _DISTANCE._replace(heading="code, shifted", place=30),
+    "erased_in_code": _DISTANCE._replace(heading="code, erased", place=40),
+}
+CLASSES = {
+    "unaltered_as_class": _DISTANCE._replace(heading="class, unaltered", place=50),
+    "shifted_as_class": _DISTANCE._replace(heading="class, shifted", place=60),
+    "erased_as_class": _DISTANCE._replace(heading="class, erased", place=70),
+}
 
 
 @ESTIMATORS.register
@@ -63,8 +84,8 @@ class ErasedOrShifted(Estimator):
         self.observations, self.shift, self.share = observations, shift, share
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return (*CHOICES, *DISTANCES, *CLASSES)
+    def columns(self) -> Mapping[str, Description]:
+        return CHOICES | DISTANCES | CLASSES
 
     def applies_to(self, model: Autoencoder) -> str | None:
         size = " × ".join(map(str, model.shape))
@@ -105,9 +126,9 @@ class ErasedOrShifted(Estimator):
         ]
         estimates = tuple(map(mean_over_observations, CHOICES, choices))
         if not model.stochastic:
-            return *estimates, NotApplicable(CHOICES[-1], f"{type(model).__name__} has no posterior q(z|x)")
+            return *estimates, NotApplicable("wrong_by_posterior", f"{type(model).__name__} has no posterior q(z|x)")
         by_posterior = nearer(original.posterior_distance(erased), original.posterior_distance(shifted))
-        return *estimates, mean_over_observations(CHOICES[-1], by_posterior)
+        return *estimates, mean_over_observations("wrong_by_posterior", by_posterior)
 
     @staticmethod
     def _over_share(model: Autoencoder, original: EncodedImages, shifted: EncodedImages) -> tuple[Estimate, ...]:

@@ -1,5 +1,8 @@
 """Naive Monte Carlo: the simplest estimate of log p(x), kept as a baseline because it shows how such estimates fail."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 
 from vaebench.config.registry import ESTIMATORS, PositiveInt
@@ -11,6 +14,7 @@ from vaebench.evaluation.estimators.joint_density import JointDensity, check_fin
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.chunk_size import Block
 from vaebench.models.vae import VAE
+from vaebench.records.description import Description, Panel, Within
 from vaebench.records.record import Estimate
 
 ROWS = Block(2**11, 2**18)
@@ -30,7 +34,12 @@ class NaiveMonteCarlo(EvidenceEstimator):
         draws: K, the number of draws for each observation.
     """
 
-    columns = ("naive_monte_carlo", "naive_monte_carlo_effective_sample_size")
+    columns: ClassVar[Mapping[str, Description]] = {
+        "naive_monte_carlo": Description("naive MC", Panel.EVIDENCE, 10, "nats", within=Within.OBSERVATIONS),
+        "naive_monte_carlo_effective_sample_size": Description(
+            "naive MC ESS", Panel.EVIDENCE, 20, "draws", within=Within.OBSERVATIONS
+        ),
+    }
 
     def __init__(self, *, observations: PositiveInt = 100, draws: PositiveInt = 5000) -> None:
         self.observations, self.draws = observations, draws
@@ -45,6 +54,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
             log_weight = torch.cat([log_px(joint.latents(size, len(x))) for size in sizes])
         check_finite(log_weight, "samples of the prior")
         values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
-        estimate = mean_over_observations(self.columns[0], values, noise, weights_of(log_weight))
+        name, name_of_size = self.columns
+        estimate = mean_over_observations(name, values, noise, weights_of(log_weight))
         effective = bounds.effective_sample_size(log_weight)
-        return estimate, Estimate(self.columns[1], float(effective.median()), n=len(x))
+        return estimate, Estimate(name_of_size, float(effective.median()), n=len(x))

@@ -1,6 +1,7 @@
 """The aggregate posterior q(z) of a whole split, and the parts into which it splits the rate."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.evaluation.metrics.rate import without_unit_priors
 from vaebench.models.chunk_size import Block
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
 
 DENSITIES = Block(2**18, 2**25)
@@ -186,8 +188,12 @@ class RateDecomposition(AggregateDiagnostic):
     saturated. Any prior. That the parts add up to the rate of the same draws is checked, and said where they do not.
     """
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("mutual_information", "mutual_information_cap", "aggregate_kl")
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {
+            "mutual_information": Description("I(x;z)", Panel.RATE, 10, "nats"),
+            "mutual_information_cap": Description("its cap log N", Panel.RATE, 20, "nats"),
+            "aggregate_kl": Description("aggregate KL", Panel.RATE, 30, "nats"),
+        }
 
     def compute(self) -> tuple[Estimate, ...]:
         sample = self.sample()
@@ -219,8 +225,11 @@ class TotalCorrelation(AggregateDiagnostic):
     def applies_to(self, model: Subject) -> str | None:
         return without_unit_priors(model)
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("total_correlation", "dimension_kl")
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {
+            "total_correlation": Description("total correlation", Panel.RATE, 40, "nats"),
+            "dimension_kl": Description("dimension-wise KL", Panel.RATE, 50, "nats"),
+        }
 
     def compute(self) -> tuple[Estimate, ...]:
         sample = self.sample()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
 
@@ -32,15 +33,14 @@ class Diagnostic(Metric, ABC):
     """
 
     full_state_update = False
-    higher_is_better: bool | None = None
 
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
         return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
 
     @abstractmethod
-    def columns(self, draws: int) -> tuple[str, ...]:
-        """The names of the numbers that `compute` gives for so many draws an observation, arrays left out."""
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        """The numbers (not arrays) that `compute` returns for K draws an observation, by name, and how to show each."""
 
     @abstractmethod
     def update(self, draws: Draws) -> None:
@@ -113,12 +113,13 @@ class MeanOverObservations(Diagnostic):
 
 
 class ScalarMean(MeanOverObservations):
-    """A mean over observations of one number each. A subclass gives the number, `[B]`, and the name of the column."""
+    """A mean over observations of one number each. A subclass computes the number, `[B]`, names and describes it."""
 
     column: str
+    description: Description = Description()
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return (self.column,)
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {self.column: self.description}
 
     @abstractmethod
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:

@@ -1,5 +1,7 @@
 """Bounds on log p(x), ELBO and IWAE, and how far their importance weights can be trusted: ESS and Pareto k̂."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -17,6 +19,7 @@ from vaebench.evaluation.metrics.base import (
 )
 from vaebench.evaluation.pareto import FEWEST, pareto_k, summary, tail_length
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate
 from vaebench.records.weights import HEAVY_TAIL, Weights
 
@@ -29,7 +32,7 @@ class ELBO(ScalarMean):
     """
 
     column = "elbo"
-    higher_is_better = True
+    description = Description("ELBO", Panel.BOUNDS, 10, "nats", Direction.HIGHER, role=Role.BOUND)
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         return bounds.elbo(draws.log_weight)
@@ -54,7 +57,6 @@ class IWAE(MeanOverObservations):
         k: sizes of the bounds, each a divisor of the number of draws; those of 1, 5, 50, 500, 5000 that are, if None.
     """
 
-    higher_is_better = True
     shapes: list[Tensor]
     effective: list[Tensor]
 
@@ -66,8 +68,9 @@ class IWAE(MeanOverObservations):
         for name in ("shapes", "effective"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return tuple(f"iwae_{k}" for k in self._sizes(draws))
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        described = Description("", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND)
+        return {f"iwae_{k}": described._replace(heading=f"IWAE-{k}") for k in self._sizes(draws)}
 
     def _sizes(self, draws: int) -> tuple[int, ...]:
         return self.k or tuple(k for k in SIZES if draws % k == 0)
@@ -110,15 +113,18 @@ class EffectiveSampleSize(Diagnostic):
     Between 1 and K. Itself estimated from the weights, so a heavy tail that no draw has met does not show.
     """
 
-    higher_is_better = True
     sizes: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("sizes", [], dist_reduce_fx="cat")
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("effective_sample_size_median", "effective_sample_size_5%")
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        described = Description("", Panel.BOUNDS, unit="draws", better=Direction.HIGHER, ranked=False)
+        return {
+            "effective_sample_size_median": described._replace(heading="ESS median", place=40),
+            "effective_sample_size_5%": described._replace(heading="ESS 5 %", place=50),
+        }
 
     def update(self, draws: Draws) -> None:
         self.sizes.append(draws.of_weights(bounds.effective_sample_size))
@@ -150,8 +156,12 @@ class ParetoK(Diagnostic):
         super().__init__()
         self.add_state("shapes", [], dist_reduce_fx="cat")
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("pareto_k_median", f"pareto_k_above_{HEAVY_TAIL:g}")
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        described = Description("", Panel.BOUNDS, better=Direction.LOWER, ranked=False)
+        return {
+            "pareto_k_median": described._replace(heading="Pareto k median", place=60),
+            f"pareto_k_above_{HEAVY_TAIL:g}": described._replace(heading=f"share of k > {HEAVY_TAIL:g}", place=70),
+        }
 
     def update(self, draws: Draws) -> None:
         self.draws = len(draws.log_weight)
@@ -159,7 +169,7 @@ class ParetoK(Diagnostic):
 
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         shapes = dim_zero_cat(self.shapes)
-        n, names = len(shapes), self.columns(self.draws)
+        n, names = len(shapes), tuple(self.columns(self.draws))
         fitted = shapes[~shapes.isnan()]
         if not len(fitted):
             few = f"{FEWEST * FEWEST} draws are the fewest that have a tail, got {self.draws}"

@@ -1,6 +1,7 @@
 """How well a simple classifier reads the label from the code: a linear probe and nearest neighbours."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -15,6 +16,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS, Positive, PositiveInt
 from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
 
 FOLDS = 5
@@ -30,8 +32,8 @@ class Probe(Diagnostic):
     are not independent.
     """
 
-    higher_is_better = True
     column: str
+    description: Description
     independent = True
     """Whether one observation's prediction tells nothing of another's, so that the standard error is known."""
 
@@ -50,8 +52,8 @@ class Probe(Diagnostic):
     def applies_to(self, model: Subject) -> str | None:
         return None
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return (self.column,)
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {self.column: self.description}
 
     def update(self, draws: Draws) -> None:
         if draws.label is not None:
@@ -95,6 +97,7 @@ class LinearProbe(Probe):
     """
 
     column = "linear_probe_accuracy"
+    description = Description("linear probe", Panel.REPRESENTATION, 30, better=Direction.HIGHER)
 
     def __init__(self, *, inverse_penalty: Positive = 1.0) -> None:
         super().__init__()
@@ -117,6 +120,7 @@ class NearestNeighbours(Probe):
     """
 
     column = "nearest_neighbours_accuracy"
+    description = Description("nearest neighbours", Panel.REPRESENTATION, 40, better=Direction.HIGHER)
     independent = False
 
     def __init__(self, *, neighbours: PositiveInt = 5) -> None:

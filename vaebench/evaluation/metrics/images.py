@@ -7,6 +7,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from vaebench.config.registry import METRICS
 from vaebench.evaluation.metrics.base import ScalarMean, Subject
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, NotApplicable
 
 
@@ -15,7 +16,9 @@ class SquaredError(ScalarMean):
     """Squared error of the decoder's mean at the posterior's mean, summed over pixels, in units of x²."""
 
     column = "squared_error"
-    higher_is_better = False
+    description = Description(
+        "squared error", Panel.OBJECTIVE, 70, "x²", Direction.LOWER, role=Role.RECONSTRUCTION_ERROR
+    )
 
     def applies_to(self, model: Subject) -> str | None:
         return None
@@ -31,7 +34,6 @@ class ImageScore(ScalarMean):
     smallest side of an image that it can judge.
     """
 
-    higher_is_better = True
     smallest = 1
     shape: tuple[int, ...] = ()
 
@@ -72,6 +74,7 @@ class PSNR(ImageScore):
     """
 
     column = "psnr"
+    description = Description("PSNR in dB", Panel.REPRESENTATION, 10, "dB", Direction.HIGHER)
 
     def score(self, image: Tensor, reconstruction: Tensor) -> Float64[Tensor, " B"]:
         return peak_signal_noise_ratio(reconstruction, image, data_range=1.0, reduction="none", dim=(1, 2, 3))
@@ -91,6 +94,7 @@ class SSIM(ImageScore):
     """
 
     column = "ssim"
+    description = Description("SSIM", Panel.REPRESENTATION, 20, better=Direction.HIGHER)
     smallest = WINDOW
 
     def score(self, image: Tensor, reconstruction: Tensor) -> Float64[Tensor, " B"]:

@@ -1,5 +1,7 @@
 """The two parts of the ELBO, rate and distortion, and the rate of every unit."""
 
+from collections.abc import Mapping
+
 from jaxtyping import Float64
 from torch import Tensor
 from torch.distributions import Normal
@@ -8,6 +10,7 @@ from vaebench.config.registry import METRICS
 from vaebench.evaluation.metrics.base import Columns, MeanOverObservations, ScalarMean, Subject, variance_of_mean
 from vaebench.models.draws import Draws
 from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate
 
 
@@ -19,6 +22,7 @@ class Rate(ScalarMean):
     """
 
     column = "rate"
+    description = Description("rate", Panel.OBJECTIVE, 50, "nats", role=Role.RATE)
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         return (draws.log_qz.double() - draws.log_pz.double()).mean(0)
@@ -35,7 +39,9 @@ class Distortion(ScalarMean):
     """
 
     column = "distortion"
-    higher_is_better = False
+    description = Description(
+        "distortion", Panel.OBJECTIVE, 60, "nats", Direction.LOWER, ranked=False, role=Role.DISTORTION
+    )
 
     def applies_to(self, model: Subject) -> str | None:
         return None
@@ -66,8 +72,8 @@ class KLPerUnit(MeanOverObservations):
     def applies_to(self, model: Subject) -> str | None:
         return without_unit_priors(model)
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ()
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {}
 
     def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
         return unit_kl(draws.posterior)

@@ -1,5 +1,7 @@
 """Which latent units carry information about x, and which have collapsed to the prior."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from vaebench.config.registry import METRICS, Fraction, Positive
 from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.evaluation.metrics.rate import unit_kl, without_unit_priors
 from vaebench.models.draws import Draws
+from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
 
 
@@ -30,8 +33,8 @@ class ActiveUnits(Diagnostic):
         for name in ("count", "total", "squares"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("active_units",)
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {"active_units": Description("active units", Panel.OBJECTIVE, 90, role=Role.ACTIVE_UNITS)}
 
     def update(self, draws: Draws) -> None:
         code = draws.posterior.mean.double()
@@ -76,8 +79,8 @@ class CollapsedUnits(Diagnostic):
     def applies_to(self, model: Subject) -> str | None:
         return without_unit_priors(model)
 
-    def columns(self, draws: int) -> tuple[str, ...]:
-        return ("collapsed_units",)
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        return {"collapsed_units": Description("collapsed units", Panel.OBJECTIVE, 100, role=Role.COLLAPSED_UNITS)}
 
     def update(self, draws: Draws) -> None:
         kl = unit_kl(draws.posterior)

@@ -6,7 +6,8 @@ same as a different β.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch.distributions import Distribution, Independent, Normal
 from vaebench.config.registry import LIKELIHOODS, Positive
 from vaebench.models.parts.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
 from vaebench.models.parts.fast_log_prob import LogProb, bernoulli_log_prob, gaussian_log_prob
+from vaebench.records.description import Description, Panel
 
 SMALLEST_VARIANCE = 2.0**-46
 """The square of float32's machine epsilon. A smaller squared error of pixels near 1 is only rounding."""
@@ -88,6 +90,9 @@ class Likelihood(nn.Module, ABC):
 
     def refit(self, squared_error: Float[Tensor, ""]) -> None:
         """Use the mean squared error of a pixel on the training split: before each validation and after training."""
+
+    fact_descriptions: ClassVar[Mapping[str, Description]] = {}
+    """How to show the facts."""
 
     def facts(self) -> dict[str, float | int]:
         """Facts about the trained likelihood for the table."""
@@ -168,6 +173,8 @@ class Gaussian(Likelihood):
     def sigma2(self) -> Float[Tensor, "*pixels"]:
         """The current variance σ², one for all pixels or one for each."""
         return self.variance
+
+    fact_descriptions: ClassVar[Mapping[str, Description]] = {"variance": Description("σ²", Panel.OBJECTIVE, 40, "x²")}
 
     def facts(self) -> dict[str, float | int]:
         return {"variance": float(self.sigma2().detach().mean())}

@@ -4,22 +4,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from vaebench.records.description import Panel
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.facets import Facet, Facets, Legend
 from vaebench.reporting.figures.plotting import limit_after_warm_up, over_epochs, plot_band
+from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = {
-    "train/objective": "objective in training",
-    "val/elbo": "validation ELBO",
-    "val/rate": "validation rate",
-    "val/distortion": "validation distortion",
-    "val/active_units": "validation active units",
-}
-"""Columns of a record's curve, and the titles of their panels."""
+NOT_SHOWN = ("val/objective",)
+"""Columns that are left out: objectives of different models or β are not comparable, and one of them is enough."""
 
 
 class CurvePanel(NamedTuple):
@@ -36,9 +32,9 @@ class Curves(Figure[CurvePanel]):
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, CurvePanel]]:
         return [
-            (", ".join(filter(None, [title, facet.title])), CurvePanel(column, facet))
-            for column, title in COLUMNS.items()
-            for facet in facets.keep(partial(_has, column))
+            (", ".join(filter(None, [column.heading, facet.title])), CurvePanel(column.name, facet))
+            for column in _columns(table)
+            for facet in facets.keep(partial(_has, column.name))
         ]
 
     def caption(self, panels: Sequence[CurvePanel]) -> str:
@@ -57,6 +53,14 @@ class Curves(Figure[CurvePanel]):
             plot_band(axes, line, colour, "o" if len(line.x) == 1 else "")
         limit_after_warm_up(axes, [line for line, _ in lines])
         axes.set_xlabel("epoch")
+
+
+def _columns(table: Table) -> list[Quantity]:
+    """The columns of the runs' curves, in the order of their descriptions."""
+    runs = [record for row in table.rows for record in row.group.done]
+    described = {name: record.description(name) for record in reversed(runs) for name in record.curve}
+    columns = [Quantity(name, d) for name, d in described.items() if d.panel is Panel.TRAINING]
+    return sorted((c for c in columns if c.name not in NOT_SHOWN), key=lambda c: c.order)
 
 
 def _has(column: str, row: Row) -> bool:

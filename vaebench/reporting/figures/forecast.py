@@ -4,18 +4,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from vaebench.records.description import Role
 from vaebench.reporting.figures.base import FacetFigure, Figure
 from vaebench.reporting.figures.facets import Facet, Facets, Legend, measured_on
 from vaebench.reporting.figures.plotting import whole_ticks
 from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, WARNING
 from vaebench.reporting.tables.labels import plain
-from vaebench.reporting.tables.quantities import Fact, Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-ACTIVE, FORECAST = Quantity("active_units"), Fact("forecast_active_units")
 
 PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
 """The axes of a study that span the plane of σ² and β."""
@@ -26,7 +24,7 @@ FEWEST = 2
 
 def pairs(row: Row) -> list[tuple[float, float]]:
     """(forecast, active units) of every run that has both."""
-    expected, found = row.group.values(FORECAST), row.group.values(ACTIVE)
+    expected, found = row.group.values_of(Role.FORECAST), row.group.values_of(Role.ACTIVE_UNITS)
     return [(expected[seed], found[seed]) for seed in expected if seed in found]
 
 

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vaebench.records.description import Role
 from vaebench.reporting.figures.base import FacetFigure
 from vaebench.reporting.figures.facets import Facet
 from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import FAINT
-from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-RATE, DISTORTION = Quantity("rate"), Quantity("distortion")
 
 
 class RateDistortion(FacetFigure):
@@ -42,7 +40,7 @@ class RateDistortion(FacetFigure):
 
 def _points(row: Row) -> list[tuple[float, float]]:
     """(rate, distortion) of every seed that has both."""
-    rates, distortions = row.group.values(RATE), row.group.values(DISTORTION)
+    rates, distortions = row.group.values_of(Role.RATE), row.group.values_of(Role.DISTORTION)
     return [(rates[seed], distortions[seed]) for seed in rates if seed in distortions]
 
 

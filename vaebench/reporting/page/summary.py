@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from vaebench.records.description import Role
 from vaebench.reporting.figures.facets import is_number
 from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.paired import Difference, difference
@@ -10,14 +11,12 @@ from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import canonical, slug
 from vaebench.reporting.tables.layout import comparability, decimals, shown
-from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, Quantity
+from vaebench.reporting.tables.quantities import Quantity, with_role
 from vaebench.reporting.tables.rankings import Block, Row, Table
 from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
-TREND = ("rate", "distortion", "active_units")
+TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)
 """What is followed along an axis of numbers."""
-
-BY_PIXELS, BY_CODE = Quantity("wrong_by_squared_error"), Quantity("wrong_by_code")
 
 MOST_NAMED = 4
 """Rows that a sentence names beside the ranked ones; the table has all."""
@@ -48,7 +47,7 @@ def interval(found: Interval) -> str:
 
 def _best(table: Table) -> Iterator[str]:
     """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
-    bounds = [q for q in table.quantities if (q.description.panel, q.description.better) == (BOUNDS, HIGHER)]
+    bounds = with_role(table.quantities, Role.BOUND)
     for tightest in bounds[-1:]:
         measured = [(b, [r for r in b.rows if _interval(table, r, tightest) is not None]) for b in table.blocks]
         for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
@@ -118,9 +117,12 @@ def _forecast(rows: list[Row]) -> Iterator[str]:
 
 def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
     """How often a part erased counts for less than a shift: in pixels, and from the best code to the worst."""
-    by_pixels, by_code = (q if q in table.quantities else None for q in (BY_PIXELS, BY_CODE))
-    if by_pixels is None or by_code is None:
-        return
+    by_pixels, by_code = (with_role(table.quantities, r) for r in (Role.ALTERED_BY_PIXELS, Role.ALTERED_BY_CODE))
+    for pair in zip(by_pixels, by_code, strict=False):
+        yield from _nearer(table, rows, *pair)
+
+
+def _nearer(table: Table, rows: list[Row], by_pixels: Quantity, by_code: Quantity) -> Iterator[str]:
     rows = [row for row in rows if _interval(table, row, by_code) is not None]
     pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
     codes = [(found, _name(table, row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
@@ -148,7 +150,7 @@ def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
     if (ends := _ends(table, rows)) is None:
         return
     low, high = ends
-    found = [(q, _interval(table, low, q), _interval(table, high, q)) for q in table.quantities if q.name in TREND]
+    found = [(q, _interval(table, low, q), _interval(table, high, q)) for q in with_role(table.quantities, *TREND)]
     parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
     if parts:
         parts[0] = parts[0].replace(" from ", " goes from ", 1)

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vaebench.records.description import Role
 from vaebench.records.record import Record
 from vaebench.reporting.tables.intervals import Interval, t_interval
 from vaebench.reporting.tables.labels import SEED, canonical
-from vaebench.reporting.tables.quantities import Quantity, Reading
+from vaebench.reporting.tables.quantities import Quantity, Reading, quantities, with_role
 from vaebench.reporting.tables.reliability import caution
 
 
@@ -52,6 +53,11 @@ class Group:
         """The quantity by seed, of the seeds that have it."""
         return {seed: r.value for seed, r in sorted(self.readings(quantity)) if r.value is not None}
 
+    def values_of(self, role: Role) -> dict[int, float]:
+        """The first quantity with this role, by seed; empty where no run has one."""
+        found = with_role(quantities(self.done), role)
+        return self.values(found[0]) if found else {}
+
     def cell(self, quantity: Quantity) -> Cell:
         """The quantity with its interval, every remark of a seed, and what its weights and observations say."""
         if not self.done:
@@ -64,7 +70,7 @@ class Group:
         return Cell(
             t_interval(values) if values else None,
             _counted([reading.remark for reading in readings]),
-            caution(quantity.name, unreliable, len(values)),
+            caution(quantity.description, unreliable, len(values)),
             len(unreliable) if weights else None,
             "; ".join(sorted({r.over for r in found if r.over is not None})) or None,
         )

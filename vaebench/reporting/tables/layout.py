@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
+from vaebench.records.description import Panel
 from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import ROUNDING, Interval
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
-from vaebench.reporting.tables.quantities import PANELS, UNRANKED, Quantity, observations
+from vaebench.reporting.tables.quantities import Quantity, observations
 from vaebench.reporting.tables.rankings import Block, Row, Table
 
 DIGITS = 5
@@ -65,7 +66,7 @@ def page(table: Table) -> Page:
     sheets = [
         _sheet(table, block, panel, columns, numbers)
         for block in table.blocks
-        for panel in PANELS
+        for panel in Panel
         if (columns := [i for i, q in enumerate(table.quantities) if _shown(q, i, panel, block)])
     ]
     return Page(tuple(sheets), tuple(numbers))
@@ -85,18 +86,18 @@ def leaf(value: Any) -> str:
     return text[:12] if len(text) >= 32 and all(c in "0123456789abcdef" for c in text) else text
 
 
-def _shown(quantity: Quantity, column: int, panel: str, block: Block) -> bool:
+def _shown(quantity: Quantity, column: int, panel: Panel, block: Block) -> bool:
     """Whether a column belongs to the panel and has something to say in the block."""
     cells = (row.cells[column] for row in block.rows)
-    return quantity.description.panel == panel and any(c.interval or c.remarks for c in cells)
+    return quantity.description.panel is panel and any(c.interval or c.remarks for c in cells)
 
 
-def _sheet(table: Table, block: Block, panel: str, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
+def _sheet(table: Table, block: Block, panel: Panel, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
     found = [_column(block, table.quantities[i], i, numbers) for i in columns]
     headed = [_headed(table.quantities[i].heading, entries) for i, entries in zip(columns, found, strict=True)]
     return Sheet(
         block=comparability(block, table.blocks),
-        caption=panel,
+        caption=panel.heading,
         labels=len(table.headings),
         headings=(*map(_word, (*table.headings, "seeds")), *(heading for heading, _ in headed)),
         rows=tuple((*_labels(row), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)),
@@ -125,7 +126,7 @@ def _column(block: Block, quantity: Quantity, column: int, numbers: dict[str, in
     """The entries of one quantity, one a row."""
     cells = [row.cells[column] for row in block.rows]
     best, digits = block.best(column, quantity), decimals([c.interval for c in cells if c.interval is not None])
-    ranked = quantity.description.better != UNRANKED
+    ranked = quantity.description.sign != 0
     apart = ranked and len({c.over for c in cells if c.interval is not None}) > 1
     entries = []
     for i, cell in enumerate(cells):

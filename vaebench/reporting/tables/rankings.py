@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from vaebench.reporting.tables.grouping import Cell, Group
 from vaebench.reporting.tables.labels import canonical, natural
-from vaebench.reporting.tables.quantities import UNRANKED, Quantity
+from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.separation import gap
 
 
@@ -49,20 +49,20 @@ class Block:
 
     def best(self, column: int, quantity: Quantity) -> frozenset[int]:
         """The rows that are the best of a column, or that no test tells from it; none where better has no meaning."""
-        better = quantity.description.better
-        if better == UNRANKED:
+        sign = quantity.description.sign
+        if not sign:
             return frozenset()
         values = {i: row.group.values(quantity) for i, row in enumerate(self.rows)}
-        return frozenset(i for rows in self.contenders(column).values() for i in _leading(rows, values, better))
+        return frozenset(i for rows in self.contenders(column).values() for i in _leading(rows, values, sign))
 
 
-def _leading(rows: Sequence[int], values: Mapping[int, Mapping[int, float]], better: int) -> list[int]:
+def _leading(rows: Sequence[int], values: Mapping[int, Mapping[int, float]], sign: int) -> list[int]:
     """The row of the best mean, and those that are not clearly worse."""
-    best = max(rows, key=lambda i: better * fmean(values[i].values()))
+    best = max(rows, key=lambda i: sign * fmean(values[i].values()))
     gaps = {i: gap(values[best], values[i]) for i in rows if i != best}
     return [
         best,
-        *(i for i, each in gaps.items() if each is None or not (each.is_clear and each.interval.mean * better > 0)),
+        *(i for i, each in gaps.items() if each is None or not (each.is_clear and each.interval.mean * sign > 0)),
     ]
 
 

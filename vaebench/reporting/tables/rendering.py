@@ -13,7 +13,7 @@ from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.latex import latex
 from vaebench.reporting.tables.layout import Entry, Sheet, comparability, page
-from vaebench.reporting.tables.quantities import UNRANKED, Quantity, observations
+from vaebench.reporting.tables.quantities import Quantity, observations
 from vaebench.reporting.tables.rankings import Row, Table
 from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
@@ -51,7 +51,7 @@ class _Column:
     def __init__(self, table: Table, index: int, quantity: Quantity) -> None:
         self.index, self.quantity = index, quantity
         cells = [row.cells[index] for row in table.rows]
-        self.is_ranked = quantity.description.better != UNRANKED
+        self.is_ranked = quantity.description.sign != 0
         self.is_apart = any(cell.over is not None for cell in cells)
         self.is_weighted = any(cell.unreliable is not None for cell in cells)
 

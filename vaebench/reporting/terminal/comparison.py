@@ -12,7 +12,6 @@ from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
 from vaebench.reporting.tables.layout import decimals, shown
-from vaebench.reporting.tables.quantities import UNRANKED
 from vaebench.reporting.tables.reliability import MARK
 
 LEGEND = (
@@ -121,10 +120,10 @@ def _remarks(found: Sequence[Difference | Incomparable]) -> Iterator[Text]:
 
 def _style(each: Difference) -> str:
     """Green if the first is better, red if it is worse, neither if no direction is better."""
-    better = each.quantity.description.better
-    if better == UNRANKED:
+    sign = each.quantity.description.sign
+    if not sign:
         return "bold"
-    return "bold green" if each.difference.mean * better > 0 else "bold red"
+    return "bold green" if each.difference.mean * sign > 0 else "bold red"
 
 
 def _interval(interval: Interval, places: int | None, mark: str = "") -> str:

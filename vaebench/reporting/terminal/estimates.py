@@ -1,5 +1,6 @@
 """A model that is measured again, in a terminal: one line for each estimate."""
 
+from vaebench.records.description import Description
 from vaebench.records.record import Estimate
 from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import observations
@@ -8,10 +9,10 @@ from vaebench.reporting.tables.reliability import MARK, caution
 PLACES = 4
 
 
-def measured(estimate: Estimate) -> str:
+def measured(estimate: Estimate, description: Description) -> str:
     """An estimate with its mark, its standard error over observations, its Monte-Carlo error, and all remarks."""
     assert not isinstance(estimate.value, list)
-    said = caution(estimate.name, [estimate.weights]) if estimate.weights and estimate.unreliable else None
+    said = caution(description, [estimate.weights]) if estimate.weights and estimate.unreliable else None
     number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}"
     errors = {"standard error": estimate.standard_error, "Monte-Carlo error": estimate.monte_carlo_error}
     spread = "".join(f" ± {error:.{PLACES}f} ({name})" for name, error in errors.items() if error is not None)

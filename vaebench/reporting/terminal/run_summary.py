@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vaebench.records.description import Panel, Role
 from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.reporting.tables.escaping import visible
-from vaebench.reporting.tables.quantities import FACTS, PANELS, Fact, Quantity, observations, quantities
+from vaebench.reporting.tables.quantities import Fact, observations, quantities, with_role
 from vaebench.reporting.tables.reliability import MARK
 
 BAR = 30
@@ -49,8 +50,8 @@ def _head(record: Record) -> RenderableType:
 
 def _numbers(record: Record) -> Iterator[RenderableType]:
     """A grid for each panel of the table."""
-    for panel in PANELS:
-        shown = [q for q in quantities([record]) if q.description.panel == panel and q.read(record).value is not None]
+    for panel in Panel:
+        shown = [q for q in quantities([record]) if q.description.panel is panel and q.read(record).value is not None]
         if not shown:
             continue
         grid = _grid()
@@ -58,14 +59,14 @@ def _numbers(record: Record) -> Iterator[RenderableType]:
             reading = quantity.read(record)
             assert reading.value is not None
             error = None if isinstance(quantity, Fact) else _error(record.estimate(quantity.name))
-            mark = reading.caution(quantity.name)
+            mark = reading.caution(quantity.description)
             said = [
                 text for text in (mark, reading.over and f"over {observations(reading.over)}", reading.remark) if text
             ]
             value = f"{reading.value + 0.0:.6g}{MARK if mark else ''}"  # 0.0 takes the sign from -0.0
-            remarks = "" if quantity.name in FACTS else "; ".join(said)
+            remarks = "" if isinstance(quantity, Fact) else "; ".join(said)
             grid.add_row(Text(quantity.heading), value, error or "", Text(remarks, style="dim"))
-        yield _section(panel, grid)
+        yield _section(panel.heading, grid)
 
 
 def _visible(value: Any) -> Any:
@@ -121,8 +122,8 @@ def bar(share: float) -> str:
 def _collapse(record: Record) -> Iterator[RenderableType]:
     """How many units collapsed, and why, as the record's facts say."""
     said = [f"{before}{record.facts[name]}" for name, before in LINES.items() if record.facts.get(name)]
-    count = Quantity("collapsed_units").read(record).value
-    if count is not None:
+    counts = [q.read(record).value for q in with_role(quantities([record]), Role.COLLAPSED_UNITS)]
+    for count in [c for c in counts if c is not None]:
         said.insert(0, f"{count:g} of {record.facts.get('latent_dim', '?')} units collapsed")
     if said:
         yield _section("Collapse", Text("\n".join(said)))

@@ -11,14 +11,6 @@ TRAIN, AGGREGATE = "train", "aggregate"
 EPOCH = "epoch"
 """The axis of every curve, counted from one as in records."""
 
-BEST = {
-    "train/objective": "max",
-    "val/objective": "max",
-    "val/elbo": "max",
-    "val/distortion": "min",
-}
-"""Curves for which higher or lower is better. W&B keeps their best value and the last, of other curves the last."""
-
 UNIT_CURVE = "val/kl_per_unit/"
 """The beginning of the keys of single units' curves. Only W&B has them, not the record."""
 
@@ -51,7 +43,7 @@ def split_of(record: Record) -> str:
 
 def cautions(record: Record) -> dict[str, str]:
     """Beside every number that rests on collapsed importance weights, under its key and `_mark`, what its mark says."""
-    said = {q.name: q.read(record).caution(q.name) for q in quantities([record])}
+    said = {q.name: q.read(record).caution(q.description) for q in quantities([record])}
     return {f"{key(split_of(record), name)}_mark": text for name, text in said.items() if text is not None}
 
 

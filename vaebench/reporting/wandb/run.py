@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vaebench.config import Run
+from vaebench.records.description import Description, Direction
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.homes import redirect_folders
 from vaebench.reporting.wandb.media import artifacts, pictures
-from vaebench.reporting.wandb.names import BEST, EPOCH, PROJECT, TRAIN, cautions, headline
+from vaebench.reporting.wandb.names import EPOCH, PROJECT, TRAIN, cautions, headline
 
 Mode = Literal["offline", "online", "disabled"]
+
+BEST = {Direction.HIGHER: "max", Direction.LOWER: "min"}
+"""W&B keeps the best number of all epochs beside the last one, where one of two numbers is better."""
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +78,7 @@ class Tracker:
 
 
 @contextmanager
-def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]:
+def tracked(run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description]) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
     A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
@@ -93,8 +97,9 @@ def tracked(run: Run, study: str, folder: Path, mode: Mode) -> Iterator[Tracker]
     experiment.define_metric(EPOCH, hidden=True)
     for pattern in ("train/*", "val/*"):
         experiment.define_metric(pattern, step_metric=EPOCH)
-    for name, end in BEST.items():
-        experiment.define_metric(name, step_metric=EPOCH, summary=f"{end},last")
+    for name, description in curves.items():
+        if (best := BEST.get(description.better)) is not None:
+            experiment.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
     tracker, exit_code = Tracker(experiment, folder), 1
     try:
         yield tracker

@@ -3,21 +3,24 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vaebench.config import Study
+from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Record
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.labels import SEED, canonical
-from vaebench.reporting.tables.quantities import BOUNDS, HIGHER, PANELS, Fact, Quantity, quantities
+from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
 from vaebench.reporting.tables.reliability import MARK, RESTS
-from vaebench.reporting.wandb.names import AGGREGATE, BEST, EPOCH, PICTURES, PROJECT, TRAIN, UNIT_CURVE, figure_key, key
+from vaebench.reporting.wandb.names import AGGREGATE, EPOCH, PICTURES, PROJECT, TRAIN, UNIT_CURVE, figure_key, key
 
-EXPECTED = ("elbo", "rate", "distortion", "active_units", "collapsed_units", "squared_error")
-"""Numbers that are shown beside the axes. Before any run is measured, only these have panels."""
-
-CURVES = (*BEST, "val/rate", "val/active_units")
+BESIDE_AXES = (
+    *(Role.RATE, Role.DISTORTION, Role.RECONSTRUCTION_ERROR),
+    *(Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS),
+)
+"""Numbers that stand beside the axes, with the loosest and the tightest bound."""
 
 WIDE = 100.0
 """An axis is logarithmic if its last value is at least so many times the first."""
@@ -40,25 +43,31 @@ class Measured(NamedTuple):
         return self.quantity.heading + self.mark
 
     @property
-    def is_bound(self) -> bool:
-        """Whether it is a bound of which more is better."""
-        return (self.quantity.description.panel, self.quantity.description.better) == (BOUNDS, HIGHER)
+    def role(self) -> Role | None:
+        """What it means to charts."""
+        return self.quantity.description.role
 
 
-def workspace(study: Study, records: Sequence[Record] = (), entity: str = "") -> Any:
+def workspace(
+    study: Study,
+    records: Sequence[Record] = (),
+    entity: str = "",
+    expected: Mapping[str, Description] = MappingProxyType({}),
+) -> Any:
     """The workspace of a study. Runs of one configuration form a group, so that panels show means over seeds.
 
     Args:
         study: its axes become columns and groups.
         records: of its runs, as far as there are any; each number in them gets a panel.
         entity: user or team that owns the workspace.
+        expected: what the runs will measure, by name. It is used only if there is no record.
 
     Raises:
         ValueError: if the library that builds it is not installed.
     """
     ws, _ = _library()
     along = axes(study)
-    splits = {split: _measured(split, records) for split in sorted({run.evaluate.split for run in study.runs})}
+    splits = {split: _measured(split, records, expected) for split in sorted({run.evaluate.split for run in study.runs})}
     shown = [m.key for measured in splits.values() for m in _beside_axes(measured)]
     return ws.Workspace(
         entity=entity,
@@ -66,7 +75,7 @@ def workspace(study: Study, records: Sequence[Record] = (), entity: str = "") ->
         name=study.name,
         sections=[
             _figures(),
-            _curves(),
+            _curves(records, expected),
             *(s for split, measured in splits.items() for s in _sections(split, along, measured)),
         ],
         runset_settings=ws.RunsetSettings(
@@ -97,7 +106,9 @@ def encoded(found: Any) -> bytes:
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def save(study: Study, records: Sequence[Record], entity: str | None) -> str:
+def save(
+    study: Study, records: Sequence[Record], entity: str | None, expected: Mapping[str, Description]
+) -> str:
     """Saves the workspace of a study as a new view, and returns its URL.
 
     Raises:
@@ -112,12 +123,14 @@ def save(study: Study, records: Sequence[Record], entity: str | None) -> str:
         raise ValueError(
             "nobody is logged in to W&B: run `wandb login`, or leave out --save for the JSON alone"
         ) from None
-    return str(workspace(study, records, entity or api.default_entity or "").save().url)
+    return str(workspace(study, records, entity or api.default_entity or "", expected).save().url)
 
 
-def _curves() -> Any:
+def _curves(records: Sequence[Record], expected: Mapping[str, Description]) -> Any:
     ws, wr = _library()
-    lines = [wr.LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH) for name in CURVES]
+    names = {name: record.description(name) for record in records for name in record.curve} or expected
+    curves = sorted((d.place, name) for name, d in names.items() if d.panel is Panel.TRAINING)
+    lines = [wr.LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH) for _, name in curves]
     units = wr.LinePlot(title="KL per unit in nats", x=EPOCH, metric_regex=f"{UNIT_CURVE}.*", title_x=EPOCH)
     return ws.Section("Curves", panels=[*lines, units], is_open=True)
 
@@ -133,11 +146,11 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     """What was measured on a split: all runs at once, the numbers by the panels of the tables, and images."""
     ws, wr = _library()
     yield ws.Section(f"Runs, {split}", panels=_overview(split, along, measured), is_open=True)
-    for panel in PANELS:
-        inside = [m for m in measured if m.quantity.description.panel == panel]
+    for panel in Panel:
+        inside = [m for m in measured if m.quantity.description.panel is panel]
         bars = [wr.BarPlot(title=m.title, metrics=[wr.SummaryMetric(m.key)]) for m in inside]
         if bars:
-            yield ws.Section(f"{panel}, {split}", panels=bars, is_open=panel == BOUNDS)
+            yield ws.Section(f"{panel.heading}, {split}", panels=bars, is_open=panel is Panel.BOUNDS)
     sheets = [wr.MediaBrowser(title=name, media_keys=[key(split, name)], num_columns=1) for name in PICTURES]
     yield ws.Section(f"Pictures, {split}", panels=sheets, is_open=True)
 
@@ -148,38 +161,44 @@ def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
     columns = [column(wr.Config(path), path, log=wide or None) for path, wide in along.items()]
     columns += [column(number(m.key), m.title) for m in _beside_axes(measured)]
-    x, y = (number(key(split, name)) for name in ("rate", "distortion"))
+    rates, distortions = ([m for m in measured if m.role is role] for role in (Role.RATE, Role.DISTORTION))
+    planes = [
+        wr.ScatterPlot(title="Rate and distortion", x=number(x.key), y=number(y.key))
+        for x, y in zip(rates, distortions, strict=False)
+    ]
     highest = [
         wr.ScalarChart(title=f"Highest {m.title}", metric=number(m.key), groupby_aggfunc="max")
         for m in _bounds(measured)[-1:]
     ]
     return [
         wr.ParallelCoordinatesPlot(title="Axes and numbers", columns=columns),
-        wr.ScatterPlot(title="Rate and distortion", x=x, y=y),
+        *planes,
         *highest,
     ]
 
 
-def _measured(split: str, records: Sequence[Record]) -> list[Measured]:
-    """The numbers in the records, in the order of the tables."""
-    found = [q for q in quantities(records) if not isinstance(q, Fact)] or [Quantity(name) for name in EXPECTED]
+def _measured(split: str, records: Sequence[Record], expected: Mapping[str, Description]) -> list[Measured]:
+    """What the records have measured, or what is expected of them, in the order of tables."""
+    awaited = [Quantity(name, d) for name, d in expected.items() if d.panel is not Panel.TRAINING]
+    found = [q for q in quantities(records) if not isinstance(q, Fact)] or sorted(awaited, key=lambda q: q.order)
     return [Measured(q, key(split, q.name), _mark(q, records)) for q in found]
 
 
 def _mark(quantity: Quantity, records: Sequence[Record]) -> str:
     """The mark, and of how many runs it is: W&B draws the number of each all the same."""
     readings = [quantity.read(record) for record in records]
-    marked = sum(reading.caution(quantity.name) is not None for reading in readings)
+    marked = sum(reading.caution(quantity.description) is not None for reading in readings)
     of = sum(reading.value is not None for reading in readings)
     return f" ({MARK} {marked} of {of} runs: {RESTS})" if marked else ""
 
 
 def _beside_axes(measured: Sequence[Measured]) -> list[Measured]:
-    return [m for m in measured if m.quantity.name in EXPECTED or m in _bounds(measured)[-1:]]
+    bounds = _bounds(measured)
+    return [m for m in measured if m.role in BESIDE_AXES or m in (*bounds[:1], *bounds[-1:])]
 
 
 def _bounds(measured: Sequence[Measured]) -> list[Measured]:
-    return [m for m in measured if m.is_bound]
+    return [m for m in measured if m.role is Role.BOUND]
 
 
 def _is_wide(values: Sequence[Any]) -> bool:

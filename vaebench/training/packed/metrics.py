@@ -10,7 +10,7 @@ from torchmetrics.utilities.data import dim_zero_sum
 
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
-from vaebench.evaluation.measure import Measurement, measure
+from vaebench.evaluation.measure import Measurement, applicable_to, columns, measure
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import Block
@@ -37,11 +37,7 @@ class Measuring:
     def __init__(self, stacks: Stacks, shared: Shared, metrics: Sequence[Diagnostic], draws: int) -> None:
         first = stacks.models[0]
         self.stacks, self.shared, self.draws = stacks, shared, draws
-        reasons = [metric.applies_to(first) for metric in metrics]
-        self.metrics = [m for m, reason in zip(metrics, reasons, strict=True) if reason is None]
-        self.not_applicable = {
-            c: r for m, r in zip(metrics, reasons, strict=True) if r is not None for c in m.columns(draws)
-        }
+        self.metrics, self.not_applicable = applicable_to(first, metrics, draws)
         self._increments = Increments(self.metrics)
         self._together = type(first).draws is Autoencoder.draws and all(map(_is_a_sum, self.metrics))
 
@@ -84,7 +80,8 @@ class Measuring:
             for metric in self.metrics
             for outcome in metric.estimated({name: next(left) for name in metric.metric_state})
         ]
-        return Measurement([], self.not_applicable).beside(Measurement.of(outcomes))
+        found = Measurement.of(outcomes, columns(self.metrics, self.draws))
+        return Measurement([], self.not_applicable).beside(found)
 
 
 class Increments:

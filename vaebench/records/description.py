@@ -1,0 +1,130 @@
+"""How a number is shown: its heading, its place in the table, its unit, and whether more of it is better.
+
+A metric, an estimator or a model declares the description of each of its numbers in its own file. The record of a run
+carries the descriptions; tables, pages, W&B and the terminal read them there and know no metric by its name.
+"""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Panel(StrEnum):
+    """A part of the table. The parts stand in the order of this list."""
+
+    BOUNDS = "bounds"
+    EVIDENCE = "evidence"
+    OBJECTIVE = "objective"
+    COLLAPSE = "collapse"
+    RATE = "rate"
+    REPRESENTATION = "representation"
+    ALTERED = "altered"
+    DISTANCE = "distance"
+    TRAINING = "training"
+    """Numbers of every epoch. They are drawn over epochs and stand in no table."""
+
+    @property
+    def heading(self) -> str:
+        """What stands above the panel."""
+        return _HEADINGS[self]
+
+    @property
+    def position(self) -> int:
+        """The place of the panel among the others, from 0."""
+        return list(Panel).index(self)
+
+
+_HEADINGS = {
+    Panel.BOUNDS: "Bounds in nats per observation, higher is better (bits/dim: lower)",
+    Panel.EVIDENCE: "Evidence of some observations in nats (naive, AIS: of the split; BDMC: of simulated ones)",
+    Panel.OBJECTIVE: "Objective, rate and latent units",
+    Panel.COLLAPSE: "Collapse explained, on the training split",
+    Panel.RATE: "Parts of the rate in nats per observation",
+    Panel.REPRESENTATION: "Reconstruction and representation, higher is better",
+    Panel.ALTERED: "A part erased against a shift: how often the erased image is the nearer one",
+    Panel.DISTANCE: "How far the alteration takes an image (two different ones: 1), and how often its class is kept",
+    Panel.TRAINING: "Training",
+}
+
+
+class Direction(StrEnum):
+    """Which of two numbers is the better one."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NEITHER = "neither"
+
+
+class Role(StrEnum):
+    """What a number means to a chart or a sentence, so that these need no names of metrics."""
+
+    BOUND = "bound"
+    """A lower bound on log p(x) of the whole split. The last one in the order of columns is the tightest."""
+    RATE = "rate"
+    DISTORTION = "distortion"
+    RECONSTRUCTION_ERROR = "reconstruction error"
+    ACTIVE_UNITS = "active units"
+    COLLAPSED_UNITS = "collapsed units"
+    FORECAST = "forecast of active units"
+    ALTERED_BY_PIXELS = "altered, by pixels"
+    ALTERED_BY_CODE = "altered, by code"
+
+
+class Within(StrEnum):
+    """Between which runs the number compares; data, split, binarisation and likelihood are always the same."""
+
+    SPLIT = "split"
+    """Runs that were measured on the same split."""
+    OBSERVATIONS = "observations"
+    """Runs that were measured on the same observations, a part of the split."""
+
+
+class Bias(StrEnum):
+    """In which way a number is wrong where its importance weights have collapsed."""
+
+    TOO_LOW = "too low"
+    TOO_HIGH = "too high"
+    TOO_LARGE = "too large"
+
+
+LAST = 1000
+"""The place of a number that names none: after all others of its panel."""
+
+
+class Description(NamedTuple):
+    """How one number is shown.
+
+    Attributes:
+        heading: of its column; the name of the number if it is empty.
+        panel: the part of the table.
+        place: within the panel, from left to right. Numbers of one place stand in the natural order of their names.
+        unit: e.g. `nats`; empty for a count or a share.
+        better: whether more of it is better.
+        ranked: whether the table marks the best row. (The distortion alone does not rank models: rate buys it.)
+        within: between which runs it compares.
+        role: what it means to charts and sentences.
+        bias: in which way it is wrong where its importance weights have collapsed.
+        note: the fact that holds a remark on this fact.
+    """
+
+    heading: str = ""
+    panel: Panel = Panel.OBJECTIVE
+    place: int = LAST
+    unit: str = ""
+    better: Direction = Direction.NEITHER
+    ranked: bool = True
+    within: Within = Within.SPLIT
+    role: Role | None = None
+    bias: Bias = Bias.TOO_LOW
+    note: str | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 if the table ranks the highest number first, −1 if the lowest, 0 if it does not rank."""
+        if not self.ranked:
+            return 0
+        return {Direction.HIGHER: 1, Direction.LOWER: -1, Direction.NEITHER: 0}[self.better]
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """What a record keeps of it: the fields that differ from their defaults."""
+        return {k: v for k, v in self._asdict().items() if v != self._field_defaults[k]}
