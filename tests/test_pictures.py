@@ -14,7 +14,7 @@ from vaebench.data.datasets.digits import Digits
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
 from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
-from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, take
+from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, make_images
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
@@ -39,9 +39,9 @@ def vae(**keywords) -> VAE:
 
 @pytest.fixture(scope="module")
 def seen(data) -> Pictures:
-    taken = take(vae(), data, "test", 0, KL)
-    assert taken is not None
-    return taken
+    images = make_images(vae(), data, "test", 0, KL)
+    assert images is not None
+    return images
 
 
 def as_pixels(x: torch.Tensor) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_units_are_moved_in_the_order_of_their_kl_and_nothing_else_moves(seen, d
     assert seen.traversals.shape == (3, STEPS, 1, 8, 8)
     model = vae()
     code = model.encode(data.test.x[:1]).mean.detach().repeat(STEPS, 1)
-    drawn = take(model, data, "test", 0, [])
+    drawn = make_images(model, data, "test", 0, [])
     assert drawn is not None
     assert drawn.units.tolist() == [1, 2, 3]
     for row in range(3):
@@ -76,12 +76,12 @@ def test_units_are_moved_in_the_order_of_their_kl_and_nothing_else_moves(seen, d
 def test_a_latent_space_of_two_units_is_shown_from_corner_to_corner(seen, data):
     assert (len(seen.plane), seen.spanned) == (0, None)
     model = VAE((1, 8, 8), 0, latent_dim=2, network={"name": "MLP", "hidden": [8]}, likelihood="Gaussian")
-    taken = take(model, data, "test", 0, [1.0, 2.0])
-    assert taken is not None
-    assert taken.plane.shape == (SIDE, SIDE, 1, 8, 8)
+    images = make_images(model, data, "test", 0, [1.0, 2.0])
+    assert images is not None
+    assert images.plane.shape == (SIDE, SIDE, 1, 8, 8)
     corner = torch.full((1, 2), 1.5341)  # the upper right one: both units at the share 15/16 of N(0, 1)
     expected = as_pixels(model.decode(corner).mean.detach())[0].astype(int)
-    assert np.abs(expected - taken.plane[0, -1].astype(int)).max() <= 1
+    assert np.abs(expected - images.plane[0, -1].astype(int)).max() <= 1
 
 
 def test_codes_are_posterior_means_in_the_units_of_largest_kl_with_their_labels(seen, data):
@@ -93,18 +93,18 @@ def test_codes_are_posterior_means_in_the_units_of_largest_kl_with_their_labels(
 
 def test_a_model_without_a_prior_has_no_samples(data):
     model = AE((1, 8, 8), 0, latent_dim=3, network={"name": "MLP", "hidden": [8]})
-    taken = take(model, data, "test", 0, [])
-    assert taken is not None
-    assert (len(taken.samples), taken.drawn) == (0, None)
+    images = make_images(model, data, "test", 0, [])
+    assert images is not None
+    assert (len(images.samples), images.drawn) == (0, None)
 
 
 @pytest.mark.parametrize("prior", ["StandardNormal", "GaussianMixture", {"name": "VampPrior", "pseudo_inputs": 4}])
 def test_the_same_seed_draws_the_same_whatever_was_drawn_before(data, prior):
     model = vae(prior=prior)
-    first = take(model, data, "test", 7, KL)
+    first = make_images(model, data, "test", 7, KL)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    again = take(model, data, "test", 7, KL)
+    again = make_images(model, data, "test", 7, KL)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(first.samples, again.samples)
     assert first.samples.shape == (SAMPLES, 1, 8, 8)
@@ -113,11 +113,11 @@ def test_the_same_seed_draws_the_same_whatever_was_drawn_before(data, prior):
 
 def test_what_an_estimator_shows_is_kept_beside_the_rest(seen, data, tmp_path):
     asked = [NaiveMonteCarlo(), ErasedOrShifted()]
-    taken = take(vae(), data, "test", 0, KL, asked)
-    assert taken.altered.shape == (6, PAIRS, 1, 8, 8)
-    assert np.array_equal(taken.altered[[0, 3]], np.stack([taken.originals, taken.reconstructions]))
-    write(taken, tmp_path / "a.npz")
-    assert np.array_equal(read(tmp_path / "a.npz").altered, taken.altered)
+    images = make_images(vae(), data, "test", 0, KL, asked)
+    assert images.altered.shape == (6, PAIRS, 1, 8, 8)
+    assert np.array_equal(images.altered[[0, 3]], np.stack([images.originals, images.reconstructions]))
+    write(images, tmp_path / "a.npz")
+    assert np.array_equal(read(tmp_path / "a.npz").altered, images.altered)
     assert (len(seen.altered), seen.compared) == (0, None)
     with np.load(tmp_path / "a.npz") as found:
         assert "altered" in found
@@ -129,7 +129,7 @@ def test_what_an_estimator_shows_is_kept_beside_the_rest(seen, data, tmp_path):
 def test_what_is_no_image_has_no_pictures():
     data = DataModule(LinearGaussian())
     data.setup()
-    assert take(LinearVAE(data.shape, 0, latent_dim=2), data, "test", 0, []) is None
+    assert make_images(LinearVAE(data.shape, 0, latent_dim=2), data, "test", 0, []) is None
 
 
 @pytest.mark.parametrize("latent_dim", [2, 50])

@@ -69,7 +69,7 @@ def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
         Answer("collapsed_by_optimisation", 0.0),
         Answer("collapsed_by_objective", float(model.latent_dim - record.facts["forecast_active_units"])),
     )
-    yield from graded(name, "verdict", answers, record.estimates, 0.0)
+    yield from graded(name, "collapse diagnosis", answers, record.estimates, 0.0)
 
 
 def _check(run: Run) -> None:

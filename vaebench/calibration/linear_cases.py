@@ -160,8 +160,8 @@ def kl_per_unit(problem: LinearProblem) -> Answers:
 
 def collapsed_units(problem: LinearProblem) -> Answers:
     def collapsed(epsilon: float) -> Tensor:
-        escaped = (problem.unit_kl >= epsilon).double().sum(0)
-        return (escaped <= 0.01 * len(problem.x)).double()
+        above = (problem.unit_kl >= epsilon).double().sum(0)
+        return (above <= 0.01 * len(problem.x)).double()
 
     yield Answer("collapsed_units", float(collapsed(0.01).sum()))
     yield Answer("collapse_curve", torch.stack([collapsed(epsilon).mean() for epsilon in GRID]))
@@ -256,16 +256,16 @@ def optima(data: DataModule) -> Iterator[LinearProblem]:
     spectrum = Spectrum.of(data.train.x)
     best = oracle.maximum_likelihood(spectrum, 4)
     yield _problem("maximum likelihood, 4 units", best, data)
-    pruned = oracle.beta_optimum(spectrum, UNITS, beta=2.5, variance=1.0)
-    yield _problem("optimum of β = 2.5, 6 units of which two live", pruned, data)
-    dead = oracle.beta_optimum(spectrum, UNITS, beta=10.0, variance=1.0)
-    yield _problem("optimum of β = 10, all 6 units collapsed", dead, data)
+    partial = oracle.beta_optimum(spectrum, UNITS, beta=2.5, variance=1.0)
+    yield _problem("optimum of β = 2.5, 2 of 6 units active", partial, data)
+    collapsed = oracle.beta_optimum(spectrum, UNITS, beta=10.0, variance=1.0)
+    yield _problem("optimum of β = 10, all 6 units collapsed", collapsed, data)
 
 
 def misfit(data: DataModule) -> LinearProblem:
     """The maximum likelihood with a wrong posterior, so that the bounds and the evidence all differ."""
     best = oracle.maximum_likelihood(Spectrum.of(data.train.x), 4)
-    problem = _problem("a posterior shrunk by a tenth and half as wide again", best, data)
+    problem = _problem("a wrong posterior: means × 0.9, variances × 1.5", best, data)
     with torch.no_grad():
         next(problem.model.encoder.parameters()).mul_(0.9)  # V
         problem.model.log_variance.add_(0.4)

@@ -39,12 +39,14 @@ REACH = 3.0
 """A traversal goes this many standard deviations to either side of the prior's mean."""
 
 
-def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
+def write_images(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
     """Write the images of an evaluated model beside its record. Return the files: none if the data are no images."""
     kl = record.estimate("kl_per_unit")
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
     how = record.config["evaluate"]
-    pictures = take(model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ())))
+    pictures = make_images(
+        model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ()))
+    )
     if pictures is None:
         return []
     write(pictures, folder / ARRAYS)
@@ -52,7 +54,7 @@ def keep(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> 
 
 
 @torch.no_grad()
-def take(
+def make_images(
     model: Autoencoder,
     data: DataModule,
     split: str,

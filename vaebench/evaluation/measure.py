@@ -1,4 +1,4 @@
-"""A model measured on a split: draws once, every diagnostic from the same draws; then what asks the model itself."""
+"""Measure a model on a split: all diagnostics from the same draws, then the estimators that evaluate the model."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,12 +49,12 @@ class Measurement(NamedTuple):
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
-    """The diagnostics a study asks for; every registered one if it does not say."""
+    """Build the diagnostics that a study asks for; all registered ones if specs is None."""
     return [METRICS.build(spec) for spec in (METRICS if specs is None else specs)]
 
 
 def estimators(specs: Iterable[Spec]) -> list[Estimator]:
-    """The estimators that a study asks for."""
+    """Build the estimators that a study asks for."""
     return [ESTIMATORS.build(spec) for spec in specs]
 
 
@@ -76,14 +76,14 @@ def columns(metrics: Iterable[Diagnostic], draws: int) -> dict[str, Description]
 def measure(
     model: Autoencoder, batches: Iterable[Batch], metrics: Sequence[Diagnostic], draws: int, seed: int
 ) -> Measurement:
-    """Every diagnostic of a model over the given batches.
+    """Compute all diagnostics of a model over the given batches.
 
     Args:
-        model: on the device of the batches; it is put in evaluation mode for the while.
+        model: on the device of the batches. It is in evaluation mode during the call.
         batches: a split.
-        metrics: fresh diagnostics.
+        metrics: new diagnostics, without state.
         draws: K, the number of posterior draws of each observation.
-        seed: of the draws; the same seed gives the same numbers.
+        seed: of the draws. The same seed gives the same numbers.
     """
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]
@@ -98,13 +98,13 @@ def measure(
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
-    """Every estimator, on as many of the split's observations as each asks for.
+    """Run all estimators, each on the number of observations that it asks for.
 
     Args:
-        model: on the device of the batches; it is put in evaluation mode for the while.
-        batches: a split, which can be gone through again and again.
-        chosen: what asks the model.
-        seed: of all that is random; the same seed gives the same numbers.
+        model: on the device of the batches. It is in evaluation mode during the call.
+        batches: a split, which can be iterated more than once.
+        chosen: the estimators.
+        seed: of all randomness. The same seed gives the same numbers.
     """
     seen, total = Measurement([], {}), sum(len(batch.x) for batch in batches) if chosen else 0
     for estimator in chosen:
@@ -123,13 +123,13 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
 
 
 def _of(over: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotApplicable:
-    """The outcome, an estimate with the observations it was taken over unless it names others itself."""
+    """Add to an estimate the observations that it is computed over, unless it names them itself."""
     return outcome._replace(over=over) if isinstance(outcome, Estimate) and outcome.over is None else outcome
 
 
 @contextmanager
 def evaluating(model: Autoencoder) -> Iterator[None]:
-    """A block in which a model is in evaluation mode."""
+    """Put a model into evaluation mode for a block."""
     was_training = model.training
     model.eval()
     try:

@@ -125,7 +125,7 @@ def _outcome(
         if isinstance(trained, Exception):
             raise trained
         measured = _measured(run, bare, trained, seconds)
-        files = [folder / CHECKPOINT, *image_samples.keep(trained.model, trained.data, measured, folder)]
+        files = [folder / CHECKPOINT, *image_samples.write_images(trained.model, trained.data, measured, folder)]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:
