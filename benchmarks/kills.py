@@ -1,17 +1,17 @@
-"""Is anything lost, repeated or moved by kills at random moments?
+"""Kill sweeps at random moments: is anything lost, repeated or changed?
 
-A chain is one small study, swept by the command line and killed again and again until it is complete; every life of it
-has an engine, a pack size and a pause between snapshots of its own, and so has every kill a signal (SIGKILL, SIGTERM,
-SIGINT), a target (the driver, or a worker where there is one) and a moment. Most moments are in training. At the end
-all records and all weights are compared, bit for bit, with those of a sweep that nobody disturbed. All is drawn from
-the chain's seed, but for what the clock decides.
+A chain is one small study. The command line sweeps it, is killed and is started again, until the study is complete.
+Each start draws an engine, a pack size and the time between snapshots. Each kill draws a signal (SIGKILL, SIGTERM,
+SIGINT), a target (the driver, or a worker if there is one) and a moment, mostly during training. At the end all records
+and weights are compared, bit for bit, with those of a sweep that was not killed. Everything is drawn from the chain's
+seed, except what depends on the clock.
 
     python benchmarks/kills.py --engines inline --kills 60 --to inline.jsonl
     python benchmarks/kills.py --engines ray,slurm,local --kills 40 --first 1000 --to others.jsonl
     python benchmarks/kills.py --tally inline.jsonl others.jsonl
 
 `slurm` is the sbatch of tests/fake_slurm.py, `local` is submitit's own executor. Each command prints its counts, and
-fails if a run was lost, repeated, or differs. A line of the file is a chain; its seed repeats it (`--first SEED`).
+fails if a run was lost, repeated or differs. Each line of the file is a chain; its seed repeats it (`--first SEED`).
 """
 
 import argparse
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from life import PATIENCE, ROOT, Life, drawn, records, runs, steps_left, with_slurm
+from life import ROOT, TIMEOUT, Life, drawn, records, runs, steps_left, with_slurm
 
 from vaebench.records.record import read
 from vaebench.records.run_folder import CHECKPOINT, PROGRESS, RECORD, RESUME, TRAINER
@@ -49,28 +49,28 @@ grid:
     - {name: VAE, likelihood: OptimalGaussian}
   seed: 0..1
 """
-"""Two of the models pack, one trains by itself and goes on from Lightning's checkpoint."""
+"""Two of the models train in packs. One trains alone and continues from Lightning's checkpoint."""
 
 GRACE = 5.0
-"""Seconds that a worker has to go; to one of SLURM's jobs SIGTERM is a warning, and it stays."""
+"""Seconds to wait for the end of a killed worker. A SLURM job ignores SIGTERM, which is only a warning there."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MARK = "VAEBENCH_KILLS"
-"""A variable that everything a chain starts inherits, so that its leftovers are found."""
+"""An environment variable that all processes of a chain inherit, so that those left over are found."""
 
-MOST, LIVES = 8, 12
-"""Kills of a chain at most, and lives in which it is complete, or has met a fault."""
+MAX_KILLS, MAX_STARTS = 8, 12
+"""Kills of a chain, and starts of the command in which it must be complete."""
 
 
 @dataclass
 class Kill:
-    """One kill and what the life after it made of what was left.
+    """One kill, and whether the next start continued from the snapshots.
 
     Attributes:
-        in_training: whether a run was being trained at that moment.
-        snapshots: the steps of training in the snapshots that were there, by the run's id.
-        used: how many of them later lives went on from.
-        lost: how many of them began again.
+        in_training: whether a run was training at that moment.
+        snapshots: for each run, the training steps in its snapshot.
+        used: how many runs continued from their snapshot later.
+        lost: how many runs began again.
     """
 
     engine: str
@@ -84,7 +84,7 @@ class Kill:
 
 @dataclass
 class Chain:
-    """What a seed led to; the lists hold ids of runs, with a reason where it is not obvious."""
+    """The result of a seed. The lists have ids of runs, with a reason where it is not obvious."""
 
     seed: int
     kills: list[Kill] = field(default_factory=list)
@@ -95,13 +95,13 @@ class Chain:
 
 
 Pending = dict[str, tuple[int, Kill]]
-"""Of runs that left a snapshot, its steps and the kill that it was left by."""
+"""For each run with a snapshot: its steps, and the kill after which it was found."""
 
 
-def struck(life: Life, chance: random.Random) -> Kill | None:
-    """Kill a life, or a worker of it, at a random moment; None if it ended before."""
+def kill_once(life: Life, chance: random.Random) -> Kill | None:
+    """Kill the process or one of its workers at a random moment; None if it ended before."""
     if chance.random() < 0.85:
-        life.wait(PATIENCE, until_training=True)
+        life.wait(TIMEOUT, until_training=True)
         life.work(chance.uniform(0, 1.5))
     else:
         life.work(chance.uniform(0, 1))
@@ -113,7 +113,7 @@ def struck(life: Life, chance: random.Random) -> Kill | None:
     target = chance.choice(workers) if workers and at_worker else life.pid
     with suppress(ProcessLookupError):
         os.kill(target, sent)
-    life.wait(PATIENCE if target == life.pid else GRACE, until_gone=target)
+    life.wait(TIMEOUT if target == life.pid else GRACE, until_gone=target)
     snapshots = steps_left(life.folder)
     if target != life.pid:
         snapshots = {run: snapshots[run] for run in trainers[target] if run in snapshots}
@@ -121,21 +121,21 @@ def struck(life: Life, chance: random.Random) -> Kill | None:
     return Kill(life.engine, sent.name, "driver" if target == life.pid else "worker", bool(trainers), snapshots)
 
 
-def lived(folder: Path, seed: int, engines: list[str], most: int) -> Chain:
-    """Kill a study again and again, and let it come to its end."""
+def run_chain(folder: Path, seed: int, engines: list[str], max_kills: int) -> Chain:
+    """Start and kill the sweep of a study until the study is complete."""
     chance, chain, pending = random.Random(seed), Chain(seed), Pending()
     (folder / "tiny.yaml").write_text(STUDY, encoding="utf-8")
-    for number in range(LIVES):
+    for number in range(MAX_STARTS):
         life = Life(folder, number, *drawn(chance, engines))
         kills = 0
-        while len(chain.kills) < most and not life.ended and (kill := struck(life, chance)) is not None:
+        while len(chain.kills) < max_kills and not life.ended and (kill := kill_once(life, chance)) is not None:
             chain.kills.append(kill)
             pending |= {run: (steps, kill) for run, steps in kill.snapshots.items()}
             kills += 1
-            life.wait(GRACE if kill.target == "worker" else PATIENCE, until_training=True)
-            settle(pending, life)
-        life.wait(PATIENCE)
-        settle(pending, life)
+            life.wait(GRACE if kill.target == "worker" else TIMEOUT, until_training=True)
+            count_resumed(pending, life)
+        life.wait(TIMEOUT)
+        count_resumed(pending, life)
         chain.repeated += [p.parent.name for p, then in life.done.items() if p.stat().st_mtime_ns != then]
         if not life.ended:
             chain.strange.append(f"life {number} did not end")
@@ -144,14 +144,14 @@ def lived(folder: Path, seed: int, engines: list[str], most: int) -> Chain:
         if life.status == 0:
             return chain
         stop = (-signal.SIGKILL, -signal.SIGTERM, 130, 1) if kills else ()  # SIGTERM ends a command that still loads
-        if life.status not in stop or "Traceback" in life.said:
-            chain.strange.append(f"life {number}: status {life.status}: {life.said[-400:]}")
+        if life.status not in stop or "Traceback" in life.output:
+            chain.strange.append(f"life {number}: status {life.status}: {life.output[-400:]}")
     return chain
 
 
-def settle(pending: Pending, life: Life) -> None:
-    """What a life made of the snapshots that it found: one that it goes on from is followed by one of more steps."""
-    life.look()
+def count_resumed(pending: Pending, life: Life) -> None:
+    """Count the runs that continued: their next snapshot has at least as many steps as the one before."""
+    life.update()
     for run, steps in life.first.items():
         if run in pending:
             before, kill = pending.pop(run)
@@ -160,7 +160,7 @@ def settle(pending: Pending, life: Life) -> None:
 
 
 def clear(mark: str) -> None:
-    """End what a chain has started and left."""
+    """Kill the processes that a chain has left."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             theirs = f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
@@ -168,8 +168,8 @@ def clear(mark: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def compared(chain: Chain, folder: Path, quiet: Path) -> None:
-    """What is missing from a chain's folder, and what differs from an undisturbed sweep."""
+def compare(chain: Chain, folder: Path, quiet: Path) -> None:
+    """Note what is missing in a chain's folder, and what differs from a sweep that was not killed."""
     for expected in records(quiet):
         run = expected.parent.name
         found = runs(folder) / run / RECORD
@@ -186,7 +186,7 @@ def compared(chain: Chain, folder: Path, quiet: Path) -> None:
 
 
 def chains(asked: argparse.Namespace) -> Iterator[Chain]:
-    """Chains until there are as many kills as asked for."""
+    """Run chains until there are enough kills."""
     os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     path = os.environ["PATH"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
@@ -194,23 +194,23 @@ def chains(asked: argparse.Namespace) -> Iterator[Chain]:
         quiet.mkdir()
         (quiet / "tiny.yaml").write_text(STUDY, encoding="utf-8")
         alone = Life(quiet, 0, ["sweep", "tiny.yaml", "--wandb", "disabled", "--engine", "inline"], "inline")
-        alone.wait(10 * PATIENCE)
-        assert alone.status == 0, alone.said
+        alone.wait(10 * TIMEOUT)
+        assert alone.status == 0, alone.output
         kills, seed = 0, asked.first
         while kills < asked.kills:
             folder = Path(base) / str(seed)
             folder.mkdir()
             os.environ |= {"PATH": path, MARK: str(folder)}
             with_slurm(folder)
-            chain = lived(folder, seed, asked.engines.split(","), min(MOST, asked.kills - kills))
-            compared(chain, folder, quiet)
+            chain = run_chain(folder, seed, asked.engines.split(","), min(MAX_KILLS, asked.kills - kills))
+            compare(chain, folder, quiet)
             clear(str(folder))
             yield chain
             kills, seed = kills + len(chain.kills), seed + 1
 
 
 def tally(found: list[dict[str, Any]]) -> str:
-    """The counts by engine and signal, and every fault with its seed."""
+    """A table of the counts by engine and signal, and every fault with its seed."""
     kills = [kill for chain in found for kill in chain["kills"]]
     rows: dict[tuple[str, str], Counter[str]] = {}
     for kill in kills:
@@ -218,7 +218,7 @@ def tally(found: list[dict[str, Any]]) -> str:
         row.update(kills=1, worker=int(kill["target"] == "worker"), training=int(kill["in_training"]))
         row.update(left=len(kill["snapshots"]), used=kill["used"], lost=kill["lost"])
     names = ("kills", "worker", "training", "left", "used", "lost")
-    lines = ["engine  signal   kills  of a worker  in training  snapshots left  gone on from  begun again"]
+    lines = ["engine  signal   kills  of a worker  in training  snapshots left     continued  begun again"]
     widths = (6, 13, 13, 16, 14, 13)
     for key, row in [*sorted(rows.items()), (("all", ""), sum(rows.values(), Counter()))]:
         numbers = "".join(str(row[name]).rjust(width) for name, width in zip(names, widths, strict=True))
@@ -230,13 +230,13 @@ def tally(found: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Kill, or count what was killed; 1 if anything was lost, repeated or moved."""
+    """Run chains, or count the results in files; 1 if anything was lost, repeated or changed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", default="inline", help="with commas between: inline, ray, slurm, local")
-    parser.add_argument("--kills", type=int, default=100, help="at least so many")
+    parser.add_argument("--kills", type=int, default=100, help="at least this many")
     parser.add_argument("--first", type=int, default=0, help="seed of the first chain")
-    parser.add_argument("--to", type=Path, default=Path("kills.jsonl"), help="file to append a line a chain to")
-    parser.add_argument("--tally", type=Path, nargs="*", help="only count what these files say")
+    parser.add_argument("--to", type=Path, default=Path("kills.jsonl"), help="file that gets one line for each chain")
+    parser.add_argument("--tally", type=Path, nargs="*", help="only count the chains in these files")
     asked = parser.parse_args()
     if asked.tally:
         found = [json.loads(line) for path in asked.tally for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""One call of the command line in a process of its own, watched from outside by the files that it writes."""
+"""Run the command line in another process, and follow it by the files that it writes."""
 
 import os
 import random
@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
-from vaebench.records.run_folder import PROGRESS, RESUME, TRAINER
+from vaebench.records.run_folder import PROGRESS, RECORD, RESUME, TRAINER
 from vaebench.sweeps.heartbeat import read_progress
 from vaebench.training.packed.snapshot import contents
 
 ROOT = Path(__file__).parents[1]
 
-PATIENCE = 300.0
-"""Seconds in which a life has to train or to end."""
+TIMEOUT = 300.0
+"""Seconds in which a process must begin to train, or end."""
 
 
 class Life:
-    """One call of the command line, in a process of its own; the libraries are loaded, so that it starts at once."""
+    """One call of the command line in a forked process. The libraries are loaded already, so it starts at once."""
 
     def __init__(self, folder: Path, number: int, arguments: list[str], engine: str) -> None:
         self.folder, self.engine, self.since = folder, engine, time.time()
         self.log = folder / f"{number}.log"
         self.done = {path: path.stat().st_mtime_ns for path in records(folder)}
         self.first: dict[str, int] = {}
-        """How many steps the first snapshot has that a run leaves in this life."""
+        """For each run, the steps in the first snapshot that this process wrote."""
         self.pid = os.fork()
         if self.pid == 0:
             self._live(arguments)
@@ -38,14 +38,14 @@ class Life:
 
     def _live(self, arguments: list[str]) -> None:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
         os.chdir(self.folder)
         os.dup2(out := os.open(self.log, os.O_WRONLY | os.O_CREAT), 1)
         os.dup2(out, 2)
         from vaebench.__main__ import app
         from vaebench.sweeps.engines import slurm
 
-        slurm.LOOK = 0.2
+        slurm.POLL_SECONDS = 0.2
         status: Any = 1
         try:
             app(arguments, prog_name="vaebench")
@@ -58,44 +58,44 @@ class Life:
             os._exit(status)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """What the command printed."""
         return self.log.read_text(encoding="utf-8") if self.log.is_file() else ""
 
     @property
     def ended(self) -> bool:
-        """Whether the driver is gone."""
+        """Whether the process of the command has ended."""
         if self.status is None:
             found, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = os.waitstatus_to_exitcode(status) if found else None
         return self.status is not None
 
-    def look(self) -> None:
-        """Note how many steps new snapshots have."""
+    def update(self) -> None:
+        """Read the steps of new snapshots."""
         for run, steps in steps_left(self.folder, self.since).items():
             self.first.setdefault(run, steps)
 
     def trainers(self) -> dict[int, list[str]]:
-        """The processes that have said in this life that they train, and the runs that each trains."""
-        there = [p.parent for p in runs(self.folder).glob(f"*/{PROGRESS}") if changed(p) > self.since]
-        found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in read_progress(there)}
+        """The processes that train now, and the runs that each trains."""
+        folders = [p.parent for p in runs(self.folder).glob(f"*/{PROGRESS}") if changed(p) > self.since]
+        found = {int(s.where.partition(" ")[0].rpartition(":")[2]): s.runs for s in read_progress(folders)}
         return {pid: ids for pid, ids in found.items() if Path(f"/proc/{pid}").exists()}
 
     def wait(self, seconds: float, until_training: bool = False, until_gone: int | None = None) -> None:
-        """Look on for so long, or until it trains, or a process of it is gone, or it ends."""
+        """Wait this many seconds, or until it trains, or until a process of it has ended, or until it ends."""
         end = time.time() + seconds
         while time.time() < end and not self.ended:
             if (until_training and self.trainers()) or (until_gone and not Path(f"/proc/{until_gone}").exists()):
                 return
-            self.look()
+            self.update()
             time.sleep(0.02)
 
     def work(self, seconds: float) -> None:
-        """Look on until it has computed for so long, in processor time, which others on the machine do not move."""
-        spent, end = 0.0, time.time() + PATIENCE
+        """Wait until it has used this much processor time, which does not depend on the load of the machine."""
+        spent, end = 0.0, time.time() + TIMEOUT
         last = {pid: processor_time(pid) for pid in self.trainers() or [self.pid]}
         while spent < seconds and time.time() < end and not self.ended:
-            self.look()
+            self.update()
             time.sleep(0.02)
             now = {pid: processor_time(pid) for pid in self.trainers() or [self.pid]}
             spent += max(0.0, *(now[pid] - last.get(pid, now[pid]) for pid in now))
@@ -103,24 +103,24 @@ class Life:
 
 
 def runs(folder: Path) -> Path:
-    """Where the study works."""
+    """The folder of the study."""
     return folder / "runs" / "tiny"
 
 
 def records(folder: Path) -> list[Path]:
-    """The records that are there."""
-    return sorted(runs(folder).glob("*/record.json"))
+    """The records that exist."""
+    return sorted(runs(folder).glob(f"*/{RECORD}"))
 
 
 def changed(path: Path) -> float:
-    """When a file was written; never, if it is gone."""
+    """When a file was written; 0 if it does not exist."""
     with suppress(FileNotFoundError):
         return path.stat().st_mtime
     return 0.0
 
 
 def processor_time(pid: int) -> float:
-    """What a process has had, in seconds; nothing, if it is gone."""
+    """Processor time of a process in seconds; 0 if it has ended."""
     with suppress(OSError):
         user, system = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -128,7 +128,7 @@ def processor_time(pid: int) -> float:
 
 
 def steps_left(folder: Path, since: float = 0.0) -> dict[str, int]:
-    """How many steps of training the snapshots hold that were written since a time, by the run's id."""
+    """For each run, the training steps in its snapshot, if the snapshot was written after `since`."""
     found = {}
     for name in (RESUME, TRAINER):
         for path in runs(folder).glob(f"*/{name}"):
@@ -140,7 +140,7 @@ def steps_left(folder: Path, since: float = 0.0) -> dict[str, int]:
 
 
 def drawn(chance: random.Random, engines: list[str]) -> tuple[list[str], str]:
-    """A command line, and its engine."""
+    """A random command line, and its engine."""
     engine = chance.choice(engines)
     where = {
         "inline": ["--engine", "inline"],
@@ -153,7 +153,7 @@ def drawn(chance: random.Random, engines: list[str]) -> tuple[list[str], str]:
 
 
 def with_slurm(folder: Path) -> None:
-    """Let the fake SLURM of the tests stand first in PATH, with its state in a folder."""
+    """Put the fake SLURM of the tests first in PATH; its state is in this folder."""
     fake, commands = ROOT / "tests" / "fake_slurm.py", folder / "bin"
     commands.mkdir()
     for name in ("sbatch", "srun", "sacct", "scancel", "scontrol"):

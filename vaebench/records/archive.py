@@ -1,7 +1,7 @@
-"""A zip archive, as torch writes its files, that proves itself.
+"""Checksums for checkpoints. torch writes a zip archive and checks no checksum, so a flipped bit would change numbers.
 
-Its comment says what it is, and ends with the SHA-256 of every byte before: torch itself looks at no checksum, and a
-flipped bit would move numbers. To everybody else it is the archive that it was.
+The comment of the archive gets a header in JSON and the SHA-256 of all bytes before it. Other programs still read the
+file as the same archive.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 END, BARE = b"PK\x05\x06", 22
-"""How the last part of a zip archive begins, and its length where there is no comment."""
+"""The first bytes of the last part of a zip archive, and the length of that part without a comment."""
 
 DIGITS = 64
 """Hexadecimal digits of a SHA-256."""
 
 
 class SealError(ValueError):
-    """A file that does not prove itself; the message names it."""
+    """A file whose checksum is wrong or missing; the message names it."""
 
 
 def sealed(archive: bytes, **about: Any) -> bytes:
-    """An archive without a comment, with its seal.
+    """The archive with a header and a checksum in its comment.
 
     Args:
-        archive: its bytes.
-        about: what it is, as plain JSON.
+        archive: bytes of an archive without a comment.
+        about: the header, as plain JSON.
     """
     if not _is_bare(archive):
         raise ValueError("expected a zip archive without a comment")
@@ -38,10 +38,10 @@ def sealed(archive: bytes, **about: Any) -> bytes:
 
 
 def about(content: bytes, source: str | Path) -> dict[str, Any]:
-    """What a sealed archive says that it is; nothing where it has no seal, as those before there was one.
+    """Check an archive and return its header; empty for an archive from before there were checksums.
 
     Raises:
-        SealError: if a bit of it is not what was written, or (without a seal) if an entry has another CRC-32.
+        SealError: if the SHA-256 does not fit (or, for an old archive, the CRC-32 of an entry).
     """
     try:
         if _is_bare(content):
@@ -59,7 +59,11 @@ def about(content: bytes, source: str | Path) -> dict[str, Any]:
 
 
 def checksum(content: bytes) -> str:
-    """The SHA-256 of a file, as records keep it."""
+    """The SHA-256 of a file's content, as records keep it.
+
+    >>> checksum(b"")[:16]
+    'e3b0c44298fc1c14'
+    """
     return hashlib.sha256(content).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A file that is whole or unchanged: written under a temporary name in the same folder, then renamed."""
+"""Write files atomically: under a temporary name in the same folder, then renamed."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from vaebench.records.run_folder import DAMAGED
 
 
 class WriteError(OSError):
-    """A file that could not be written; the message names it, and what stood there before is intact."""
+    """A file could not be written. The message names it; its previous content is intact."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file's content as a whole; a reader never sees half of it, and a failure leaves no temporary.
+    """Replace the content of a file. A reader never sees half of it, and a failure leaves no temporary file.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written.
@@ -30,8 +30,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}); what stood there before is intact; "
-            "make room or choose another folder, then run the same command again"
+            f"{path}: cannot be written ({error.strerror or error}); its previous content is intact; "
+            "free some space or choose another folder, then run the same command again"
         ) from error
     finally:
         with suppress(OSError):
@@ -39,10 +39,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def put_aside(path: Path) -> Path:
-    """Gives a file that cannot be used another name, `.damaged`: nothing is deleted.
+    """Rename a file that cannot be used to `.damaged`; nothing is deleted.
 
     Returns:
-        That name; the file may be there no longer, where another process was quicker.
+        The new name. The file may be missing there if another process moved it first.
     """
     names = (path.with_suffix(f"{DAMAGED}{i or ''}") for i in count())
     aside = next(name for name in names if not name.exists())
@@ -52,10 +52,10 @@ def put_aside(path: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder where there is none, and see whether files can be made in it.
+    """Create a folder if necessary, and check that files can be created in it.
 
     Raises:
-        WriteError: naming it, and what to do.
+        WriteError: if not; the message says what to do.
     """
     probe = folder / f".{uuid4().hex}"
     try:
@@ -70,10 +70,10 @@ def check_writable(folder: Path) -> None:
 
 
 def write_all(files: Mapping[Path, bytes]) -> list[Path]:
-    """Replaces the content of each file as a whole.
+    """Replace the content of each file.
 
     Raises:
-        WriteError: at the first that cannot be written.
+        WriteError: at the first file that cannot be written.
     """
     for path, content in files.items():
         write_atomically(path, content)
@@ -81,5 +81,5 @@ def write_all(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def stale(files: Mapping[Path, bytes]) -> list[Path]:
-    """The files that are missing or have other bytes."""
+    """The files that are missing or have other content."""
     return [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]

@@ -1,4 +1,4 @@
-"""What a trained model makes of images, as 8-bit pixels: one compressed file beside the record, and sheets of them."""
+"""Images that a trained model made, as 8-bit pixels: one compressed file beside the record, and grids for pages."""
 
 import io
 from dataclasses import asdict, dataclass, field
@@ -27,11 +27,11 @@ LAYOUT: dict[str, tuple[type, int]] = {
     "labels": (np.int64, 1),
     "altered": (np.uint8, 5),
 }
-"""The kind of number and the axes of every array in the file; the last may be missing."""
+"""The dtype and the number of axes of every array in the file; `altered` may be missing."""
 
 
 class PicturesError(ValueError):
-    """A file that holds no pictures; the message names it and says what to do."""
+    """A file is not a file of pictures. The message names it and says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,14 @@ class Pictures:
 
     Attributes:
         originals: observations of the evaluated split, `[N, C, H, W]`.
-        reconstructions: the likelihood's mean at the posterior's mean of each.
-        samples: the likelihood's mean at draws from the prior, `[S, C, H, W]`; none without a prior.
-        traversals: a row a unit that is moved while the others stay, `[U, T, C, H, W]`.
-        units: all units counted from one, the one with the largest KL first, `[L]`; the first U are moved.
-        plane: a latent space of two units from corner to corner, `[G, G, C, H, W]`; none if there are more.
-        codes: posterior means of observations in the two first units, `[M, 2]`; `[M, 1]` if there is one unit.
-        labels: their classes `[M]`, none where the data has none.
-        altered: rows of images that show what an estimator measures, `[R, N, C, H, W]`; none if no estimator has any.
+        reconstructions: for each, the likelihood's mean at the posterior's mean, `[N, C, H, W]`.
+        samples: the likelihood's mean at draws from the prior, `[S, C, H, W]`; empty without a prior.
+        traversals: one row for each traversed unit; the other units stay fixed, `[U, T, C, H, W]`.
+        units: all units, counted from 1, by decreasing KL, `[L]`; the first U are traversed.
+        plane: a grid over a latent space of two units, `[G, G, C, H, W]`; empty for other sizes.
+        codes: posterior means of observations in the first two units, `[M, 2]`; `[M, 1]` if there is one unit.
+        labels: classes of these observations, `[M]`; empty if the data has none.
+        altered: rows of images that an estimator compares, `[R, N, C, H, W]`; empty without such an estimator.
     """
 
     originals: Pixels
@@ -67,7 +67,7 @@ class Pictures:
 
     @property
     def drawn(self) -> Pixels | None:
-        """The samples in rows of ten, None without a prior."""
+        """The samples in rows of ten; None without a prior."""
         if not len(self.samples):
             return None
         columns = min(10, len(self.samples))
@@ -76,22 +76,22 @@ class Pictures:
 
     @property
     def moved(self) -> Pixels:
-        """The traversals, a row a unit."""
+        """The traversals, one row for each unit."""
         return sheet(self.traversals)
 
     @property
     def moved_units(self) -> str:
-        """The units that are moved, in words."""
+        """The numbers of the traversed units, for people."""
         return ", ".join(map(str, self.units[: len(self.traversals)]))
 
     @property
     def spanned(self) -> Pixels | None:
-        """The plane, None where the latent space is none."""
+        """The plane; None if there is none."""
         return sheet(self.plane) if len(self.plane) else None
 
     @property
     def compared(self) -> Pixels | None:
-        """The altered images, None where there are none."""
+        """The altered images; None if there are none."""
         return sheet(self.altered) if len(self.altered) else None
 
 
@@ -105,7 +105,7 @@ def sheet(grid: Pixels, gap: int = 1) -> Pixels:
 
 
 def coloured(image: Pixels) -> Pixels:
-    """A sheet with three channels of colour and one of opacity, whatever it had."""
+    """A sheet with three channels of colour and one of opacity; grey is repeated."""
     return image if image.shape[-1] == 4 else image[..., [0, 0, 0, 1]]
 
 
@@ -119,19 +119,19 @@ def png(image: Pixels) -> bytes:
 
 
 def write(pictures: Pictures, path: Path) -> None:
-    """Writes the file, whole or not at all."""
+    """Write the file atomically."""
     out, arrays = io.BytesIO(), asdict(pictures)
     if not len(pictures.altered):
-        del arrays["altered"]  # as in files from before there were any
+        del arrays["altered"]  # files written before this array existed keep their bytes
     np.savez_compressed(out, **arrays)
     write_atomically(path, out.getvalue())
 
 
 def read(path: Path) -> Pictures:
-    """Reads the file back.
+    """Read the file.
 
     Raises:
-        PicturesError: if it is not one.
+        PicturesError: if it is damaged or has other arrays.
     """
     try:
         found = npz.read(path)
@@ -148,6 +148,6 @@ def _is(array: NDArray[Any] | None, kind: type, axes: int) -> bool:
 
 
 def find(folder: Path, id: str) -> Path | None:
-    """The file of a run, in `runs/<study>/<id>/` or `results/<study>/arrays/`, if it has one."""
+    """The file of a run in `runs/<study>` or `results/<study>`; None if it has none."""
     places = (folder / id / ARRAYS, published_arrays(folder, id))
     return next((path for path in places if path.is_file()), None)

@@ -1,6 +1,6 @@
-"""NumPy's files, read with suspicion: what a header claims is held against the size of the file before any memory is.
+"""Read NumPy's files safely: the size in a header is compared with the file before memory is allocated.
 
-NumPy itself allocates what a header asks for, and answers other files with the advice to trust them.
+NumPy itself allocates what a header claims. For files with pickled objects, its error advises to allow them.
 """
 
 import zipfile
@@ -15,18 +15,18 @@ import numpy as np
 MAGIC = b"\x93NUMPY"
 
 RATIO = 1100
-"""Times that a compressed member may grow; what zip's own method can do at most is 1032."""
+"""How much larger than its compressed size a member may be. Deflate reaches 1032 at most."""
 
 
 class ArraysError(ValueError):
-    """A file that holds no arrays of numbers; the message says what is wrong with it, and whoever reads it names it."""
+    """A file without arrays of numbers. The message says what is wrong; the caller adds the file's name."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by their names, or the one of an .npy file under the name ''.
+    """The arrays of an .npz file by name, or the array of an .npy file under the name ''.
 
     Raises:
-        ArraysError: if it is neither, is cut off or damaged, claims more than it holds, or holds Python objects.
+        ArraysError: if it is another file, is cut off or damaged, claims more than it has, or has Python objects.
     """
     if not path.is_file():
         raise ArraysError("it is a folder" if path.is_dir() else "it is no file")
@@ -49,18 +49,18 @@ def _members(file: BufferedIOBase) -> dict[str, np.ndarray]:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name == member.filename:
-                continue  # no array
+                continue  # not an array
             if member.file_size > RATIO * member.compress_size + 1024:
                 raise ArraysError(f"{name}: claims {member.file_size} bytes and holds {member.compress_size}")
             with archive.open(member) as opened:
                 found[name] = _array(f"{name}: ", cast(BufferedIOBase, opened), member.file_size)
                 while opened.read(2**20):
-                    pass  # to the end, where the checksum is compared
+                    pass  # at the end zipfile compares the checksum
     return found
 
 
 def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
-    """One array of a file of so many bytes, which stands at its beginning."""
+    """The array in an .npy file of `size` bytes."""
     file.seek(0)
     start = file.read(len(MAGIC) + 2)
     if not start:

@@ -1,4 +1,4 @@
-"""Where a number came from: the code, the libraries, the machine."""
+"""Where a number comes from: the code, the libraries, the machine."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("vaebench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
-"""Libraries whose version can move a number."""
+"""Libraries whose version can change a number."""
 
 
 @cache
 def code() -> dict[str, Any]:
-    """The commit of this source and whether anything was changed since; None outside a git checkout."""
+    """The commit of this source, and whether files have changed since; None outside a git checkout."""
     here = Path(__file__).parent
     commit = _git(here, "rev-parse", "HEAD")
     changed = _git(here, "status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
@@ -23,7 +23,7 @@ def code() -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """The versions of Python and of the libraries that can move a number."""
+    """The versions of Python and of the libraries that can change a number."""
     return {"versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}}
 
 
@@ -31,11 +31,11 @@ def cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS gives every process all of them
+    return os.cpu_count() or 1  # on macOS a process may always use all cores
 
 
 def now() -> str:
-    """The moment, UTC, to the second."""
+    """The current time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

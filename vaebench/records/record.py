@@ -1,16 +1,14 @@
 """A run's record: what was asked, what was measured, and what it ran on, as one JSON file.
 
-The record is the truth of a run: tables, the report and the decision whether a run is done read nothing else. It is
-written to a temporary name in the same folder and renamed, so that a file which is there is whole.
+Tables, pages and the decision whether a run is done read only the record. It is written under a temporary name in the
+same folder and then renamed, so a record is never half-written.
 
-A record proves itself, for files are edited, copied and damaged. It carries the SHA-256 of its own content; its id is
-the hash of its configuration; its folder (or file) has the id for a name; its numbers are such as a run can have. A
-file that does not prove itself is refused by name. Records of format 1 have no SHA-256; all else holds for them too.
+Files are edited, copied and damaged, so every reading checks the record. It has the SHA-256 of its own content; its id
+is the hash of its configuration; its folder (or file) is named after the id; its numbers must be possible. A record
+that fails a check is refused, with its file's name. Records of format 1 have no SHA-256, but pass the other checks.
 
 The file is strict JSON. A number that is not finite is written as `null` and read back as NaN in an estimate (as None
-in a curve); the estimate's note says which it was. It never takes part in a mean.
-
-Long because one format has one place: what a record holds, how it is written, and how it is read.
+in a curve); the estimate's note says which value it was. It is never part of a mean.
 """
 
 import json
@@ -37,23 +35,23 @@ FORMAT = 3
 """Version of the file; raised when a reader of the earlier version would misread it."""
 
 SCALE = "scale"
-"""The fact by what the data was divided before a model saw it, where its likelihood is a density."""
+"""Name of the fact: the data was divided by this number before the model saw it. Only for densities."""
 
 DUPLICATES = "duplicates"
-"""The fact that says how many of the observations measured are in the training split as well."""
+"""Name of the fact: how many of the measured observations are also in the training split."""
 
 SEAL = "sha256"
-"""The entry of a file that seals the others."""
+"""Name of the entry with the checksum of all other entries."""
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 class RecordError(ValueError):
-    """A record that is not one, or cannot be made one; the message names the file and what to do.
+    """A record is damaged or impossible. The message names the file and says what to do.
 
     Args:
         fault: what is wrong, and where.
-        remedy: what whoever cannot mend it himself is to do.
+        remedy: what the user should do about it.
     """
 
     def __init__(self, fault: str, remedy: str = "") -> None:
@@ -62,7 +60,7 @@ class RecordError(ValueError):
 
 
 class NewerError(RecordError):
-    """A record of a newer version of vaebench: nobody's to put aside or to write over."""
+    """A newer version of vaebench wrote the record. It must not be renamed or overwritten."""
 
 
 class Estimate(NamedTuple):
@@ -142,7 +140,7 @@ class Record:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def estimate(self, name: str) -> Estimate | None:
-        """The estimate of that name, or None where it was not measured."""
+        """The estimate with this name; None if it was not measured."""
         return next((e for e in self.estimates if e.name == name), None)
 
     def description(self, name: str) -> Description:
@@ -154,15 +152,15 @@ class Record:
         return self.not_applicable.get(name) or earlier.reason(self, name) or "not measured"
 
     def left(self, path: Path, name: str | None = None) -> bytes:
-        """A file that the run left, as it left it; of a record of format 1, as it is.
+        """The content of a file that the run wrote, checked against the SHA-256 in the record.
 
         Args:
-            path: where it lies.
-            name: what it was called beside the record, if it is called otherwise now.
+            path: where the file is.
+            name: its name in the run's folder, if it has another name now.
 
         Raises:
-            FileNotFoundError: if there is none.
-            RecordError: if it was changed since, or is another run's.
+            FileNotFoundError: if there is no such file.
+            RecordError: if the file was changed since, or belongs to another run.
         """
         content = path.read_bytes()
         if checksum(content) != self.provenance.get("files", {}).get(name or path.name, checksum(content)):
@@ -173,15 +171,15 @@ class Record:
 
     @property
     def scalars(self) -> Iterator[Estimate]:
-        """The estimates that are one number."""
+        """The estimates with a single number."""
         return (e for e in self.estimates if not isinstance(e.value, list))
 
 
 def encode(record: Record) -> bytes:
-    """The bytes of a record's file: one line an entry, so that a change reads well in a diff.
+    """The bytes of a record's file: one line for each entry, so that diffs are short.
 
     Raises:
-        RecordError: if a value is not plain JSON (a tensor, a path), or the file could not be read back.
+        RecordError: if a value is not plain JSON (a tensor, a path), or the result could not be read back.
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
     entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
@@ -202,8 +200,8 @@ def decode(content: bytes, source: str | Path) -> Record:
     """The record in a file's bytes.
 
     Raises:
-        NewerError: if it is of a newer version.
-        RecordError: if they are half a file, not a record, or a record that was changed after it was written.
+        NewerError: if a newer version wrote it.
+        RecordError: if the bytes are half a file or not a record, or if the record was changed after it was written.
     """
     remedy = remedy_of(Path(source))
     try:
@@ -221,7 +219,7 @@ def decode(content: bytes, source: str | Path) -> Record:
         record: Record = _adapter().validate_python(_renamed(entries) if version < FORMAT else entries)
     except ValidationError as error:
         raise RecordError(f"{source}: not a record: {_first(error)}", remedy) from None
-    # A record of format 1 has no seal; one that has got a seal all the same has lost its format.
+    # Format 1 had no checksum. A record of "format 1" with a checksum was edited, and is checked as well.
     if (seal is not None or version > 1) and seal != sha256({"format": version, **entries}):
         raise RecordError(f"{source}: changed after it was written ({SEAL} is not that of its content)", remedy)
     if fault := next(faults(record), None):
@@ -230,7 +228,7 @@ def decode(content: bytes, source: str | Path) -> Record:
 
 
 def write(record: Record, path: Path) -> None:
-    """Writes a record so that the file is whole or unchanged.
+    """Write a record atomically.
 
     Raises:
         RecordError: if the record is not plain JSON.
@@ -240,15 +238,15 @@ def write(record: Record, path: Path) -> None:
 
 
 def read(path: Path, study: str | None = None) -> Record:
-    """Reads one record back, where it belongs: in a folder, or under a file's name, that is its id.
+    """Read one record, and check that it is at the right place.
 
     Args:
-        path: `<id>/record.json` or `records/<id>.json`; elsewhere no name is expected.
-        study: whose record it has to be; any study's if None.
+        path: `<id>/record.json` or `records/<id>.json`. At other places the id is not compared.
+        study: the study that the record must belong to; None for any.
 
     Raises:
-        RecordError: if the file is not a whole record, or another run's; a file that is not there stays a
-            FileNotFoundError.
+        FileNotFoundError: if there is no file.
+        RecordError: if the record is damaged, or belongs to another run or study.
     """
     if path.exists() and not path.is_file():
         raise RecordError(f"{path}: expected a file, got something else", remedy_of(path))
@@ -270,10 +268,10 @@ def written_at(path: Path) -> int | None:
 
 
 def read_all(folder: Path) -> list[Record]:
-    """Every record of a study, from `runs/<study>/<id>/record.json` or `results/<study>/records/<id>.json`, by id.
+    """Every record in `runs/<study>` or `results/<study>`, sorted by id.
 
     Raises:
-        RecordError: if some cannot be read, with a line for each, or two files hold the same run.
+        RecordError: if records cannot be read, with one line for each, or if two files have the same run.
     """
     found: dict[str, Path] = {}
     records, wrong = [], []
@@ -303,21 +301,21 @@ def _adapter() -> TypeAdapter:
 
 
 def _first(error: ValidationError) -> str:
-    """The first fault, as `place: what is wrong`."""
+    """The first fault of a validation, as `place: what is wrong`."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"] if "[" not in str(part)]
     return f"{'.'.join(place)}: {fault['msg']}"
 
 
 def _noted(estimate: Estimate) -> Estimate:
-    """The estimate, with a note where its value is not finite and nobody has said so yet."""
+    """The estimate; if its value is not finite and it has no note, with a note that says so."""
     values = estimate.value if isinstance(estimate.value, list) else [estimate.value]
     odd = sorted({str(v) for v in values if not math.isfinite(v)})
     return estimate._replace(note=f"not finite: {', '.join(odd)}") if odd and estimate.note is None else estimate
 
 
 def _entry(estimate: Estimate) -> dict[str, Any]:
-    """The estimate as it is written: what came with a later version is left out where it says nothing."""
+    """The estimate as it is written; fields of later versions are left out if None, so old records keep their bytes."""
     weights = estimate.weights and estimate.weights._asdict()
     later = {k: v for k, v in (("over", estimate.over), ("weights", weights)) if v is not None}
     return {k: v for k, v in estimate._asdict().items() if k not in ("over", "weights")} | later

@@ -1,4 +1,4 @@
-"""What a record has to be so that it can be a run's: an id that is the hash of its configuration, possible numbers."""
+"""Checks of a record's content: its id is the hash of its configuration, and its numbers are possible."""
 
 import math
 from collections.abc import Iterator
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def identity(config: dict[str, Any]) -> str:
-    """The id of a run: ten hexadecimal digits of the SHA-256 of its configuration, whatever the order of its keys."""
+    """The id of a run: ten hexadecimal digits of the SHA-256 of its configuration; the order of keys does not matter.
+
+    >>> identity({"seed": 0})
+    'bd04888434'
+    """
     return sha256(config)[:10]
 
 
 def faults(record: "Record") -> Iterator[str]:
-    """What no run's record can say, though each entry is of the right kind."""
+    """The faults of a record whose entries have the right types, but impossible values."""
     if record.id != (expected := identity(record.config)):
         yield f"its id {record.id} is not the hash of its configuration, {expected}"
     if (record.status == "failed") != bool(record.reason):
@@ -45,6 +49,6 @@ def _faults_of_curve(curve: dict[str, list[int | float | None]], train: Any) -> 
 
 
 def remedy_of(path: Path) -> str:
-    """What to do about a record that is none: one that is published came from version control."""
+    """What the user should do about a damaged record; a published one is in version control."""
     published = path.parent.name == PUBLISHED_RECORDS
     return "restore it from version control" if published else "delete it and run the same command again"

@@ -1,4 +1,4 @@
-"""How far the importance weights behind a number can be trusted."""
+"""How reliable the importance weights behind a number are."""
 
 from typing import Annotated, NamedTuple
 
@@ -9,13 +9,13 @@ HEAVY_TAIL = 0.7
 
 
 class Weights(NamedTuple):
-    """How far the importance weights behind an estimate can be trusted.
+    """How reliable the importance weights behind an estimate are.
 
     Attributes:
-        pareto_k: k̂, the shape of the weights' tail; the median over observations. None where no tail can be fitted:
-            below 25 draws, or where the largest weights are equal.
+        pareto_k: k̂, the shape of the weights' tail; the median over observations. None if no tail can be fitted:
+            below 25 draws, or if the largest weights are equal.
         effective: effective sample size, between 1 and `draws`; the median over observations.
-        draws: K, of each observation.
+        draws: K, for each observation.
     """
 
     pareto_k: Annotated[float, Field(allow_inf_nan=False)] | None
@@ -24,11 +24,11 @@ class Weights(NamedTuple):
 
     @property
     def unreliable(self) -> bool:
-        """Whether a few draws carry the estimate, so that it may be far from log p(x) and other draws may move it.
+        """Whether a few draws dominate the estimate. Then it may be far from log p(x), and other draws may change it.
 
-        Both signs are asked for: k̂ above 0.7, and fewer effective draws than half of all. One alone says little. The
-        weights of a model whose latent has collapsed are all but equal: nearly every draw counts, and their k̂ is noise.
-        Without a k̂, as for a few annealed chains, the sign is that one draw carries more than all others.
+        Two conditions must hold: k̂ is above 0.7, and fewer than half of the draws are effective. One condition is not
+        enough. If the latent has collapsed, the weights are nearly equal: then nearly all draws are effective, and k̂
+        is noise. Without a k̂ (a few annealed chains) the condition is that fewer than two draws are effective.
         """
         few = self.effective < self.draws / 2
         return few and (self.effective < 2 if self.pareto_k is None else self.pareto_k > HEAVY_TAIL)
