@@ -85,9 +85,9 @@ def training(folder: Path) -> list[Path]:
 
 
 def where(run: Path) -> tuple[str, int]:
-    """Who trains a pack: host and process."""
-    host, _, process = json.loads((run / PROGRESS).read_bytes())["where"].partition(" ")[0].partition(":")
-    return host, int(process)
+    """Host and process that train a pack."""
+    progress = json.loads((run / PROGRESS).read_bytes())
+    return progress["host"], progress["pid"]
 
 
 def packs(folder: Path) -> list[Path]:
@@ -137,7 +137,7 @@ def test_what_an_engine_does_not_know_is_refused(said, expected):
 
 
 def test_without_gpus_inline_is_refused_where_there_are_some():
-    with pytest.raises(ValueError, match=r"^--gpus 0: the engine inline computes on the GPU that it sees"):
+    with pytest.raises(ValueError, match=r"^--gpus 0: the engine inline uses the GPU that it sees"):
         Choice("inline", gpus=0.0).build(1)
 
 
