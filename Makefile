@@ -1,7 +1,7 @@
 # make sweep      set-up, then conf/beta.yaml from training to tables     (STUDY=conf/models.yaml for another)
 # make test       set-up, then the tests
 # make test-slow  set-up, then the tests that take long
-# make calibrate  set-up, then every instrument against an exact answer
+# make calibrate  set-up, then every metric and estimator against exact answers
 # make lint       set-up, then ruff and mypy
 # make check      lint, all tests, and the committed tables against their records: before every commit
 #
