@@ -13,14 +13,13 @@ from vaebench.evaluation.metrics.base import (
     Columns,
     Diagnostic,
     MeanOverObservations,
-    NotApplicable,
     ScalarMean,
     variance_of_mean,
 )
 from vaebench.evaluation.pareto import FEWEST, pareto_k, summary, tail_length
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel, Role
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 from vaebench.records.weights import HEAVY_TAIL, Weights
 
 
