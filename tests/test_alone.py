@@ -53,7 +53,7 @@ import sys
 from pathlib import Path
 import vaebench
 from vaebench.config import Run
-from vaebench.training.alone import fit_alone
+from vaebench.training.single import fit_alone
 
 if __name__ == "__main__":
     fit_alone(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)

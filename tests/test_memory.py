@@ -20,9 +20,9 @@ import vaebench
 import lightning, torch
 from vaebench.config import Run
 from vaebench.training.memory import needs, peak
-from vaebench.packing.data import PackedData
-from vaebench.packing.pack import Pack
-from vaebench.registry import DATASETS, MODELS
+from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.module import Pack
+from vaebench.config.registry import DATASETS, MODELS
 
 torch.set_num_threads(1)
 data = PackedData(DATASETS.build({"name": "Digits", "binarize": "Dynamic"}), [0], batch_size=1000)
@@ -42,7 +42,7 @@ import json
 import vaebench
 from vaebench.config import load
 from vaebench.training import memory
-from vaebench.training.fitting import fit
+from vaebench.training.fit import fit
 from vaebench.training.memory import TooLargeError, peak
 from pathlib import Path
 

@@ -12,6 +12,7 @@ import pytest
 
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
+from vaebench.records.validity import identity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site
@@ -27,12 +28,13 @@ def record(beta: float = 1.0, seed: int = 0, variance: float | None = None, **ch
     model = {"name": "BetaVAE", "latent_dim": 3, "beta": beta, "likelihood": {"name": "Bernoulli"}}
     if variance is not None:
         model["likelihood"] = {"name": "Gaussian", "variance": variance}
+    config = {"model": model, "seed": seed}
     made = Record(
-        id=f"{round(beta * 10):04x}{seed:03x}{round((variance or 0) * 100):03x}",
+        id=identity(config),
         study="study",
         status="done",
         axes=["model.likelihood.variance", "model.beta", "seed"],
-        config={"model": model, "seed": seed},
+        config=config,
         comparability={"checksum": "ab12" * 16, "split": "test", "measure": "discrete"},
         facts={
             "beta": beta,

@@ -197,8 +197,10 @@ def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, cap
     monkeypatch.setattr("vaebench.reporting.wandb.run.artifacts", full)
     (tmp_path / "tiny.yaml").write_text(TINY)
     study = load(tmp_path / "tiny.yaml")
-    record = execute(study.runs[0], study.name, [], tmp_path, Execution(wandb="offline"), lambda epoch, latest: None)
-    assert records.read(tmp_path / "record.json") == record
+    (run,) = study.runs
+    folder = tmp_path / run.id
+    record = execute(run, study.name, [], folder, Execution(wandb="offline"), lambda epoch, latest: None)
+    assert records.read(folder / "record.json") == record
     assert record.status == "done"
     assert "no space left on device" in caplog.text
 
@@ -294,7 +296,7 @@ from pathlib import Path
 from vaebench.config import Run, load
 from vaebench.evaluation import diagnostics, measure
 from vaebench.models.vae import VAE
-from vaebench.run import Execution, execute
+from vaebench.sweeps.run import Execution, execute
 
 def watch(epoch, latest):
     if epoch == 3:

@@ -12,7 +12,7 @@ from vaebench.config.registry import DATASETS
 from vaebench.data import torchvision_ops
 from vaebench.records import provenance
 
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 class Finding(NamedTuple):
