@@ -10,10 +10,11 @@ PLACES = 4
 
 
 def measured(estimate: Estimate, description: Description) -> str:
-    """An estimate with its mark, its standard error over observations, its Monte-Carlo error, and all remarks."""
+    """An estimate with its mark, unit, standard error over observations, Monte-Carlo error, and all remarks."""
     assert not isinstance(estimate.value, list)
     said = caution(description, [estimate.weights]) if estimate.weights and estimate.unreliable else None
-    number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}"
+    unit = f" {description.unit}" if description.unit else ""
+    number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}{unit}"
     errors = {"standard error": estimate.standard_error, "Monte-Carlo error": estimate.monte_carlo_error}
     spread = "".join(f" ± {error:.{PLACES}f} ({name})" for name, error in errors.items() if error is not None)
     over = f"over {observations(estimate.over)}" if estimate.over else None

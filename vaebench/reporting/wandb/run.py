@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from vaebench.config import Run
@@ -78,7 +79,7 @@ class Tracker:
 
 
 @contextmanager
-def tracked(run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description]) -> Iterator[Tracker]:
+def tracked(run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description] = MappingProxyType({})) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
     A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
