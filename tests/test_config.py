@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vaebench import config
 from vaebench.config import ConfigError, Refused, Run, Study, load
-from vaebench.config.grid import laid
+from vaebench.config.grid import merge
 from vaebench.config.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
 
 Write = Callable[[str], Path]
@@ -347,11 +347,11 @@ NESTED = st.recursive(
 
 
 @given(base=st.dictionaries(st.sampled_from("abc"), NESTED), over=st.dictionaries(st.sampled_from("abc"), NESTED))
-def test_laying_over_is_idempotent_and_the_later_word_counts(base: dict[str, object], over: dict[str, object]) -> None:
-    result = laid(base, over)
-    assert laid(result, over) == result
-    assert laid(base, {}) == base
-    assert laid({}, over) == over
+def test_merging_is_idempotent_and_the_later_value_counts(base: dict[str, object], over: dict[str, object]) -> None:
+    result = merge(base, over)
+    assert merge(result, over) == result
+    assert merge(base, {}) == base
+    assert merge({}, over) == over
     assert set(result) == set(base) | set(over)
     assert all(result[key] == value for key, value in over.items() if not isinstance(value, dict))
 

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from vaebench.__main__ import app
-from vaebench.cli.terminal import refusing
+from vaebench.cli.terminal import with_plain_errors
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record
@@ -130,7 +130,7 @@ def test_a_file_that_the_system_refuses_is_named_without_a_number(number, capsys
         raise OSError(number, os.strerror(number), "runs/[/]beta")
 
     with pytest.raises(typer.Exit):
-        refusing(verb)()
+        with_plain_errors(verb)()
     said = capsys.readouterr().err
     assert said.startswith(f"error: runs/[/]beta: {os.strerror(number).lower()}")
     assert (said.count("\n"), "Errno" in said) == (1, False)

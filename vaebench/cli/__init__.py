@@ -1,1 +1,1 @@
-"""The command line's verbs, one function each, by what they do. torch is imported inside a verb, and only by some."""
+"""The commands, one function each. A command that needs torch imports it inside the function."""

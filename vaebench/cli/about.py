@@ -1,4 +1,4 @@
-"""The verbs about what there is to run, and to run it on."""
+"""Commands about the components, the studies and this installation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from vaebench.reporting.terminal.printing import line
 
 
 def list_() -> None:
-    """Everything a YAML file may name, with one line each, and the studies."""
+    """List everything that a YAML file may name, and the studies."""
     from vaebench.cli.catalogue import catalogue
 
     for heading, rows in catalogue(CONF):
@@ -22,7 +22,7 @@ def list_() -> None:
 
 
 def doctor() -> None:
-    """Versions, devices, torchvision's state, the data found."""
+    """Show versions, devices, the state of torchvision, and the data that is found."""
     from vaebench.cli.doctor_checks import examine
 
     for topic, item, found, remedy in examine():
@@ -32,7 +32,7 @@ def doctor() -> None:
 
 
 def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:
-    """Write the JSON schema of a study file, by which an editor completes and checks it."""
+    """Write the JSON schema of a study file. An editor uses it to complete and check the file."""
     from vaebench.config import schema as schemas
 
     schemas.write(path)

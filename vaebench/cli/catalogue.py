@@ -1,8 +1,9 @@
-"""What a YAML file may name, read without importing any of it."""
+"""What a YAML file may name, read without importing it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from vaebench.cli.terminal import counted
 from vaebench.config import ConfigError, load
 from vaebench.config.registry import REGISTRIES
 
@@ -21,4 +22,4 @@ def _question(path: Path) -> str:
         study = load(path)
     except ConfigError as error:
         return f"does not load: {error.faults[0]}"
-    return f"{study.question} ({len(study.runs)} runs)"
+    return f"{study.question} ({counted(study.runs, 'run')})"

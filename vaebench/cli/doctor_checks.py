@@ -1,4 +1,4 @@
-"""What this installation has and lacks: versions, devices, torchvision's operators, the data within reach."""
+"""What this installation has: versions, devices, torchvision's operators, data."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 class Finding(NamedTuple):
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        topic: the group it belongs to, e.g. `device`.
-        item: what was looked at.
-        found: what came to light.
-        remedy: what to do about it; None where nothing is amiss.
+        topic: the group of the check, e.g. `device`.
+        item: what was checked.
+        found: the result.
+        remedy: what to do about it; None if nothing is wrong.
     """
 
     topic: str
@@ -32,12 +32,12 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Every finding, in the order of the topics; a topic that cannot be examined is a finding, and the rest go on."""
+    """Every finding, in the order of the topics. A check that fails is a finding too, and the others still run."""
     return [finding for topic, look in TOPICS.items() for finding in _guarded(topic, look)]
 
 
 def versions() -> Iterator[Finding]:
-    """Python and the libraries this package asks for, beside the versions of the published numbers."""
+    """Python and the required libraries, compared with the versions that made the published numbers."""
     yield Finding("version", "python", platform.python_version())
     published = pinned(CONSTRAINTS.read_text(encoding="utf-8")) if CONSTRAINTS.exists() else {}
     for name in ("vaebench", *required()):
@@ -53,7 +53,7 @@ def versions() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """What torch can compute on."""
+    """The devices that torch can use."""
     import torch
 
     yield Finding("device", "cpu", f"{provenance.cores()} cores, {torch.get_num_threads()} threads a process")
@@ -63,22 +63,22 @@ def devices() -> Iterator[Finding]:
     if torch.version.cuda is None:
         yield Finding("device", "cuda", "this torch is built without CUDA")
     elif not torch.cuda.is_available():
-        yield Finding("device", "cuda", f"no GPU in sight (torch is built for CUDA {torch.version.cuda})")
+        yield Finding("device", "cuda", f"no GPU found (torch is built for CUDA {torch.version.cuda})")
 
 
 def operators() -> Iterator[Finding]:
     """Whether torchvision's compiled operators load (see `vaebench.data.torchvision_ops`)."""
-    import torchvision  # noqa: F401 (its state is what is asked for)
+    import torchvision  # noqa: F401 (its state after the import is checked)
 
     words = {
         "compiled": "loaded",
-        "declared": "do not load with this torch; declared instead, which is all that vaebench needs",
+        "declared": "do not load with this torch; they are declared instead, and vaebench needs no more",
     }
     yield Finding("torchvision", "operators", words[torchvision_ops.state()])
 
 
 def data() -> Iterator[Finding]:
-    """The data root, and which of torchvision's data sets are whole in it."""
+    """The data root, and which of torchvision's data sets are complete in it."""
     from torchvision import datasets
 
     from vaebench.data.datasets.base import data_root
@@ -97,22 +97,26 @@ def data() -> Iterator[Finding]:
 
 
 def required() -> list[str]:
-    """Names of the libraries that this package cannot do without, as it was installed."""
+    """Names of the libraries that the installed package requires."""
     lines = (line for line in requires("vaebench") or () if "extra ==" not in line)
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
 def pinned(constraints: str) -> dict[str, str]:
-    """The versions in the text of a constraints file, `name==version` a line."""
+    """The versions in the text of a constraints file, one `name==version` per line.
+
+    >>> pinned("torch==2.6\\nnumpy==1.26")
+    {'torch': '2.6', 'numpy': '1.26'}
+    """
     return dict(re.findall(r"^([\w.-]+)==(\S+)", constraints, flags=re.MULTILINE))
 
 
 def _fetched(name: str, source: Callable[[str], object], root: Path) -> Finding:
-    """Whether a data set of torchvision's is there and whole, by torchvision's own check."""
+    """Whether a data set of torchvision is complete, by torchvision's own check."""
     try:
         source(str(root))
     except RuntimeError:
-        # Torchvision's word for "not there, or not whole".
+        # torchvision raises it for "not there, or not complete"
         return Finding("data", name, "not there; downloaded on first use")
     except Exception as error:
         return Finding("data", name, f"cannot be read: {error}", f"remove its files under {root.resolve()}")

@@ -1,4 +1,4 @@
-"""The verbs that look at runs, by their records alone."""
+"""Commands that show runs, from their records alone."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from vaebench.cli.terminal import console
 
 
 def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")]) -> None:
-    """Show one run from its record: its numbers, its units, and why units collapsed."""
+    """Show one run from its record: its numbers, its latent units, and why they collapsed."""
     from vaebench.reporting import select
     from vaebench.reporting.terminal import run_summary
 
@@ -18,9 +18,9 @@ def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or
 
 def compare(
     first: Annotated[str, typer.Argument(help="A run, a study, or a row of one, e.g. beta:beta=4.")],
-    second: Annotated[str, typer.Argument(help="The same.")],
+    second: Annotated[str, typer.Argument(help="Another run, study or row.")],
 ) -> None:
-    """Compare two configurations, or two studies row by row, paired by seed."""
+    """Compare two configurations, or two studies row by row, from their records, paired by seed."""
     from vaebench.reporting import select
     from vaebench.reporting.terminal import comparison
 

@@ -1,4 +1,4 @@
-"""The verbs that train and measure. torch is imported inside them."""
+"""Commands that train and measure. torch is imported inside them."""
 
 import re
 from functools import partial
@@ -23,7 +23,7 @@ from vaebench.cli.arguments import (
     Workers,
     study_of,
 )
-from vaebench.cli.terminal import console, stoppable
+from vaebench.cli.terminal import console, counted, sigterm_as_interrupt
 from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
@@ -47,7 +47,7 @@ def sweep(
     slurm: Slurm = None,
     save_every: SaveEvery = 60.0,
 ) -> None:
-    """Train and measure every run of a study that is not done, then write its tables. The same command resumes."""
+    """Train and measure every run of a study that is not done, and write its tables. The same command resumes."""
     from vaebench.sweeps.packs import max_pack_size
 
     plan, max_size = study_of(study, overrides), max_pack_size(pack)
@@ -66,10 +66,10 @@ def sweep(
     preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)], where)
     preflight.check_folder(folder)
     try:
-        with stoppable():
+        with sigterm_as_interrupt():
             outcome = execute(plan, folder, Execution(wandb, threads, max_size, save_every), console, where)
     except KeyboardInterrupt:
-        console.print("stopped; what is done is kept, the same command goes on")
+        console.print("stopped; finished work is kept, and the same command continues")
         raise typer.Exit(130) from None
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
@@ -81,12 +81,12 @@ def sweep(
 def train(
     study: StudyFile,
     overrides: Overrides = None,
-    id: Annotated[str | None, typer.Option(help="The run's id, as records and tables show it.")] = None,
+    id: Annotated[str | None, typer.Option(help="The run's id, from a record or a table.")] = None,
     wandb: WandbMode = "offline",
     threads: Threads = 1,
     save_every: SaveEvery = 60.0,
 ) -> None:
-    """Train and measure one run of a study, chosen by overrides or by its id; done before or not."""
+    """Train and measure one run of a study, chosen by overrides or by its id, even if it is done."""
     from vaebench.sweeps import overridden
 
     plan = study_of(study, overrides)
@@ -111,13 +111,15 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, runs/STUDY/ID, or the checkpoint in it.")],
-    draws: Annotated[int | None, typer.Option(min=1, help="K; the run's own if not given.")] = None,
-    k: Annotated[str | None, typer.Option(help="Sizes of the IWAE bounds, e.g. 1,64,1000.")] = None,
-    split: Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="The run's own.")] = None,
-    estimators: Annotated[str | None, typer.Option(help="Of log p(x), e.g. AnnealedImportanceSampling.")] = None,
+    run: Annotated[Path, typer.Argument(help="A run's folder, runs/STUDY/ID, or its checkpoint.")],
+    draws: Annotated[int | None, typer.Option(min=1, help="Posterior draws, K; by default the run's own.")] = None,
+    k: Annotated[str | None, typer.Option(help="Sizes k of the IWAE bounds, e.g. 1,64,1000.")] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"] | None, typer.Option(help="By default the run's own.")
+    ] = None,
+    estimators: Annotated[str | None, typer.Option(help="Estimators to add, e.g. AnnealedImportanceSampling.")] = None,
 ) -> None:
-    """Measure a trained run again, with other draws, bounds, split or estimators. Prints; the record stays as it is."""
+    """Measure a trained run again, with other draws, bounds, split or estimators. Its record does not change."""
     from vaebench.records.description import Description
     from vaebench.reporting.terminal.estimates import measured
     from vaebench.sweeps.reevaluate import reevaluate
@@ -160,7 +162,7 @@ def calibrate(
 
 
 def _check_online(mode: str) -> None:
-    """Refuse to go online where nobody is logged in."""
+    """Refuse online logging without a login."""
     if mode == "online":
         from vaebench.sweeps.preflight import check_login
 
@@ -168,10 +170,10 @@ def _check_online(mode: str) -> None:
 
 
 def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[str]:
-    """What the tables of an overridden sweep say: they stand where the study's own would."""
+    """The note of an overridden sweep's tables, since they stand where the study's own would."""
     if not overrides:
         return []
-    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
+    runs = counted(plan.runs, "run")
     every = f"vaebench table {folder} writes the tables of every run in {folder} again"
     return [f"Overridden on the command line: {' '.join(overrides)}. The {runs} of that sweep alone; {every}."]
 
@@ -194,7 +196,7 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
         reference = record.read_all(results)
     except record.RecordError as error:
         reference = []
-        lines = [*str(error).splitlines(), "so nothing is compared with what is published"]
+        lines = [*str(error).splitlines(), "so nothing is compared with the published numbers"]
     else:
         lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:

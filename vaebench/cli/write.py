@@ -1,4 +1,4 @@
-"""The verbs that write tables, pages and dashboards again, from records alone, and that publish."""
+"""Commands that write tables, pages and dashboards from records alone, and that publish."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vaebench.cli.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
-from vaebench.cli.terminal import console
+from vaebench.cli.terminal import console, counted
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
@@ -16,7 +16,7 @@ from vaebench.reporting.terminal.printing import line
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
-    """Write the tables of results/, or of a folder such as runs/beta, again from their records alone."""
+    """Write the tables in results/, or in a folder such as runs/beta, from their records alone."""
     from vaebench.calibration import grade, tabulation
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
@@ -27,32 +27,32 @@ def table(studies: Studies = None, check: Check = False) -> None:
         try:
             records, grades = record.read_all(folder), grade.read(folder)
         except record.RecordError as error:
-            wrong.append(error)  # the other studies have tables all the same
+            wrong.append(error)  # the other studies still get their tables
             continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
-        remarks = [] if folder.parent == RESULTS else _others(folder.name, records)
+        remarks = [] if folder.parent == RESULTS else _notes(folder.name, records)
         if check:
             stale += [*tables.check(records, folder, remarks), *tabulation.check(grades, folder)]
         else:
             tables.write(records, folder, remarks)
             tabulation.write(grades, folder)
-        console.print(f"{folder}: {len(records)} records", soft_wrap=True)
+        console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
     if stale:
-        _say_stale(stale, "table")
+        _print_stale(stale, "table")
     if wrong:
         raise ValueError("\n".join(map(str, wrong)))
     if stale:
         raise typer.Exit(1)
 
 
-def _folder(said: Path) -> Path:
-    """The folder whose tables are meant: one that holds records as it is said, else the published one of that name."""
-    return said if record_paths(said) else RESULTS / said.stem
+def _folder(given: Path) -> Path:
+    """The folder that is meant: the given one if it holds records, else the published one of that name."""
+    return given if record_paths(given) else RESULTS / given.stem
 
 
-def _others(name: str, records: "list[Record]") -> list[str]:
-    """What is said of runs that the study of that name, if there is one, does not ask for."""
+def _notes(name: str, records: "list[Record]") -> list[str]:
+    """The note about runs that the study of that name, if there is one, does not have."""
     from vaebench.config import ConfigError
     from vaebench.sweeps import overridden
 
@@ -63,19 +63,19 @@ def _others(name: str, records: "list[Record]") -> list[str]:
 
 
 def report(studies: Studies = None, check: Check = False) -> None:
-    """Write the pages of results/ again from their records alone, and the page over them."""
+    """Write the pages in results/, and the page that lists them, from the records alone."""
     from vaebench.reporting.page import site
 
     found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
     if check and found:
-        _say_stale(found, "report")
+        _print_stale(found, "report")
         raise typer.Exit(1)
     for path in found:
         console.print(str(path), soft_wrap=True)
 
 
 def publish(study: StudyFile) -> None:
-    """Move the light part of runs/STUDY (records, grades, tables) to results/STUDY, the published reference."""
+    """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade, tabulation
     from vaebench.reporting import publish as published
     from vaebench.reporting.page import site
@@ -86,16 +86,16 @@ def publish(study: StudyFile) -> None:
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, CONF, [plan.name])
-    console.print(f"{RESULTS / plan.name}: {len(files)} files written", soft_wrap=True)
+    console.print(f"{RESULTS / plan.name}: {counted(files, 'file')} written", soft_wrap=True)
 
 
 def dashboard(
     study: StudyFile,
     overrides: Overrides = None,
-    save: Annotated[bool, typer.Option("--save", help="Save it to W&B, which needs a login.")] = False,
-    entity: Annotated[str | None, typer.Option(help="Whose it is; of W&B's default entity if not given.")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Save it to W&B. This needs a login.")] = False,
+    entity: Annotated[str | None, typer.Option(help="The W&B entity. Default: W&B's default entity.")] = None,
 ) -> None:
-    """Write a study's W&B workspace to runs/STUDY/dashboard.json and say what is in it; --save makes it a view."""
+    """Write a study's W&B workspace to runs/STUDY/dashboard.json and list its panels; --save saves it to W&B."""
     from vaebench.records import record
     from vaebench.records.files import write_atomically
     from vaebench.reporting.wandb import workspace as dashboards
@@ -119,6 +119,6 @@ def dashboard(
         console.print(dashboards.save(plan, records, entity, expected), soft_wrap=True)
 
 
-def _say_stale(files: Sequence[Path], verb: str) -> None:
+def _print_stale(files: Sequence[Path], verb: str) -> None:
     names = ", ".join(map(str, files))
     console.print(line(("differ from their records:", "red"), f" {names}; run `vaebench {verb}`"), soft_wrap=True)

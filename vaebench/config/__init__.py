@@ -1,8 +1,10 @@
-"""A study's YAML file → the runs it asks for, checked before anything heavy is imported.
+"""From a study's YAML file to its runs, checked before anything heavy is imported.
 
-`loading` reads the file (`lines` knows where everything stands), spans its `grid` and lays `overrides` over it; `study`
-is what comes out. What a run may say is derived (`derivation`) from the constructors' `annotations`, with `crosschecks`
-of one part against another; `schema` is the same for an editor.
+`loading` reads the file in four steps. `document` parses the text, in the `dialect` of YAML that a study may use, and
+knows the line of every key. `grid` forms the axes, with the `overrides` of the command line. `fields` describes what
+each key may be, read from the annotations of constructors by `signature` and `registry`; `validation` checks one run
+with it, and `compatibility` one part of a run against another. `source_map` gives each fault its line. The result is a
+`study`; `schema` is the same description for an editor.
 """
 
 from vaebench.config.loading import load

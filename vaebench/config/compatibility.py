@@ -1,6 +1,6 @@
-"""What two parts of a run must agree on, as far as it can be known before torch is imported.
+"""Conflicts between two parts of a run, as far as they can be found before torch is imported.
 
-A class may declare what it needs, in a literal or in an annotation; no class is named here.
+A class declares what it needs in a literal or in an annotation, so this file names no class.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,20 +12,21 @@ from vaebench.config.registry import Registry
 
 WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}
 SUPPORTS = tuple(WORDS)
-"""{0, 1} ⊂ [0, 1] ⊂ R. A likelihood declares the one it covers, a data set or a binarization the one it gives, as the
-literal `support` of the class. Without it (own files, whose values are not known yet) the question waits for the data.
+"""{0, 1} ⊂ [0, 1] ⊂ R. A likelihood declares the support that it covers, and data declare the support of x, both as the
+literal `support` of the class. A class without it (a user's files, whose values are not known yet) is checked when the
+data is read.
 """
 
 
 class Disagreement(NamedTuple):
-    """Where in the run, and what."""
+    """One conflict: its place in the run, and a text."""
 
     path: Keys
     text: str
 
 
 class Placed(NamedTuple):
-    """A component of a run: where it stands, what it is, and its mapping with every default filled in."""
+    """A component of a run: its place, its registry, and its mapping with every default filled in."""
 
     path: Keys
     registry: Registry
@@ -38,7 +39,7 @@ class Placed(NamedTuple):
 
 
 def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:
-    """What does not fit together in a run whose parts are each valid."""
+    """Every conflict in a run whose parts are each valid."""
     placed = []
     for node in walk(fields, run):
         if node.kind.component and isinstance(node.value, Mapping):
@@ -61,7 +62,7 @@ def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[D
 def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
     model = [c for c in placed if c.path[0] == "model" and c.support]
     data = [c for c in placed if c.path[0] == "data" and c.support]
-    if model and data and not _covers(model[-1].support, data[-1].support):  # the innermost has the last word
+    if model and data and not _covers(model[-1].support, data[-1].support):  # the innermost component decides
         likelihood, source = model[-1], data[-1]
         yield Disagreement(
             likelihood.path,
@@ -71,7 +72,7 @@ def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
 
 
 def _remedies(likelihood: Placed, source: Placed) -> Iterator[str]:
-    """What may be set instead: a conversion that the data set offers, another likelihood."""
+    """What may be set instead: a conversion that the data set offers, or another likelihood."""
     for key, field in component_fields(source.registry, source.spec["name"]).items():
         if offered := field.kind.component:
             fit = [

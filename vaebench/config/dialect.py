@@ -13,13 +13,13 @@ from typing import Any, cast
 import yaml
 
 MOST_DEPTH = 40
-"""Levels of brackets and indentation, one in another."""
+"""Levels of nested brackets and indentation."""
 
 MOST_VALUES = 100_000
-"""Keys and values of a file, every alias written out."""
+"""Keys and values of a file, with every alias written out."""
 
 MOST_INTEGER = 2**63
-"""Whole numbers stay below it: no computer counts further in one word."""
+"""Whole numbers stay below it, so that they fit into 64 bits."""
 
 STR, INT, FLOAT, BOOL, NULL, MAP, SEQ, MERGE = (
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")
@@ -32,13 +32,13 @@ PLAIN = {
     FLOAT: r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
     MERGE: r"<<",
 }
-"""What a value without quotes is: the first kind that matches it whole, else text (YAML 1.2, core schema)."""
+"""The kind of a value without quotes: the first that matches all of it, else text (YAML 1.2, core schema)."""
 
 BASES = {"0o": 8, "0x": 16}
 
 
 class Refusal(yaml.MarkedYAMLError):
-    """A text that YAML allows, and a study does not."""
+    """Text that YAML allows and a study does not."""
 
     def __init__(self, node: yaml.Node | yaml.Event, text: str) -> None:
         super().__init__(problem=text, problem_mark=cast("Any", node.start_mark))
@@ -50,7 +50,7 @@ class Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node; a text that opens 2000 brackets is refused before the stack of calls is full."""
+        """The next node. Text that is nested too deeply is refused before Python's call stack is full."""
         self.depth += 1
         if self.depth > MOST_DEPTH:
             raise Refusal(self.peek_event(), f"expected at most {MOST_DEPTH} levels, got more; write it flatter")
@@ -89,7 +89,7 @@ Loader.add_constructor(FLOAT, Loader.construct_yaml_float)
 
 
 def refusals(root: yaml.Node) -> Iterator[Refusal]:
-    """What a study does not allow, anywhere in a text that is valid YAML and has no alias to what it stands in."""
+    """What a study does not allow, in a text that is valid YAML and whose aliases form no circle."""
     size, levels = expanded(root, {})
     if size > MOST_VALUES:
         yield Refusal(
@@ -127,7 +127,7 @@ def _parts(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _scalar(node: yaml.ScalarNode) -> str | None:
-    """Why a single value is refused, if it is."""
+    """Why a single value is refused; None if it is allowed."""
     if node.tag not in (STR, *PLAIN):
         return f"unknown tag {_shown(node.tag)}; write the value without it"
     if not _is_encodable(node.value):
@@ -138,7 +138,7 @@ def _scalar(node: yaml.ScalarNode) -> str | None:
 
 
 def _of_yaml_1_1(text: str) -> str | None:
-    """What YAML 1.1 makes of a plain value, in words, where that is a number or a switch and YAML 1.2 differs."""
+    """How YAML 1.1 reads a plain value, in words, if that is a number or a switch and YAML 1.2 reads it differently."""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
     old = next((tag for tag, pattern in resolvers if pattern.match(text)), STR)
     if old == BOOL and not re.fullmatch(PLAIN[BOOL], text):

@@ -1,4 +1,4 @@
-"""A YAML text: what it says, and on which line it says it."""
+"""A YAML text: its values, and the line of each."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
 
 MOST_REFERENCES = 20
-"""`${…}` of one run. Each may refer to others, so that what they stand for grows as a power of their number."""
+"""References `${…}` in one run. Each may refer to others, so their expansion can grow exponentially."""
 
-CIRCLE = "the alias refers to what it stands in; write the value out"
+CIRCLE = "the alias refers to a value that contains it; write the value out"
 
 Keys = tuple[str | int, ...]
 """Keys and positions from the top of a file inwards, e.g. `("grid", "model.beta", 2)`."""
@@ -32,12 +32,12 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML text, in the dialect of `vaebench.config.dialect`; `${…}` is left as it stands."""
+    """One YAML text, in the dialect of `vaebench.config.dialect`; `${…}` is not resolved here."""
 
     text: str
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
-        return type(self), (self.text,)  # what was read from the text is read again
+        return type(self), (self.text,)  # pickled as its text; what was read from it is read again
 
     @cached_property
     def faults(self) -> list[Fault]:
@@ -54,13 +54,13 @@ class Document:
 
     @cached_property
     def value(self) -> dict[str, Any]:
-        """The mapping. Ask for it only where there are no faults."""
+        """The mapping. Only valid if there are no faults."""
         value = self._loader.construct_document(self._root)
         assert isinstance(value, dict)
         return value
 
     def line(self, keys: Sequence[str | int]) -> int:
-        """The line of the innermost key, or list item, among the keys that the file has."""
+        """The line of the innermost of these keys (or list items) that the file has."""
         node, line = self._root, 1
         for step in keys:
             found = _step(node, step)
@@ -105,7 +105,7 @@ class Document:
 
 
 class DeadReference(LookupError):
-    """A `${…}` that refers to nothing, as (where, what)."""
+    """A `${…}` that refers to nothing: its place, and a text."""
 
     def __init__(self, keys: Keys, text: str) -> None:
         self.places = [(keys, text)]
@@ -121,7 +121,7 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     """The mapping with every `${…}` replaced by what it refers to.
 
     Raises:
-        DeadReference: if one of them leads nowhere.
+        DeadReference: if one of them refers to nothing.
     """
     if not (references := _references(value)):
         return value
@@ -140,7 +140,7 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
 
 
 def _references(value: Any) -> int:
-    """How many `${…}` there are in a value."""
+    """The number of `${…}` in a value."""
     if isinstance(value, str):
         return value.count("${")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -164,7 +164,7 @@ def _reason(error: "OmegaConfBaseException") -> str:
 
 def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
-        # The last of them: what a merge `<<` brought in stands before what the mapping says itself.
+        # The last one: keys that a merge `<<` brought in stand before the mapping's own.
         return next(((k.start_mark.line + 1, v) for k, v in reversed(node.value) if k.value == str(step)), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return node.value[step].start_mark.line + 1, node.value[step]
@@ -172,7 +172,7 @@ def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | No
 
 
 def _key_faults(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.Node, ...] = ()) -> Iterator[Fault]:
-    """What is wrong with the keys below a node; a node that several aliases refer to is looked at once."""
+    """What is wrong with the keys below a node. A node that several aliases refer to is visited once."""
     if any(node is n for n in above):
         yield Fault(node.start_mark.line + 1, path, CIRCLE)
     if id(node) in seen:

@@ -1,4 +1,4 @@
-"""The axes of a study and the points they span: `grid:` in the file, `key=values` on the command line."""
+"""The axes of a study and the grid of their combinations."""
 
 import itertools
 import re
@@ -11,16 +11,16 @@ from vaebench.config.document import Document, Fault, Keys
 from vaebench.config.fields import shown
 
 MOST_RUNS = 100_000
-"""More runs than this in one study are taken for a slip of the pen."""
+"""A study with more runs is taken for a mistake."""
 
 MOST_DIGITS = 99
-"""Of either end of a range."""
+"""Digits of either end of a range."""
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
 
 class GridError(ValueError):
-    """Axes that span no grid."""
+    """Axes that do not form a grid."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.text)
@@ -29,7 +29,7 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """One key and the values it takes in turn.
+    """One key and its values.
 
     Attributes:
         key: from the top of a run, e.g. `model.beta`.
@@ -48,7 +48,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One value of every axis."""
+    """One combination: a value of every axis."""
 
     axes: tuple[Axis, ...]
     indices: tuple[int, ...]
@@ -66,17 +66,17 @@ class Point:
             if axes is None or axis in axes
         )
 
-    def over(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The run at this point: each value laid over the base, in the order of the axes."""
+    def applied_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
+        """The run at this point: the base, with each axis's value merged into it in the order of the axes."""
         run: Any = base
         for axis, value in zip(self.axes, self.values.values(), strict=True):
             for key in reversed(axis.path):
                 value = {key: value}
-            run = laid(run, value)
+            run = merge(run, value)
         return dict(run)
 
     def place(self, base: Mapping[str, Any], keys: Keys) -> tuple[Axis, int] | None:
-        """The axis, and which of its values, that a key of the run comes from; None if it comes from the base."""
+        """The axis and the index of its value that a key of the run comes from; None if it comes from the base."""
         chosen = list(zip(self.axes, self.indices, strict=True))[::-1]
         for axis, i in chosen:
             if axis.path == keys[: len(axis.path)] and _has(axis.values[i], keys[len(axis.path) :]):
@@ -105,7 +105,7 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     """Every combination, the last axis fastest.
 
     Raises:
-        GridError: if they are far too many.
+        GridError: if there are too many.
     """
     if (n := prod(map(size, axes))) > MOST_RUNS:
         sizes = " × ".join(f"{axis.key} {size(axis)}" for axis in axes)
@@ -115,20 +115,27 @@ def points(axes: Sequence[Axis]) -> list[Point]:
 
 
 def size(axis: Axis) -> int:
-    """How many values an axis has; `len` ends at 2^63."""
+    """The number of values of an axis. (`len` of a range fails from 2^63.)"""
     values = axis.values
     return values.stop - values.start if isinstance(values, range) else len(values)
 
 
-def laid(base: Any, over: Any) -> Any:
-    """`over` laid over `base`: mappings key by key; a component's plain name over its mapping changes the `name` only;
-    anything else takes the place of what was there."""
+def merge(base: Any, over: Any) -> Any:
+    """`base` with `over` merged into it: mappings key by key, anything else replaced.
+
+    A component's plain name counts as a mapping with that `name`.
+
+    >>> merge({"name": "VAE", "latent_dim": 2}, {"latent_dim": 5})
+    {'name': 'VAE', 'latent_dim': 5}
+    >>> merge({"name": "VAE", "latent_dim": 2}, "BetaVAE")
+    {'name': 'BetaVAE', 'latent_dim': 2}
+    """
     if isinstance(base, str) and isinstance(over, Mapping):
         base = {"name": base}
     if isinstance(base, Mapping) and isinstance(over, str):
         over = {"name": over}
     if isinstance(base, Mapping) and isinstance(over, Mapping):
-        return {**base, **{key: laid(base[key], value) if key in base else value for key, value in over.items()}}
+        return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
     return over
 
 
@@ -148,8 +155,11 @@ def _axis(key: str, values: Any, document: Document) -> Axis:
 def span(text: str) -> range | None:
     """The whole numbers of `a..b`, both ends included; None for any other text.
 
+    >>> span("0..4")
+    range(0, 5)
+
     Raises:
-        ValueError: if it runs backwards, or further than any seed.
+        ValueError: if it runs backwards, or has too many digits.
     """
     match = RANGE.fullmatch(text.strip())
     if match is None:
@@ -163,7 +173,7 @@ def span(text: str) -> range | None:
 
 
 def _has(value: Any, keys: Keys) -> bool:
-    """Whether a value, as written, says something at some keys inside it."""
+    """Whether a value, as written, contains something at these keys."""
     if not keys:
         return True
     if isinstance(value, Mapping):

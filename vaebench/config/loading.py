@@ -1,4 +1,4 @@
-"""YAML → Study: the file is read, its grid spanned, and every run checked before anything heavy is imported."""
+"""From a YAML file to a `Study`: read the file, form its grid, and check every run before torch is imported."""
 
 import shlex
 import stat
@@ -11,15 +11,16 @@ from vaebench.config import grid, overrides
 from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
-from vaebench.config.places import Complaint, Places, said
 from vaebench.config.registry import did_you_mean, nearest
+from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import SECTIONS, ConfigError, Refused, Run, Study
+from vaebench.config.validation import MISSING
 
 HEAD = ("question", "grid")
-"""What a study file has beside the sections of a run."""
+"""The keys of a study file beside the sections of a run."""
 
 MOST_BYTES = 256 * 1024
-"""Of a study file. The shipped ones have less than one kilobyte."""
+"""The largest study file. The shipped ones have less than one kilobyte."""
 
 
 def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
@@ -27,8 +28,8 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
 
     Args:
         path: the file.
-        assignments: `key=values` from the command line, e.g. `beta=4`, `model.latent_dim=5,10`, `seed=0..4`. A short
-            key will do where only one key ends with it. It takes the place of an axis of the same key, or is one more.
+        assignments: `key=values` from the command line, e.g. `beta=4`, `model.latent_dim=5,10`, `seed=0..4`. The end
+            of a key is enough if no other key ends so. It replaces an axis of the same key, or adds an axis.
 
     Raises:
         ConfigError: with every fault found, one line each.
@@ -38,38 +39,39 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     _refuse(path, document.faults)
     base, spelt, faults = _sections(document)
     axes, wrong = grid.axes_of(document.value.get("grid", {}), document)
-    wrong += _strays(axes, base)
+    wrong += _unknown_axes(axes, base)
     axes = [axis for axis in axes if axis.path[0] in SECTIONS]
     try:
         axes = overrides.overridden(axes, assignments, SECTIONS, base)
-        places = Places(path, document, base, grid.points(axes), spelt)
+        source_map = SourceMap(path, document, base, grid.points(axes), spelt)
     except GridError as error:
         _refuse(path, [*faults, *wrong, error.fault])
         raise AssertionError from None
-    runs, complaints = _runs(places, shlex.join([str(path), *assignments]))
-    # What is missing may be what a wrong axis was to give.
-    _refuse(path, [*faults, *wrong, *places.faults(c for c in complaints if not (wrong and c.text[:7] == "missing"))])
-    _refuse(path, _repeats(document, runs, places.points))
-    return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes), places)
+    runs, run_faults = _runs(source_map, shlex.join([str(path), *assignments]))
+    if wrong:  # a key that seems to be missing may be one that a faulty axis would have set
+        run_faults = [fault for fault in run_faults if not fault.text.startswith(MISSING)]
+    _refuse(path, [*faults, *wrong, *source_map.faults(run_faults)])
+    _refuse(path, _repeats(document, runs, source_map.points))
+    return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes), source_map)
 
 
-def _runs(places: Places, source: str) -> tuple[tuple[Run, ...], list[Complaint]]:
-    """The runs, and what is wrong with those that are none."""
+def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[RunFault]]:
+    """The valid runs, and the faults of the others."""
     runs: list[Run] = []
-    complaints: list[Complaint] = []
-    for i, point in enumerate(places.points):
+    run_faults: list[RunFault] = []
+    for i, point in enumerate(source_map.points):
         try:
-            run = Run.of(lines.resolved(point.over(places.base)))
+            run = Run.of(lines.resolved(point.applied_to(source_map.base)))
             runs.append(run.named(point.label() or run.config["model"]["name"], source))
         except (Refused, DeadReference) as error:
-            complaints += [Complaint(i, keys, text) for keys, text in error.places]
-    return tuple(runs), complaints
+            run_faults += [RunFault(i, keys, text) for keys, text in error.places]
+    return tuple(runs), run_faults
 
 
 def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[Fault]]:
-    """The sections of a file, how it misspells them, and what is wrong at its top.
+    """The sections of a file, its misspellings of them, and what is wrong at the top level.
 
-    A misspelt section is checked as the one that is meant, so that the faults in it are said in the same round.
+    A misspelt section is checked as the section that is meant, so that faults inside it are reported at once.
     """
     known, value = (*HEAD, *SECTIONS), document.value
     base, spelt, faults = {key: part for key, part in value.items() if key in SECTIONS}, dict[str, str](), []
@@ -86,11 +88,11 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
     return base, spelt, faults
 
 
-def _strays(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
-    """Axes that start with no section of a run."""
-    strays = [axis for axis in axes if axis.path[0] not in SECTIONS]
-    known = overrides.known_keys([a for a in axes if a not in strays], SECTIONS, base) if strays else set()
-    return [Fault(axis.line, ("grid", axis.key), overrides.unknown(axis.key, known)) for axis in strays]
+def _unknown_axes(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
+    """The faults of axes that do not start with a section of a run."""
+    unknown = [axis for axis in axes if axis.path[0] not in SECTIONS]
+    known = overrides.known_keys([a for a in axes if a not in unknown], SECTIONS, base) if unknown else set()
+    return [Fault(axis.line, ("grid", axis.key), overrides.unknown(axis.key, known)) for axis in unknown]
 
 
 def _repeats(document: Document, runs: Sequence[Run], points: Sequence[Point]) -> list[Fault]:
@@ -106,7 +108,7 @@ def _repeats(document: Document, runs: Sequence[Run], points: Sequence[Point]) -
 
 def _text(path: Path) -> str:
     try:
-        return _read(path).decode("utf-8-sig")  # with the mark that some editors put at the start
+        return _read(path).decode("utf-8-sig")  # without the byte order mark that some editors write
     except FileNotFoundError:
         there = sorted(str(p) for folder in {path.parent, Path("conf")} for p in folder.glob("*.yaml"))
         listed = f"; there is {', '.join(there)}" if there else "; give the path of a YAML file"
@@ -122,7 +124,7 @@ def _text(path: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of an ordinary file of ordinary size: a pipe may never end, and nor may a device."""
+    """The bytes of a regular file of reasonable size. (Reading a pipe or a device may never end.)"""
     if "\0" in str(path):
         raise OSError("no path has a character 0")
     mode = path.stat().st_mode

@@ -1,4 +1,4 @@
-"""`key=values` on the command line: an axis of the study takes other values, or there is one more."""
+"""`key=values` on the command line: it replaces the values of an axis, or adds an axis."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +11,13 @@ from vaebench.config.registry import nearest
 
 
 def overridden(axes: list[Axis], overrides: Sequence[str], run: Fields, base: Mapping[str, Any]) -> list[Axis]:
-    """The axes after `key=values` from the command line: one of the same key is replaced, others are added.
+    """The axes after `key=values` from the command line: an axis of the same key is replaced, others are added.
 
     Raises:
         GridError: for a key that is unknown, ambiguous or given twice, or values that cannot be read.
     """
     given = set[str]()
-    # Whole sections first, then whatever is known by then: a component's name says which keys there are.
+    # Whole sections first, then keys that are known by then: a component's name says which keys there are.
     pending = sorted(map(_split, overrides), key=lambda pair: pair[0] not in run)
     while pending:
         known = known_keys(axes, run, base)
@@ -35,12 +35,12 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Fields, base: Ma
 def known_keys(axes: Sequence[Axis], run: Fields, base: Mapping[str, Any]) -> set[str]:
     """Every key that some run of the study takes."""
     named = [replace(axis, values=_naming(axis.values) or axis.values[:1]) for axis in axes]
-    nodes = (node for point in points(named) for node in walk(run, point.over(base)))
+    nodes = (node for point in points(named) for node in walk(run, point.applied_to(base)))
     return {".".join(map(str, node.keys)) for node in nodes}
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
-    """What to say of a key that is none: the nearest one, in full or by its last part."""
+    """The message about an unknown key, with the most similar key: in full, or by its last part."""
     full = {k.rpartition(".")[2]: k for k in sorted(known)} | {k: k for k in sorted(known)}
     near = nearest(key, full)
     if near:

@@ -1,8 +1,9 @@
-"""The names a YAML file may use, and what they stand for.
+"""The names that a YAML file may use, and the classes behind them.
 
-One registry a kind. `@MODELS.register` stands at the class; the name in YAML is the name of the class is the heading in
-the table. The rule of every constructor here: **positional parameters are what the suite supplies (a shape, a seed);
-keyword-only parameters are what a YAML file may set**, and their annotations are the schema.
+There is one registry for each kind of component. `@MODELS.register` stands above a class. The name in YAML is the name
+of the class, and the heading in the table. The rule of every constructor here: **positional parameters are what the
+suite supplies (a shape, a seed); keyword-only parameters are what a YAML file may set**, and their annotations are the
+schema.
 """
 
 import importlib
@@ -46,14 +47,14 @@ Spec = str | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Divides:
-    """The mark of a number that must divide the number elsewhere in the study, e.g. `Divides("evaluate.draws")`."""
+    """Marks a number that must divide another number of the study, e.g. `Divides("evaluate.draws")`."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class Distinct:
-    """The mark of a list in which nothing stands twice, and no component twice by its name."""
+    """Marks a list whose items must differ; components must differ in their names."""
 
 
 Positive = Annotated[float, Gt(0)]
@@ -66,14 +67,14 @@ DrawsDivisors = Annotated[tuple[DrawsDivisor, ...], MinLen(1), Distinct()]
 
 
 class UnknownName(LookupError):
-    """A name that stands for nothing in its registry."""
+    """A name that a registry does not have."""
 
 
 class Registry(Generic[T]):
-    """Maps the name of a class to the class, importing its file only when the class itself is asked for.
+    """Maps the name of a class to the class. The file of the class is imported only when the class itself is needed.
 
     Args:
-        kind: what the entries are called in messages and by `vaebench list`.
+        kind: the word for an entry in messages and in `vaebench list`.
         variable: the name under which this registry stands in this module, and thus in `@VARIABLE.register`.
         home: the module or package whose files are searched for registered classes.
     """
@@ -86,7 +87,7 @@ class Registry(Generic[T]):
         return self.variable
 
     def register(self, cls: Class) -> Class:
-        """Enter a class under its own name (a decorator)."""
+        """Register a class under its own name (a decorator)."""
         known = self._classes.get(cls.__name__, cls)
         if known.__module__ != cls.__module__:
             raise ValueError(self._twice(cls.__name__, known.__module__, cls.__module__))
@@ -121,11 +122,11 @@ class Registry(Generic[T]):
         raise UnknownName(f"unknown {self.kind} {_short(name)}{did_you_mean(name, self)}; known: {', '.join(self)}")
 
     def keywords(self, name: str) -> dict[str, inspect.Parameter]:
-        """What a YAML file may say of this entry."""
+        """The keywords that a YAML file may set for this entry."""
         return _keywords(self.source(name))
 
     def taking(self, keyword: str) -> list[str]:
-        """The entries of which a YAML file may say this."""
+        """The entries that take this keyword."""
         return [name for name in self if keyword in self.keywords(name)]
 
     def build(self, spec: Spec, *supplied: Any) -> T:
@@ -140,7 +141,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _files(self) -> dict[str, ClassSource]:
-        """What the files at home register. They are read once a process, and not imported."""
+        """The classes that the files of the home register. Files are read once per process, and not imported."""
         found: dict[str, ClassSource] = {}
         for source in (c for file in module_files(self.home) for c in classes_in(file)):
             if source.registered_in(self.variable):
@@ -167,13 +168,17 @@ def _short(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one most resembles, case aside, if it resembles any."""
+    """The known name that is most similar to a misspelt one, ignoring case; None if none is similar.
+
+    >>> nearest("betavea", ["AE", "VAE", "BetaVAE"])
+    'BetaVAE'
+    """
     spelt = {k.casefold(): k for k in known}
     return next((spelt[near] for near in get_close_matches(name.casefold(), spelt, n=1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean …?)` with the nearest known name; empty if none is near."""
+    """` (did you mean …?)` with the nearest known name; empty if none is similar."""
     near = nearest(name, known)
     return f" (did you mean {near}?)" if near else ""
 

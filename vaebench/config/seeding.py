@@ -1,7 +1,7 @@
-"""Randomness has an address: (seed of the run, what it is for).
+"""Random streams. The seed of a run and a purpose, such as "noise", name one stream.
 
-Every stream of a run comes from a generator of its own, so that the data order does not change when a model draws more
-noise, and runs that share a seed share their order and noise whatever else differs (common random numbers).
+Every stream has its own generator, so the order of the data does not change when a model draws more noise. Runs of the
+same seed share their order and noise whatever else differs between them (common random numbers).
 """
 
 import zlib
@@ -19,13 +19,13 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one stream of a run, on the device that will use it."""
+    """A new generator for one stream of a run, on the device that will use it."""
     return torch.Generator(device).manual_seed(stream(seed, purpose))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """A block in which torch's global generator is the one of this stream, as `nn.Module` constructors want it."""
+    """A block in which torch's global generator yields this stream, for constructors of `nn.Module`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, purpose))
         yield

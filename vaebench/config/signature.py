@@ -1,8 +1,8 @@
-"""The keywords a constructor takes, read from source so that nothing heavy is imported.
+"""The keywords that a constructor takes, read from its source without importing it.
 
-A component's file imports torch; a study must be checked before torch is. So the signature is read with `ast`:
-keyword-only parameters of `__init__`, and, through `**kwargs`, those of the parents. Annotations and defaults are
-evaluated with the names of `vaebench.config.registry` in sight (and the literals of Python), which is all they may use.
+A component's file imports torch, and a study must be checked before torch is imported. So the signature is read with
+`ast`: the keyword-only parameters of `__init__` and, through `**kwargs`, those of the parents. Annotations and defaults
+may use the names of `vaebench.config.registry` and Python's literals, nothing else.
 """
 
 import ast
@@ -20,12 +20,12 @@ import vaebench
 
 
 class SignatureError(TypeError):
-    """An annotation or a default that cannot be read without importing the module it stands in."""
+    """An annotation or a default that cannot be read without importing its module."""
 
 
 @dataclass(frozen=True)
 class ClassSource:
-    """One class statement and the file it stands in."""
+    """One class statement and its file."""
 
     node: ast.ClassDef
     file: str
@@ -41,7 +41,7 @@ class ClassSource:
 
     @cached_property
     def descriptions(self) -> dict[str, str]:
-        """What the docstrings of the class and of its parents say of each argument."""
+        """The docstrings' text about each argument, of the class and of its parents."""
         inherited = {name: text for parent in self.parents for name, text in parent.descriptions.items()}
         return inherited | arguments_described(ast.get_docstring(self.node) or "")
 
@@ -61,20 +61,20 @@ class ClassSource:
         return any(ast.unparse(d) == f"{variable}.register" for d in self.node.decorator_list)
 
     def keywords(self, names: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-        """Keyword-only parameters, own ones first, then those that `**kwargs` hands to the parents.
+        """Keyword-only parameters: the class's own first, then those that `**kwargs` passes to the parents.
 
         Args:
             names: what annotations and defaults may refer to.
 
         Raises:
-            SignatureError: if one of them refers to anything else.
+            SignatureError: if one of them refers to something else.
         """
         init = next((n for n in self.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         own = {p.name: p for p in self._parameters(init, names)} if init else {}
         if init is None or init.args.kwarg is not None:
-            settled = {*own, *_passed_up(init)} if init else set()
+            fixed = {*own, *_passed_up(init)} if init else set()
             for parent in self.parents:
-                own |= {k: p for k, p in parent.keywords(names).items() if k not in {*own, *settled}}
+                own |= {k: p for k, p in parent.keywords(names).items() if k not in {*own, *fixed}}
         return own
 
     def constant(self, name: str) -> Any:
@@ -114,13 +114,17 @@ class ClassSource:
 
 
 def _passed_up(init: ast.FunctionDef) -> set[str]:
-    """Keywords that `super().__init__(…, name=…, **kwargs)` settles: a YAML file cannot set them as well."""
+    """Keywords that `super().__init__(…, name=…, **kwargs)` fixes, so that a YAML file cannot set them."""
     calls = [n for n in ast.walk(init) if isinstance(n, ast.Call) and ast.unparse(n.func) == "super().__init__"]
     return {k.arg for call in calls for k in call.keywords if k.arg is not None}
 
 
 def arguments_described(docstring: str) -> dict[str, str]:
-    """The texts of the `Args:` section of a docstring, a paragraph an argument."""
+    """The texts of the `Args:` section of a docstring, by argument.
+
+    >>> arguments_described("Train.\\n\\nArgs:\\n    epochs: passes over\\n        the data.")
+    {'epochs': 'passes over the data.'}
+    """
     section = re.search(r"^Args:\n((?:[ \t]+\S.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE)
     found = re.findall(
         r"^(\w+): ((?:.+\n?(?:[ \t]+.+\n?)*))", textwrap.dedent(section[1]) if section else "", re.MULTILINE
@@ -141,7 +145,7 @@ def classes_in(file: str) -> tuple[ClassSource, ...]:
 
 @cache
 def imported_from(file: str, name: str) -> tuple[str, ...]:
-    """The file, if it is one of ours, that `from vaebench.… import name` takes the name from."""
+    """The file of this package that `from vaebench.… import name` takes the name from, if there is one."""
     for node in _tree(file).body:
         if isinstance(node, ast.ImportFrom) and name in (a.asname or a.name for a in node.names):
             module = vaebench.MODULES.get(name) if node.module == "vaebench" else node.module
@@ -150,7 +154,7 @@ def imported_from(file: str, name: str) -> tuple[str, ...]:
 
 
 def module_files(module: str) -> list[str]:
-    """The source files of a module or of a package's modules, found without importing the modules themselves."""
+    """The source files of a module or of a package's modules, found without importing them."""
     spec = find_spec(module)
     if spec is None:
         return []

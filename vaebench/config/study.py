@@ -1,4 +1,4 @@
-"""What is run: a `Study` asks a question and answers it by `Run`s; a `Run` is everything that defines its numbers."""
+"""A `Study` asks a question and has `Run`s to answer it. A `Run` is everything that defines its numbers."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,17 +12,17 @@ from typing import Any, Literal
 from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
 from vaebench.config.fields import Section
-from vaebench.config.places import Places
 from vaebench.config.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
+from vaebench.config.source_map import SourceMap
 from vaebench.config.validation import Invalid, validated
 from vaebench.records.validity import identity
 
 MOST_FAULTS = 30
-"""Faults shown at once."""
+"""Faults that are shown at once."""
 
 
 class ConfigError(ValueError):
-    """What is wrong with a study, a line a fault: `conf/beta.yaml:7: model.betta: unknown key (did you mean beta?)`."""
+    """The faults of a study, one line each: `conf/beta.yaml:7: model.betta: unknown key (did you mean beta?)`."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(dict.fromkeys(map(_on_one_line, faults)))
@@ -31,12 +31,12 @@ class ConfigError(ValueError):
 
 
 def _on_one_line(fault: str) -> str:
-    """The fault with every character that moves a terminal's cursor written as an escape."""
+    """The fault, with every character that would move a terminal's cursor written as an escape."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in fault)
 
 
 class Refused(ConfigError):
-    """What is wrong with one run, as (where, what)."""
+    """The faults of one run: (keys, text) each."""
 
     def __init__(self, places: Iterable[tuple[Keys, str]]) -> None:
         self.places = list(places)
@@ -49,11 +49,11 @@ class Train:
 
     Args:
         epochs: passes over the training split.
-        batch_size: observations a step.
-        validate_every: epochs from one look at the validation split to the next.
-        gradient_clip: the largest norm of a gradient; null leaves gradients alone.
-        devices: GPUs (or processes on a CPU) that share every batch of one run. It moves a number by rounding alone,
-            and is therefore no part of a run's id.
+        batch_size: observations per training step.
+        validate_every: epochs between two evaluations of the validation split.
+        gradient_clip: the largest norm of a gradient; null for no clipping.
+        devices: GPUs (or processes on a CPU) that share every batch of one run. It changes numbers only by rounding,
+            so it is not part of a run's id.
     """
 
     epochs: PositiveInt = 100
@@ -68,10 +68,10 @@ class Evaluate:
     """How a trained model is measured.
 
     Args:
-        split: the part of the data that is measured.
+        split: the part of the data on which the model is measured.
         draws: K, the number of posterior draws of each observation.
-        metrics: the diagnostics; null takes every registered one that has a meaning for the model.
-        estimators: what asks the model itself, beside the diagnostics; each says on how many observations.
+        metrics: reductions of these draws; null for every registered metric that applies to the model.
+        estimators: measurements that query the model itself; each sets how many observations it uses.
     """
 
     split: Literal["train", "validation", "test"] = "test"
@@ -85,11 +85,11 @@ class Run:
     """One training and its evaluation, all defaults filled in.
 
     Args:
-        model: the autoencoder, for `MODELS.build`.
-        data: what it learns from, for `DATASETS.build`.
+        model: the autoencoder.
+        data: the data set that it learns from.
         train: how it is trained.
         evaluate: how it is measured.
-        seed: of the initialisation, the order of the data and the noise.
+        seed: the seed of the initialisation, of the order of the data and of the noise.
     """
 
     model: ModelSpec
@@ -98,16 +98,16 @@ class Run:
     evaluate: Evaluate = Evaluate()
     seed: Seed = 0
     slug: str = field(default="", init=False, compare=False)
-    """What tells the run from its neighbours in a study, e.g. `beta=4,seed=0`; no part of what defines it."""
+    """The run's label in its study, e.g. `beta=4,seed=0`. It does not define the run."""
     source: str = field(default="", init=False, compare=False)
-    """The study's file and the overrides, as a shell takes them; no part of what defines it."""
+    """The study's file and the overrides, quoted for a shell. It does not define the run."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Run":
-        """The run that some values define: those of a study at one point, or the configuration in a record.
+        """The run with these values: those of a study at one grid point, or the configuration in a record.
 
         Raises:
-            Refused: if they define none.
+            Refused: if they are not valid.
         """
         try:
             full = validated(Section(cls), values)
@@ -119,7 +119,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What defines the run, as JSON has it."""
+        """Everything that defines the run, as JSON values."""
         parts = {key: getattr(self, key) for key in SECTIONS}
         parts = {key: vars(part) if is_dataclass(part) else part for key, part in parts.items()}
         plain: dict[str, Any] = json.loads(json.dumps(parts, allow_nan=False))
@@ -128,11 +128,11 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """What the run is called everywhere, the hash of its configuration."""
+        """The run's name everywhere: the hash of its configuration."""
         return identity(self.config)
 
     def named(self, slug: str, source: str) -> "Run":
-        """The same run under a slug, from a study."""
+        """The same run with its label and its origin in a study."""
         run = copy(self)
         object.__setattr__(run, "slug", slug)
         object.__setattr__(run, "source", source)
@@ -145,7 +145,7 @@ SECTIONS = Section(Run).fields
 
 @dataclass(frozen=True)
 class Study:
-    """A question and the runs that answer it.
+    """A question, and the runs that answer it.
 
     Attributes:
         name: the stem of the file.
@@ -153,7 +153,7 @@ class Study:
         question: one sentence.
         runs: in the order of the grid, the last axis fastest.
         axes: the keys that vary, in the order of the file, then of the command line.
-        places: where the runs were written; None for a study that no file says.
+        source_map: from the keys of the runs to lines of the file; None for a study without a file.
     """
 
     name: str
@@ -161,13 +161,13 @@ class Study:
     question: str
     runs: tuple[Run, ...]
     axes: tuple[str, ...]
-    places: Places | None = field(default=None, compare=False, repr=False)
+    source_map: SourceMap | None = field(default=None, compare=False, repr=False)
 
     def only(self, name: str | None = None) -> Run:
-        """The run of that id (or the start of it) or slug; without a name, the one run there is.
+        """The run with that id (or start of an id) or slug; without a name, the only run.
 
         Raises:
-            ConfigError: if none or several are meant.
+            ConfigError: if no run or several runs fit.
         """
         found = [r for r in self.runs if name is None or r.id.startswith(name) or r.slug == name]
         if len(found) == 1:

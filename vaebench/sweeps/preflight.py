@@ -17,8 +17,8 @@ import torch
 
 from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
-from vaebench.config.places import Complaint
 from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.source_map import RunFault
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key
@@ -66,11 +66,11 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
 
 def _lines(study: Study, found: Mapping[str, list[Place]]) -> list[str]:
     """One line for each fault, with its place in the file; for a run that is not in the file, with its key."""
-    planned = {run.id for run in study.runs} if study.places else set()
+    planned = {run.id for run in study.runs} if study.source_map else set()
     numbered = enumerate(study.runs)
-    complaints = [Complaint(i, keys, text) for i, run in numbered for keys, text in found.get(run.id, [])]
+    run_faults = [RunFault(i, keys, text) for i, run in numbered for keys, text in found.get(run.id, [])]
     others = [(keys, text) for id, faults in found.items() if id not in planned for keys, text in faults]
-    lines = study.places.lines(complaints) if study.places else []
+    lines = study.source_map.lines(run_faults) if study.source_map else []
     return [*lines, *(f"{dotted(keys)}: {text}" for keys, text in others)]
 
 
