@@ -1,4 +1,4 @@
-"""The ways to the bounds of K draws that `benchmarks/evaluation.py` sets beside one another."""
+"""Ways to compute the bounds of K draws, which `benchmarks/evaluation.py` compares."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: on a CPU the processor's time in one thread, on a GPU the clock's."""
+"""How the benchmarks measure time: processor time of one thread on a CPU, elapsed time on a GPU."""
 
 from itertools import pairwise
 from time import perf_counter, process_time
@@ -11,7 +11,7 @@ NAME = torch.cuda.get_device_name() if ON_GPU else "one CPU thread"
 
 
 def now() -> float:
-    """Seconds: the processor's time; of a GPU, which the processor waits for, the clock's."""
+    """Seconds: processor time on a CPU, elapsed time on a GPU after its work is done."""
     if ON_GPU:
         torch.cuda.synchronize()
         return perf_counter()
@@ -19,7 +19,7 @@ def now() -> float:
 
 
 def peak() -> float:
-    """Operations a second of one large matrix product, the roofline of everything that is one."""
+    """Operations per second of one large matrix product: the most that any product can reach."""
     n = 8192 if ON_GPU else 1536
     a = torch.randn(n, n, device=DEVICE)
     marks = [now()]

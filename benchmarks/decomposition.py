@@ -1,14 +1,14 @@
-"""Does the decomposition of the rate over N² pairs stay in bounded memory, and what does it cost?
+"""What does the decomposition of the rate over N² pairs cost, and is its memory bounded?
 
-The aggregate posterior of N observations is a mixture of N Gaussians, so its densities at N draws take N² terms, and
-those of its L marginals N²L. Claimed: nothing of that size is ever held. Each measurement is a fresh process of one
-thread: its memory is the highest resident size during `compute` beyond the size before it (Linux keeps both); its time,
-of the processor, is in units of one N × L by L × N matrix product in the same process, in float64 and in blocks, the
-least that N² pairs of L units can cost. Medians of three rounds, in turns.
+The aggregate posterior of N observations is a mixture of N Gaussians. So its densities at N draws have N² terms, and
+the densities of its L marginals have N²L. The claim: no array of that size is ever in memory. Each measurement is a new
+process with one thread. Its memory is the highest resident size during `compute` minus the size before (Linux keeps
+both). Its time is processor time, in units of one product of an N × L and an L × N matrix, measured in the same process
+in float64 and in chunks: N² pairs of L units cannot cost less. The table has medians of three rounds, in turns.
 
     python benchmarks/decomposition.py
 
-writes results/benchmarks/decomposition.md, and fails if the memory is above 24 tables of N × L numbers and 32 MiB.
+writes results/benchmarks/decomposition.md. It fails if the memory is above 24 arrays of N × L numbers plus 32 MiB.
 """
 
 import ctypes

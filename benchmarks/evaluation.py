@@ -1,17 +1,19 @@
-"""What does IWAE-5000 cost over the matrix products of its decoder, beside pythae's `get_nll`, and what does it hold?
+"""What does IWAE-5000 cost beside its decoder's matrix products and pythae's `get_nll`, and how exact is it?
 
-A VAE of MNIST's size (784-400-400-32) and one of conf/beta.yaml's (64-64-64-10), trained for a moment on digits: the
-bounds of all k at once, for 10 observations, by the path of every record. The floor is the products of the decoder at
-as many latents, nothing else, in calls of the quickest size. One thread, one process; processor time (on a GPU the
-clock's), in turns, medians of each round's ratio to its floor; the share is that of the rate of one large product.
-Memory is the most held beyond what was before, in a fresh process; the error is that of the same draws in float64.
+A VAE of MNIST's size (784-400-400-32) and one of conf/beta.yaml's (64-64-64-10) train briefly on digits. The bounds of
+all k are computed together for 10 observations, as for every record. The floor is the time of the decoder's products
+alone for as many latents, in calls of the fastest size. Everything runs in one thread of one process. The table has
+processor time (on a GPU elapsed time), in turns, as the median ratio to the floor; the share is relative to the rate of
+one large product. Memory is the peak above the start, in a new process. The error is relative to the same draws in
+float64.
 
-    pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay blank
+    pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay empty
     python benchmarks/evaluation.py
 
-writes results/benchmarks/evaluation.md, and fails if, at MNIST's size, the time is above 1.3 floors, pythae's below 2.8
-of ours, the error above 1e-4 nats, or if more is held than 48 MiB and eight tables of K × B numbers. On a GPU, where
-it was never run, pythae's is to be 50 times ours, 2 GiB may be held, and nothing is claimed of the floors.
+writes results/benchmarks/evaluation.md. At MNIST's size it fails if the time is above 1.3 floors, if pythae's time is
+below 2.8 times ours, if the error is above 1e-4 nats, or if the memory is above 48 MiB plus eight arrays of K × B
+numbers. On a GPU (never run) pythae's time must be 50 times ours and the memory at most 2 GiB; there is no claim about
+the floor.
 """
 
 import json

@@ -1,14 +1,14 @@
-"""Does a linear VAE climb to the maximum likelihood of probabilistic PCA and never above it (Lucas et al. 2019)?
+"""Does a linear VAE reach the maximum likelihood of probabilistic PCA, and never exceed it (Lucas et al. 2019)?
 
-1000 MNIST images, 200 units, σ² learned, full batch, the ELBO in closed form: an epoch of `conf/lucas.yaml` is a step,
-and its `train/objective` the ELBO. Claimed: no ELBO of the curve exceeds the maximum 942.0465, to the rounding of
-float32; the last is within 0.2 nats of it; it exceeds 941.654, which the notebook of the paper prints as the maximum
-by a covariance divided by N − 1; and WᵀW is diagonal but for a share of 0.02.
+1000 MNIST images, 200 units, learned σ², full batch, the ELBO in closed form. An epoch of `conf/lucas.yaml` is one
+step, and `train/objective` is the ELBO. The claims: no ELBO of the curve exceeds the maximum 942.0465, up to float32
+rounding. The last ELBO is within 0.2 nats of it. It exceeds 941.654, which the paper's notebook prints as the maximum
+because it uses a covariance divided by N − 1. WᵀW is diagonal up to a share of 0.02.
 
     python -m vaebench sweep conf/lucas.yaml
     python benchmarks/lucas.py
 
-reads runs/lucas, or else results/lucas, trains nothing, and fails if a claim does.
+reads runs/lucas, or else results/lucas. It trains nothing, and fails if a claim is false.
 """
 
 import sys

@@ -1,14 +1,15 @@
-"""What does a member's step cost in a pack of 1 … 64, and what does the plain model's in a plain Trainer?
+"""What does one step of one member cost in a pack of 1 to 64, and what does it cost in a plain Trainer?
 
-The β-VAE of conf/beta.yaml, members that differ in β and seed, batches of 64 digits drawn anew at every step. Each
-measurement is a fresh process of one thread: the processor's time of an epoch (on a GPU, where this was never run, the
-clock's), the median of ten after two that are not counted, over its steps and members. Medians of three rounds, in
-turns. Ratios hold; microseconds are this machine's. On a GPU a net of MNIST's size stands beside it.
+The model is the β-VAE of conf/beta.yaml. The members differ in β and seed, and every step draws a new batch of 64
+digits. Each measurement is a new process with one thread. It takes the processor time of an epoch (on a GPU the elapsed
+time; this was never run), as the median of ten epochs after two that are not counted, divided by steps and members. The
+table has medians of three rounds, in turns. Ratios hold elsewhere; the microseconds are those of this machine. On a GPU
+a network of MNIST's size is measured as well.
 
     python benchmarks/packing.py
 
-writes results/benchmarks/packing.md, and fails if a step in a pack of 32 costs more than a third of one alone, or on a
-GPU, at MNIST's size, more than a twelfth of one that is not packed.
+writes results/benchmarks/packing.md. It fails if a step in a pack of 32 costs more than a third of a step in a pack of
+one, or, on a GPU at MNIST's size, more than a twelfth of a step that is not packed.
 """
 
 import json
@@ -28,7 +29,7 @@ from clock import NAME, ON_GPU, now
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
 PLAIN = 0
-"""In the place of a number of members: the model in a Trainer, not packed."""
+"""Stands for the number of members when the model is not packed."""
 
 TITLES = {PLAIN: "not packed, in a plain Trainer"}
 
@@ -52,7 +53,7 @@ if ON_GPU:
 
 
 def main() -> int:
-    """Measure, print and write the table; the number of broken claims."""
+    """Measure, print and write the table; returns the number of false claims."""
     rounds = [{(net, n): in_fresh_process(net, n) for net in NETS for n in SIZES} for _ in range(ROUNDS)]
     cost = {net: {n: median(r[net, n] for r in rounds) for n in SIZES} for net in NETS}
     text = table(cost)

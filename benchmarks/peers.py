@@ -1,26 +1,26 @@
-"""What does the sweep's training loop cost beside pythae, and beside Lightning as it is usually written?
+"""What does the sweep's training loop cost, compared with pythae and with Lightning as it is usually written?
 
-Two nets, the same for all: weights, data, binarised once, batches, Adam, number of steps.
+All trainings share two networks, the weights, the data (binarised once), the batches, Adam and the number of steps.
 
-- 64-64-8, batches of 64 digits, the 30 members of conf/beta.yaml's grid. Ours is what `vaebench sweep` calls,
-  `fitting.fit`, on all of them; the peers train one member after the other. Of those two are trained, for twelve
-  epochs; the second's time is taken for that of each of the 30, and the median of ten epochs for that of each of 100.
-  What comes before the first step and after the last counts once a member for the peers, and once for ours.
-- 784-400-400-32, batches of 100, one run: an epoch of MNIST, after one that is not counted. Where MNIST is not found
-  under VAEBENCH_DATA, 50 000 images of its shape take its place: digits, larger, with noise.
-- On a GPU, where small products cost no less than their launch, that net for 30 members as well.
+- 64-64-8, batches of 64 digits, the 30 members of conf/beta.yaml's grid. Ours is `vaebench.training.fit.fit` on all of
+  them, as in `vaebench sweep`. The peers train one member after another. Two of these are trained, for twelve epochs:
+  the second member's time stands for each of the 30, and the median of ten epochs for each of 100. The time before the
+  first step and after the last counts once for each member of a peer, and once for ours.
+- 784-400-400-32, batches of 100, one run: one epoch of MNIST, after one that is not counted. If MNIST is not found
+  under VAEBENCH_DATA, 50 000 images of its shape replace it: digits, enlarged, with noise.
+- On a GPU, where a small product costs as much as its launch, 30 members of the second network as well.
 
-pythae is its BaseTrainer; usual Lightning a DataLoader, `self.log`, progress bar, logger and checkpoint callback. Each
-measurement is a fresh process of one thread, its processor time (on a GPU the clock's: that was never run); medians of
-three rounds' ratios. That all do the same work is checked in the same run: the losses of the pack's first 50 steps
-against the peers' from the same weights, batches and noise, and the objective where training ended.
+pythae is its BaseTrainer. Usual Lightning is a DataLoader, `self.log`, progress bar, logger and checkpoint callback.
+Each measurement is a new process with one thread and takes its processor time (on a GPU elapsed time; this was never
+run). The table has medians of three rounds' ratios. The same run checks that all do the same work: it compares the
+losses of the first 50 steps, from the same weights, batches and noise, and the objective at the end of training.
 
-    pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay blank
+    pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay empty
     python benchmarks/peers.py
 
-writes results/benchmarks/peers.md, and fails if 30 small members are less than 14 times quicker than pythae's or 22
-times than Lightning's, if an epoch of MNIST is less than 1.3 times quicker than pythae's, if on a GPU 30 members of its
-size are less than 30 times quicker, or if the losses differ.
+writes results/benchmarks/peers.md. It fails if 30 small members are less than 14 times faster than pythae or less than
+22 times faster than Lightning, if an epoch of MNIST is less than 1.3 times faster than pythae, if on a GPU 30 members
+of MNIST's size are less than 30 times faster, or if the losses differ.
 """
 
 import json

@@ -1,14 +1,14 @@
-"""Is the number of active units over σ² × β what the data's spectrum says, linear and deep?
+"""Is the number of active units over σ² × β the number that the data's spectrum predicts, for linear and deep models?
 
-The prediction min(L, #{λ_i > βσ²/0.99}) has no free parameter (Lucas et al. 2019; Wang & Ziyin 2022). Claimed: it is
-the measured count of every linear run of `conf/phase.yaml`. For the deep runs it is a reference; where one differs,
-the diagram says so.
+The prediction min(L, #{λ_i > βσ²/0.99}) has no free parameter (Lucas et al. 2019; Wang & Ziyin 2022). The claim: every
+linear run of `conf/phase.yaml` has exactly this number. For deep runs the prediction is a reference, and the diagram
+marks the runs that differ from it.
 
     python -m vaebench sweep conf/phase.yaml
     python benchmarks/phase.py            # or: python benchmarks/phase.py phase_mnist
 
-reads runs/phase, or else results/phase, trains nothing, writes results/benchmarks/phase.md, and fails if a linear run
-differs.
+reads runs/phase, or else results/phase, and writes results/benchmarks/phase.md. It trains nothing, and fails if a
+linear run differs from the prediction.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""The trainings that `benchmarks/peers.py` sets beside one another, each in a process of its own.
+"""The trainings that `benchmarks/peers.py` compares, each in its own process.
 
-python benchmarks/rivals.py NAME TASK DATA     # of peers.py; prints a measurement as JSON
+python benchmarks/rivals.py NAME TASK DATA     # started by peers.py; prints a measurement as JSON
 """
 
 import json

@@ -1,20 +1,21 @@
-"""What do more workers save, and what do more members, epochs, units and draws cost?
+"""How much time do more workers save, and what do more members, epochs, units and draws cost?
 
-Workers: 16 runs of conf/beta.yaml in two packs of eight, by the sweep command with the engine Ray: one worker and two
-on this machine's cores; then a Ray cluster of one node and of two, with a logical GPU each (a number that Ray counts:
-the packs train on the CPU). One thread a worker. The clock counts, for the command and for what the engine has to do
-(in which every worker starts, and imports torch); other work on the same cores counts too, so the load stands beside.
+Workers: the sweep command trains 16 runs of conf/beta.yaml in two packs of eight, with the engine Ray. One worker and
+two workers use the cores of this machine. Then a Ray cluster has one node and two nodes, each with one logical GPU (Ray
+only counts it; the packs train on the CPU). Each worker has one thread. The table has the elapsed time of the command
+and of the engine alone; every worker starts and imports torch in that time. Other work on the cores slows it down, so
+the table shows the load as well.
 
-Costs: the training of a pack, from `fit` to its checkpoints, over its members, epochs and latent units; the IWAE
-bounds of the digits' test split over draws. Processor time in one thread, in one process a round, after a training that
-is not counted. Beside the ratios stands a + b·n by least squares, and the exponent of the last doubling: 1 is a cost
-that grows as n does, less is better.
+Costs: training a pack, from `fit` to its checkpoints, for several numbers of members, epochs and latent units; and the
+IWAE bounds of the digits' test split for several numbers of draws. These are processor times of one thread, after one
+training that is not counted. The table also has a least-squares fit a + b·n, and the exponent of the last doubling: 1
+means that the cost grows like n, and less is better.
 
     python benchmarks/scaling.py
 
-writes results/benchmarks/scaling.md; medians of three rounds, in turns. It fails if two workers are no quicker than
-one on cores that are free (a load of at most 2.5), if the last doubling of the members has an exponent
-above 0.95, or of epochs, units or draws one above 1.1.
+writes results/benchmarks/scaling.md: medians of three rounds, in turns. It fails if two workers are not faster than one
+on free cores (a load of at most 2.5), or if the exponent of the last doubling is above 0.95 for members, or above 1.1
+for epochs, units or draws.
 """
 
 import json
@@ -36,21 +37,21 @@ RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").nam
 STUDY, ROUNDS = ROOT / "conf" / "beta.yaml", 3
 SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=500", "--pack", "8", "--wandb", "disabled"]
 PLACES = {"workers 1": (1, False), "workers 2": (2, False), "nodes 1": (1, True), "nodes 2": (2, True)}
-"""How many, and whether on a cluster."""
+"""The number of workers, and whether they are nodes of a cluster."""
 
 FREE = 2.5
-"""The load, this benchmark's included, up to which two workers can be expected to be quicker than one."""
+"""Two workers must be faster than one only up to this load, which includes this benchmark."""
 
 AXES = {"members": (1, 2, 4, 8, 16, 32), "epochs": (10, 20, 40, 80), "units": (4, 8, 16, 32, 64)}
 DRAWS = (500, 1000, 2000, 4000)
 MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1}
-"""Of the exponent of the last doubling."""
+"""The largest exponent of the last doubling."""
 
 Costs = dict[str, dict[int, float]]
 
 
 def main() -> int:
-    """Measure, print and write the table; the number of broken claims."""
+    """Measure, print and write the table; returns the number of false claims."""
     rounds: list[Costs] = [
         {axis: {int(n): s for n, s in seen.items()} for axis, seen in in_fresh_process("costs").items()}
         for _ in range(ROUNDS)
@@ -83,12 +84,12 @@ def in_fresh_process(*arguments: str) -> Any:
 
 
 def faster(places: list[dict[str, Any]], kind: str, part: str) -> float:
-    """How many times less two take than one."""
+    """How many times faster two are than one."""
     return median(r[f"{kind} 1"][part] / r[f"{kind} 2"][part] for r in places)
 
 
 def exponent(seen: dict[int, float]) -> float:
-    """Of the last doubling."""
+    """The exponent of the last doubling."""
     *_, half, whole = seen
     return log2(seen[whole] / seen[half]) / log2(whole / half)
 
@@ -103,7 +104,7 @@ def line(seen: dict[int, float]) -> tuple[float, float]:
 
 
 def faults(costs: Costs, places: list[dict[str, Any]], load: float) -> Iterator[str]:
-    """The claims that do not hold."""
+    """The false claims."""
     for kind in ("workers", "nodes"):
         if load <= FREE and (times := faster(places, kind, "engine")) <= 1:
             yield f"two {kind} take {1 / times:.2f} of the time of one"
@@ -207,7 +208,7 @@ def swept(place: str) -> dict[str, float]:
 
 
 def cluster(nodes: int) -> str:
-    """The address of a Ray cluster that is left to end with this process."""
+    """The address of a new Ray cluster, which ends with this process."""
     from ray.cluster_utils import Cluster
 
     built = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})

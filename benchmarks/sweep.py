@@ -1,16 +1,15 @@
-"""What does a whole sweep cost beside its training steps, where does the rest go, and what does its pack hold?
+"""What does a whole sweep cost beside its training steps, where does the rest go, and how large is its memory?
 
-conf/beta.yaml as it is, 30 runs in one pack, in an empty folder: from the command to the last table, W&B offline. Each
-measurement is a fresh process of one thread. The training steps are timed inside it, and so are the parts of the rest.
-What evaluation costs at least, the matrix products of the decoders at all draws of all runs, is measured in the same
-process right after, and so is a training step of one run alone. All is the process's own processor time, which the work
-of others on the machine moves little; waiting, and the process that W&B keeps beside it, do not count.
+conf/beta.yaml unchanged: 30 runs in one pack, in an empty folder, from the command to the last table, with W&B offline.
+Each measurement is a new process with one thread. The training steps and the other parts are timed inside it. The same
+process then measures the least that evaluation can cost, which is the decoders' matrix products at all draws of all
+runs, and a training step of one run alone. All times are the process's own processor time, because other work on the
+machine changes it little. Waiting is not counted, and neither is the separate process of W&B.
 
     python benchmarks/sweep.py
 
-writes results/benchmarks/sweep.md, and fails if the whole takes more than twice the training steps of its runs one
-after the other, or more than 2.5 times the steps of the pack and the products of the evaluation, or holds more than
-1.5 GiB.
+writes results/benchmarks/sweep.md. It fails if the sweep takes more than twice the training steps of its runs one after
+another, or more than 2.5 times the pack's steps plus the products of the evaluation, or more than 1.5 GiB.
 """
 
 import json

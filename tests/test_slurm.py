@@ -1,4 +1,4 @@
-"""SLURM: what sbatch is given, what comes back of a job, and what is preempted goes on with the same numbers."""
+"""SLURM: the options of sbatch, the results of jobs, and preempted jobs that continue with the same numbers."""
 
 import io
 import shlex
@@ -64,8 +64,8 @@ def swept(folder: Path, text: str, how: Execution, engine: Engine) -> tuple[list
     return [replace(record, provenance={}) for record in outcome.records], heard.getvalue()
 
 
-def test_what_sbatch_is_given(cluster, tmp_path):
-    """Jobs that end without a word, since the queue is full: the script is there, and a line says what came of them."""
+def test_the_options_that_sbatch_gets(cluster, tmp_path):
+    """The queue is full, and the jobs are cancelled: the script is right, and one line says what happened."""
     (cluster / "full").touch()
     said = ["partition=gpu", "time=1-00:30", "mem=16G", "exclusive=true", "nice=100", "setup=module load cuda"]
     heard: list[str] = []
@@ -89,7 +89,7 @@ def test_what_sbatch_is_given(cluster, tmp_path):
     assert heard == ["submitted 4711; the jobs continue if this command ends; you may run it again"]
 
 
-def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
+def test_a_command_that_ends_names_the_jobs_that_continue(cluster, tmp_path):
     (cluster / "full").touch()
     heard: list[str] = []
     engine = Choice("slurm", folder=tmp_path, log=heard.append).build(0)
@@ -100,7 +100,7 @@ def test_a_driver_that_ends_says_what_goes_on(cluster, tmp_path):
     assert heard[-1] == "4711 continue; to cancel them: scancel 4711; the same command waits for them"
 
 
-def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
+def test_a_refusal_of_sbatch_is_one_error(cluster, tmp_path):
     refusing = cluster.parent / "bin/sbatch"
     refusing.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: moon' >&2; exit 1\n")
     engine = Choice("slurm", slurm=["partition=moon"], folder=tmp_path).build(0)
@@ -123,12 +123,12 @@ def test_what_sbatch_refuses_is_one_error(cluster, tmp_path):
         ("--cpus-per-task=2", "--slurm cpus_per_task: --threads sets it"),
     ],
 )
-def test_a_parameter_that_is_none_is_one_clear_error(said, expected):
+def test_a_wrong_option_is_one_clear_error(said, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):
         parse_options([said])
 
 
-def test_a_parameter_is_said_once():
+def test_an_option_is_given_once():
     with pytest.raises(ValueError, match="--slurm qos: given twice, 'a' and 'b'"):
         parse_options(["qos=a", "qos=b"])
 
@@ -139,7 +139,7 @@ def test_times_are_those_of_sbatch():
     assert {said: minutes(said) for said in times} == times
 
 
-def test_what_slurm_cannot_give_is_refused(monkeypatch, tmp_path):
+def test_impossible_requests_are_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"--gpus: SLURM gives whole GPUs to a job, got 0\.5"):
         Choice("slurm", gpus=0.5, folder=tmp_path).build(0)
     with pytest.raises(ValueError, match="--address: the engine slurm does not have it"):
@@ -152,7 +152,7 @@ def test_what_slurm_cannot_give_is_refused(monkeypatch, tmp_path):
         Choice("slurm", slurm=["cluster=debug"]).build(0)
 
 
-def test_it_is_tried_out_in_this_process(tmp_path):
+def test_the_engine_works_without_slurm_in_this_process(tmp_path):
     how = Execution(wandb="disabled", max_pack_size=1)
     expected, _ = swept(tmp_path / "inline", STUDY, how, Inline())
     choice = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path / "debug/runs")
@@ -179,8 +179,8 @@ def test_an_error_in_a_job_elsewhere_is_one_line(cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_that_is_preempted_goes_on_with_the_same_numbers(cluster, tmp_path):
-    """SIGTERM, as SLURM sends it first, does not end the job; the signal before the end puts it in the queue again."""
+def test_a_preempted_job_continues_with_the_same_numbers(cluster, tmp_path):
+    """SIGTERM, which SLURM sends first, does not end the job. The signal before the end queues it again."""
     text, how = STUDY.replace("epochs: 2", "epochs: 60"), Execution(wandb="disabled", save_every=0.0)
     expected, _ = swept(tmp_path / "inline", text, how, Inline())
 

@@ -1,4 +1,4 @@
-"""Sweeps: the same twice, resumed after anything, stopped by nothing that one run does."""
+"""Sweeps repeat exactly, resume after any stop, and are not stopped by one failing run."""
 
 import hashlib
 import io
@@ -77,7 +77,7 @@ def test_a_run_alone_by_its_id_gives_the_numbers_of_the_sweep(study, tmp_path):
     assert numbers(alone) == numbers(records[2])
 
 
-def test_what_is_done_is_not_done_again(study, tmp_path):
+def test_finished_runs_are_not_repeated(study, tmp_path):
     swept(study, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/record.json")}
     records, heard = swept(study, tmp_path)
@@ -86,7 +86,7 @@ def test_what_is_done_is_not_done_again(study, tmp_path):
     assert "4 of 4 runs are done; 0 to go" in heard
 
 
-def test_a_damaged_record_is_put_aside_and_its_run_repeated(study, tmp_path):
+def test_a_damaged_record_is_renamed_and_its_run_repeated(study, tmp_path):
     records, _ = swept(study, tmp_path)
     path = tmp_path / records[0].id / "record.json"
     whole = path.read_bytes()
@@ -103,7 +103,7 @@ def test_a_damaged_record_is_put_aside_and_its_run_repeated(study, tmp_path):
 
 
 def resealed(path: Path, **changes) -> bytes:
-    """A record with other entries and the checksum of those."""
+    """A record with changed entries and a fitting checksum."""
     entries = json.loads(path.read_bytes()) | changes
     del entries["sha256"]
     sealed = {"sha256": hashlib.sha256(json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()).hexdigest()}
@@ -124,7 +124,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("said", TAMPERED)
-def test_what_does_not_prove_itself_is_put_aside_and_its_run_repeated_once(study, tmp_path, said):
+def test_a_tampered_record_is_renamed_and_its_run_repeated_once(study, tmp_path, said):
     study = replace(study, runs=study.runs[:2])
     records, _ = swept(study, tmp_path)
     own, other = (tmp_path / run.id / "record.json" for run in study.runs)
@@ -140,7 +140,7 @@ def test_what_does_not_prove_itself_is_put_aside_and_its_run_repeated_once(study
 
 
 def test_a_record_of_a_newer_version_stops_a_sweep_before_it_works(study, tmp_path):
-    """Whatever else there is to do: nothing is trained, nothing put aside."""
+    """Nothing is trained and nothing is renamed, whatever else is unfinished."""
     (tmp_path / study.runs[1].id).mkdir()
     (tmp_path / study.runs[2].id).mkdir()
     (tmp_path / study.runs[1].id / "record.json").write_text("damaged")
@@ -174,7 +174,7 @@ grid:
 
 
 @pytest.mark.slow
-def test_packing_moves_no_number(tmp_path):
+def test_packing_changes_no_number(tmp_path):
     """Sixteen runs, half of them diverging, as one pack, in threes and each by itself: the same records."""
     text = STUDY.partition("grid:")[0].replace("model: {", "model: {name: BetaVAE, ")
     study = written(tmp_path, text + GRID)
@@ -186,16 +186,16 @@ def test_packing_moves_no_number(tmp_path):
     assert [r.status for r in one].count("failed") == 8
 
 
-def test_what_keeps_a_pack_from_training_does_not_keep_its_runs(study, tmp_path, monkeypatch):
-    """There is no room for two: each run comes out as it does in a pack that fits."""
+def test_a_pack_that_cannot_train_is_split(study, tmp_path, monkeypatch):
+    """Memory is too small for two runs: each has the same numbers as in a pack that fits."""
     expected, _ = swept(study, tmp_path / "fits")
     monkeypatch.setattr("vaebench.training.memory.available", lambda: 0)
     parted, _ = swept(study, tmp_path / "parted")
     assert list(map(numbers, parted)) == list(map(numbers, expected))
 
 
-def test_a_model_that_cannot_be_packed_is_trained_as_ever(study, tmp_path, monkeypatch):
-    """To rounding the same numbers, by Lightning's own loop."""
+def test_a_model_that_cannot_be_packed_trains_in_a_plain_trainer(study, tmp_path, monkeypatch):
+    """Lightning's own loop gives the same numbers up to rounding."""
     expected, _ = swept(study, tmp_path / "packed")
 
     def refuse(*_):
@@ -222,7 +222,7 @@ def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("leaves", ["nothing", "a record"])
 def test_a_run_held_by_another_process_is_waited_for(study, tmp_path, leaves):
-    """What it leaves undone is done, and what it has done is not done again."""
+    """A run that it did not finish is executed; a run that it finished is not repeated."""
     expected, _ = swept(study, tmp_path / "expected")
     first = study.runs[0]
     folder = tmp_path / "runs" / first.id
@@ -248,7 +248,7 @@ def test_a_run_held_by_another_process_is_waited_for(study, tmp_path, leaves):
     ids=["killed", "interrupted", "terminated"],
 )
 def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sent, status):
-    """The sweep runs as a user runs it; it is stopped after its first record, and what it had done is not repeated."""
+    """The sweep runs as a user runs it and is stopped after its first record; finished runs are not repeated."""
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2", "epochs: 20"))
     command = [sys.executable, "-m", "vaebench", "sweep", "tiny.yaml", "--wandb", "disabled"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

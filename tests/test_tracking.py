@@ -294,8 +294,6 @@ def test_a_killed_run_leaves_the_next_attempt_whole(tmp_path):
 import os
 from pathlib import Path
 from vaebench.config import Run, load
-from vaebench.evaluation import diagnostics, measure
-from vaebench.models.vae import VAE
 from vaebench.sweeps.run import Execution, execute
 
 def watch(epoch, latest):

@@ -1,4 +1,4 @@
-"""Who trains with whom is decided from configurations alone, and never changes what is trained."""
+"""Packs are decided from configurations alone, and keep all runs."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def run(**changes) -> Run:
     ],
     ids=str,
 )
-def test_what_may_differ_in_a_pack(change):
+def test_settings_that_may_differ_in_a_pack(change):
     assert pack_key(run(**change)) == pack_key(run())
 
 
@@ -50,12 +50,12 @@ def test_what_may_differ_in_a_pack(change):
     ],
     ids=str,
 )
-def test_what_may_not(change):
+def test_settings_that_may_not_differ(change):
     assert pack_key(run(**change)) != pack_key(run())
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 65, 100])
-def test_every_run_is_in_one_pack_and_packs_are_of_about_one_size(n):
+def test_every_run_is_in_one_pack_and_packs_have_about_the_same_size(n):
     runs = [run(seed=seed) for seed in range(n)]
     packs = packs_of(runs, 32)
     assert [r for pack in packs for r in pack] == runs
@@ -72,7 +72,7 @@ def test_the_shipped_sweep_is_one_pack():
     )
 
 
-def test_the_decision_says_why():
+def test_the_line_about_packs_says_why():
     runs = [run(seed=seed, model__latent_dim=dim) for seed in range(3) for dim in (2, 3)]
     assert describe_packs(packs_of(runs), 32).startswith("6 runs as 2 packs of 3:")
     assert describe_packs(packs_of(runs, 2), 2).startswith("6 runs as 4 packs of 1 to 2:")
