@@ -33,7 +33,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.training.fit import fit
 from vaebench.training.packed.stacked import Stacks
 from vaebench.training.single import data_of
-from vaebench.training.trainer import settle
+from vaebench.training.trainer import configure_process
 
 STEPS = 50
 """At which losses are compared."""
@@ -223,7 +223,7 @@ def _trained(theirs: Any, adam: torch.optim.Optimizer, taken: list[tuple[Tensor,
 
 def main(name: str, task_name: str, data: str) -> None:
     """Print a measurement."""
-    settle(1)
+    configure_process(1)
     task = TASKS[task_name]
     epochs = (1 if task.of_mnist else 3) if name == "same" else task.warm + task.counted
     own = (f"data={data}",) if task.of_mnist else ()

@@ -146,9 +146,9 @@ def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
 
 def costs() -> Costs:
     """Processor seconds over each axis, in this process."""
-    from vaebench.training.trainer import settle
+    from vaebench.training.trainer import configure_process
 
-    settle(1)
+    configure_process(1)
     trained(members=2, epochs=1)
     found = {axis: {n: trained(**{axis: n}) for n in sizes} for axis, sizes in AXES.items()}
     return found | {"draws": {k: drawn(k) for k in DRAWS}}

@@ -12,7 +12,7 @@ from vaebench.config.registry import MODELS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.training.curve import Curve
-from vaebench.training.trainer import settle, trainer
+from vaebench.training.trainer import configure_process, trainer
 
 SIZES = ((1, 1), (5, 4), (8, 3))
 """Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""
@@ -60,7 +60,7 @@ def all_of_them(keywords: dict) -> Outcome:
 
 def process(rank: int, devices: int, folder: Path, port: int) -> None:
     """One of them; the first writes down what came out."""
-    settle(1)
+    configure_process(1)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     found = all_of_them({"devices": devices, "strategy": "ddp", "accelerator": "cpu"})
     if rank == 0:
@@ -71,7 +71,7 @@ def trained(devices: int, folder: Path) -> Outcome:
     """Everything that is trained here, on so many devices."""
     folder.mkdir()
     if devices == 1:
-        settle(1)
+        configure_process(1)
         return all_of_them({"accelerator": "cpu"})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

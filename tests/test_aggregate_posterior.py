@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from vaebench.evaluation.metrics import aggregate_posterior
 from vaebench.evaluation.metrics.aggregate_posterior import AggregatePosterior
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 
 
 def mixture(n: int, units: int, std: tuple[float, float], seed: int = 0) -> tuple[AggregatePosterior, torch.Tensor]:
@@ -31,7 +31,7 @@ STDS = [(0.3, 1.5), (0.999, 1.001), (1e-3, 10.0), (1e-6, 1e-5)]
 @pytest.mark.parametrize("units", [1, 5])
 def test_densities_are_the_sums_written_out(units: int, std: tuple[float, float], block: int, monkeypatch) -> None:
     """Over [N, N, L], in blocks of any size; within what cancellation may cost, 20 eps (z/s)² of the docstring."""
-    monkeypatch.setattr(aggregate_posterior, "DENSITIES", Block(block, block))
+    monkeypatch.setattr(aggregate_posterior, "DENSITIES", ChunkSize(block, block))
     q, z = mixture(37, units, std)
     table = Normal(q.mean, q.std).log_prob(z[:, None])
     own = table.diagonal().mT

@@ -15,7 +15,7 @@ from vaebench.config import Run
 from vaebench.models.base import Diverged
 from vaebench.records.run_folder import TRAINER
 from vaebench.sweeps.packs import packs_of
-from vaebench.training.single import Fitted, fit_alone
+from vaebench.training.single import Fitted, fit_single
 
 
 def run(devices: int, **changes) -> Run:
@@ -27,7 +27,7 @@ def run(devices: int, **changes) -> Run:
 
 def fitted(one: Run, folder: Path, every: float = 60.0) -> Fitted:
     folder.mkdir(exist_ok=True)
-    return fit_alone(one, folder, [], print, every)
+    return fit_single(one, folder, [], print, every)
 
 
 def test_the_number_of_devices_is_no_part_of_the_id_and_packs_with_nobody():
@@ -53,10 +53,10 @@ import sys
 from pathlib import Path
 import vaebench
 from vaebench.config import Run
-from vaebench.training.single import fit_alone
+from vaebench.training.single import fit_single
 
 if __name__ == "__main__":
-    fit_alone(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)
+    fit_single(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)
 """
 
 

@@ -15,7 +15,7 @@ from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.description import Panel
 from vaebench.records.record import Estimate
@@ -217,7 +217,7 @@ def test_every_model_is_asked(name: str) -> None:
 def test_many_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = linear(ROW_SUMS), grey()
     whole = seen(model, x, torch.arange(40) % 3)
-    monkeypatch.setattr(image_distances, "ROWS", Block(7, 7))
+    monkeypatch.setattr(image_distances, "ROWS", ChunkSize(7, 7))
     assert seen(model, x, torch.arange(40) % 3) == whole
     assert {e.n for e in asked(model, x, observations=11).estimates} == {11}
 

@@ -16,7 +16,7 @@ from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation.measure import Measurement, estimate, estimators
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
@@ -327,7 +327,7 @@ def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     """Parts are fewer observations at once, not other ones."""
     model, point = at_optimum([3.0, 1.5, 0.6], 2, 0.5)
     module = sys.modules[ESTIMATORS["AnnealedImportanceSampling"].__module__]
-    monkeypatch.setattr(module, "ROWS", Block(32, 32))
+    monkeypatch.setattr(module, "ROWS", ChunkSize(32, 32))
     seen = found(model, point.spectrum.points, cheap("AnnealedImportanceSampling", temperatures=20, leapfrog=2))
     assert {e.n for e in seen.values()} == {6}
     assert abs(seen["ais"].value - float(point.model.log_prob(point.spectrum.points).mean())) < 0.2

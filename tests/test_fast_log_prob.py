@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.data.batch import Batch
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.parts.fast_log_prob import bernoulli_log_prob
 from vaebench.models.vae import ROWS, VAE
 
@@ -61,7 +61,7 @@ def test_it_in_single_precision_are_those_in_double(likelihood, network):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_draws_have_the_densities_of_the_distributions(likelihood, rows, monkeypatch):
     """All three tables against the distributions at the draws themselves, however many are drawn at a time."""
-    monkeypatch.setattr("vaebench.models.vae.ROWS", Block(rows, rows))
+    monkeypatch.setattr("vaebench.models.vae.ROWS", ChunkSize(rows, rows))
     made, x = model(likelihood, "MLP").double(), observations().double()
     drawn = made.draws(Batch(x), 30, torch.Generator().manual_seed(0), keep=30)
     torch.testing.assert_close(drawn.log_px, made.decode(drawn.z).log_prob(x), rtol=0, atol=1e-10)
@@ -116,7 +116,7 @@ def test_the_decoders_output_is_held_for_some_draws_at_a_time(monkeypatch):
     """However many draws: rows of one call are bounded by the pixels that they make."""
     made, rows = model("Bernoulli", "MLP"), []
     made.decoder.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
-    monkeypatch.setattr("vaebench.models.vae.PIXELS", Block(64 * 100, 64 * 100))
+    monkeypatch.setattr("vaebench.models.vae.PIXELS", ChunkSize(64 * 100, 64 * 100))
     both(made, observations(), latents(7, 1000, 5).float())
     assert max(rows[:-1]) <= 100
     assert sum(rows[:-1]) == 7 * 1000 * 5

@@ -17,7 +17,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
 from vaebench.training.curve import CHEAP, Curve, Validation
 from vaebench.training.packed.loaders import PackedData
-from vaebench.training.packed.metrics import PIXELS, Measuring
+from vaebench.training.packed.metrics import PIXELS, PackDiagnostics
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import Shared, Stacks
 
@@ -40,8 +40,8 @@ def build(name: str, seed: int, **keywords: Any) -> Autoencoder:
     return MODELS.build({"name": name, "latent_dim": 3, **small, **keywords}, SHAPE, seed)
 
 
-def measuring(members: Sequence[Autoencoder]) -> Measuring:
-    return Measuring(Stacks(members), Shared(members), diagnostics(CHEAP), DRAWS)
+def measuring(members: Sequence[Autoencoder]) -> PackDiagnostics:
+    return PackDiagnostics(Stacks(members), Shared(members), diagnostics(CHEAP), DRAWS)
 
 
 def measured(members: Sequence[Autoencoder], data: DataModule) -> list[Measurement]:
@@ -136,17 +136,17 @@ def curves(members: Callable[[], list[Autoencoder]]) -> list[dict[str, Any]]:
     return [c.columns for c in kept]
 
 
-def test_the_dead_are_left_out_and_the_others_keep_their_bits():
+def test_diverged_members_are_left_out_and_the_others_keep_their_bits():
     def healthy() -> list[Autoencoder]:
         return [build("VAE", seed) for seed in range(2)]
 
-    def with_one_that_dies() -> list[Autoencoder]:
+    def with_one_that_diverges() -> list[Autoencoder]:
         first, second = healthy()
         return [first, build("VAE", 5, learning_rate=1e18), second]
 
-    first, dead, second = curves(with_one_that_dies)
+    first, diverged, second = curves(with_one_that_diverges)
     assert [first, second] == curves(healthy)
-    assert dead == {"epoch": []}
+    assert diverged == {"epoch": []}
     assert all(isinstance(v, float) for name in ("val/elbo", "val/rate") for v in first[name])
 
 

@@ -15,7 +15,7 @@ from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.training.curve import Curve
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.checkpoint import leave, plain
+from vaebench.training.packed.checkpoint import save_checkpoint, unpack
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import Snapshot
@@ -148,45 +148,46 @@ def test_a_gradient_is_clipped_by_its_own_norm():
     check_against_plain(lambda: [build("VAE", seed) for seed in range(3)], clips=[0.1, None, 2.0])
 
 
-DEADLY = {
+DIVERGING = {
     "a learning rate": lambda: build("BetaVAE", 5, learning_rate=1e18),
     "a beta that overflows": lambda: build("BetaVAE", 5, beta=3e38),
     "a beta that is no number": lambda: build("BetaVAE", 5, beta=float("nan")),
 }
 
 
-@pytest.mark.parametrize("how", DEADLY)
-def test_a_member_that_diverges_dies_and_the_others_keep_their_bits(how):
+@pytest.mark.parametrize("how", DIVERGING)
+def test_a_member_that_diverges_stops_and_the_others_keep_their_bits(how):
     def healthy() -> list[Autoencoder]:
         return [build("BetaVAE", seed) for seed in range(3)]
 
     first, second, third = healthy()
-    pack, curves = packed([first, DEADLY[how](), second, third])
-    undisturbed, expected = packed(healthy())
+    pack, curves = packed([first, DIVERGING[how](), second, third])
+    without_it, expected = packed(healthy())
     for i, j in enumerate((0, 2, 3)):
         assert curves[j] == expected[i]
-        assert same_bits(pack.members[j], undisturbed.members[i])
-    assert [death is None for death in pack.deaths] == [True, False, True, True]
-    assert pack.deaths[1].step < 5
-    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d; lower model\.l", pack.deaths[1].reason)
+        assert same_bits(pack.members[j], without_it.members[i])
+    assert pack.is_active == [True, False, True, True]
+    step, reason = pack.divergences[1]
+    assert step < 5
+    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d; lower model\.l", reason)
     assert curves[1] == {"epoch": []}
 
 
-def test_a_pack_of_the_dead_stops():
+def test_a_pack_stops_when_all_members_have_diverged():
     pack, _ = packed([build("VAE", seed, learning_rate=1e18) for seed in range(2)], 50)
-    assert None not in pack.deaths
+    assert None not in pack.divergences
     assert pack.current_epoch < 2
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
     pack, _ = packed(various(name, 2), 1)
-    leave(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
+    save_checkpoint(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
     assert (tmp_path / "model.ckpt").stat().st_size < 1.5 * 4 * sum(p.numel() for p in pack.parameters()) / 2 + 10_000
     loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
     assert dict(loaded.hparams) == dict(pack.members[1].hparams)
     assert same_bits(loaded, pack.members[1])
-    alone = plain(pack.members[1], pack.device)
+    alone = unpack(pack.members[1], pack.device)
     assert same_bits(alone, pack.members[1])
     x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
     assert torch.equal(alone(x), loaded.eval()(x))
@@ -194,7 +195,7 @@ def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
 
 @pytest.mark.parametrize("step", [100, 129], ids=["in a chunk", "between chunks"])
 def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
-    """Two chunks of steps an epoch; one member is dead before the snapshot, and stays so."""
+    """Two chunks of steps an epoch; one member has diverged before the snapshot, and stays so."""
     taken: list[Snapshot] = []
 
     def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
@@ -212,8 +213,8 @@ def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
     resumed, curves = fit(start=taken[:3])
     assert curves == expected
     assert same_bits(resumed, whole)
-    assert resumed.deaths == whole.deaths
-    assert whole.deaths[1] is not None
+    assert resumed.divergences == whole.divergences
+    assert whole.divergences[1] is not None
     assert resumed.trainer.global_step == whole.trainer.global_step == 3 * 79
 
 

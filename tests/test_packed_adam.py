@@ -26,12 +26,12 @@ def gradients(rows: Rows, step: int, size: float = 1.0) -> list[torch.Tensor]:
     return [size * torch.randn(s.shape, generator=generator) for s in rows.stacks]
 
 
-def trained(steps: int = 20, alive: list[bool] | None = None, size: float = 1.0) -> tuple[list[nn.Module], Rows]:
+def trained(steps: int = 20, active: list[bool] | None = None, size: float = 1.0) -> tuple[list[nn.Module], Rows]:
     members = networks()
     rows = Rows(members)
     adam = PackedAdam(rows, RATES, CLIPS)
     for step in range(steps):
-        adam.advance(gradients(rows, step, size), alive or [True] * 4)
+        adam.advance(gradients(rows, step, size), active or [True] * 4)
     return members, rows
 
 
@@ -64,10 +64,10 @@ def test_the_members_parameters_are_the_rows():
 
 
 def test_nothing_of_the_dead_moves():
-    alive = [True, False, True, False]
-    (some, _), (all_, _), before = trained(alive=alive), trained(), networks()
-    for i, lives in enumerate(alive):
-        expected = all_[i] if lives else before[i]
+    active = [True, False, True, False]
+    (some, _), (all_, _), before = trained(active=active), trained(), networks()
+    for i, is_active in enumerate(active):
+        expected = all_[i] if is_active else before[i]
         assert all(torch.equal(p, q) for p, q in zip(some[i].parameters(), expected.parameters(), strict=True))
 
 

@@ -123,8 +123,8 @@ def found(run: Run, folder: Path) -> Snapshot | None:
     return resume.found(run, folder, MODELS.build(run.model, data.shape, run.seed), data)
 
 
-def found_of_trainer(run: Run, folder: Path) -> Path | None:
-    return resume.found_of_trainer(run, folder, lambda: MODELS.build(run.model, (1, 8, 8), run.seed))
+def find_trainer_checkpoint(run: Run, folder: Path) -> Path | None:
+    return resume.find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, (1, 8, 8), run.seed))
 
 
 class Stranger:
@@ -153,7 +153,7 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
         if name == RESUME:
             assert found(runs[0], path.parent) is None
         else:
-            assert found_of_trainer(runs[0], path.parent) is None
+            assert find_trainer_checkpoint(runs[0], path.parent) is None
     assert "begins anew" in caplog.text
     assert "weights_only" not in caplog.text
     assert path.with_suffix(".damaged").is_file()
@@ -175,7 +175,7 @@ def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, cap
     content = torch.load(tmp_path / runs[0].id / RESUME, weights_only=True)
     torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
     with caplog.at_level(logging.WARNING):
-        how = found if name == RESUME else found_of_trainer
+        how = found if name == RESUME else find_trainer_checkpoint
         assert how(runs[0], path.parent) is None
     assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
 
@@ -319,9 +319,9 @@ def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypa
 
 
 def test_a_second_signal_is_handled_at_once():
-    from vaebench.training.signals import Waiting
+    from vaebench.training.signals import DeferredSignals
 
-    before, waiting = signal.getsignal(signal.SIGINT), Waiting()
+    before, waiting = signal.getsignal(signal.SIGINT), DeferredSignals()
     waiting.hold()
     try:
         os.kill(os.getpid(), signal.SIGINT)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Block(NamedTuple):
+class ChunkSize(NamedTuple):
     """Elements computed at a time. A chunk fits a CPU's cache; on an accelerator it fills one kernel launch.
 
     The chunk size decides in which order random numbers are used. So the size on a CPU is part of every result.
@@ -14,6 +14,6 @@ class Block(NamedTuple):
     cpu: int
     accelerator: int
 
-    def where(self, x: Tensor) -> int:
+    def on(self, x: Tensor) -> int:
         """The chunk size on the device of a tensor."""
         return self.cpu if x.device.type == "cpu" else self.accelerator

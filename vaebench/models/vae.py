@@ -14,14 +14,14 @@ from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
 from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Panel
 
-ROWS = Block(2**11, 2**18)
+ROWS = ChunkSize(2**11, 2**18)
 """Latents drawn at a time while weighing draws."""
 
-PIXELS = Block(2**19, 2**26)
+PIXELS = ChunkSize(2**19, 2**26)
 """Pixels that one call of the decoder makes of them."""
 
 
@@ -74,7 +74,7 @@ class VAE(Autoencoder):
         self.prior.prepare(x, stream_generator(self.seed, "pseudo-inputs"))
 
     def draw_noise(self, x: Tensor, k: int, generator: torch.Generator, keep: int = 1) -> Iterator[Tensor]:
-        step = max(1, ROWS.where(x) // len(x), keep)
+        step = max(1, ROWS.on(x) // len(x), keep)
         for done in range(0, k, step):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
@@ -110,7 +110,7 @@ class VAE(Autoencoder):
             quick: by the likelihood's `fast_log_prob`, which has no gradient and looks at numbers, so that it cannot be
                 recorded; else by the distribution, `decode(z).log_prob(x)`. The two are the same to rounding.
         """
-        most = max(1, PIXELS.where(x) // x.numel())
+        most = max(1, PIXELS.on(x) // x.numel())
         score = (
             self.likelihood.fast_log_prob(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
         )

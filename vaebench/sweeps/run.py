@@ -29,7 +29,7 @@ from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
 from vaebench.training.single import Fitted
-from vaebench.training.trainer import Watch, settle
+from vaebench.training.trainer import ProgressCallback, configure_process
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Execution:
 
     def apply(self) -> None:
         """Configure this process."""
-        settle(self.threads)
+        configure_process(self.threads)
 
 
-def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: Watch) -> Record:
+def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: ProgressCallback) -> Record:
     """Train and measure one run and write its record. The run is a pack of one.
 
     If the run fails (an impossible hyper-parameter, a NaN, no memory), its record has the reason.
@@ -66,7 +66,7 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
 
 
 def execute_pack(
-    runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: Watch
+    runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: ProgressCallback
 ) -> Iterator[Record]:
     """Train runs together, measure them one after another, and write the record of each.
 

@@ -10,7 +10,7 @@ from torch import nn
 from vaebench.evaluation.measure import Measurement, columns, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Direction, Panel
-from vaebench.training.packed.metrics import Measuring
+from vaebench.training.packed.metrics import PackDiagnostics
 from vaebench.training.packed.module import Pack
 
 DRAWS = 10
@@ -103,18 +103,17 @@ class Validation(lightning.Callback):
     """Measures cheap diagnostics on the validation split whenever Lightning validates; a pack's members all at once."""
 
     def __init__(self) -> None:
-        self._measuring: Measuring | None = None
+        self._measuring: PackDiagnostics | None = None
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         batches = trainer.val_dataloaders
         assert batches is not None
         if isinstance(pl_module, Pack):
             if self._measuring is None or self._measuring.stacks is not pl_module.stacks:
-                self._measuring = Measuring(pl_module.stacks, pl_module.shared, diagnostics(CHEAP), DRAWS)
-            living = pl_module.living
-            for i, measured in zip(living, self._measuring.of(living, batches), strict=True):
+                self._measuring = PackDiagnostics(pl_module.stacks, pl_module.shared, diagnostics(CHEAP), DRAWS)
+            for i, measured in zip(pl_module.active, self._measuring.of(pl_module.active, batches), strict=True):
                 for name, value in _numbers(measured):
-                    pl_module.history.tell(i, name, value)
+                    pl_module.history.log(i, name, value)
         else:
             assert isinstance(pl_module, Autoencoder)
             for name, value in _numbers(measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)):

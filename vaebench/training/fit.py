@@ -14,20 +14,20 @@ from vaebench.records.run_folder import CHECKPOINT
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.checkpoint import leave, plain
+from vaebench.training.packed.checkpoint import save_checkpoint, unpack
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
-from vaebench.training.resume import EVERY, Now, found, save
-from vaebench.training.single import Fitted, advised, fit_alone
-from vaebench.training.trainer import Patient, Watch, interruptible, trainer
+from vaebench.training.resume import EVERY, PeriodicCheckpoint, found, save
+from vaebench.training.single import Fitted, advised, fit_single
+from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer
 
 
 def fit(
     runs: Sequence[Run],
     folders: Sequence[Path],
     loggers: Sequence[Sequence[Logger]],
-    watch: Watch,
+    watch: ProgressCallback,
     every: float = EVERY,
 ) -> list[Fitted | Exception]:
     """Train runs as a pack, and leave the checkpoint of each in its folder.
@@ -96,12 +96,16 @@ def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData)
         return error
 
 
-def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: float) -> list[Fitted | Exception]:
-    first, curves, patient = members[0], [Curve() for _ in members], Patient()
+def _together(
+    members: Sequence[Member], data: PackedData, watch: ProgressCallback, every: float
+) -> list[Fitted | Exception]:
+    first, curves, patient = members[0], [Curve() for _ in members], DeferSignals()
     told = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
     try:
         clips, start = [m.run.train.gradient_clip for m in members], [m.start for m in members if m.start is not None]
-        saving = Now(every, lambda: save(pack, [m.run for m in members], [m.folder for m in members]), patient.waiting)
+        saving = PeriodicCheckpoint(
+            every, lambda: save(pack, [m.run for m in members], [m.folder for m in members]), patient.waiting
+        )
         models = [m.model for m in members]
         pack = Pack(models, clips=clips, loggers=told, start=start or None, between=saving.between)
         training = trainer(first.run, watch, patient, saving, logger=False)
@@ -116,22 +120,24 @@ def _together(members: Sequence[Member], data: PackedData, watch: Watch, every: 
     except Unpackable:
         if len(members) > 1:
             raise
-        return [fit_alone(first.run, first.folder, first.loggers, watch, every)]
+        return [fit_single(first.run, first.folder, first.loggers, watch, every)]
     device = training.strategy.root_device  # where the data is; Lightning has taken the pack back to the CPU
     fitted: list[Fitted | Exception] = []
-    for m, death, curve in zip(members, pack.deaths, curves, strict=True):
-        if death is None:
-            leave(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
-            fitted.append(Fitted(plain(m.model, device), data, curve.columns))
+    for m, divergence, curve in zip(members, pack.divergences, curves, strict=True):
+        if divergence is None:
+            save_checkpoint(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
+            fitted.append(Fitted(unpack(m.model, device), data, curve.columns))
         else:
-            fitted.append(advised(Diverged(death.reason), data))
+            fitted.append(advised(Diverged(divergence.reason), data))
     return fitted
 
 
-def _or_why(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float) -> Fitted | Exception:
+def _or_why(
+    run: Run, folder: Path, loggers: Sequence[Logger], watch: ProgressCallback, every: float
+) -> Fitted | Exception:
     """A run trained on several devices, or why it was not."""
     try:
-        return fit_alone(run, folder, loggers, watch, every)
+        return fit_single(run, folder, loggers, watch, every)
     except (WriteError, NewerSnapshotError):
         raise
     except Exception as error:

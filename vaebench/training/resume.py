@@ -25,7 +25,7 @@ from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import Snapshot, SnapshotError, contents, header_of, read
-from vaebench.training.signals import Waiting
+from vaebench.training.signals import DeferredSignals
 from vaebench.training.trainer import device
 
 EVERY = 60.0
@@ -34,7 +34,7 @@ EVERY = 60.0
 log = logging.getLogger(__name__)
 
 
-class Now(Checkpoint):
+class PeriodicCheckpoint(Checkpoint):
     """Writes at the end of every epoch but the last when some time has passed; where it cannot, training goes on.
 
     A signal that waits is handled when what it would lose is written.
@@ -47,7 +47,11 @@ class Now(Checkpoint):
     """
 
     def __init__(
-        self, every: float, write: Callable[[], None], waiting: Waiting, asked: Callable[[], bool] = lambda: False
+        self,
+        every: float,
+        write: Callable[[], None],
+        waiting: DeferredSignals,
+        asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.every, self.write, self.waiting, self.asked = every, write, waiting, asked
         self._last = monotonic()
@@ -120,7 +124,7 @@ def found(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snaps
         return None
 
 
-def found_of_trainer(run: Run, folder: Path, build: Callable[[], Autoencoder]) -> Path | None:
+def find_trainer_checkpoint(run: Run, folder: Path, build: Callable[[], Autoencoder]) -> Path | None:
     """Lightning's checkpoint of a run trained by itself, if one can be used; another one is put aside.
 
     Raises:
@@ -165,7 +169,7 @@ def forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-class Retold(lightning.Callback):
+class CurveReplay(lightning.Callback):
     """The curve of a model trained by itself, kept in Lightning's checkpoint and told again when it goes on.
 
     Args:
@@ -188,10 +192,10 @@ class Retold(lightning.Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        retell(checkpoint["curve"], self.loggers)
+        replay(checkpoint["curve"], self.loggers)
 
 
-def retell(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> None:
+def replay(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> None:
     """Tell loggers the rows of a curve that they have not heard, by epoch."""
     for epoch, row in rows.items():
         for logger in loggers:
@@ -237,7 +241,7 @@ def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) 
     done, given = snapshot.epochs, int(snapshot.order["given"])
     if not 0 <= done <= run.train.epochs or not 0 <= given < len(here):
         return f"{done} of {run.train.epochs} epochs and {given} of {len(here)} steps"
-    if snapshot.death is None and snapshot.steps != done * len(here) + given:
+    if snapshot.divergence is None and snapshot.steps != done * len(here) + given:
         return f"{snapshot.steps} steps, of {done} epochs of {len(here)} and {given} more"
     return None
 

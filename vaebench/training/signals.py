@@ -40,7 +40,7 @@ def handled(number: signal.Signals, handler: Callable[..., Any] | None = None) -
         signal.signal(number, before)
 
 
-class Waiting:
+class DeferredSignals:
     """Signals that wait until somebody can let go of the work: the first does, a second is handled at once.
 
     Each is handled as it was when this was made, whatever a library puts in the place of that meanwhile.

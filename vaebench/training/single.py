@@ -29,9 +29,25 @@ from vaebench.records.run_folder import CHECKPOINT, TRAINER
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.packed.snapshot import SnapshotError, contents
-from vaebench.training.resume import Now, Retold, StoppedError, found_of_trainer, put_aside, retell
-from vaebench.training.signals import Waiting
-from vaebench.training.trainer import Patient, Sealed, Watch, accelerator, device, interruptible, settle, trainer
+from vaebench.training.resume import (
+    CurveReplay,
+    PeriodicCheckpoint,
+    StoppedError,
+    find_trainer_checkpoint,
+    put_aside,
+    replay,
+)
+from vaebench.training.signals import DeferredSignals
+from vaebench.training.trainer import (
+    DeferSignals,
+    ProgressCallback,
+    SealedCheckpoints,
+    accelerator,
+    configure_process,
+    device,
+    interruptible,
+    trainer,
+)
 
 
 class Fitted(NamedTuple):
@@ -52,7 +68,7 @@ def data_of(run: Run) -> DataModule:
     return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
-def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float) -> Fitted:
+def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], watch: ProgressCallback, every: float) -> Fitted:
     """Train a run on `train.devices` devices and leave its checkpoint; it goes on from Lightning's, if one was left.
 
     Raises:
@@ -63,11 +79,11 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
     """
     data = data_of(run)
     data.setup("fit")
-    left = found_of_trainer(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
+    left = find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
     try:
         return _fitted(run, data, folder, loggers, watch, every, left)
     except StoppedError:  # by a signal that is no reason to stop
-        return fit_alone(run, folder, loggers, watch, every)
+        return fit_single(run, folder, loggers, watch, every)
     except SnapshotError as error:
         if left is None:
             raise
@@ -76,7 +92,13 @@ def fit_alone(run: Run, folder: Path, loggers: Sequence[Logger], watch: Watch, e
 
 
 def _fitted(
-    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float, left: Path | None
+    run: Run,
+    data: DataModule,
+    folder: Path,
+    loggers: Sequence[Logger],
+    watch: ProgressCallback,
+    every: float,
+    left: Path | None,
 ) -> Fitted:
     curve = Curve()
     data.setup("fit")
@@ -92,7 +114,13 @@ def _fitted(
 
 
 def _of_several(
-    run: Run, data: DataModule, folder: Path, loggers: Sequence[Logger], watch: Watch, every: float, left: Path | None
+    run: Run,
+    data: DataModule,
+    folder: Path,
+    loggers: Sequence[Logger],
+    watch: ProgressCallback,
+    every: float,
+    left: Path | None,
 ) -> Autoencoder:
     """The model that several devices have trained, on the one of this process."""
     if (shapes := outline(run.model, data.shape)) is not None:
@@ -105,7 +133,7 @@ def _of_several(
         )
     _on_several(run, folder, watch, every, left)
     trained = contents(folder / CHECKPOINT)
-    retell(trained["curve"], loggers)
+    replay(trained["curve"], loggers)
     model.load_state_dict(trained["state_dict"])
     data.to(device())
     return model.to(device())
@@ -116,16 +144,16 @@ def _train(
     data: DataModule,
     folder: Path,
     loggers: Sequence[Logger],
-    watch: Watch,
+    watch: ProgressCallback,
     every: float,
     left: Path | None,
     devices: dict[str, Any],
     asked: Callable[[], bool] = lambda: False,
 ) -> Autoencoder:
     model = MODELS.build(run.model, data.shape, run.seed)
-    patient, begun = Patient(is_one=not devices), Begun()
-    saving = Now(every, lambda: _save(training, folder / TRAINER), patient.waiting, asked)
-    callbacks, clip = (patient, begun, saving, Retold(loggers)), run.train.gradient_clip
+    patient, begun = DeferSignals(is_one=not devices), TrainingStarted()
+    saving = PeriodicCheckpoint(every, lambda: _save(training, folder / TRAINER), patient.waiting, asked)
+    callbacks, clip = (patient, begun, saving, CurveReplay(loggers)), run.train.gradient_clip
     training = trainer(run, watch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
     try:
         with interruptible():
@@ -147,7 +175,7 @@ def _train(
     return model.to(training.strategy.root_device)
 
 
-class Begun(lightning.Callback):
+class TrainingStarted(lightning.Callback):
     """Whether training has begun, and all that it goes on from was taken over."""
 
     has = False
@@ -156,7 +184,7 @@ class Begun(lightning.Callback):
         self.has = True
 
 
-def _on_several(run: Run, folder: Path, watch: Watch, every: float, left: Path | None) -> None:
+def _on_several(run: Run, folder: Path, watch: ProgressCallback, every: float, left: Path | None) -> None:
     """Train in a process a device; the first leaves the checkpoint, with the curve."""
     n, there = run.train.devices, torch.cuda.device_count()
     if there and n > there:
@@ -169,7 +197,7 @@ def _on_several(run: Run, folder: Path, watch: Watch, every: float, left: Path |
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    asked, waiting = multiprocessing.get_context("spawn").Event(), Waiting()
+    asked, waiting = multiprocessing.get_context("spawn").Event(), DeferredSignals()
     arguments = (run, folder, watch, every, left, asked, port, torch.get_num_threads(), os.getpid())
     context = start_processes(_rank, arguments, nprocs=n, join=False, start_method="spawn")
     waiting.hold()
@@ -195,7 +223,7 @@ def _rank(
     rank: int,
     run: Run,
     folder: Path,
-    watch: Watch,
+    watch: ProgressCallback,
     every: float,
     left: Path | None,
     asked: Any,
@@ -206,7 +234,7 @@ def _rank(
     """What each process does. Ctrl-C comes to all of them, and the one that started them asks them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    settle(threads)
+    configure_process(threads)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     data = data_of(run)
     data.setup("fit")
@@ -233,5 +261,5 @@ def _save(training: lightning.Trainer, path: Path) -> None:
     """
     training.save_checkpoint(path, weights_only=False)
     writer = training.strategy.checkpoint_io
-    if isinstance(writer, Sealed) and writer.error is not None:
+    if isinstance(writer, SealedCheckpoints) and writer.error is not None:
         raise writer.error

@@ -21,13 +21,13 @@ from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.training.curve import Report, Validation
 from vaebench.training.packed.snapshot import FORMAT, contents
-from vaebench.training.signals import Waiting, handled
+from vaebench.training.signals import DeferredSignals, handled
 
-Watch = Callable[[int, Mapping[str, float]], None]
+ProgressCallback = Callable[[int, Mapping[str, float]], None]
 """Told of every finished epoch: how many, and the latest numbers."""
 
 
-def trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
+def trainer(run: Run, watch: ProgressCallback, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
     """The Trainer of a run, on one device unless said."""
     keywords = {"devices": 1, "accelerator": accelerator(), **keywords}
     return lightning.Trainer(
@@ -39,14 +39,14 @@ def trainer(run: Run, watch: Watch, *callbacks: lightning.Callback, **keywords: 
         enable_model_summary=False,
         plugins=[
             LightningEnvironment(),
-            Sealed(run),
+            SealedCheckpoints(run),
         ],  # Lightning would take a SLURM job's tasks, and its signals, for its own
         log_every_n_steps=1,  # nothing is logged at a step; a larger interval only draws a warning
         **keywords,
     )
 
 
-def settle(threads: int) -> None:
+def configure_process(threads: int) -> None:
     """Set what belongs to a process that trains: its threads, and what Lightning says unasked."""
     torch.set_num_threads(threads)
     if not gc.get_freeze_count():
@@ -70,7 +70,7 @@ def device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-class Patient(lightning.Callback):
+class DeferSignals(lightning.Callback):
     """While a model trains, a signal waits for the end of a step or an epoch, and is handled as before Lightning.
 
     What is trained is written before it is let go: `hold` again after `fit`, which lets go of some.
@@ -83,7 +83,7 @@ class Patient(lightning.Callback):
     """
 
     def __init__(self, is_one: bool = True) -> None:
-        self.waiting, self.is_one = Waiting(), is_one
+        self.waiting, self.is_one = DeferredSignals(), is_one
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.is_one:
@@ -95,7 +95,7 @@ class Patient(lightning.Callback):
         self.waiting.let_go()
 
 
-class Sealed(TorchCheckpointIO):
+class SealedCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoints, written whole and with a seal, and read only if it is not broken.
 
     Args:

@@ -14,12 +14,12 @@ from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Bias, Description, Direction, Panel, Within
 from vaebench.records.record import Estimate
 
-ROWS = Block(2**12, 2**16)
+ROWS = ChunkSize(2**12, 2**16)
 """The number of chains that move at a time, over all observations."""
 
 PRELIMINARY = 4
@@ -77,7 +77,7 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, joint = batch.x, JointDensity(model)
         noise = generator(seed, "annealed importance sampling", x.device)
-        rows = max(1, ROWS.where(x) // self.chains)
+        rows = max(1, ROWS.on(x) // self.chains)
         with seeded(seed, "annealed importance sampling"):
             weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
         found = self._observed(torch.cat(weights, 1))

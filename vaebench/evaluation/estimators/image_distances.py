@@ -11,10 +11,10 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy
 
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.records.record import Estimate, NotApplicable
 
-ROWS = Block(2**11, 2**14)
+ROWS = ChunkSize(2**11, 2**14)
 """The number of images in one call of the model."""
 
 NEIGHBOURS = 5
@@ -56,7 +56,7 @@ def encoded(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Flo
         FloatingPointError: if a code or a likelihood is not finite.
     """
     means, spreads, log_px = [], [], []
-    rows = ROWS.where(images)
+    rows = ROWS.on(images)
     for image, x in zip(images.split(rows), originals.split(rows), strict=True):
         posterior = model.encode(image)
         means.append(posterior.mean)

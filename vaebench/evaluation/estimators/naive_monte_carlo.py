@@ -12,12 +12,12 @@ from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Description, Panel, Within
 from vaebench.records.record import Estimate
 
-ROWS = Block(2**11, 2**18)
+ROWS = ChunkSize(2**11, 2**18)
 """The number of latents that are sampled at a time, over all observations."""
 
 
@@ -47,7 +47,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, joint = batch.x, JointDensity(model)
-        step = max(1, ROWS.where(x) // len(x))
+        step = max(1, ROWS.on(x) // len(x))
         log_px = joint.log_likelihood(x, quick=True)
         with seeded(seed, "naive Monte Carlo"):
             sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))

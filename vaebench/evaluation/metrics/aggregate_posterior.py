@@ -15,12 +15,12 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS
 from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.evaluation.metrics.rate import without_unit_priors
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
 
-DENSITIES = Block(2**18, 2**25)
+DENSITIES = ChunkSize(2**18, 2**25)
 """Densities at a time, 8 bytes each."""
 
 
@@ -81,7 +81,7 @@ class AggregatePosterior:
 
     @property
     def _rows(self) -> int:
-        return max(1, DENSITIES.where(self.mean) // len(self.mean))
+        return max(1, DENSITIES.on(self.mean) // len(self.mean))
 
     @cached_property
     def _exponents(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,7 +73,7 @@ class PackedAdam(torch.optim.Optimizer):
         self._clip = rows.values.new_tensor([inf if clip is None else clip for clip in clips])
         self._clips = any(clip is not None for clip in clips)
         self._gradient = torch.zeros_like(rows.values)
-        self._alive: list[bool] = []
+        self._active: list[bool] = []
         self._spans: list[tuple[float, list[list[Tensor]]]] = []
         self.state[rows.values] = {
             "step": rows.values.new_zeros((), dtype=torch.float32),
@@ -82,20 +82,20 @@ class PackedAdam(torch.optim.Optimizer):
         }
 
     @torch.no_grad()
-    def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], alive: Sequence[bool]) -> None:
-        """One step of every member that is alive; nothing of the others moves.
+    def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
+        """One step of every member that is active; nothing of the others moves.
 
         Args:
             gradients: a stack for each parameter.
-            alive: which members take the step.
+            active: which members take the step.
         """
         gradient = self.rows.flat(gradients, self._gradient)
         if self._clips:
             norm = gradient.norm(dim=1)
             # A norm beyond the numbers over no clip at all is inf/inf: such a member is left as it would be alone.
             gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).nan_to_num_(1.0).unsqueeze(1)
-        if self._alive != list(alive):
-            self._alive, self._spans = list(alive), self._spans_of(alive)
+        if self._active != list(active):
+            self._active, self._spans = list(active), self._spans_of(active)
         step = self.state[self.rows.values]["step"].add_(1)
         (beta1, beta2), eps = self.param_groups[0]["betas"], self.param_groups[0]["eps"]
         for rate, (p, g, m, v) in self._spans:
@@ -104,11 +104,11 @@ class PackedAdam(torch.optim.Optimizer):
                 maximize=False,
             )  # fmt: skip
 
-    def _spans_of(self, alive: Sequence[bool]) -> list[tuple[float, list[list[Tensor]]]]:
-        """Runs of neighbours that are alive and share a learning rate: the rate, and their slices of the matrices."""
+    def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, list[list[Tensor]]]]:
+        """Runs of neighbours that are active and share a learning rate: the rate, and their slices of the matrices."""
         state = self.state[self.rows.values]
         matrices = (self.rows.values, self._gradient, state["exp_avg"], state["exp_avg_sq"])
-        keys = list(zip(alive, self.learning_rates, strict=True))
+        keys = list(zip(active, self.learning_rates, strict=True))
         spans = []
         for (lives, rate), run in groupby(range(len(keys)), keys.__getitem__):
             members = list(run)
@@ -131,7 +131,7 @@ class PackedAdam(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._alive = []
+        self._active = []
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        raise NotImplementedError("a pack hands its gradients over: call advance(gradients, alive)")
+        raise NotImplementedError("a pack hands its gradients over: call advance(gradients, active)")

@@ -11,14 +11,14 @@ from vaebench.records.archive import sealed
 from vaebench.records.files import write_atomically
 
 
-def plain(member: Autoencoder, device: torch.device) -> Autoencoder:
+def unpack(member: Autoencoder, device: torch.device) -> Autoencoder:
     """A member as a model by itself, in memory of its own, ready to be measured on a device."""
     model: Autoencoder = type(member)(**member.hparams)
     model.load_state_dict(member.state_dict())
     return model.to(device).eval()
 
 
-def leave(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
+def save_checkpoint(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
     """Write a checkpoint that `Model.load_from_checkpoint` reads, under its name only once it is whole.
 
     Args:

@@ -1,7 +1,7 @@
-"""The data of a pack: one split in memory, for every seed its own order and its own pixels."""
+"""The data of a pack: one split in memory, and for every seed its own order of examples and its own binary pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ from vaebench.data.datasets.base import Dataset
 from vaebench.data.loaders import TrainingBatches
 
 CHUNK = 50
-"""Steps in what Lightning takes for one batch: its own work for a batch is worth several steps of a small network."""
+"""Steps in one chunk. Lightning treats a chunk as one batch: its own work per batch costs several small steps."""
 
 Chunk = Iterator[Float[Tensor, "U B *event"]]
-"""The batches of consecutive steps, one observation tensor a seed, each gathered when it is asked for."""
+"""The batches of consecutive steps. Each is gathered only when the step reads it."""
 
 
 class PackedBatches:
-    """The batches of one epoch for U seeds at once: each seed's are those of a run alone.
+    """The batches of one epoch for U seeds at once. Each seed has the batches that a single run has.
 
     Args:
-        streams: for each seed its batches, all from one split.
+        streams: the batches of each seed, all from one split.
     """
 
     def __init__(self, streams: Sequence[TrainingBatches]) -> None:
@@ -40,30 +40,32 @@ class PackedBatches:
         return -(-self.steps // CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
-        behind = self.streams[0].skipped
-        # Lightning counts chunks: of an epoch that goes on in its middle, those that are over are given, and are empty.
-        yield from (iter(()) for _ in range(behind // CHUNK))
-        steps, room = zip(*(stream.indices() for stream in self.streams), strict=True), CHUNK - behind % CHUNK
-        # A chunk is read to its end before Lightning asks for the next; `first` tells whether there is a next.
+        skipped = self.streams[0].skipped
+        # Lightning counts chunks. In a resumed epoch it expects the chunks that are already done, so they are empty.
+        yield from (iter(()) for _ in range(skipped // CHUNK))
+        steps, length = zip(*(stream.indices() for stream in self.streams), strict=True), CHUNK - skipped % CHUNK
+        # Lightning reads a chunk to its end before it asks for the next. Fetching its first step here shows whether
+        # there is a next chunk at all.
         for first in steps:
-            yield (self._gathered(picks) for picks in _chained(first, islice(steps, room - 1)))
-            room = CHUNK
+            yield (self._gather(step) for step in chain([first], islice(steps, length - 1)))
+            length = CHUNK
 
-    def _gathered(self, picks: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
-        indices, uniforms = zip(*picks, strict=True)
+    def _gather(self, step: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
+        """The observations of one step, for all seeds in one call."""
+        indices, uniforms = zip(*step, strict=True)
         index = torch.cat(indices) if len(indices) > 1 else indices[0]
         u = None if uniforms[0] is None else torch.cat(uniforms) if len(uniforms) > 1 else uniforms[0]
-        return self.streams[0].gather(index, u).x.unflatten(0, (len(picks), len(indices[0])))
+        return self.streams[0].gather(index, u).x.unflatten(0, (len(step), len(indices[0])))
 
 
 class PackedData(DataModule):
     """A data set for the members of a pack.
 
     Args:
-        dataset: where the observations come from.
-        seeds: the members', in their order.
-        batch_size: examples a step of each member.
-        root: the folder that downloaded data sets share; None is `data_root()`.
+        dataset: the source of the observations.
+        seeds: of the members, in their order.
+        batch_size: examples in a step of one member.
+        root: the folder of downloaded data sets; None for `data_root()`.
     """
 
     def __init__(
@@ -84,14 +86,9 @@ class PackedData(DataModule):
         return batches
 
     def order(self, seed: int) -> dict[str, Any]:
-        """What `resume` needs to give the batches of a seed that come next."""
+        """The state of a seed's batches, for `resume`."""
         return self._streams[self.seeds.index(seed)].state_dict()
 
     def resume(self, orders: Mapping[int, dict[str, Any]]) -> None:
-        """Let the next training loader go on from where each seed's batches stood."""
+        """Let the next training loader continue from these states, by seed."""
         self._orders = orders
-
-
-def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest

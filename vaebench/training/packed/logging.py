@@ -25,7 +25,7 @@ class History:
         self.rows: list[list[Row]] = [[] for _ in loggers]
         self._row: list[dict[str, float]] = [{} for _ in loggers]
 
-    def tell(self, member: int, name: str, number: float) -> None:
+    def log(self, member: int, name: str, number: float) -> None:
         """A number of this epoch."""
         self._row[member][name] = number
 

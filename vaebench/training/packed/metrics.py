@@ -13,16 +13,16 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import Measurement, applicable_to, columns, measure
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import Block
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.stacked import Shared, Stacks
 
-PIXELS = Block(2**15, 2**20)
+PIXELS = ChunkSize(2**15, 2**20)
 """Pixels of a member that are decoded at a time, or one draw: what its training holds, or little more."""
 
 
-class Measuring:
+class PackDiagnostics:
     """Diagnostics of the members of a pack, whenever they are asked for.
 
     A batch is one program, from the observations and the noise to what each diagnostic's sums grow by.
@@ -114,4 +114,4 @@ def _is_a_sum(metric: Diagnostic) -> bool:
 
 def _parts(noise: Float[Tensor, "U S B *any"], x: Float[Tensor, "B *event"]) -> Iterator[Tensor]:
     """The noise for some draws at a time, as many whatever the number of members."""
-    return iter(noise.split(max(1, PIXELS.where(x) // x.numel()), 1))
+    return iter(noise.split(max(1, PIXELS.on(x) // x.numel()), 1))

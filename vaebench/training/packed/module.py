@@ -23,7 +23,7 @@ from vaebench.training.packed.functional import check_compatible
 from vaebench.training.packed.loaders import Chunk, PackedBatches, PackedData
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.resuming import Resumable
-from vaebench.training.packed.snapshot import Death, Snapshot
+from vaebench.training.packed.snapshot import Divergence, Snapshot
 from vaebench.training.packed.stacked import Shared, Stacks
 
 
@@ -63,15 +63,15 @@ class Pack(Resumable):
         self.history = History([()] * len(members) if loggers is None else loggers)
         self.shared = Shared(self.models)
         self.steps_done = 0
-        self.deaths = [None] * len(members)
+        self.divergences = [None] * len(members)
         self._steps = 0.0
         self._start, self._between = start, between
         self._noise = []
 
     @property
-    def living(self) -> list[int]:
-        """The numbers of those."""
-        return [i for i, death in enumerate(self.deaths) if death is None]
+    def active(self) -> list[int]:
+        """Indices of the members that are still training."""
+        return [i for i, is_active in enumerate(self.is_active) if is_active]
 
     # -- its training -------------------------------------------------------------------------------------------------
 
@@ -118,14 +118,14 @@ class Pack(Resumable):
         data = (self.shared.spread(x), self.shared.noise(x.shape[1], self._noise))
         mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
         if not bool(mean.isfinite().all()):
-            self._bury(mean, epoch.TRAINING_OBJECTIVE)
+            self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
         self._total += total
         self._count += x.shape[1]
-        self._adam.advance(gradients, self.alive)
+        self._adam.advance(gradients, self.is_active)
         self.steps_done += 1
 
     def on_train_epoch_end(self) -> None:
-        self.tell(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
+        self.log_all(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
         self._total.zero_()
         self._count = 0
         self.history.end(self.current_epoch, self.steps_done)
@@ -144,8 +144,8 @@ class Pack(Resumable):
     def on_validation_epoch_end(self) -> None:
         mean = self._validated / self._seen
         if not bool(mean.isfinite().all()):
-            self._bury(mean, epoch.VALIDATION_OBJECTIVE)
-        self.tell(epoch.VALIDATION_OBJECTIVE, mean.float().tolist())
+            self._mark_diverged(mean, epoch.VALIDATION_OBJECTIVE)
+        self.log_all(epoch.VALIDATION_OBJECTIVE, mean.float().tolist())
 
     def on_train_end(self) -> None:
         self._refit()
@@ -171,18 +171,17 @@ class Pack(Resumable):
     def _for_all(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "M B *event"]:
         return x.expand(len(self.models), *x.shape).contiguous()
 
-    def tell(self, name: str, numbers: Sequence[float]) -> None:
-        """A number of this epoch for every member; those of the dead are left out."""
-        for i, (number, lives) in enumerate(zip(numbers, self.alive, strict=True)):
-            if lives:
-                self.history.tell(i, name, number)
+    def log_all(self, name: str, numbers: Sequence[float]) -> None:
+        """Log a number of this epoch for every member that is still training."""
+        for i in self.active:
+            self.history.log(i, name, numbers[i])
 
-    def _bury(self, mean: Float[Tensor, " M"], name: str) -> None:
+    def _mark_diverged(self, mean: Float[Tensor, " M"], name: str) -> None:
         for i, value in enumerate(mean.tolist()):
-            if self.deaths[i] is None and not abs(value) < float("inf"):
+            if self.divergences[i] is None and not abs(value) < float("inf"):
                 where = f"epoch {self.current_epoch}, step {self.steps_done}"
-                self.deaths[i] = Death(self.steps_done, epoch.divergence(name, value, where))
-        if not any(self.alive):
+                self.divergences[i] = Divergence(self.steps_done, epoch.divergence(name, value, where))
+        if not any(self.is_active):
             self.trainer.should_stop = True
 
     def _refit(self) -> None:

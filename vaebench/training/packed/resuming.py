@@ -11,7 +11,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.logging import History
-from vaebench.training.packed.snapshot import Death, Snapshot
+from vaebench.training.packed.snapshot import Divergence, Snapshot
 from vaebench.training.packed.stacked import Shared
 
 
@@ -23,14 +23,14 @@ class Resumable(lightning.LightningModule):
         history: what their loggers were told.
         shared: what belongs to their seeds.
         steps_done: the number of steps, of all epochs.
-        deaths: for each member the end of its training, if it has come to one.
+        divergences: for each member how it diverged, or None.
     """
 
     models: list[Autoencoder]
     history: History
     shared: Shared
     steps_done: int
-    deaths: list[Death | None]
+    divergences: list[Divergence | None]
     _adam: PackedAdam
     _noise: list[torch.Generator]
     _total: Tensor
@@ -38,9 +38,9 @@ class Resumable(lightning.LightningModule):
     _start: Sequence[Snapshot] | None
 
     @property
-    def alive(self) -> list[bool]:
-        """Which members are being trained."""
-        return [death is None for death in self.deaths]
+    def is_active(self) -> list[bool]:
+        """For each member whether it is still training."""
+        return [divergence is None for divergence in self.divergences]
 
     @property
     def _epoch_progress(self) -> Any:
@@ -59,7 +59,7 @@ class Resumable(lightning.LightningModule):
             self._noise[seed].get_state(),
             data.order(self.models[i].seed),
             list(self.history.rows[i]),
-            self.deaths[i],
+            self.divergences[i],
             float(self._total[i]),
             self._count,
         )
@@ -73,7 +73,7 @@ class Resumable(lightning.LightningModule):
         return resumed
 
     def _from_snapshots(self, start: Sequence[Snapshot]) -> None:
-        self.steps_done, self.deaths = start[0].steps, [s.death for s in start]
+        self.steps_done, self.divergences = start[0].steps, [s.divergence for s in start]
         for member, snapshot in zip(self.models, start, strict=True):
             member.load_state_dict(snapshot.weights)
         self._adam.resume(self.steps_done, [s.moments for s in start])
@@ -86,7 +86,7 @@ class Resumable(lightning.LightningModule):
         self._count = start[0].seen
         self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
         self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
-        self.trainer.should_stop = not any(self.alive)
+        self.trainer.should_stop = not any(self.is_active)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse Lightning's checkpoint, which knows nothing of members.

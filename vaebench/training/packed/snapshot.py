@@ -26,8 +26,8 @@ class NewerSnapshotError(ValueError):
     """A file of a newer version of vaebench: nobody's to put aside or to write over."""
 
 
-class Death(NamedTuple):
-    """The end of a member's training: the step whose objective was no finite number, and what to do about it."""
+class Divergence(NamedTuple):
+    """The step at which a member's objective was no longer a finite number, and the message for the user."""
 
     step: int
     reason: str
@@ -45,7 +45,7 @@ class Snapshot(NamedTuple):
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
         rows: its history.
-        death: the end of its training, if that was before this.
+        divergence: the end of its training, if it has diverged.
         total: of the epoch that is not over, the sum of the objective.
         seen: and over how many observations.
     """
@@ -58,7 +58,7 @@ class Snapshot(NamedTuple):
     noise: UInt8[Tensor, " S"]
     order: dict[str, Any]
     rows: list[Row]
-    death: Death | None = None
+    divergence: Divergence | None = None
     total: float = 0.0
     seen: int = 0
 
@@ -69,8 +69,11 @@ class Snapshot(NamedTuple):
             WriteError: if the disk is full or the folder cannot be written.
         """
         content = io.BytesIO()
-        death = None if self.death is None else tuple(self.death)
-        torch.save({"format": FORMAT, **self._asdict(), "death": death}, content)
+        fields = self._asdict()
+        divergence = fields.pop("divergence")
+        # In the file this field has its older name, so that files of earlier versions stay readable.
+        fields["death"] = None if divergence is None else tuple(divergence)
+        torch.save({"format": FORMAT, **fields}, content)
         said = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
         write_atomically(path, sealed(content.getvalue(), **said))
 
@@ -85,8 +88,8 @@ def read(path: Path, run: str) -> Snapshot:
     """
     content = contents(path)
     try:
-        version, death = content.pop("format"), content.pop("death")
-        found = Snapshot(**content, death=None if death is None else Death(*death))
+        version, diverged = content.pop("format"), content.pop("death")
+        found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
     if version not in range(1, FORMAT + 1) or found.run != run:
