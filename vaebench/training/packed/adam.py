@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vaebench.training.packed import torch_private
+
 ALIGNMENT = 64
 """Numbers to a multiple of which a row is filled, so that all start alike in a register and a cache line."""
 
@@ -97,12 +99,9 @@ class PackedAdam(torch.optim.Optimizer):
         if self._active != list(active):
             self._active, self._spans = list(active), self._spans_of(active)
         step = self.state[self.rows.values]["step"].add_(1)
-        (beta1, beta2), eps = self.param_groups[0]["betas"], self.param_groups[0]["eps"]
+        group = self.param_groups[0]
         for rate, (p, g, m, v) in self._spans:
-            torch._fused_adam_(
-                p, g, m, v, [], [step], lr=rate, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=eps, amsgrad=False,
-                maximize=False,
-            )  # fmt: skip
+            torch_private.fused_adam(p, g, m, v, [step], lr=rate, betas=group["betas"], eps=group["eps"])
 
     def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, list[list[Tensor]]]]:
         """Runs of neighbours that are active and share a learning rate: the rate, and their slices of the matrices."""

@@ -10,13 +10,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, fx
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaebench.models import epoch
-from vaebench.training.packed import graph_passes
+from vaebench.training.packed import graph_passes, torch_private
 from vaebench.training.packed.determinism import make_batch_invariant
 from vaebench.training.packed.vmap_rules import BatchingRules
 
@@ -89,15 +86,12 @@ def capture(
         Unpackable: if the function cannot be captured, with the reason.
     """
     stacks = [*fixed, *given]
-    versions = [s._version for s in stacks]
-    # make_fx describes values by fake tensors. One shared mode is much cheaper than a new mode for each operation.
-    context = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    versions = [torch_private.version(s) for s in stacks]
     try:
-        with context, torch.inference_mode(False), torch.set_grad_enabled(gradient):
-            module = make_fx(step)(*stacks)
+        module = torch_private.record(step, stacks, gradient)
     except Exception as error:
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error
-    if [s._version for s in stacks] != versions:
+    if [torch_private.version(s) for s in stacks] != versions:
         raise Unpackable("the objective changes its own parameters or buffers")
     return optimize(module, fixed)
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from vaebench.training.packed import torch_private
 from vaebench.training.packed.graph_passes import operations
 
 aten = torch.ops.aten
@@ -43,7 +44,7 @@ UNMARKED = frozenset(operations("softplus_backward elu_backward hardtanh_backwar
 def make_batch_invariant(graph: fx.Graph, members: int) -> None:
     """Replace the operations whose bits depend on the other members."""
     for node in graph.nodes:
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        if node.op != "call_function" or not torch_private.is_operation(node.target):
             continue
         if node.target in (aten.bmm.default, aten.baddbmm.default):
             a, b = (arg.meta["val"] for arg in node.args[-2:])
@@ -58,7 +59,7 @@ def make_batch_invariant(graph: fx.Graph, members: int) -> None:
                 node.target, node.kwargs = padded_to_registers, {}
 
 
-def _is_elementwise(operation: torch._ops.OpOverload) -> bool:
+def _is_elementwise(operation: Any) -> bool:
     """Whether an operation is elementwise, by torch's tag or by our list."""
     return torch.Tag.pointwise in operation.tags or operation.overloadpacket in UNMARKED
 
@@ -84,7 +85,7 @@ def each_matmul_add(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def padded_to_registers(
-    operation: torch._ops.OpOverload, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    operation: Any, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
     """An elementwise operation on rows `[M, n]`, with n padded to full registers."""
     n = math.prod(shape[1:])
@@ -93,4 +94,4 @@ def padded_to_registers(
         F.pad(a.expand(shape).reshape(shape[0], n), filling) if isinstance(a, Tensor) and a.ndim else a for a in args
     ]
     result = operation(*rows, **kwargs)[:, :n].reshape(shape)
-    return args[0].copy_(result) if operation._schema.is_mutable else result
+    return args[0].copy_(result) if torch_private.schema(operation).is_mutable else result

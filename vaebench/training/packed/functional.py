@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
+from vaebench.training.packed import torch_private
 from vaebench.training.packed.capture import Unpackable
 
 OWN = frozenset(
@@ -36,6 +37,8 @@ def check_compatible(members: Sequence[Autoencoder]) -> None:
     Raises:
         Unpackable: if not, with what differs.
     """
+    if names := torch_private.missing():
+        raise Unpackable(f"torch {torch.__version__} lacks {', '.join(names)}")
     first = members[0]
     for name in EPOCH_HOOKS:
         if getattr(type(first), name) is not getattr(Autoencoder, name):

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from vaebench.training.packed import torch_private
+
 aten = torch.ops.aten
 
 
 def operations(names: str) -> list[Any]:
-    """The operations of torch with these names."""
-    return [getattr(aten, name) for name in names.split()]
+    """The operations of torch with these names. A name that this version of torch lacks is left out."""
+    return [getattr(aten, name) for name in names.split() if hasattr(aten, name)]
 
 
 REARRANGEMENTS = frozenset(operations("detach alias view _unsafe_view expand permute squeeze unsqueeze"))
@@ -135,15 +137,15 @@ def use_tensor_methods(graph: fx.Graph) -> None:
 
 def is_view(node: fx.Node) -> bool:
     """Whether the result shares memory with the first argument."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not torch_private.is_operation(node.target):
         return node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem"
-    returns = node.target._schema.returns
+    returns = torch_private.schema(node.target).returns
     return node.target is aten._unsafe_view.default or any(r.alias_info is not None for r in returns)
 
 
 def calls(graph: fx.Graph) -> list[tuple[fx.Node, Any]]:
     """The nodes that call an operation of torch, and the operation."""
-    return [(n, n.target.overloadpacket) for n in graph.nodes if isinstance(n.target, torch._ops.OpOverload)]
+    return [(n, n.target.overloadpacket) for n in graph.nodes if torch_private.is_operation(n.target)]
 
 
 def _like(node: fx.Node) -> Tensor:

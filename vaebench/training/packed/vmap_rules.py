@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
+from vaebench.training.packed import torch_private
+
 Rule = Callable[..., Tensor]
 
 
@@ -95,7 +97,7 @@ RULES: dict[Any, Rule] = {
 
 
 def _mapped(x: Any) -> bool:
-    return isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x)
+    return isinstance(x, Tensor) and torch_private.is_batched(x)
 
 
 def _stack(x: Tensor, dim: int | None, members: int) -> Tensor:

@@ -1,0 +1,114 @@
+"""Private interfaces of torch that packs use. Torch may change or remove them in any release.
+
+They stand in this file alone. If one is missing, `missing` names it: then models are not packed, and each run trains by
+itself with public interfaces only. It has the same numbers to rounding, but takes longer.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+NAMES = (
+    "torch._guards.TracingContext",
+    "torch._guards.tracing",
+    "torch._subclasses.fake_tensor.FakeTensorMode",
+    "torch.fx.experimental.proxy_tensor.make_fx",
+    "torch._ops.OpOverload",
+    "torch._C._functorch.is_batchedtensor",
+    "torch._fused_adam_",
+)
+"""Everything that is looked up here by name."""
+
+log = logging.getLogger(__name__)
+
+
+def missing() -> list[str]:
+    """The names that this version of torch lacks. The first call that finds some logs a warning."""
+    names = [name for name in NAMES if _find(name) is None]
+    if names:
+        _warn(tuple(names))
+    return names
+
+
+def record(step: Callable[..., list[Tensor]], stacks: Sequence[Tensor], gradient: bool) -> fx.GraphModule:
+    """Run a function once and record the operations that it calls, down to the level of autograd's own operations."""
+    tracing, context, fake_mode = (_find(f"torch.{name}") for name in (
+        "_guards.tracing", "_guards.TracingContext", "_subclasses.fake_tensor.FakeTensorMode",
+    ))  # fmt: skip
+    # make_fx describes values by fake tensors. One shared mode is much cheaper than a new mode for each operation.
+    with (
+        tracing(context(fake_mode(allow_fallback_kernels=True))),
+        torch.inference_mode(False),
+        torch.set_grad_enabled(gradient),
+    ):
+        module: fx.GraphModule = _find("torch.fx.experimental.proxy_tensor.make_fx")(step)(*stacks)
+    return module
+
+
+def is_operation(target: Any) -> bool:
+    """Whether a node of a recorded graph calls an operation of torch, and not a Python function."""
+    return isinstance(target, torch._ops.OpOverload)
+
+
+def schema(operation: Any) -> Any:
+    """The types of an operation's arguments and results, and which of them share memory."""
+    return operation._schema
+
+
+def is_batched(x: Tensor) -> bool:
+    """Whether `torch.func.vmap` is mapping over this tensor."""
+    return torch._C._functorch.is_batchedtensor(x)
+
+
+def version(x: Tensor) -> int:
+    """How many in-place changes a tensor has had."""
+    return x._version
+
+
+def fused_adam(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """One step of Adam, in one pass over the memory.
+
+    Args:
+        parameters: changed in place.
+        gradients: of the loss.
+        first: the running means of the gradients, changed in place.
+        second: the running means of their squares, changed in place.
+        steps: for each parameter the number of this step, counted from one.
+        lr: the learning rate.
+        betas: the decay rates of the two running means.
+        eps: added to the denominator.
+    """
+    torch._fused_adam_(
+        parameters, gradients, first, second, [], steps, lr=lr, beta1=betas[0], beta2=betas[1], weight_decay=0.0,
+        eps=eps, amsgrad=False, maximize=False,
+    )  # fmt: skip
+
+
+def _find(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return None
+
+
+@cache
+def _warn(names: tuple[str, ...]) -> None:
+    log.warning(
+        "torch %s lacks %s; every run trains by itself, which takes longer", torch.__version__, ", ".join(names)
+    )
