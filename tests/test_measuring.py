@@ -19,7 +19,7 @@ from vaebench.training.curve import CHEAP, Curve, Validation
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.metrics import PIXELS, PackDiagnostics
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.stacked import Shared, Stacks
+from vaebench.training.packed.stacked import SeedGroups, Stacks
 
 SHAPE = (1, 8, 8)
 DRAWS = 10
@@ -41,11 +41,11 @@ def build(name: str, seed: int, **keywords: Any) -> Autoencoder:
 
 
 def measuring(members: Sequence[Autoencoder]) -> PackDiagnostics:
-    return PackDiagnostics(Stacks(members), Shared(members), diagnostics(CHEAP), DRAWS)
+    return PackDiagnostics(Stacks(members), SeedGroups(members), diagnostics(CHEAP), DRAWS)
 
 
 def measured(members: Sequence[Autoencoder], data: DataModule) -> list[Measurement]:
-    return measuring(members).of(range(len(members)), data.batches("validation"))
+    return measuring(members).measure(range(len(members)), data.batches("validation"))
 
 
 def by_itself(model: Autoencoder, data: DataModule) -> Measurement:
@@ -80,9 +80,9 @@ def test_a_member_has_the_bits_it_has_alone_and_the_numbers_of_measure(name, par
         return [build(name, seed % 3, learning_rate=10.0**-seed, **part) for seed in range(5)]
 
     many = measuring(members())
-    together = many.of(range(5), data.batches("validation"))
+    together = many.measure(range(5), data.batches("validation"))
     assert many._together
-    assert many.of([0, 4], data.batches("validation")) == [together[0], together[4]]
+    assert many.measure([0, 4], data.batches("validation")) == [together[0], together[4]]
     for i in (0, 4):
         assert measured(members()[i : i + 1], data) == [together[i]]
         agree(together[i], by_itself(members()[i], data))
@@ -91,9 +91,9 @@ def test_a_member_has_the_bits_it_has_alone_and_the_numbers_of_measure(name, par
 def test_what_is_measured_follows_the_training(data):
     members = [build("VAE", seed) for seed in range(2)]
     many = measuring(members)
-    before = many.of([0, 1], data.batches("validation"))
+    before = many.measure([0, 1], data.batches("validation"))
     many.stacks.rows.values.mul_(1.5)
-    after = many.of([0, 1], data.batches("validation"))
+    after = many.measure([0, 1], data.batches("validation"))
     assert before != after
     for found, member in zip(after, members, strict=True):
         agree(found, by_itself(member, data))
@@ -119,7 +119,7 @@ def test_draws_that_cannot_be_mapped_are_measured_one_by_one(kind, data):
     members = [kind(SHAPE, seed, latent_dim=3) for seed in range(3)]
     many = measuring(members)
     for _ in range(2):
-        found = many.of([0, 2], data.batches("validation"))
+        found = many.measure([0, 2], data.batches("validation"))
         assert found == [by_itself(members[i], data) for i in (0, 2)]
     assert not many._together
 
@@ -155,5 +155,5 @@ def test_nothing_of_what_is_given_is_written_over(data):
     many = measuring(members)
     (batch, *_) = data.batches("validation")
     kept: Tensor = batch.x.clone()
-    assert many.of([0, 1], [batch]) == many.of([0, 1], [batch])
+    assert many.measure([0, 1], [batch]) == many.measure([0, 1], [batch])
     assert torch.equal(batch.x, kept)

@@ -201,7 +201,7 @@ def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
     def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
         members = [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
         curves = [Curve() for _ in members]
-        pack = Pack(members, loggers=[[c] for c in curves], between=lambda: take(pack), **keywords)
+        pack = Pack(members, loggers=[[c] for c in curves], between_steps=lambda: take(pack), **keywords)
         trainer(3).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16))
         return pack, [c.columns for c in curves]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.training.packed.adam import PackedAdam, Rows
+from vaebench.training.packed.adam import PackedAdam, ParameterMatrix
 
 RATES = [1e-3, 1e-3, 1e-1, 1e-2]
 CLIPS = [None, 0.5, None, 100.0]
@@ -21,14 +21,16 @@ def networks() -> list[nn.Module]:
         return [network(seed) for seed in range(len(RATES))]
 
 
-def gradients(rows: Rows, step: int, size: float = 1.0) -> list[torch.Tensor]:
+def gradients(rows: ParameterMatrix, step: int, size: float = 1.0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(step)
     return [size * torch.randn(s.shape, generator=generator) for s in rows.stacks]
 
 
-def trained(steps: int = 20, active: list[bool] | None = None, size: float = 1.0) -> tuple[list[nn.Module], Rows]:
+def trained(
+    steps: int = 20, active: list[bool] | None = None, size: float = 1.0
+) -> tuple[list[nn.Module], ParameterMatrix]:
     members = networks()
-    rows = Rows(members)
+    rows = ParameterMatrix(members)
     adam = PackedAdam(rows, RATES, CLIPS)
     for step in range(steps):
         adam.advance(gradients(rows, step, size), active or [True] * 4)
@@ -55,7 +57,7 @@ def test_every_row_is_torchs_adam(i, size):
 def test_the_members_parameters_are_the_rows():
     members, rows = networks(), None
     before = [[p.clone() for p in m.parameters()] for m in members]
-    rows = Rows(members)
+    rows = ParameterMatrix(members)
     for i, (member, kept) in enumerate(zip(members, before, strict=True)):
         for p, stack, was in zip(member.parameters(), rows.stacks, kept, strict=True):
             assert torch.equal(p, was)
@@ -73,7 +75,7 @@ def test_nothing_of_the_dead_moves():
 
 def test_a_gradient_that_is_no_number_stays_with_its_member():
     members, expected = networks(), trained(1)[0]
-    rows = Rows(members)
+    rows = ParameterMatrix(members)
     slopes = gradients(rows, 0)
     for s in slopes:
         s[1] = float("nan")
@@ -81,17 +83,3 @@ def test_a_gradient_that_is_no_number_stays_with_its_member():
     for i in (0, 2, 3):
         assert all(torch.equal(p, q) for p, q in zip(members[i].parameters(), expected[i].parameters(), strict=True))
     assert all(p.isfinite().all() for p in members[1].parameters())
-
-
-def test_its_state_is_kept_and_taken_up():
-    members = networks()
-    rows = Rows(members)
-    first = PackedAdam(rows, RATES, CLIPS)
-    for step in range(10):
-        first.advance(gradients(rows, step), [True] * 4)
-    second = PackedAdam(rows, RATES, CLIPS)
-    second.load_state_dict(first.state_dict())
-    for step in range(10, 20):
-        second.advance(gradients(rows, step), [True] * 4)
-    for member, whole in zip(members, trained()[0], strict=True):
-        assert all(torch.equal(p, q) for p, q in zip(member.parameters(), whole.parameters(), strict=True))

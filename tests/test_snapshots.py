@@ -88,7 +88,7 @@ def test_what_was_trained_is_not_trained_again(runs, tmp_path):
 
 @pytest.mark.parametrize("stop", [2, 3])
 def test_a_member_that_died_stays_dead(tmp_path, stop):
-    """A member diverges at the first step; what it died of is told after the stop as it is without one."""
+    """A member diverges at the first step; the reason is the same after the stop as without one."""
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("model.beta: [1, 4]", "model.learning_rate: [1.0e-3, 1.0e+18]"))
     runs = load(tmp_path / "tiny.yaml").runs
     whole = fitted(runs, tmp_path / "whole")
@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
 def found(run: Run, folder: Path) -> Snapshot | None:
     data = PackedData(DATASETS.build(run.data), [run.seed], batch_size=run.train.batch_size)
     data.setup("fit")
-    return resume.found(run, folder, MODELS.build(run.model, data.shape, run.seed), data)
+    return resume.find_snapshot(run, folder, MODELS.build(run.model, data.shape, run.seed), data)
 
 
 def find_trainer_checkpoint(run: Run, folder: Path) -> Path | None:
@@ -308,7 +308,7 @@ def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypa
         for _ in stops:
             with pytest.raises(KeyboardInterrupt):
                 fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
-            seen += {resume.standing(folder)["steps"] for folder in folders}
+            seen += {resume.resume_point(folder)["steps"] for folder in folders}
         found = fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
     finally:
         for number, handler in before.items():
@@ -322,12 +322,12 @@ def test_a_second_signal_is_handled_at_once():
     from vaebench.training.signals import DeferredSignals
 
     before, waiting = signal.getsignal(signal.SIGINT), DeferredSignals()
-    waiting.hold()
+    waiting.defer()
     try:
         os.kill(os.getpid(), signal.SIGINT)
-        assert waiting.is_asked
+        assert waiting.is_pending
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
-        waiting.let_go()
+        waiting.restore()
     assert signal.getsignal(signal.SIGINT) is before

@@ -102,7 +102,7 @@ def execute_pack(
             tracker.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
-                resume.forget(folder)  # after any other error the same command continues from the snapshot
+                resume.delete(folder)  # after any other error the same command continues from the snapshot
             yield outcome
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):

@@ -14,7 +14,7 @@ from vaebench.records.record import NewerError, Record, RecordError
 from vaebench.records.run_folder import ARRAYS, LOCK, PROGRESS, RECORD
 from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack
-from vaebench.training.resume import standing
+from vaebench.training.resume import resume_point
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def describe_resume(run: Run, folder: Path) -> str | None:
     Raises:
         NewerSnapshotError: if a newer version stopped it.
     """
-    header = standing(folder)
+    header = resume_point(folder)
     if header is None:
         return None
     return f"run {run.id} continues from epoch {header['epochs']} of {run.train.epochs}, step {header['steps']}"

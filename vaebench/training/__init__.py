@@ -1,6 +1,8 @@
-"""Runs trained: together as one program where that can be, else each by itself; stopped anywhere, they go on.
+"""Train runs: together as one program if that is possible, else one by one. A run that was stopped continues.
 
-- `fitting`: runs, to their trained models; `alone`: one by itself, on one device or several.
-- `trainers`: Lightning's Trainer as every run has it; `curve`: what it hears while it trains.
-- `snapshots`: what a run goes on from; `memory`: what a pack needs, and what there is.
+- `step`: one training step in 25 plain lines; `vaebench.models.epoch` says what an epoch is.
+- `fit`: from runs to trained models. `single`: one run by itself, on one device or on several.
+- `packed`: many runs as one program.
+- `trainer`: Lightning's Trainer as every run uses it. `curve`: what it logs. `signals`: how Ctrl-C and SIGTERM wait.
+- `resume`: the files from which a stopped run continues. `memory`: how much a pack needs, and how much there is.
 """

@@ -1,4 +1,4 @@
-"""The curve of a run: cheap diagnostics on the validation split while it trains, kept for its record."""
+"""The curve of a run: objectives and cheap diagnostics of every epoch, kept for its record."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from vaebench.training.packed.metrics import PackDiagnostics
 from vaebench.training.packed.module import Pack
 
 DRAWS = 10
-"""Posterior draws of an observation for a point of the curve."""
+"""Posterior draws per observation for a point of the curve."""
 
 CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
 """Diagnostics worth watching while a model trains."""
@@ -29,19 +29,19 @@ CURVES = {
 """How to show the columns of a curve."""
 
 UNITS = 64
-"""Units that a chart can tell apart; of a model with more, no unit has a curve."""
+"""Curves of single units are logged only if there are at most this many units: a chart of more is unreadable."""
 
 PER_UNIT = "val/kl_per_unit/"
-"""How the curves of single units begin. Loggers are told of them; a record would be many times as long."""
+"""How the names of single units' curves begin. They go to loggers only: in a record they would be too long."""
 
 
 class Curve(Logger):
-    """Keeps what Lightning logs, one row an epoch.
+    """Keeps what Lightning logs, one row per epoch.
 
-    A run's curve is therefore what every other logger was given, and not a second account of it.
+    It is a logger like the others, so the curve in a record holds the same numbers that W&B received.
 
     Attributes:
-        rows: what was logged, by epoch, counted from zero.
+        rows: the logged numbers, by epoch, counted from zero.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Curve(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the record holds the configuration."""
+        """Do nothing: the record holds the configuration."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
@@ -65,19 +65,19 @@ class Curve(Logger):
 
     @property
     def columns(self) -> dict[str, list[float | None]]:
-        """`epoch`, counted from one, and a column for every name but single units'; None where it was not logged."""
+        """A column for every name but single units'; `epoch` counts from one. None where nothing was logged."""
         names = sorted({name for row in self.rows.values() for name in row if not name.startswith(PER_UNIT)})
         columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
         return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}
 
 
 class EpochLogger(Logger):
-    """Passes the numbers of every epoch to a function, for example that of a W&B run.
+    """Passes the numbers of every epoch to a function, for example to a W&B run.
 
     Epochs count from one, as in records. Lightning's own loggers count from zero.
 
     Args:
-        write: takes the numbers of an epoch by name.
+        write: receives the numbers of an epoch, by name.
     """
 
     def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
@@ -93,25 +93,26 @@ class EpochLogger(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the record holds the configuration."""
+        """Do nothing: the record holds the configuration."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.write({**metrics, "epoch": metrics["epoch"] + 1, "trainer/global_step": step})
 
 
 class Validation(lightning.Callback):
-    """Measures cheap diagnostics on the validation split whenever Lightning validates; a pack's members all at once."""
+    """Computes cheap diagnostics on the validation split whenever Lightning validates; for a pack, of all members."""
 
     def __init__(self) -> None:
-        self._measuring: PackDiagnostics | None = None
+        self._diagnostics: PackDiagnostics | None = None
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         batches = trainer.val_dataloaders
         assert batches is not None
         if isinstance(pl_module, Pack):
-            if self._measuring is None or self._measuring.stacks is not pl_module.stacks:
-                self._measuring = PackDiagnostics(pl_module.stacks, pl_module.shared, diagnostics(CHEAP), DRAWS)
-            for i, measured in zip(pl_module.active, self._measuring.of(pl_module.active, batches), strict=True):
+            if self._diagnostics is None or self._diagnostics.stacks is not pl_module.stacks:
+                self._diagnostics = PackDiagnostics(pl_module.stacks, pl_module.seed_groups, diagnostics(CHEAP), DRAWS)
+            found = self._diagnostics.measure(pl_module.active, batches)
+            for i, measured in zip(pl_module.active, found, strict=True):
                 for name, value in _numbers(measured):
                     pl_module.history.log(i, name, value)
         else:
@@ -120,25 +121,25 @@ class Validation(lightning.Callback):
                 pl_module.log(name, value, rank_zero_only=True)
 
 
-class Report(lightning.Callback):
-    """Tells a progress display of every finished epoch.
+class ReportProgress(lightning.Callback):
+    """Calls a progress callback after every epoch.
 
     Args:
-        watch: called with the number of finished epochs and the latest numbers.
+        on_epoch: called with the number of finished epochs and the latest numbers.
     """
 
-    def __init__(self, watch: Any) -> None:
-        self.watch = watch
+    def __init__(self, on_epoch: Callable[[int, Mapping[str, float]], None]) -> None:
+        self.on_epoch = on_epoch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
         latest: Any = trainer.callback_metrics
         if isinstance(pl_module, Pack):
             latest = pl_module.history.latest[0] if len(pl_module.models) == 1 else {}
-        self.watch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
+        self.on_epoch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
 
 
 def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:
-    """A point of the curve, by name."""
+    """The numbers of a point of the curve, with their names."""
     for estimate in measured.estimates:
         if not isinstance(estimate.value, list):
             yield f"val/{estimate.name}", estimate.value

@@ -1,4 +1,4 @@
-"""Models of runs trained: as one program where that can be, else each by itself."""
+"""Train runs: as one pack if that is possible, else one after another."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ from vaebench.training.packed.checkpoint import save_checkpoint, unpack
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
-from vaebench.training.resume import EVERY, PeriodicCheckpoint, found, save
-from vaebench.training.single import Fitted, advised, fit_single
+from vaebench.training.resume import EVERY, PeriodicCheckpoint, find_snapshot, save
+from vaebench.training.single import Fitted, fit_single, with_advice
 from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer
 
 
@@ -27,31 +27,32 @@ def fit(
     runs: Sequence[Run],
     folders: Sequence[Path],
     loggers: Sequence[Sequence[Logger]],
-    watch: ProgressCallback,
+    on_epoch: ProgressCallback,
     every: float = EVERY,
 ) -> list[Fitted | Exception]:
-    """Train runs as a pack, and leave the checkpoint of each in its folder.
+    """Train runs as a pack, and write the checkpoint of each into its folder.
 
-    Each goes on from the snapshot in its folder. Runs with snapshots at different steps train one after another.
+    A run with a snapshot in its folder continues from it. Runs with snapshots at different steps cannot train together:
+    they train in groups of equal steps, one group after another.
 
     Args:
-        runs: agree in what `vaebench.sweeps.packs.pack_key` returns.
-        folders: one for each run.
-        loggers: of each run.
-        watch: called after every epoch.
+        runs: with equal values of `vaebench.sweeps.packs.pack_key`.
+        folders: the folder of each run.
+        loggers: the loggers of each run.
+        on_epoch: called after every epoch.
         every: seconds between snapshots.
 
     Returns:
-        For each run its model, or the reason why it has none.
+        For each run its trained model, or the error that stopped it.
 
     Raises:
         WriteError: if a checkpoint cannot be written.
-        NewerSnapshotError: if a snapshot is of a newer version.
+        NewerSnapshotError: if a newer version of vaebench wrote a snapshot.
         Exception: if they cannot be trained together: `Unpackable`, `TooLargeError` and others.
     """
     each = list(zip(runs, folders, loggers, strict=True))
     if runs[0].train.devices > 1:
-        return [_or_why(*one, watch, every) for one in each]
+        return [_fit_or_error(*one, on_epoch, every) for one in each]
     data = PackedData(DATASETS.build(runs[0].data), [r.seed for r in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
@@ -65,13 +66,13 @@ def fit(
         else:
             by_steps.setdefault(member.steps, []).append((i, member))
     for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
-        for i, outcome in zip(places, _together(members, data, watch, every), strict=True):
+        for i, outcome in zip(places, _fit_pack(members, data, on_epoch, every), strict=True):
             fitted[i] = outcome
     return [f for f in fitted if f is not None]
 
 
 class Member(NamedTuple):
-    """A run that is to be trained with others."""
+    """A run, its model, and the snapshot from which it continues, if there is one."""
 
     run: Run
     folder: Path
@@ -81,63 +82,63 @@ class Member(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """How many it has behind it."""
+        """The number of training steps that are done."""
         return 0 if self.start is None else self.start.steps
 
 
 def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception:
-    """A run's model and its snapshot, or why the model cannot be built."""
+    """A run with its model and its snapshot, or the error if the model cannot be built."""
     try:
         model = MODELS.build(run.model, data.shape, run.seed)
-        return Member(run, folder, loggers, model, found(run, folder, model, data))
+        return Member(run, folder, loggers, model, find_snapshot(run, folder, model, data))
     except NewerSnapshotError:
         raise
     except Exception as error:
         return error
 
 
-def _together(
-    members: Sequence[Member], data: PackedData, watch: ProgressCallback, every: float
+def _fit_pack(
+    members: Sequence[Member], data: PackedData, on_epoch: ProgressCallback, every: float
 ) -> list[Fitted | Exception]:
-    first, curves, patient = members[0], [Curve() for _ in members], DeferSignals()
-    told = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
+    first, curves, deferring = members[0], [Curve() for _ in members], DeferSignals()
+    loggers = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
     try:
         clips, start = [m.run.train.gradient_clip for m in members], [m.start for m in members if m.start is not None]
-        saving = PeriodicCheckpoint(
-            every, lambda: save(pack, [m.run for m in members], [m.folder for m in members]), patient.waiting
-        )
+        runs, folders = [m.run for m in members], [m.folder for m in members]
+        saving = PeriodicCheckpoint(every, lambda: save(pack, runs, folders), deferring.signals)
         models = [m.model for m in members]
-        pack = Pack(models, clips=clips, loggers=told, start=start or None, between=saving.between)
-        training = trainer(first.run, watch, patient, saving, logger=False)
+        pack = Pack(models, clips=clips, loggers=loggers, start=start or None, between_steps=saving.between_steps)
+        training = trainer(first.run, on_epoch, deferring, saving, logger=False)
         try:
             with interruptible():
                 training.fit(pack, datamodule=data)
-            patient.waiting.hold()
-            saving.now()
+            # Lightning has put the signal handlers back. A signal must still wait until the snapshots are written.
+            deferring.signals.defer()
+            saving.write_now()
         finally:
-            patient.waiting.let_go()
-        patient.waiting.deliver()
+            deferring.signals.restore()
+        deferring.signals.deliver()
     except Unpackable:
         if len(members) > 1:
             raise
-        return [fit_single(first.run, first.folder, first.loggers, watch, every)]
-    device = training.strategy.root_device  # where the data is; Lightning has taken the pack back to the CPU
+        return [fit_single(first.run, first.folder, first.loggers, on_epoch, every)]
+    device = training.strategy.root_device  # Lightning has moved the pack back to the CPU; the data is still here
     fitted: list[Fitted | Exception] = []
     for m, divergence, curve in zip(members, pack.divergences, curves, strict=True):
         if divergence is None:
             save_checkpoint(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
             fitted.append(Fitted(unpack(m.model, device), data, curve.columns))
         else:
-            fitted.append(advised(Diverged(divergence.reason), data))
+            fitted.append(with_advice(Diverged(divergence.reason), data))
     return fitted
 
 
-def _or_why(
-    run: Run, folder: Path, loggers: Sequence[Logger], watch: ProgressCallback, every: float
+def _fit_or_error(
+    run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float
 ) -> Fitted | Exception:
-    """A run trained on several devices, or why it was not."""
+    """Train a run on several devices; an error that belongs to this run alone is returned."""
     try:
-        return fit_single(run, folder, loggers, watch, every)
+        return fit_single(run, folder, loggers, on_epoch, every)
     except (WriteError, NewerSnapshotError):
         raise
     except Exception as error:

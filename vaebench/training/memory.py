@@ -1,4 +1,4 @@
-"""The memory of a training: what a pack will take, what there is, and what a process has taken at most."""
+"""Memory: how much a pack needs, how much is available, and the peak of this process."""
 
 import platform
 import resource
@@ -16,20 +16,20 @@ from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 
 PER_PARAMETER = 5
-"""Numbers that training keeps for each: itself, its gradient twice (by itself, in the matrix of all), two moments."""
+"""Numbers per parameter: itself, its gradient twice (alone, and in the pack's matrix), and two moments of Adam."""
 
 PER_ACTIVATION = 3
-"""Numbers for each output of a layer: itself, its gradient, and what an operation between layers needs."""
+"""Numbers per output of a layer: the output, its gradient, and one for an operation between layers."""
 
 SHARE = 0.5
-"""Of what is free, what a pack may take: the estimate is one, and others have claims."""
+"""Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""
 
 
 class TooLargeError(MemoryError):
-    """Runs that will not fit in memory together.
+    """These runs do not fit in memory together.
 
     Args:
-        text: what they need and what there is.
+        text: how much they need, and how much there is.
         most: how many of them fit; 0 if not even one does.
     """
 
@@ -39,14 +39,14 @@ class TooLargeError(MemoryError):
 
 
 def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
-    """Refuse members that will not fit in memory together, and a single one that the machine cannot hold.
+    """Refuse members that do not fit in memory together, or one that the machine cannot hold.
 
     Args:
-        models: all of one architecture. Nothing but shapes is looked at, so that outlines will do (see `outline`).
-        batch_size: examples a step of each.
+        models: all of one architecture. Only shapes matter, so outlines are enough (see `outline`).
+        batch_size: examples per step of each.
 
     Raises:
-        TooLargeError: with what they need and what there is.
+        TooLargeError: with how much they need and how much there is.
     """
     n, free = len(models), available()
     needed = needs(models, batch_size)
@@ -66,9 +66,9 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
 
 
 def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
-    """A model that has shapes and no numbers, and so takes no memory; None where it cannot be made.
+    """A model on torch's meta device: it has shapes but no numbers, and takes no memory. None if that fails.
 
-    A model that cannot be built on torch's meta device, or not at all, says so when it is built in earnest.
+    If the model cannot be built at all, the real construction later raises the error.
 
     Args:
         spec: the model, as a configuration names it.
@@ -83,23 +83,23 @@ def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
 
 @torch.no_grad()
 def needs(models: Sequence[Autoencoder], batch_size: int) -> int:
-    """Bytes of training models of one architecture together, about."""
+    """About how many bytes it takes to train models of one architecture together."""
     parameters = sum(p.numel() for p in models[0].parameters())
     numbers = PER_PARAMETER * parameters + PER_ACTIVATION * batch_size * _outputs(models[0])
     return 4 * len(models) * numbers
 
 
 def _outputs(model: Autoencoder) -> int:
-    """Numbers that the layers of a model give for one observation, and the observation's own."""
+    """The number of outputs of all layers for one observation, plus the size of the observation."""
     outputs = prod(model.shape)
 
-    def seen(module: nn.Module, given: object, output: object) -> None:
+    def count(module: nn.Module, given: object, output: object) -> None:
         nonlocal outputs
         outputs += output.numel() if isinstance(output, Tensor) else 0
 
     layers = [m for m in model.modules() if not any(m.children())]
-    hooks, was_training = [layer.register_forward_hook(seen) for layer in layers], model.training
-    model.eval()  # one example is no batch to take statistics from
+    hooks, was_training = [layer.register_forward_hook(count) for layer in layers], model.training
+    model.eval()  # batch statistics of one example would fail
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         noise = model.noise(1, generator(0, "memory")).to(device)
@@ -107,7 +107,7 @@ def _outputs(model: Autoencoder) -> int:
     except (NotImplementedError, RuntimeError):
         if device.type != "meta":
             raise
-        # An outline has no numbers to decide by; the layers before that place have been seen.
+        # An outline has no values, so code that branches on values fails. The layers before it are counted.
     finally:
         model.train(was_training)
         for hook in hooks:
@@ -116,7 +116,7 @@ def _outputs(model: Autoencoder) -> int:
 
 
 def available() -> int:
-    """Bytes that are free where models are trained: on the GPU, else on this machine, within this process's limits."""
+    """Free bytes for training: on the GPU if there is one, else on this machine within the limits of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     free = _kibibytes("/proc/meminfo", "MemAvailable:")
@@ -125,7 +125,7 @@ def available() -> int:
 
 
 def capacity() -> int:
-    """Bytes that there are at all where models are trained, free or not: what else is held may be let go."""
+    """Total bytes for training, free or not: other processes may release theirs."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1])
     there = [_kibibytes("/proc/meminfo", name) for name in ("MemTotal:", "SwapTotal:")]
@@ -138,7 +138,7 @@ def capacity() -> int:
 
 
 def _in_container() -> int:
-    """Bytes that a container, by the limit of its control group (Linux, version 2), lets its processes still take."""
+    """Bytes that the limit of this container leaves (control groups of Linux, version 2)."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit, held = ((folder / name).read_text(encoding="utf-8") for name in ("memory.max", "memory.current"))
@@ -149,7 +149,7 @@ def _in_container() -> int:
 
 
 def _in_process() -> int:
-    """Bytes of addresses that this process may still take (ulimit -v)."""
+    """Bytes of address space that the limit of this process leaves (ulimit -v)."""
     limit, held = resource.getrlimit(resource.RLIMIT_AS)[0], _kibibytes("/proc/self/status", "VmSize:")
     return sys.maxsize if limit == resource.RLIM_INFINITY or held is None else limit - 1024 * held
 
@@ -165,8 +165,8 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def peak() -> dict[str, int]:
-    """MiB that this process has held at most since it began: in main memory and, where there is one, on its GPU."""
-    # getrusage would count what the parent held when it started this process.
+    """Peak memory of this process in MiB: in main memory and, if there is one, on its GPU."""
+    # getrusage would include the memory of the parent at the time of the fork.
     held = _kibibytes("/proc/self/status", "VmHWM:")
     if held is None:
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)

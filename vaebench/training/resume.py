@@ -1,7 +1,7 @@
-"""What a run goes on from if it is stopped: written now and then where its record will stand, and gone with the record.
+"""Resume checkpoints: written periodically, deleted once the record exists.
 
-A run that packs leaves a snapshot of its own, so that it goes on alone, in another pack or on another engine. One that
-does not leaves Lightning's checkpoint, with its curve.
+A run that trains in a pack has a snapshot of its own. It can continue alone, in another pack, or on another engine. A
+run that trains by itself has Lightning's checkpoint, together with its curve.
 """
 
 import logging
@@ -29,53 +29,54 @@ from vaebench.training.signals import DeferredSignals
 from vaebench.training.trainer import device
 
 EVERY = 60.0
-"""Seconds from one to the next: what is lost at most, beside the epoch that was not over; a signal loses nothing."""
+"""Seconds between checkpoints. A crash loses at most this much and the unfinished epoch; a signal loses nothing."""
 
 log = logging.getLogger(__name__)
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Writes at the end of every epoch but the last when some time has passed; where it cannot, training goes on.
+    """Writes a resume checkpoint at the end of an epoch, if enough time has passed. It skips the last epoch.
 
-    A signal that waits is handled when what it would lose is written.
+    A deferred signal is handled after the checkpoint is written. If writing fails, training continues with a warning.
 
     Args:
-        every: seconds.
-        write: what is to be done.
-        waiting: the signals.
-        asked: whether somebody else wants training to stop.
+        every: seconds between checkpoints.
+        write: writes the checkpoint.
+        signals: the deferred signals.
+        must_stop: whether the parent process wants training to stop.
     """
 
     def __init__(
         self,
         every: float,
         write: Callable[[], None],
-        waiting: DeferredSignals,
-        asked: Callable[[], bool] = lambda: False,
+        signals: DeferredSignals,
+        must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.every, self.write, self.waiting, self.asked = every, write, waiting, asked
+        self.every, self.write, self.signals, self.must_stop = every, write, signals, must_stop
         self._last = monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert trainer.max_epochs is not None
         if trainer.current_epoch + 1 == trainer.max_epochs:
-            return  # what is written then is the trained model
-        due, asked = monotonic() - self._last >= self.every, self.asked()
-        due, asked = trainer.strategy.broadcast((due or self.waiting.is_asked, asked))  # all processes write, or none
-        if due or asked:
-            self.now()
-        if asked:
+            return  # the trained model itself is written next
+        due, must_stop = monotonic() - self._last >= self.every or self.signals.is_pending, self.must_stop()
+        # The first process decides for all of them: either all processes write a checkpoint, or none does.
+        due, must_stop = trainer.strategy.broadcast((due, must_stop))
+        if due or must_stop:
+            self.write_now()
+        if must_stop:
             raise StoppedError
-        self.waiting.deliver()
+        self.signals.deliver()
 
-    def between(self) -> None:
-        """Between two steps: nothing but what a signal asks for."""
-        if self.waiting.is_asked:
-            self.now()
-            self.waiting.deliver()
+    def between_steps(self) -> None:
+        """Between two steps of an epoch: write only if a signal is waiting, and handle the signal."""
+        if self.signals.is_pending:
+            self.write_now()
+            self.signals.deliver()
 
-    def now(self) -> None:
-        """Write."""
+    def write_now(self) -> None:
+        """Write a checkpoint, or log a warning if that fails."""
         try:
             self.write()
         except WriteError as error:
@@ -84,7 +85,7 @@ class PeriodicCheckpoint(Checkpoint):
 
 
 class StoppedError(Exception):
-    """The end of a training whose snapshot is written and that somebody else wants to stop."""
+    """Training was asked to stop, and its checkpoint is written."""
 
 
 def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
@@ -97,23 +98,23 @@ def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
         pack.snapshot(i, run.id).save(folder / RESUME)
 
 
-def found(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snapshot | None:
-    """The snapshot of a run, if there is one; one that cannot be used is put aside and the run begins anew.
+def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snapshot | None:
+    """The snapshot of a run, or None. A file that cannot be used is put aside, and the run starts again.
 
     Args:
-        run: whose it is.
+        run: the run.
         folder: of the run.
-        model: not yet trained, that is to go on from it.
-        data: that it is trained on.
+        model: the untrained model that would continue from it.
+        data: the training data.
 
     Raises:
-        NewerSnapshotError: if it is of a newer version.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
     """
     path = folder / RESUME
     try:
         snapshot = read(path, run.id)
         _check_noise(path, snapshot.noise)
-        _check_alike(path, snapshot.weights, model)
+        _check_architecture(path, snapshot.weights, model)
         if reason := _misfit(snapshot, run, model, data):
             raise SnapshotError(f"{path}: does not fit this run: {reason}")
         return snapshot
@@ -125,10 +126,10 @@ def found(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snaps
 
 
 def find_trainer_checkpoint(run: Run, folder: Path, build: Callable[[], Autoencoder]) -> Path | None:
-    """Lightning's checkpoint of a run trained by itself, if one can be used; another one is put aside.
+    """Lightning's checkpoint of a run that trains by itself, or None. A file that cannot be used is put aside.
 
     Raises:
-        NewerSnapshotError: if it is of a newer version.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
     """
     path = folder / TRAINER
     try:
@@ -138,7 +139,7 @@ def find_trainer_checkpoint(run: Run, folder: Path, build: Callable[[], Autoenco
         if (other := header_of(path).get("run", run.id)) != run.id:
             raise SnapshotError(f"{path}: of another run, {other}")
         _check_noise(path, left.get("noise"))
-        _check_alike(path, left.get("state_dict"), build())
+        _check_architecture(path, left.get("state_dict"), build())
         if not isinstance(left.get("curve"), dict) or not 0 <= left.get("epoch", -1) < run.train.epochs:
             raise SnapshotError(f"{path}: its epochs are not this run's")
     except FileNotFoundError:
@@ -149,11 +150,11 @@ def find_trainer_checkpoint(run: Run, folder: Path, build: Callable[[], Autoenco
     return path
 
 
-def standing(folder: Path) -> dict[str, Any] | None:
-    """What a run that was stopped would go on from, as its file says: epochs and steps; None where there is nothing.
+def resume_point(folder: Path) -> dict[str, Any] | None:
+    """The epochs and steps after which a stopped run would continue, from the header of its file, or None.
 
     Raises:
-        NewerSnapshotError: if it is of a newer version.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
     """
     for name in (RESUME, TRAINER):
         try:
@@ -163,17 +164,17 @@ def standing(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def forget(folder: Path) -> None:
-    """Remove what a finished run would go on from."""
+def delete(folder: Path) -> None:
+    """Delete the resume checkpoints of a finished run."""
     for name in (RESUME, TRAINER):
         (folder / name).unlink(missing_ok=True)
 
 
 class CurveReplay(lightning.Callback):
-    """The curve of a model trained by itself, kept in Lightning's checkpoint and told again when it goes on.
+    """Keeps the curve of a single model in Lightning's checkpoint, and logs it again when the run continues.
 
     Args:
-        loggers: that hear of every epoch; the first is the curve.
+        loggers: of the run; the first is the curve.
     """
 
     def __init__(self, loggers: Sequence[Any]) -> None:
@@ -184,7 +185,7 @@ class CurveReplay(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         rows = {epoch: dict(row) for epoch, row in self.curve.rows.items()}
-        if trainer.training:  # loggers hear of the training epoch only after its checkpoint
+        if trainer.training:  # Lightning logs the training epoch only after this checkpoint
             ended = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
             rows.setdefault(trainer.current_epoch, {}).update(ended)
         checkpoint["curve"] = rows
@@ -196,14 +197,14 @@ class CurveReplay(lightning.Callback):
 
 
 def replay(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> None:
-    """Tell loggers the rows of a curve that they have not heard, by epoch."""
+    """Log the rows of a curve, by epoch, to loggers that do not have them."""
     for epoch, row in rows.items():
         for logger in loggers:
             logger.log_metrics({"epoch": float(epoch), **row}, epoch)
 
 
 def _check_noise(path: Path, noise: Tensor | None) -> None:
-    """Refuse what was left on another kind of device: the generators of one cannot go on with the states of the other.
+    """Refuse a file of another kind of device: its random generators cannot continue from a state of this kind.
 
     Raises:
         SnapshotError: naming the device that is here.
@@ -213,30 +214,30 @@ def _check_noise(path: Path, noise: Tensor | None) -> None:
         raise SnapshotError(f"{path}: its noise is not that of a training on this device, {here.device.type}")
 
 
-def _check_alike(path: Path, weights: Any, model: Autoencoder) -> None:
+def _check_architecture(path: Path, weights: Any, model: Autoencoder) -> None:
     """Refuse the weights of another architecture.
 
     Raises:
-        SnapshotError: naming the first that differs.
+        SnapshotError: naming the first tensor that differs.
     """
-    mine, theirs = _laid_out(model.state_dict()), _laid_out(weights)
+    mine, theirs = _layout(model.state_dict()), _layout(weights)
     if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
         raise SnapshotError(f"{path}: does not fit this run: the model has another {odd[0]}")
 
 
-def _laid_out(weights: Any) -> dict[str, Any]:
-    """What has to be the same of two states: names, shapes and kinds of numbers."""
+def _layout(weights: Any) -> dict[str, Any]:
+    """The shape and type of every tensor of a state, by name."""
     items = weights.items() if isinstance(weights, dict) else ()
     return {str(name): (t.shape, t.dtype) if isinstance(t, Tensor) else None for name, t in items}
 
 
 def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) -> str | None:
-    """Why a run cannot go on from a snapshot of its own name; None where it can."""
+    """Why a run cannot continue from a snapshot with its id, or None if it can."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if snapshot.moments.shape != (2, trained + -trained % ALIGNMENT):
         return f"moments of shape {[*snapshot.moments.shape]} of {trained} parameters"
-    order, here = _laid_out(snapshot.order), data.training(run.seed)
-    if order != _laid_out(here.next_epoch()):
+    order, here = _layout(snapshot.order), data.training(run.seed)
+    if order != _layout(here.next_epoch()):
         return "the order of its batches is written in another way"
     done, given = snapshot.epochs, int(snapshot.order["given"])
     if not 0 <= done <= run.train.epochs or not 0 <= given < len(here):
@@ -247,5 +248,5 @@ def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) 
 
 
 def put_aside(path: Path, error: Exception) -> None:
-    """Give a file that no training can go on from another name: it is never used, and never deleted."""
+    """Rename a file from which no training can continue. It is never used again, and never deleted."""
     log.warning("%s; kept as %s, the run begins anew", error, files.put_aside(path).name)

@@ -1,4 +1,4 @@
-"""Signals, which are the main thread's, and how they wait for a moment at which nothing is lost."""
+"""Signals such as Ctrl-C and SIGTERM, and how they are deferred until no work is lost."""
 
 import os
 import signal
@@ -9,24 +9,28 @@ from types import FrameType
 from typing import Any
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a process which says nothing of them."""
+"""Signals that end a process by default."""
 
-TOLD = (*STOPS, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that a user, a cluster or a queue sends to a process that is to stop."""
+DEFERRED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a user, a cluster or a queue asks a process to stop."""
 
-PATIENCE = b"stopping as soon as a snapshot is written; once more stops at once\n"
+NOTICE = b"stopping as soon as a snapshot is written; once more stops at once\n"
 
 
 def is_main_thread() -> bool:
-    """Whether this thread may say how signals are handled."""
+    """Whether this is the main thread: only it may set signal handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def handled(number: signal.Signals, handler: Callable[..., Any] | None = None) -> Iterator[None]:
-    """A block after which a signal is handled as before it, whatever a library puts in the place of that.
+    """Restore the handler of a signal after the block, even if a library replaces it inside.
 
-    Within it the signal goes to a handler, where one is given. In another thread nothing is done.
+    Outside the main thread this does nothing.
+
+    Args:
+        number: the signal.
+        handler: of the signal inside the block; None keeps the present one.
     """
     if not is_main_thread():
         yield
@@ -41,44 +45,44 @@ def handled(number: signal.Signals, handler: Callable[..., Any] | None = None) -
 
 
 class DeferredSignals:
-    """Signals that wait until somebody can let go of the work: the first does, a second is handled at once.
+    """Signals that wait until the work is saved. The first signal waits; a second one is handled at once.
 
-    Each is handled as it was when this was made, whatever a library puts in the place of that meanwhile.
+    A signal is handled by the handler that was in place when this object was made.
     """
 
     def __init__(self) -> None:
-        self._before = {n: signal.getsignal(n) for n in TOLD} if is_main_thread() else {}
-        self._came: tuple[int, FrameType | None] | None = None
+        self._before = {n: signal.getsignal(n) for n in DEFERRED} if is_main_thread() else {}
+        self._pending: tuple[int, FrameType | None] | None = None
 
     @property
-    def is_asked(self) -> bool:
-        """Whether a signal waits."""
-        return self._came is not None
+    def is_pending(self) -> bool:
+        """Whether a signal is waiting."""
+        return self._pending is not None
 
-    def hold(self) -> None:
-        """From now on a signal waits; one that is ignored stays so."""
+    def defer(self) -> None:
+        """From now on a signal waits. A signal that was ignored stays ignored."""
         for number, handler in self._before.items():
             if callable(handler) or (handler is signal.SIG_DFL and number in STOPS):
-                signal.signal(number, self._hear)
+                signal.signal(number, self._receive)
 
-    def let_go(self) -> None:
-        """From now on a signal is handled at once, as it was before."""
+    def restore(self) -> None:
+        """From now on a signal is handled at once again."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def deliver(self) -> None:
-        """Handle the signal that waits, if one does; where that neither raises nor exits, the work goes on."""
-        if self._came is not None:
-            (number, frame), self._came = self._came, None
+        """Handle the waiting signal, if there is one. If its handler neither raises nor exits, the work continues."""
+        if self._pending is not None:
+            (number, frame), self._pending = self._pending, None
             self._handle(number, frame)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._came is not None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._pending is not None:
             self._handle(number, frame)
             return
-        self._came = (number, frame)
+        self._pending = (number, frame)
         if number == signal.SIGINT:
-            os.write(2, PATIENCE)  # a log or a display may be in the middle of a line, and its lock be held
+            os.write(2, NOTICE)  # not through logging: the interrupted code may hold its lock
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[signal.Signals(number)]

@@ -1,7 +1,7 @@
-"""A model trained by itself: a LightningModule in a Trainer, on one device or on several (DistributedDataParallel).
+"""One run by itself: a LightningModule in a Trainer, on one device or on several (DistributedDataParallel).
 
-Several devices share every batch: each takes its part of the examples, the pixels and the noise of the one batch, and
-the gradient is that of the whole. So the number of devices moves a number by rounding alone.
+Several devices share every batch: each takes its part of the examples, of the random pixels and of the noise, and the
+gradient is that of the whole batch. So the number of devices changes results by rounding only.
 """
 
 import multiprocessing
@@ -51,44 +51,44 @@ from vaebench.training.trainer import (
 
 
 class Fitted(NamedTuple):
-    """A run's trained model, the data that it was trained on, and the columns of its curve."""
+    """The trained model of a run, its data, and the columns of its curve."""
 
     model: Autoencoder
     data: DataModule
     curve: dict[str, list[float | None]]
 
 
-def advised(error: Diverged, data: DataModule) -> Diverged:
-    """The error, with other advice where the cause is the data: no learning rate would help."""
+def with_advice(error: Diverged, data: DataModule) -> Diverged:
+    """The error, with advice about the data if their values are too large: a smaller learning rate would not help."""
     return error if data.too_large is None else Diverged(f"{str(error).partition(';')[0]}; {data.too_large}")
 
 
 def data_of(run: Run) -> DataModule:
-    """The data of a run, not yet loaded."""
+    """The data module of a run, not yet loaded."""
     return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
-def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], watch: ProgressCallback, every: float) -> Fitted:
-    """Train a run on `train.devices` devices and leave its checkpoint; it goes on from Lightning's, if one was left.
+def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float) -> Fitted:
+    """Train a run on `train.devices` devices and write its checkpoint. It continues from a resume checkpoint, if any.
 
     Raises:
-        ValueError: if so many devices are not there, or the likelihood needs whole batches.
+        ValueError: if there are not so many devices, or the likelihood needs whole batches.
         Diverged: if the objective is no longer a finite number.
         WriteError: if a checkpoint cannot be written.
-        NewerSnapshotError: if what it would go on from is of a newer version.
+        NewerSnapshotError: if a newer version of vaebench wrote the resume checkpoint.
     """
     data = data_of(run)
     data.setup("fit")
     left = find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
     try:
-        return _fitted(run, data, folder, loggers, watch, every, left)
-    except StoppedError:  # by a signal that is no reason to stop
-        return fit_single(run, folder, loggers, watch, every)
+        return _fitted(run, data, folder, loggers, on_epoch, every, left)
+    except StoppedError:  # the signal that stopped it did not end this process, so training continues
+        return fit_single(run, folder, loggers, on_epoch, every)
     except SnapshotError as error:
         if left is None:
             raise
         put_aside(left, error)
-        return _fitted(run, data_of(run), folder, loggers, watch, every, None)
+        return _fitted(run, data_of(run), folder, loggers, on_epoch, every, None)
 
 
 def _fitted(
@@ -96,7 +96,7 @@ def _fitted(
     data: DataModule,
     folder: Path,
     loggers: Sequence[Logger],
-    watch: ProgressCallback,
+    on_epoch: ProgressCallback,
     every: float,
     left: Path | None,
 ) -> Fitted:
@@ -105,11 +105,11 @@ def _fitted(
     loggers = [curve, *loggers]
     try:
         if run.train.devices == 1:
-            model = _train(run, data, folder, loggers, watch, every, left, {})
+            model = _train(run, data, folder, loggers, on_epoch, every, left, {})
         else:
-            model = _of_several(run, data, folder, loggers, watch, every, left)
+            model = _of_several(run, data, folder, loggers, on_epoch, every, left)
     except Diverged as error:
-        raise advised(error, data) from error
+        raise with_advice(error, data) from error
     return Fitted(model, data, curve.columns)
 
 
@@ -118,20 +118,20 @@ def _of_several(
     data: DataModule,
     folder: Path,
     loggers: Sequence[Logger],
-    watch: ProgressCallback,
+    on_epoch: ProgressCallback,
     every: float,
     left: Path | None,
 ) -> Autoencoder:
-    """The model that several devices have trained, on the one of this process."""
+    """Train on several devices; the model is on the device of this process."""
     if (shapes := outline(run.model, data.shape)) is not None:
         check_fits([shapes], run.train.batch_size)
     model = MODELS.build(run.model, data.shape, run.seed)
     if model.likelihood.refits:
         raise ValueError(
             f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
-            f"of which each of {run.train.devices} devices sees a part; use devices: 1"
+            f"but each of {run.train.devices} devices has only a part of it; use devices: 1"
         )
-    _on_several(run, folder, watch, every, left)
+    _on_several(run, folder, on_epoch, every, left)
     trained = contents(folder / CHECKPOINT)
     replay(trained["curve"], loggers)
     model.load_state_dict(trained["state_dict"])
@@ -144,25 +144,25 @@ def _train(
     data: DataModule,
     folder: Path,
     loggers: Sequence[Logger],
-    watch: ProgressCallback,
+    on_epoch: ProgressCallback,
     every: float,
     left: Path | None,
     devices: dict[str, Any],
-    asked: Callable[[], bool] = lambda: False,
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> Autoencoder:
     model = MODELS.build(run.model, data.shape, run.seed)
-    patient, begun = DeferSignals(is_one=not devices), TrainingStarted()
-    saving = PeriodicCheckpoint(every, lambda: _save(training, folder / TRAINER), patient.waiting, asked)
-    callbacks, clip = (patient, begun, saving, CurveReplay(loggers)), run.train.gradient_clip
-    training = trainer(run, watch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
+    deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
+    saving = PeriodicCheckpoint(every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
+    callbacks, clip = (deferring, started, saving, CurveReplay(loggers)), run.train.gradient_clip
+    training = trainer(run, on_epoch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
     try:
         with interruptible():
             training.fit(model, datamodule=data, ckpt_path=left, weights_only=True)
-        if patient.is_one:
-            patient.waiting.hold()
+        if deferring.is_single:
+            deferring.signals.defer()
         _save(training, folder / CHECKPOINT)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if left is not None and not begun.has:
+        if left is not None and not started.has_started:
             reason = " ".join(str(error).split())[:200]
             raise SnapshotError(f"{left}: does not fit this run ({type(error).__name__}: {reason})") from None
         if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
@@ -170,22 +170,22 @@ def _train(
         text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
         raise Diverged(f"{text}; {REMEDY}") from error
     finally:
-        patient.waiting.let_go()
-    patient.waiting.deliver()
+        deferring.signals.restore()
+    deferring.signals.deliver()
     return model.to(training.strategy.root_device)
 
 
 class TrainingStarted(lightning.Callback):
-    """Whether training has begun, and all that it goes on from was taken over."""
+    """Whether training has started. Until then, an error may come from the resume checkpoint."""
 
-    has = False
+    has_started = False
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.has = True
+        self.has_started = True
 
 
-def _on_several(run: Run, folder: Path, watch: ProgressCallback, every: float, left: Path | None) -> None:
-    """Train in a process a device; the first leaves the checkpoint, with the curve."""
+def _on_several(run: Run, folder: Path, on_epoch: ProgressCallback, every: float, left: Path | None) -> None:
+    """Train with one process per device. The first process writes the checkpoint, with the curve."""
     n, there = run.train.devices, torch.cuda.device_count()
     if there and n > there:
         raise ValueError(
@@ -197,64 +197,64 @@ def _on_several(run: Run, folder: Path, watch: ProgressCallback, every: float, l
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    asked, waiting = multiprocessing.get_context("spawn").Event(), DeferredSignals()
-    arguments = (run, folder, watch, every, left, asked, port, torch.get_num_threads(), os.getpid())
+    stop, signals = multiprocessing.get_context("spawn").Event(), DeferredSignals()
+    arguments = (run, folder, on_epoch, every, left, stop, port, torch.get_num_threads(), os.getpid())
     context = start_processes(_rank, arguments, nprocs=n, join=False, start_method="spawn")
-    waiting.hold()
+    signals.defer()
     try:
         while not context.join(timeout=0.2):
-            if waiting.is_asked:
-                asked.set()
+            if signals.is_pending:
+                stop.set()
     except ProcessRaisedException as error:
         last = str(error).strip().rpartition("\n")[2]
         kind, _, text = last.partition(": ")
         if kind.endswith(StoppedError.__name__):
-            waiting.deliver()
+            signals.deliver()
         known = next((k for k in (Diverged, SnapshotError, StoppedError) if kind.endswith(k.__name__)), None)
         raise (RuntimeError(last) if known is None else known(text)) from None
     finally:
-        waiting.let_go()
+        signals.restore()
         for process in context.processes:
             process.kill()
-    waiting.deliver()
+    signals.deliver()
 
 
 def _rank(
     rank: int,
     run: Run,
     folder: Path,
-    watch: ProgressCallback,
+    on_epoch: ProgressCallback,
     every: float,
     left: Path | None,
-    asked: Any,
+    stop: Any,
     port: int,
     threads: int,
     parent: int,
 ) -> None:
-    """What each process does. Ctrl-C comes to all of them, and the one that started them asks them to stop."""
+    """One of the processes. It ignores Ctrl-C, which reaches all of them: their parent tells them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     configure_process(threads)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     data = data_of(run)
     data.setup("fit")
     devices = {"devices": run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
-    _train(run, data, folder, [Curve()], watch if rank == 0 else _nobody, every, left, devices, asked.is_set)
+    _train(run, data, folder, [Curve()], on_epoch if rank == 0 else _ignore, every, left, devices, stop.is_set)
 
 
-def _end_with(parent: int) -> None:
-    """End this process with the one that started it, however that ends: it would go on, and the run be begun again."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit when the parent dies, so that no orphaned process trains on."""
     while os.getppid() == parent:
         sleep(0.2)
     os._exit(1)
 
 
-def _nobody(epoch: int, latest: object) -> None:
-    """Only the first process tells of its epochs."""
+def _ignore(epoch: int, latest: object) -> None:
+    """Only the first process reports progress."""
 
 
 def _save(training: lightning.Trainer, path: Path) -> None:
-    """Write Lightning's checkpoint, in all processes at once.
+    """Write Lightning's checkpoint. All processes must call this together.
 
     Raises:
         WriteError: in the process that writes.

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as every run has it."""
+"""Lightning's Trainer, as every run uses it."""
 
 import gc
 import io
@@ -19,90 +19,89 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vaebench.config import Run
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError, write_atomically
-from vaebench.training.curve import Report, Validation
+from vaebench.training.curve import ReportProgress, Validation
 from vaebench.training.packed.snapshot import FORMAT, contents
 from vaebench.training.signals import DeferredSignals, handled
 
 ProgressCallback = Callable[[int, Mapping[str, float]], None]
-"""Told of every finished epoch: how many, and the latest numbers."""
+"""Called after every epoch with the number of finished epochs and the latest numbers."""
 
 
-def trainer(run: Run, watch: ProgressCallback, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
-    """The Trainer of a run, on one device unless said."""
+def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
+    """The Trainer of a run; on one device, unless `keywords` say otherwise."""
     keywords = {"devices": 1, "accelerator": accelerator(), **keywords}
     return lightning.Trainer(
         max_epochs=run.train.epochs,
-        callbacks=[Validation(), Report(watch), *callbacks],
+        callbacks=[Validation(), ReportProgress(on_epoch), *callbacks],
         check_val_every_n_epoch=run.train.validate_every,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
-        plugins=[
-            LightningEnvironment(),
-            SealedCheckpoints(run),
-        ],  # Lightning would take a SLURM job's tasks, and its signals, for its own
-        log_every_n_steps=1,  # nothing is logged at a step; a larger interval only draws a warning
+        # Without LightningEnvironment, Lightning inside a SLURM job would use the job's tasks and signals for itself.
+        plugins=[LightningEnvironment(), SealedCheckpoints(run)],
+        log_every_n_steps=1,  # no step logs anything; a larger interval only causes a warning
         **keywords,
     )
 
 
 def configure_process(threads: int) -> None:
-    """Set what belongs to a process that trains: its threads, and what Lightning says unasked."""
+    """Prepare a process for training: set its threads, and silence what Lightning logs by default."""
     torch.set_num_threads(threads)
     if not gc.get_freeze_count():
-        gc.freeze()  # the libraries' objects stay as long as the process: to walk them all takes 0.3 s every time
+        gc.freeze()  # libraries' objects live as long as the process; a garbage collection over them takes 0.3 s
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\). is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r"torch.distributed.nn.functional.all_gather is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r"The .srun. command is available", UserWarning)  # on a login node of SLURM
-    # What is logged is the same number in every process already.
+    # Every process logs the same number already.
     warnings.filterwarnings("ignore", r"It is recommended to use .*sync_dist=True")
 
 
 def accelerator() -> str:
-    """What there is to compute on, in Lightning's word."""
+    """Lightning's name for the available device."""
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def device() -> torch.device:
-    """Where one process computes: what Lightning takes of that."""
+    """The device that Lightning chooses for one process."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 class DeferSignals(lightning.Callback):
-    """While a model trains, a signal waits for the end of a step or an epoch, and is handled as before Lightning.
+    """While a model trains, defers signals to the end of a step or an epoch, and keeps the handlers of before.
 
-    What is trained is written before it is let go: `hold` again after `fit`, which lets go of some.
+    Lightning restores some handlers when `fit` ends. Call `signals.defer()` again after `fit`, and `signals.deliver()`
+    when everything is written.
 
     Args:
-        is_one: whether this process trains alone; one of several would end while the others wait for it.
+        is_single: whether this process trains alone. One of several processes must not stop while others wait for it.
 
     Attributes:
-        waiting: the signals.
+        signals: the deferred signals.
     """
 
-    def __init__(self, is_one: bool = True) -> None:
-        self.waiting, self.is_one = DeferredSignals(), is_one
+    def __init__(self, is_single: bool = True) -> None:
+        self.signals, self.is_single = DeferredSignals(), is_single
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.is_one:
-            self.waiting.hold()  # only here has Lightning put its own handler in place
+        if self.is_single:
+            self.signals.defer()  # Lightning has just installed its own handlers; earlier would be too early
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        self.waiting.let_go()
+        self.signals.restore()
 
 
 class SealedCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints, written whole and with a seal, and read only if it is not broken.
+    """Writes Lightning's checkpoints atomically and with a checksum, and refuses to read a damaged one.
 
     Args:
-        run: whose they are.
+        run: the run that they belong to.
 
     Attributes:
-        error: why the last one could not be written; raised by whoever saves, for other processes wait meanwhile.
+        error: why the last checkpoint could not be written. The caller raises it later: other processes wait here.
     """
 
     def __init__(self, run: Run) -> None:
@@ -126,11 +125,11 @@ class SealedCheckpoints(TorchCheckpointIO):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as KeyboardInterrupt; Lightning turns it into an exit and leaves the signal ignored."""
+    """Let Ctrl-C raise KeyboardInterrupt. Lightning would turn it into an exit and ignore the signal afterwards."""
     with handled(signal.SIGINT):
         try:
             yield
         except SystemExit as exit_:
             if isinstance(exit_, SIGTERMException) or isinstance(exit_.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from exit_
-            raise  # not Lightning's: a cluster's, which queues the job again
+            raise  # not by Lightning, but by a cluster that queues the job again

@@ -1,18 +1,18 @@
-"""Many runs trained as one program, inside one Lightning Trainer; a run alone is a pack of one.
+"""Many runs trained as one program, inside one Lightning Trainer. A run alone is a pack of one.
 
-A step of a small network costs what Python and the dispatcher cost; thirty of them cost little more if they are one
-step on stacks `[M, …]`. The models stay plain code for one member.
+A step of a small network costs mostly Python and torch's dispatcher. Thirty such steps cost little more than one if
+they are one step on stacks `[M, …]`. Models stay plain code for one member.
 
-- `members`: what the members of a pack share, what is a value of each, a member's code as a function of its tensors.
-- `program`: that function mapped over all members, differentiated, and recorded once as a flat list of operations;
-  by `mapping` (what vmap does slowly), `independence` (the same bits in any company) and `shortening` (less to do).
-- `adam`: all parameters as one matrix, a row a member, each with its own learning rate, clipping and death.
-- `data`: for every seed the batches of a run alone.
-- `stacks`: the tensors of all members, a stack each, and the programs on them.
-- `measuring`: diagnostics of all members at once, for their curves.
-- `pack`: the LightningModule; `history`: what its members' loggers are told; `checkpoint`: what a member leaves.
-- `snapshot`: a member at the end of an epoch, from which it goes on in any pack; `resuming`: how.
+- `module`: the LightningModule of a pack. `loaders`: for each seed the batches of a single run.
+- `functional`: a member's code as a function of its tensors; the check that members differ in values only.
+- `capture`: that function, mapped over all members, differentiated, and recorded once as a flat list of operations.
+  `vmap_rules`: faster batching rules. `determinism`: the same bits in any pack. `graph_passes`: fewer operations.
+- `adam`: all parameters as one matrix with a row per member; learning rate, clipping and divergence per member.
+- `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: diagnostics of all members.
+- `logging`: the epochs of each member, for its loggers. `checkpoint`: the trained model of a member.
+- `snapshot`: a member between two steps, from which it continues in any pack. `resuming`: how a pack continues.
+- `torch_private`: the private interfaces of torch that all this uses.
 
-The same bits alone and in any company on a CPU with one thread; elsewhere, and against the plain model in a plain
-Trainer, the same to rounding.
+On a CPU with one thread a member has the same bits alone and in any pack. Elsewhere, and compared with the plain step
+of `vaebench.training.step`, it has the same numbers to rounding.
 """

@@ -1,4 +1,4 @@
-"""What a member of a pack leaves: the plain model that it is, and a checkpoint from which that model is loaded."""
+"""The trained model of a member: as a model by itself, and as a checkpoint file."""
 
 import io
 from pathlib import Path
@@ -12,20 +12,20 @@ from vaebench.records.files import write_atomically
 
 
 def unpack(member: Autoencoder, device: torch.device) -> Autoencoder:
-    """A member as a model by itself, in memory of its own, ready to be measured on a device."""
+    """A member as a model by itself, with memory of its own, on a device and in evaluation mode."""
     model: Autoencoder = type(member)(**member.hparams)
     model.load_state_dict(member.state_dict())
     return model.to(device).eval()
 
 
 def save_checkpoint(member: Autoencoder, path: Path, epoch: int, step: int) -> None:
-    """Write a checkpoint that `Model.load_from_checkpoint` reads, under its name only once it is whole.
+    """Write a checkpoint that `Model.load_from_checkpoint` reads. The write is atomic.
 
     Args:
         member: the model.
         path: of the file.
-        epoch: how many it has been trained.
-        step: how many steps.
+        epoch: the number of epochs of its training.
+        step: the number of steps.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written.
@@ -34,7 +34,7 @@ def save_checkpoint(member: Autoencoder, path: Path, epoch: int, step: int) -> N
         "epoch": epoch,
         "global_step": step,
         "pytorch-lightning_version": lightning.__version__,
-        # Views of the pack's matrix: written as they are, each would carry all members along.
+        # The tensors are views of the pack's matrix. Without a copy, each would be written with all members.
         "state_dict": {k: t.detach().cpu().contiguous().clone() for k, t in member.state_dict().items()},
         member.CHECKPOINT_HYPER_PARAMS_NAME: "kwargs",
         member.CHECKPOINT_HYPER_PARAMS_KEY: dict(member.hparams),

@@ -1,22 +1,22 @@
-"""What the epochs of a pack's members came to, told to each one's loggers."""
+"""The numbers of each member's epochs, for its loggers."""
 
 from collections.abc import Sequence
 
 from lightning.pytorch.loggers.logger import Logger
 
 Row = tuple[int, int, dict[str, float]]
-"""An epoch that is over, the steps done by then, and the numbers."""
+"""A finished epoch: its index, the number of steps until its end, and its numbers by name."""
 
 
 class History:
-    """Numbers of every member, one row an epoch: told to its loggers once, kept so that a resumed run can tell them.
+    """The numbers of every member, one row per epoch. Rows are kept, so that a resumed run can log them again.
 
     Args:
-        loggers: for each member, its own.
+        loggers: the loggers of each member.
 
     Attributes:
-        rows: of each member, those that have numbers.
-        latest: the numbers of each one's newest row.
+        rows: the rows of each member.
+        latest: the numbers of each member's newest row.
     """
 
     def __init__(self, loggers: Sequence[Sequence[Logger]]) -> None:
@@ -26,23 +26,23 @@ class History:
         self._row: list[dict[str, float]] = [{} for _ in loggers]
 
     def log(self, member: int, name: str, number: float) -> None:
-        """A number of this epoch."""
+        """Add a number of this epoch."""
         self._row[member][name] = number
 
     def end(self, epoch: int, step: int) -> None:
-        """The epoch is over: its numbers go to the loggers."""
+        """End the epoch: send its numbers to the loggers."""
         for member, row in enumerate(self._row):
             if row:
-                self._log(member, (epoch, step, row))
+                self._send(member, (epoch, step, row))
         self._row = [{} for _ in self.loggers]
 
     def resume(self, rows: Sequence[Sequence[Row]]) -> None:
-        """Go on after these rows of each member, which its loggers have not heard."""
-        for member, told in enumerate(rows):
-            for row in told:
-                self._log(member, row)
+        """Continue after these rows of each member. Its loggers do not have them yet."""
+        for member, own in enumerate(rows):
+            for row in own:
+                self._send(member, row)
 
-    def _log(self, member: int, row: Row) -> None:
+    def _send(self, member: int, row: Row) -> None:
         epoch, step, numbers = row
         self.rows[member].append(row)
         self.latest[member] = numbers

@@ -1,4 +1,4 @@
-"""Diagnostics of all members of a pack at once, from draws of all of them; one by one where draws cannot be mapped."""
+"""Diagnostics of all members of a pack at once; one by one if they cannot be mapped over members."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -16,38 +16,38 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.stacked import Shared, Stacks
+from vaebench.training.packed.stacked import SeedGroups, Stacks
 
 PIXELS = ChunkSize(2**15, 2**20)
-"""Pixels of a member that are decoded at a time, or one draw: what its training holds, or little more."""
+"""Decoded pixels per member at a time (but at least one draw): about what training holds in memory."""
 
 
 class PackDiagnostics:
-    """Diagnostics of the members of a pack, whenever they are asked for.
+    """Computes diagnostics of the members of a pack, as often as needed.
 
-    A batch is one program, from the observations and the noise to what each diagnostic's sums grow by.
+    One captured program takes a batch and its noise, and returns the increments of all sums of all diagnostics.
 
     Args:
         stacks: the members' tensors.
-        shared: what belongs to their seeds.
+        seed_groups: the members grouped by seed.
         metrics: the diagnostics.
         draws: K, the number of posterior draws of each observation.
     """
 
-    def __init__(self, stacks: Stacks, shared: Shared, metrics: Sequence[Diagnostic], draws: int) -> None:
+    def __init__(self, stacks: Stacks, seed_groups: SeedGroups, metrics: Sequence[Diagnostic], draws: int) -> None:
         first = stacks.models[0]
-        self.stacks, self.shared, self.draws = stacks, shared, draws
+        self.stacks, self.seed_groups, self.draws = stacks, seed_groups, draws
         self.metrics, self.not_applicable = applicable_to(first, metrics, draws)
         self._increments = Increments(self.metrics)
         self._together = type(first).draws is Autoencoder.draws and all(map(_is_a_sum, self.metrics))
 
     @torch.no_grad()
-    def of(self, members: Sequence[int], batches: Iterable[Batch]) -> list[Measurement]:
-        """What `vaebench.evaluation.measure.measure` finds of each of these members over the given batches.
+    def measure(self, members: Sequence[int], batches: Iterable[Batch]) -> list[Measurement]:
+        """The result of `vaebench.evaluation.measure.measure` for each of these members.
 
         Args:
-            members: their numbers.
-            batches: a split, which can be gone through again and again.
+            members: their indices.
+            batches: of a split; iterated once per member in the worst case.
         """
         if self._together:
             try:
@@ -61,13 +61,13 @@ class PackDiagnostics:
         return [blank.beside(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
 
     def _sums(self, batches: Iterable[Batch]) -> list[Float[Tensor, "M *state"]]:
-        """All states of all diagnostics, on the CPU."""
-        first, seeds = self.stacks.models[0], self.shared.seeds
+        """All states of all diagnostics, summed over batches, on the CPU."""
+        first, seeds = self.stacks.models[0], self.seed_groups.seeds
         streams = [generator(seed, "evaluation", first.device) for seed in seeds]
         total: list[Tensor] = []
         for batch in batches:
             drawn = zip(*(first.draw_noise(batch.x, self.draws, stream) for stream in streams), strict=True)
-            noise = [self.shared.spread(part) for some in drawn for part in _parts(torch.stack(some), batch.x)]
+            noise = [self.seed_groups.expand(part) for some in drawn for part in _parts(torch.stack(some), batch.x)]
             x = batch.x.expand(len(self.stacks.models), *batch.x.shape).contiguous()
             found = self.stacks.mapped(self._increments, (x, *noise))(x, *noise)
             total = [a + b for a, b in zip(total, found, strict=True)] if total else found
@@ -85,14 +85,14 @@ class PackDiagnostics:
 
 
 class Increments:
-    """What the states of diagnostics grow by, as a function of a model and of what it sees.
+    """The increments of the diagnostics' states, as a function of a model, a batch and its noise.
 
     Args:
-        metrics: whose states are sums.
+        metrics: diagnostics whose states are sums.
     """
 
     def __init__(self, metrics: Sequence[Diagnostic]) -> None:
-        self.metrics = deepcopy(list(metrics))  # in a recording, their states are no numbers
+        self.metrics = deepcopy(list(metrics))  # during capture their states hold no numbers
 
     def __call__(self, model: Autoencoder, x: Tensor, *noise: Tensor) -> list[Tensor]:
         draws = model.draws_at(Batch(x), noise, quick=False)
@@ -108,10 +108,10 @@ def _increments(metric: Diagnostic, x: Tensor, draws: Draws) -> list[Tensor]:
 
 
 def _is_a_sum(metric: Diagnostic) -> bool:
-    """Whether what every state grows by does not depend on what it is."""
+    """Whether every state is a sum, so that its increment does not depend on its value."""
     return all(reduction is dim_zero_sum for reduction in metric._reductions.values())
 
 
 def _parts(noise: Float[Tensor, "U S B *any"], x: Float[Tensor, "B *event"]) -> Iterator[Tensor]:
-    """The noise for some draws at a time, as many whatever the number of members."""
+    """Split the noise into chunks of draws. The chunk size does not depend on the number of members."""
     return iter(noise.split(max(1, PIXELS.on(x) // x.numel()), 1))

@@ -1,8 +1,9 @@
 """The LightningModule of a pack.
 
-Its members are ordinary models of one architecture that differ in values: seed, β, learning rate, noise of the
-likelihood, level of corruption, weights. Each gives the numbers it would give alone: it has its own initialisation,
-order, pixels and noise, its own learning rate and gradient clipping, and if it diverges it stops and nothing else does.
+Its members are ordinary models of one architecture that differ in values: seed, β, learning rate, variance of the
+likelihood, level of corruption, weights. Each has the numbers that it has alone: its own initialisation, order of
+examples, random pixels and noise, and its own learning rate and gradient clipping. If a member diverges, it stops, and
+the others continue.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,22 +25,22 @@ from vaebench.training.packed.loaders import Chunk, PackedBatches, PackedData
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.resuming import Resumable
 from vaebench.training.packed.snapshot import Divergence, Snapshot
-from vaebench.training.packed.stacked import Shared, Stacks
+from vaebench.training.packed.stacked import SeedGroups, Stacks
 
 
 class Pack(Resumable):
     """M models trained at once.
 
     Args:
-        members: the models, not yet trained.
-        clips: for each the largest norm of its gradient, or None; None for all if not given.
-        loggers: for each the loggers that are told of its epochs.
-        start: for each the snapshot that it goes on from, all after as many steps; at the beginning if not given.
-        between: called after every step but the last of an epoch: a snapshot may be taken, or training be stopped.
+        members: the untrained models.
+        clips: for each member the largest norm of its gradient, or None. By default None for all.
+        loggers: for each member its loggers.
+        start: for each member the snapshot from which it continues, all after the same number of steps.
+        between_steps: called after every step but the last of an epoch. It may take snapshots, or stop training.
 
     Raises:
-        ValueError: if the snapshots are of different steps.
-        Unpackable: if one program cannot train them, with the reason; here, or in `fit` before the first step.
+        ValueError: if the snapshots have different numbers of steps.
+        Unpackable: if one program cannot train them; here, or in `fit` before the first step.
     """
 
     members: nn.ModuleList
@@ -51,7 +52,7 @@ class Pack(Resumable):
         clips: Sequence[float | None] | None = None,
         loggers: Sequence[Sequence[Logger]] | None = None,
         start: Sequence[Snapshot] | None = None,
-        between: Callable[[], None] | None = None,
+        between_steps: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         check_compatible(members)
@@ -61,11 +62,11 @@ class Pack(Resumable):
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.history = History([()] * len(members) if loggers is None else loggers)
-        self.shared = Shared(self.models)
+        self.seed_groups = SeedGroups(self.models)
         self.steps_done = 0
         self.divergences = [None] * len(members)
         self._steps = 0.0
-        self._start, self._between = start, between
+        self._start, self._between_steps = start, between_steps
         self._noise = []
 
     @property
@@ -73,7 +74,7 @@ class Pack(Resumable):
         """Indices of the members that are still training."""
         return [i for i, is_active in enumerate(self.is_active) if is_active]
 
-    # -- its training -------------------------------------------------------------------------------------------------
+    # -- an epoch of training: `vaebench.models.epoch` says what each part is for --------------------------------------
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
@@ -82,7 +83,7 @@ class Pack(Resumable):
                 member.prepare(x)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Only here are the members on their device, and loaded where a run is resumed.
+        # Stack the members here: not before are they on their device, with the weights of a resumed run.
         self.stacks = Stacks(self.models)
         rows = self.stacks.rows
         self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
@@ -92,8 +93,8 @@ class Pack(Resumable):
 
     def on_fit_start(self) -> None:
         self._noise = self._streams(epoch.TRAINING_NOISE)
-        if self.go_on():
-            self._refit()  # where nothing is left to train, nobody else would
+        if self.restore():
+            self._refit()  # if no epoch is left to train, no later hook would do it
         self._check()
 
     def on_train_start(self) -> None:
@@ -107,20 +108,24 @@ class Pack(Resumable):
         steps = self.trainer.train_dataloader.steps  # type: ignore[union-attr]
         for x in chunk:
             self._step(x)
-            if self._between is not None and self.steps_done % steps:
-                self._between()
-        # Lightning counts the steps of optimisers that it calls; this one it does not, for that costs more than a step.
+            if self._between_steps is not None and self.steps_done % steps:
+                self._between_steps()
+        # Lightning counts the steps of optimisers that it calls. Calling this one would cost more than a step, so the
+        # count is set here.
         counted = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         counted.completed += self.steps_done - before
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
+        """`vaebench.training.step.training_step` for all members at once."""
         self.stacks.progress.fill_(epoch.progress(self.steps_done, self._steps))
-        data = (self.shared.spread(x), self.shared.noise(x.shape[1], self._noise))
+        data = (self.seed_groups.expand(x), self.seed_groups.noise(x.shape[1], self._noise))
+        # Objective, loss and gradient of all members, as one captured program.
         mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
         if not bool(mean.isfinite().all()):
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
         self._total += total
         self._count += x.shape[1]
+        # Clip and Adam. A diverged member takes no step.
         self._adam.advance(gradients, self.is_active)
         self.steps_done += 1
 
@@ -137,7 +142,7 @@ class Pack(Resumable):
         self._validation_noise = self._streams(epoch.VALIDATION_NOISE)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        data = (self._for_all(batch.x), self.shared.noise(len(batch.x), self._validation_noise))
+        data = (self._for_all(batch.x), self.seed_groups.noise(len(batch.x), self._validation_noise))
         self._validated += self.stacks.program(objective, data)(*data)[1]
         self._seen += len(batch.x)
 
@@ -150,23 +155,23 @@ class Pack(Resumable):
     def on_train_end(self) -> None:
         self._refit()
 
-    # -- what a step is made of ---------------------------------------------------------------------------------------
+    # -- parts of a step -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _check(self) -> None:
-        """Refuse, before anything is told to a logger, what would fail or be wrong later."""
+        """Refuse, before anything is logged, what would fail or be wrong later."""
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data.seeds != self.shared.seeds:
-            raise ValueError(f"expected PackedData of the members' seeds {self.shared.seeds}, got {data.seeds}")
+        if data.seeds != self.seed_groups.seeds:
+            raise ValueError(f"expected PackedData of the members' seeds {self.seed_groups.seeds}, got {data.seeds}")
         x = next(iter(data.batches("validation"))).x
         for member in self.models:
             drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
-        self.stacks.program(objective, (self._for_all(x), self.shared.noise(len(x), self._streams("check"))))
+        self.stacks.program(objective, (self._for_all(x), self.seed_groups.noise(len(x), self._streams("check"))))
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
-        return [generator(seed, purpose, self.device) for seed in self.shared.seeds]
+        return [generator(seed, purpose, self.device) for seed in self.seed_groups.seeds]
 
     def _for_all(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "M B *event"]:
         return x.expand(len(self.models), *x.shape).contiguous()
@@ -190,5 +195,5 @@ class Pack(Resumable):
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:
-    """What a member maximises."""
+    """What a member maximises: the function that a pack captures."""
     return model.objective(x, noise)

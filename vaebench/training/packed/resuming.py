@@ -1,4 +1,4 @@
-"""How a pack goes on where it was stopped, between any two steps: each member from its own snapshot."""
+"""How a pack continues after a stop between any two steps: each member from its own snapshot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.snapshot import Divergence, Snapshot
-from vaebench.training.packed.stacked import Shared
+from vaebench.training.packed.stacked import SeedGroups
 
 
 class Resumable(lightning.LightningModule):
-    """The state of a pack's training, given and taken back.
+    """The state of a pack's training: taken as snapshots, and restored from them.
 
     Attributes:
         models: the members.
-        history: what their loggers were told.
-        shared: what belongs to their seeds.
-        steps_done: the number of steps, of all epochs.
+        history: the logged numbers of each member.
+        seed_groups: the members grouped by seed.
+        steps_done: the number of steps in all epochs.
         divergences: for each member how it diverged, or None.
     """
 
     models: list[Autoencoder]
     history: History
-    shared: Shared
+    seed_groups: SeedGroups
     steps_done: int
     divergences: list[Divergence | None]
     _adam: PackedAdam
@@ -44,12 +44,12 @@ class Resumable(lightning.LightningModule):
 
     @property
     def _epoch_progress(self) -> Any:
-        return self.trainer.fit_loop.epoch_progress.current  # declared less exactly than it is
+        return self.trainer.fit_loop.epoch_progress.current  # Lightning declares a less exact type
 
     def snapshot(self, i: int, run: str = "") -> Snapshot:
-        """A member after the steps that are done; it holds copies."""
+        """A copy of a member's state after the steps that are done."""
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        seed = self.shared.seeds.index(self.models[i].seed)
+        seed = self.seed_groups.seeds.index(self.models[i].seed)
         return Snapshot(
             run,
             self._epoch_progress.processed,
@@ -64,8 +64,12 @@ class Resumable(lightning.LightningModule):
             self._count,
         )
 
-    def go_on(self) -> bool:
-        """Take over what was given to start from, once the members are on their device; whether there was anything."""
+    def restore(self) -> bool:
+        """Restore the snapshots in `_start`, if any. Call this when the members are on their device.
+
+        Returns:
+            Whether there were snapshots.
+        """
         resumed = self._start is not None
         if self._start is not None:
             self._from_snapshots(self._start)
@@ -78,7 +82,7 @@ class Resumable(lightning.LightningModule):
             member.load_state_dict(snapshot.weights)
         self._adam.resume(self.steps_done, [s.moments for s in start])
         of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
-        for seed, stream in zip(self.shared.seeds, self._noise, strict=True):
+        for seed, stream in zip(self.seed_groups.seeds, self._noise, strict=True):
             stream.set_state(of[seed].noise)
         self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
         self.history.resume([s.rows for s in start])
@@ -89,7 +93,7 @@ class Resumable(lightning.LightningModule):
         self.trainer.should_stop = not any(self.is_active)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse Lightning's checkpoint, which knows nothing of members.
+        """Refuse Lightning's checkpoint: it does not contain the members' states.
 
         Raises:
             ValueError: always.

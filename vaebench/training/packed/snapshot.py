@@ -1,4 +1,4 @@
-"""A member of a pack between two steps: all that its training goes on from, alone or in any other pack."""
+"""A snapshot: the state of a pack's member between two steps. Training continues from it, alone or in any pack."""
 
 import io
 import pickle
@@ -15,15 +15,15 @@ from vaebench.records.files import write_atomically
 from vaebench.training.packed.logging import Row
 
 FORMAT = 2
-"""Version of the file; 1 was always of the end of an epoch, and had no seal."""
+"""Version of the file format. Version 1 was always written at the end of an epoch, and had no checksum."""
 
 
 class SnapshotError(ValueError):
-    """A file that no training can go on from, and why."""
+    """No training can continue from this file; the message says why."""
 
 
 class NewerSnapshotError(ValueError):
-    """A file of a newer version of vaebench: nobody's to put aside or to write over."""
+    """A newer version of vaebench wrote this file. It must not be put aside or overwritten."""
 
 
 class Divergence(NamedTuple):
@@ -37,17 +37,17 @@ class Snapshot(NamedTuple):
     """A member's state after some steps.
 
     Attributes:
-        run: what it is a member for, as whoever saves it names it.
-        epochs: how many are over.
-        steps: how many were done, those of the epoch that is not over included.
-        weights: the model's own state, on the CPU.
+        run: the id of its run.
+        epochs: the number of finished epochs.
+        steps: the number of steps, including those of an unfinished epoch.
+        weights: the state of the model, on the CPU.
         moments: of Adam.
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
-        rows: its history.
+        rows: the logged epochs.
         divergence: the end of its training, if it has diverged.
-        total: of the epoch that is not over, the sum of the objective.
-        seen: and over how many observations.
+        total: the sum of the objective in the unfinished epoch.
+        seen: the number of observations in that sum.
     """
 
     run: str
@@ -63,7 +63,7 @@ class Snapshot(NamedTuple):
     seen: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the snapshot so that the file is whole or unchanged.
+        """Write the snapshot atomically.
 
         Raises:
             WriteError: if the disk is full or the folder cannot be written.
@@ -74,17 +74,17 @@ class Snapshot(NamedTuple):
         # In the file this field has its older name, so that files of earlier versions stay readable.
         fields["death"] = None if divergence is None else tuple(divergence)
         torch.save({"format": FORMAT, **fields}, content)
-        said = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
-        write_atomically(path, sealed(content.getvalue(), **said))
+        header = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
+        write_atomically(path, sealed(content.getvalue(), **header))
 
 
 def read(path: Path, run: str) -> Snapshot:
-    """The snapshot of a run.
+    """Read the snapshot of a run.
 
     Raises:
-        FileNotFoundError: if there is none.
-        NewerSnapshotError: if it is of a newer version.
-        SnapshotError: if the file is damaged or of another run.
+        FileNotFoundError: if there is no such file.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
+        SnapshotError: if the file is damaged or belongs to another run.
     """
     content = contents(path)
     try:
@@ -98,21 +98,21 @@ def read(path: Path, run: str) -> Snapshot:
 
 
 def contents(path: Path) -> Any:
-    """What torch wrote to a file: tensors and plain values and nothing else, so that it cannot execute anything.
+    """Read a file of torch that holds only tensors and plain values. Loading it cannot execute code.
 
     Raises:
-        FileNotFoundError: if there is none.
-        NewerSnapshotError: if it is of a newer version.
-        SnapshotError: if it is damaged, or holds something else.
+        FileNotFoundError: if there is no such file.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
+        SnapshotError: if it is damaged or holds anything else.
     """
     content = path.read_bytes()
     header_of(path, content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, on whatever a stranger's file may be
+            warnings.simplefilter("ignore")  # torch warns about some foreign files
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own text advises to let the file execute what it likes
-        text = "damaged, or of more than tensors and plain values, and such a file is not read"
+    except pickle.UnpicklingError:  # torch's own message advises to load it unsafely
+        text = "damaged, or it holds more than tensors and plain values; such a file is not read"
         raise SnapshotError(f"{path}: {text}") from None
     except (RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -120,19 +120,19 @@ def contents(path: Path) -> Any:
 
 
 def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
-    """What a checkpoint says of itself without being loaded: format, run, epochs, steps; nothing, if of format 1.
+    """The header of a checkpoint: format, run, epochs, steps. Empty for format 1.
 
     Raises:
-        FileNotFoundError: if there is none.
-        NewerSnapshotError: if it is of a newer version.
+        FileNotFoundError: if there is no such file.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
         SnapshotError: if it is damaged.
     """
     try:
-        said = about(path.read_bytes() if content is None else content, path)
+        header = about(path.read_bytes() if content is None else content, path)
     except SealError as error:
         raise SnapshotError(str(error)) from None
-    if said.get("format", FORMAT) > FORMAT:
+    if header.get("format", FORMAT) > FORMAT:
         raise NewerSnapshotError(
-            f"{path}: format {said['format']}, but this version reads up to {FORMAT}; update vaebench"
+            f"{path}: format {header['format']}, but this version reads up to {FORMAT}; update vaebench"
         )
-    return said
+    return header
