@@ -102,9 +102,9 @@ def test_what_is_measured_follows_the_training(data):
 class Branching(MODELS["VAE"]):
     """A model whose draws depend on numbers by a branch."""
 
-    def draws_at(self, batch: Batch, noise: Any, keep: int = 1, room: Any = None) -> Draws:
+    def draws_at(self, batch: Batch, noise: Any, keep: int = 1, out: Any = None) -> Draws:
         x = batch.x if bool(batch.x.sum() > 0) else -batch.x
-        return super().draws_at(batch._replace(x=x), noise, keep, room)
+        return super().draws_at(batch._replace(x=x), noise, keep, out)
 
 
 class Own(MODELS["VAE"]):

@@ -17,7 +17,7 @@ from vaebench.models.draws import Draws
 class AE(Autoencoder):
     """Autoencoder: max log p(x|z = f(x)).
 
-    No prior and no posterior density, hence no bound on log p(x): its cells in those columns are blank.
+    It has no prior and no posterior density, hence no bound on log p(x): these metrics do not apply.
     """
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -32,7 +32,7 @@ class AE(Autoencoder):
         return self.likelihood.log_prob(self.decoder(self.encoder(x)), x)
 
     def draws_at(
-        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None, quick: bool = True
+        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, out: Tensor | None = None, quick: bool = True
     ) -> Draws:
         posterior = self.encode(batch.x)
         p = self.decode(posterior.mean)

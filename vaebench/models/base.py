@@ -1,4 +1,4 @@
-"""What every model is made of: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
+"""The base class of every model: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,14 +25,14 @@ class Diverged(FloatingPointError):
 
 
 class Autoencoder(lightning.LightningModule, ABC):
-    """The shared LightningModule: steps, optimiser, logging. A subclass states what is maximised, and its noise.
+    """A LightningModule with the training, validation and logging of every model. A subclass defines the objective.
 
-    The objective is a pure function of the parameters, the observations and the noise; the noise comes from the model's
-    own generator. So a run gives the same numbers alone, beside others, and after a resume.
+    The objective is a pure function of the parameters, the observations and the noise. The noise comes from the model's
+    own generator. So a run has the same numbers alone, in a pack, and after a resume.
 
     Args:
         shape: the shape of one observation.
-        seed: of the initialisation and of the noise.
+        seed: seed of the initialisation and of the noise.
         latent_dim: L, the number of latent units.
         network: the architecture of encoder and decoder.
         likelihood: p(x|z).
@@ -40,16 +40,19 @@ class Autoencoder(lightning.LightningModule, ABC):
     """
 
     stochastic = False
-    """Whether the model has a posterior q(z|x) and a prior p(z), and with them bounds on log p(x)."""
+    """Whether the model has a posterior q(z|x) and a prior p(z), and therefore bounds on log p(x)."""
 
     factorised = False
-    """Whether the prior is a product over units, so that each has a KL of its own."""
+    """Whether the prior is a product over units, so that each unit has its own KL."""
 
     linear = False
-    """Whether the model is the one whose optimum `vaebench.oracle` gives in closed form."""
+    """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""
 
     statistics = 1
-    """Numbers that the encoder gives for each latent unit."""
+    """Outputs of the encoder per latent unit, for example 2 for a mean and a variance."""
+
+    fixed: tuple[str, ...] = ()
+    """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 
     progress: Tensor
 
@@ -64,12 +67,12 @@ class Autoencoder(lightning.LightningModule, ABC):
         learning_rate: Positive = 1e-3,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False, ignore=self.fixed)
         self.shape, self.seed, self.latent_dim, self.learning_rate = tuple(shape), seed, latent_dim, learning_rate
         with seeded(seed, "initialisation"):
             architecture = NETWORKS.build(network)
             self.encoder: nn.Module = architecture.encoder(self.shape, self.statistics * latent_dim)
-            self.decoder: nn.Sequential = architecture.decoder(latent_dim, self.shape)
+            self.decoder = architecture.decoder(latent_dim, self.shape)
             self.likelihood = LIKELIHOODS.build(likelihood, self.shape)
         self.register_buffer("progress", torch.zeros(()))
         self.generator: torch.Generator | None = None
@@ -79,11 +82,11 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     @abstractmethod
     def objective(self, x: Float[Tensor, "B *event"], noise: Tensor) -> Float[Tensor, " B"]:
-        """What training maximises, in nats per observation."""
+        """What training maximises, in nats per observation: a pure function of its arguments and the parameters."""
 
     @abstractmethod
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The randomness of one evaluation of the objective, `[B, …]`, on the generator's device."""
+        """The noise of one evaluation of the objective, `[B, …]`, on the generator's device."""
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "B *event"]) -> Normal:
@@ -95,48 +98,53 @@ class Autoencoder(lightning.LightningModule, ABC):
         batch: Batch,
         noise: Iterable[Float[Tensor, "S B *any"]],
         keep: int = 1,
-        room: Float[Tensor, "3 K B"] | None = None,
+        out: Float[Tensor, "3 K B"] | None = None,
         quick: bool = True,
     ) -> Draws:
-        """The draws that noise makes, S at a time, and their log-densities; the first `keep` draws are kept.
+        """The draws at the given noise, and their log-densities.
 
-        The log-densities are written to `room` where there is any. `quick` is as in `VAE.log_likelihood`.
+        Args:
+            batch: the observations.
+            noise: of K draws in total, in parts of S draws.
+            keep: how many of the draws themselves are kept; the log-densities of all are kept.
+            out: memory for the log-densities log p(x|z), log p(z) and log q(z|x).
+            quick: as in `VAE.log_likelihood`.
         """
 
     def draw_noise(
         self, x: Float[Tensor, "B *event"], k: int, generator: torch.Generator, keep: int = 1
     ) -> Iterator[Float[Tensor, "S B *any"]]:
-        """The noise of K draws, the first `keep` of them at once; none, as a deterministic model has it."""
+        """The noise of K draws, in parts; at least `keep` draws in the first. A deterministic model has no noise."""
         return iter(())
 
     @torch.no_grad()
     def draws(self, batch: Batch, k: int, generator: torch.Generator, keep: int = 1) -> Draws:
-        """K draws from the posterior of each observation and their log-densities; the first `keep` draws are kept."""
-        room = batch.x.new_empty(3, k, len(batch.x))
-        return self.draws_at(batch, self.draw_noise(batch.x, k, generator, keep), keep, room)
+        """K draws from the posterior of each observation with their log-densities. The first `keep` draws are kept."""
+        out = batch.x.new_empty(3, k, len(batch.x))
+        return self.draws_at(batch, self.draw_noise(batch.x, k, generator, keep), keep, out)
 
     def parameters_at(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch_event"]:
-        """The decoder's output, the likelihood's parameters."""
+        """The output of the decoder: the parameters of the likelihood."""
         return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
 
     def decode(self, z: Float[Tensor, "*batch L"]) -> Distribution:
-        """p(x|z), one event an observation."""
+        """p(x|z). One event is one observation."""
         return self.likelihood(self.parameters_at(z))
 
     def forward(self, x: Float[Tensor, "B *event"]) -> Float[Tensor, "B *event"]:
-        """The reconstruction: the likelihood's mean at the posterior's mean."""
+        """The reconstruction: the mean of the likelihood at the mean of the posterior."""
         return self.decode(self.encode(x).mean).mean
 
     @torch.no_grad()
     def prepare(self, x: Float[Tensor, "N *event"]) -> None:
-        """Start from the training observations: check their support, set the last bias to their mean (Burda et al.).
+        """Prepare for training: check the observations, and set the output bias to their mean (Burda et al. 2016).
 
         Raises:
-            ValueError: if the likelihood has no place for such observations.
+            ValueError: if the likelihood does not support such observations.
         """
         self.likelihood.check(x)
-        bias = [parameter for name, parameter in self.decoder.named_parameters() if name.endswith("bias")][-1]
-        start = self.likelihood.output_bias(x.mean(0))
+        bias, start = self.decoder.output_bias, self.likelihood.output_bias(x.mean(0))
+        # A convolution has one bias per channel: it gets the mean over the channel's pixels.
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
 
     @property
@@ -145,7 +153,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         return {"parameters": Description("parameters", Panel.OBJECTIVE, 110)} | {**self.likelihood.fact_descriptions}
 
     def facts(self) -> dict[str, float | int]:
-        """What a table says of the model beside its metrics."""
+        """Facts about the model that stand in tables beside its metrics."""
         count = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return {
             "parameters": count,
@@ -222,7 +230,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         return total
 
     def expected_error(self, x: Float[Tensor, "B *event"], generator: torch.Generator) -> Float[Tensor, "B *event"]:
-        """The squared error of every pixel, expected under the posterior. Here it is estimated at one draw."""
+        """The squared error of every pixel, expected under the posterior. Here it is estimated from one draw."""
         posterior = self.encode(x)
         noise = torch.randn(posterior.mean.shape, generator=generator, device=self.device, dtype=posterior.mean.dtype)
         return (x - self.decode(posterior.mean + posterior.stddev * noise).mean).square()

@@ -1,4 +1,4 @@
-"""The β-VAE: the rate has a price."""
+"""The β-VAE: the VAE with a weight β on the rate."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from vaebench.models.vae import VAE
 class BetaVAE(VAE):
     """β-VAE (Higgins et al. 2017): max E_q[log p(x|z)] − β·KL(q(z|x)‖p(z)).
 
-    Trained on this objective, reported by the same ELBO and IWAE as every other model. At β = 1 it is the VAE.
+    It is trained on this objective, and measured by the same ELBO and IWAE as every model. At β = 1 it is the VAE.
 
     Args:
-        beta: the price of a nat of rate.
-        schedule: how β gets there during training.
+        beta: the weight of the rate.
+        schedule: how the weight reaches β during training.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The denoising autoencoder: reconstruct what was there before it was corrupted."""
+"""The denoising autoencoder: reconstruct observations from corrupted ones."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class DenoisingAE(AE):
     """Denoising autoencoder (Vincent et al. 2010): max log p(x|z = f(x̃)), x̃ a corruption of x. Evaluated on clean x.
 
     Args:
-        corruption: how x̃ comes from x.
+        corruption: how x̃ is made from x.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a model says of a batch: its draws and their log-densities. Metrics read nothing else."""
+"""The draws of a model for a batch, and their log-densities. Metrics read nothing else."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,7 +10,7 @@ from torch.distributions import Normal
 
 
 class _Fields(NamedTuple):
-    """The fields of `Draws`. A named tuple has no place for cached results, so `Draws` is a subclass."""
+    """The fields of `Draws`. A named tuple cannot store cached results, so `Draws` is a subclass."""
 
     x: Float[Tensor, "B *event"]
     label: Int[Tensor, " B"] | None
@@ -23,17 +23,17 @@ class _Fields(NamedTuple):
 
 
 class Draws(_Fields):
-    """What a model says of B observations, from K draws z_k ~ q(z|x) of each, in nats.
+    """K draws z_k ~ q(z|x) for each of B observations, and their log-densities in nats.
 
-    The log-densities are kept for all K draws as `[K, B]`; the draws themselves only for the first S, so that
-    K = 5000 costs a table and not a cloud. A deterministic model (AE) has one draw, its code, and empty `log_pz` and
-    `log_qz`: it has no prior and no density to weigh with.
+    The log-densities `[K, B]` are kept for all K draws, the draws themselves only for the first S. So memory grows with
+    K·B and not with K·B·L. A deterministic model (AE) has one draw, its code, and empty `log_pz` and `log_qz`: it has
+    neither a prior nor a density.
 
     Attributes:
         x: observations `[B, *event]`.
         label: class labels `[B]` or None.
         posterior: q(z|x), batch shape `[B, L]`; its mean is the code.
-        reconstruction: the likelihood's mean at the posterior's mean, `[B, *event]`.
+        reconstruction: the mean of the likelihood at the mean of the posterior, `[B, *event]`.
         z: the first S draws, `[S, B, L]`.
         log_px: log p(x|z_k), `[K, B]`.
         log_pz: log p(z_k), `[K, B]`.

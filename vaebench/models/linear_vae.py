@@ -1,11 +1,13 @@
-"""The linear VAE: the model whose every number is known."""
+"""The linear VAE: a model with closed forms for its evidence, optimum and collapse."""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative, Positive, PositiveInt, ScheduleSpec
+from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative
 from vaebench.models.beta_vae import BetaVAE
 from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
@@ -15,15 +17,14 @@ from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 class LinearVAE(BetaVAE):
     """Linear VAE (Lucas et al. 2019): x = Wz + μ + σε, q(z|x) = N(V(x − m) + b, diag d) with one learned d for all x.
 
-    m is the mean of the training observations: were it left to b, b would have to make up for every step of V, and
-    training would take many times as long. The optimum is probabilistic PCA, so its evidence, its active units and its
-    collapse are known in closed form (`vaebench.oracle`).
+    m is the mean of the training observations. Without it, b would have to follow every change of V, and training would
+    take many times as long. The optimum is probabilistic PCA, so the evidence, the active units and the collapse are
+    known in closed form (`vaebench.oracle`).
 
     Args:
-        likelihood: a Gaussian one, of fixed, learned or optimal variance.
-        analytic: take E_q[log p(x|z)] in closed form rather than from one draw.
-        beta: the price of a nat of rate; 1 is the ELBO.
-        schedule: how β gets there during training.
+        likelihood: a Gaussian one, with fixed, learned or optimal variance.
+        analytic: compute E_q[log p(x|z)] in closed form instead of from one draw.
+        beta: the weight of the rate; 1 gives the ELBO.
 
     Raises:
         ValueError: if the likelihood is not a Gaussian.
@@ -31,6 +32,7 @@ class LinearVAE(BetaVAE):
 
     linear = True
     statistics = 1
+    fixed = ("network", "prior")
     centre: Tensor
 
     def __init__(
@@ -38,24 +40,14 @@ class LinearVAE(BetaVAE):
         shape: tuple[int, ...],
         seed: int = 0,
         *,
-        latent_dim: PositiveInt = 8,
         likelihood: LikelihoodSpec = "LearnedGaussian",
         analytic: bool = True,
         beta: NonNegative = 1.0,
-        schedule: ScheduleSpec = "Constant",
-        learning_rate: Positive = 1e-3,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
-            shape,
-            seed,
-            latent_dim=latent_dim,
-            network="Affine",
-            likelihood=likelihood,
-            beta=beta,
-            schedule=schedule,
-            learning_rate=learning_rate,
+            shape, seed, network="Affine", prior="StandardNormal", likelihood=likelihood, beta=beta, **kwargs
         )
-        del self.hparams["network"], self.hparams["prior"]  # chosen here: whoever loads a checkpoint does not give them
         if not isinstance(self.likelihood, Gaussian):
             raise ValueError(
                 f"LinearVAE expects a Gaussian likelihood, got {type(self.likelihood).__name__}; "
@@ -63,7 +55,7 @@ class LinearVAE(BetaVAE):
             )
         self.analytic = analytic
         self.register_buffer("centre", torch.zeros(self.shape))
-        self.log_variance = nn.Parameter(torch.zeros(latent_dim))
+        self.log_variance = nn.Parameter(torch.zeros(self.latent_dim))
 
     @torch.no_grad()
     def prepare(self, x: Float[Tensor, "N *event"]) -> None:
@@ -79,7 +71,7 @@ class LinearVAE(BetaVAE):
 
     @property
     def density(self) -> ProbabilisticPCA:
-        """p(x), of which everything has a closed form; float64, its parameters those of this moment."""
+        """p(x) with the present parameters, as a distribution with closed forms, in float64."""
         decoder = self.decoder[0]
         assert isinstance(decoder, nn.Linear)
         assert isinstance(self.likelihood, Gaussian)
@@ -88,7 +80,7 @@ class LinearVAE(BetaVAE):
 
     @property
     def linear_posterior(self) -> LinearPosterior:
-        """q(z|x) as a closed form; float64, its parameters those of this moment."""
+        """q(z|x) with the present parameters, in closed form and float64."""
         assert isinstance(self.encoder, nn.Sequential)
         affine, variance = self.encoder[1], self.log_variance.detach().double().exp()
         assert isinstance(affine, nn.Linear)

@@ -19,17 +19,17 @@ from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Panel
 
 ROWS = ChunkSize(2**11, 2**18)
-"""Latents drawn at a time while weighing draws."""
+"""Latents per part of the noise, over all observations of a batch."""
 
 PIXELS = ChunkSize(2**19, 2**26)
-"""Pixels that one call of the decoder makes of them."""
+"""Pixels per call of the decoder."""
 
 
 @MODELS.register
 class VAE(Autoencoder):
     """Variational autoencoder (Kingma & Welling 2014): max E_q[log p(x|z)] − KL(q(z|x)‖p(z)), one draw, diagonal q.
 
-    The KL is the closed form where the prior has one, else log q(z|x) − log p(z) at the draw.
+    The KL has a closed form for some priors. For others it is estimated by log q(z|x) − log p(z) at the draw.
 
     Args:
         prior: p(z).
@@ -57,16 +57,16 @@ class VAE(Autoencoder):
 
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
-        z = posterior.mean + posterior.stddev * noise
+        z = posterior.mean + posterior.stddev * noise  # the reparameterised draw
         rate = self.prior.rate(posterior, z, self.encode)
         return self.expected_log_likelihood(x, posterior, z) - self.rate_weight() * rate
 
     def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
-        """E_q[log p(x|z)] estimated at one draw."""
+        """E_q[log p(x|z)], estimated from one draw."""
         return self.likelihood.log_prob(self.parameters_at(z), x)
 
     def rate_weight(self) -> Float[Tensor, ""]:
-        """What a nat of rate costs at this moment of the training."""
+        """The weight of the rate in the objective, at this point of training."""
         return self.beta
 
     def prepare(self, x: Tensor) -> None:
@@ -80,7 +80,7 @@ class VAE(Autoencoder):
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
 
     def draws_at(
-        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, room: Tensor | None = None, quick: bool = True
+        self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, out: Tensor | None = None, quick: bool = True
     ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, tables = self.log_likelihood(x, quick), 0, [], []
@@ -89,26 +89,26 @@ class VAE(Autoencoder):
             if drawn < keep:
                 kept.append(z[: keep - drawn])
             terms = (log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev))
-            if room is None:
+            if out is None:
                 tables.append(terms)
-            else:  # many small tables, kept between large ones that are let go, would break the heap into pieces
-                torch.stack(terms, out=room[:, drawn : drawn + len(z)])
+            else:  # many small tables, allocated between large temporary ones, would fragment the memory
+                torch.stack(terms, out=out[:, drawn : drawn + len(z)])
             drawn += len(z)
         reconstruction = self.decode(posterior.mean).mean
-        whole = map(torch.cat, zip(*tables, strict=True)) if room is None else room
+        whole = map(torch.cat, zip(*tables, strict=True)) if out is None else out
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 
     def log_likelihood(
         self, x: Float[Tensor, "B *event"], quick: bool = False
     ) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
-        """log p(x|z) as a function of z, the b-th column for the b-th observation, `[*chains, B]`.
+        """log p(x|z) as a function of z, `[*chains, B]`; column b belongs to observation b.
 
-        The decoder's output is held for some z at a time, however many there are.
+        The decoder is called for limited numbers of z at a time, so that memory does not grow with their number.
 
         Args:
             x: the observations.
-            quick: by the likelihood's `fast_log_prob`, which has no gradient and looks at numbers, so that it cannot be
-                recorded; else by the distribution, `decode(z).log_prob(x)`. The two are the same to rounding.
+            quick: use the likelihood's `fast_log_prob`. It has no gradient, and cannot be captured for a pack because it
+                branches on values. Otherwise use the distribution, `decode(z).log_prob(x)`. Both agree to rounding.
         """
         most = max(1, PIXELS.on(x) // x.numel())
         score = (
@@ -132,19 +132,19 @@ class VAE(Autoencoder):
         }
 
     def facts(self) -> dict[str, Any]:
-        """The parameter counts, and β in its three currencies.
+        """The parameter counts, and β in three units.
 
-        β as written; β·L/D, which compares across sizes (Higgins et al. 2017); β·σ², which compares across the fixed
-        noise of Gaussian decoders (Lucas et al. 2019).
+        β as written; β·L/D, which is comparable between sizes (Higgins et al. 2017); β·σ², which is comparable between
+        Gaussian decoders of different fixed variance (Lucas et al. 2019).
         """
         facts, beta = super().facts(), float(self.beta)
-        currencies = {"beta": beta, "beta_normalised": beta * self.latent_dim / facts["dimensions"]}
+        betas = {"beta": beta, "beta_normalised": beta * self.latent_dim / facts["dimensions"]}
         if self.likelihood.fixed_variance is not None:
-            currencies["beta_effective"] = beta * self.likelihood.fixed_variance
-        return facts | currencies
+            betas["beta_effective"] = beta * self.likelihood.fixed_variance
+        return facts | betas
 
 
 def _log_normal(noise: Float[Tensor, "K B L"], stddev: Float[Tensor, "B L"]) -> Float[Tensor, "K B"]:
-    """log N(z; μ, σ²) of z = μ + σ·noise, from the noise itself."""
+    """log N(z; μ, σ²) for z = μ + σ·noise, computed from the noise."""
     constant = stddev.log().sum(-1) + 0.5 * math.log(2 * math.pi) * noise.shape[-1]
     return -0.5 * torch.linalg.vector_norm(noise, dim=-1).square() - constant

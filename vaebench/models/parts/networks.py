@@ -14,6 +14,15 @@ from torch import nn
 from vaebench.config.registry import NETWORKS, PositiveInt
 
 
+class Decoder(nn.Sequential):
+    """Layers from latents `[B, L]` to the parameters of the likelihood, `[B, *shape]`."""
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        """The bias of the last layer that has one. Before training it is set to the mean of the training data."""
+        return next(bias for layer in reversed(self) if isinstance(bias := getattr(layer, "bias", None), nn.Parameter))
+
+
 class Network(ABC):
     """An architecture, which makes encoders and decoders."""
 
@@ -22,8 +31,8 @@ class Network(ABC):
         """`[B, *shape]` → `[B, features]`."""
 
     @abstractmethod
-    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
-        """`[B, L]` → `[B, *shape]`. The last bias is set to the mean of the training data before training."""
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> Decoder:
+        """`[B, L]` → `[B, *shape]`."""
 
 
 @NETWORKS.register
@@ -33,8 +42,8 @@ class Affine(Network):
     def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), features))
 
-    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(latent_dim, prod(shape)), nn.Unflatten(-1, shape))
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> Decoder:
+        return Decoder(nn.Linear(latent_dim, prod(shape)), nn.Unflatten(-1, shape))
 
 
 @NETWORKS.register
@@ -59,9 +68,9 @@ class MLP(Network):
         body = self._body((prod(shape), *self.hidden))
         return nn.Sequential(nn.Flatten(), *body, nn.Linear((prod(shape), *self.hidden)[-1], features))
 
-    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> Decoder:
         widths = (latent_dim, *reversed(self.hidden))
-        return nn.Sequential(*self._body(widths), nn.Linear(widths[-1], prod(shape)), nn.Unflatten(-1, shape))
+        return Decoder(*self._body(widths), nn.Linear(widths[-1], prod(shape)), nn.Unflatten(-1, shape))
 
     def _body(self, widths: tuple[int, ...]) -> list[nn.Module]:
         return [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), self.activation())]
@@ -99,14 +108,14 @@ class Conv(Network):
         ]
         return nn.Sequential(*body, nn.Flatten(), nn.Linear(prod(core), features))
 
-    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> nn.Sequential:
+    def decoder(self, latent_dim: int, shape: tuple[int, ...]) -> Decoder:
         core = self._core(shape)
         body = [
             layer
             for i, o in pairwise((*reversed(self.channels), shape[0]))
             for layer in (self.activation(), nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1))
         ]
-        return nn.Sequential(nn.Linear(latent_dim, prod(core)), nn.Unflatten(-1, core), *body)
+        return Decoder(nn.Linear(latent_dim, prod(core)), nn.Unflatten(-1, core), *body)
 
     def _core(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The shape `[C, H, W]` of the innermost feature map."""

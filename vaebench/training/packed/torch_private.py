@@ -71,11 +71,11 @@ def version(x: Tensor) -> int:
 
 
 def fused_adam(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    steps: Sequence[Tensor],
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    steps: list[Tensor],
     *,
     lr: float,
     betas: tuple[float, float],
