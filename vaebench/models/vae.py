@@ -107,8 +107,8 @@ class VAE(Autoencoder):
 
         Args:
             x: the observations.
-            quick: use the likelihood's `fast_log_prob`. It has no gradient, and cannot be captured for a pack because it
-                branches on values. Otherwise use the distribution, `decode(z).log_prob(x)`. Both agree to rounding.
+            quick: use the likelihood's `fast_log_prob`. It has no gradient, and cannot be captured for a pack, because
+                it branches on values. Otherwise use the distribution, `decode(z).log_prob(x)`. Both agree to rounding.
         """
         most = max(1, PIXELS.on(x) // x.numel())
         score = (

@@ -32,8 +32,7 @@ def fit(
 ) -> list[Fitted | Exception]:
     """Train runs as a pack, and write the checkpoint of each into its folder.
 
-    A run with a snapshot in its folder continues from it. Runs with snapshots at different steps cannot train together:
-    they train in groups of equal steps, one group after another.
+    A run continues from the snapshot in its folder. Runs whose snapshots have equal steps train together.
 
     Args:
         runs: with equal values of `vaebench.sweeps.packs.pack_key`.

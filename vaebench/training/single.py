@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import sleep
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning
@@ -68,6 +69,24 @@ def data_of(run: Run) -> DataModule:
     return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
+class Job(NamedTuple):
+    """What it takes to train a run.
+
+    Attributes:
+        run: the run.
+        folder: of the run.
+        on_epoch: called after every epoch.
+        every: seconds between resume checkpoints.
+        resume: the resume checkpoint from which training continues, or None.
+    """
+
+    run: Run
+    folder: Path
+    on_epoch: ProgressCallback
+    every: float
+    resume: Path | None
+
+
 def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float) -> Fitted:
     """Train a run on `train.devices` devices and write its checkpoint. It continues from a resume checkpoint, if any.
 
@@ -79,92 +98,55 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
     """
     data = data_of(run)
     data.setup("fit")
-    left = find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
+    resume = find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
+    job = Job(run, folder, on_epoch, every, resume)
     try:
-        return _fitted(run, data, folder, loggers, on_epoch, every, left)
+        return _fitted(job, data, loggers)
     except StoppedError:  # the signal that stopped it did not end this process, so training continues
         return fit_single(run, folder, loggers, on_epoch, every)
     except SnapshotError as error:
-        if left is None:
+        if resume is None:
             raise
-        put_aside(left, error)
-        return _fitted(run, data_of(run), folder, loggers, on_epoch, every, None)
+        put_aside(resume, error)
+        return _fitted(job._replace(resume=None), data_of(run), loggers)
 
 
-def _fitted(
-    run: Run,
-    data: DataModule,
-    folder: Path,
-    loggers: Sequence[Logger],
-    on_epoch: ProgressCallback,
-    every: float,
-    left: Path | None,
-) -> Fitted:
+def _fitted(job: Job, data: DataModule, loggers: Sequence[Logger]) -> Fitted:
     curve = Curve()
     data.setup("fit")
-    loggers = [curve, *loggers]
+    train = _train if job.run.train.devices == 1 else _train_on_several
     try:
-        if run.train.devices == 1:
-            model = _train(run, data, folder, loggers, on_epoch, every, left, {})
-        else:
-            model = _of_several(run, data, folder, loggers, on_epoch, every, left)
+        model = train(job, data, [curve, *loggers])
     except Diverged as error:
         raise with_advice(error, data) from error
     return Fitted(model, data, curve.columns)
 
 
-def _of_several(
-    run: Run,
-    data: DataModule,
-    folder: Path,
-    loggers: Sequence[Logger],
-    on_epoch: ProgressCallback,
-    every: float,
-    left: Path | None,
-) -> Autoencoder:
-    """Train on several devices; the model is on the device of this process."""
-    if (shapes := outline(run.model, data.shape)) is not None:
-        check_fits([shapes], run.train.batch_size)
-    model = MODELS.build(run.model, data.shape, run.seed)
-    if model.likelihood.refits:
-        raise ValueError(
-            f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
-            f"but each of {run.train.devices} devices has only a part of it; use devices: 1"
-        )
-    _on_several(run, folder, on_epoch, every, left)
-    trained = contents(folder / CHECKPOINT)
-    replay(trained["curve"], loggers)
-    model.load_state_dict(trained["state_dict"])
-    data.to(device())
-    return model.to(device())
-
-
 def _train(
-    run: Run,
+    job: Job,
     data: DataModule,
-    folder: Path,
     loggers: Sequence[Logger],
-    on_epoch: ProgressCallback,
-    every: float,
-    left: Path | None,
-    devices: dict[str, Any],
+    devices: Mapping[str, Any] = MappingProxyType({}),
     must_stop: Callable[[], bool] = lambda: False,
 ) -> Autoencoder:
+    """Train in this process: on one device, or as one of several processes with `devices` for the Trainer."""
+    run, folder = job.run, job.folder
     model = MODELS.build(run.model, data.shape, run.seed)
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
-    saving = PeriodicCheckpoint(every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
+    saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
     callbacks, clip = (deferring, started, saving, CurveReplay(loggers)), run.train.gradient_clip
-    training = trainer(run, on_epoch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
+    training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
     try:
         with interruptible():
-            training.fit(model, datamodule=data, ckpt_path=left, weights_only=True)
+            training.fit(model, datamodule=data, ckpt_path=job.resume, weights_only=True)
         if deferring.is_single:
             deferring.signals.defer()
         _save(training, folder / CHECKPOINT)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if left is not None and not started.has_started:
+        if job.resume is not None and not started.has_started:
             reason = " ".join(str(error).split())[:200]
-            raise SnapshotError(f"{left}: does not fit this run ({type(error).__name__}: {reason})") from None
+            raise SnapshotError(f"{job.resume}: does not fit this run ({type(error).__name__}: {reason})") from None
+        # torch.distributions raises a ValueError for a parameter that is not finite.
         if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
             raise
         text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
@@ -184,9 +166,28 @@ class TrainingStarted(lightning.Callback):
         self.has_started = True
 
 
-def _on_several(run: Run, folder: Path, on_epoch: ProgressCallback, every: float, left: Path | None) -> None:
-    """Train with one process per device. The first process writes the checkpoint, with the curve."""
-    n, there = run.train.devices, torch.cuda.device_count()
+def _train_on_several(job: Job, data: DataModule, loggers: Sequence[Logger]) -> Autoencoder:
+    """Train with one process per device; the trained model is on the device of this process."""
+    run = job.run
+    if (shapes := outline(run.model, data.shape)) is not None:
+        check_fits([shapes], run.train.batch_size)
+    model = MODELS.build(run.model, data.shape, run.seed)
+    if model.likelihood.refits:
+        raise ValueError(
+            f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
+            f"but each of {run.train.devices} devices has only a part of it; use devices: 1"
+        )
+    _check_devices(run.train.devices)
+    _run_processes(job)
+    trained = contents(job.folder / CHECKPOINT)
+    replay(trained["curve"], loggers)
+    model.load_state_dict(trained["state_dict"])
+    data.to(device())
+    return model.to(device())
+
+
+def _check_devices(n: int) -> None:
+    there = torch.cuda.device_count()
     if there and n > there:
         raise ValueError(
             f"train.devices: expected at most {there}, the GPUs that are visible here, got {n}; "
@@ -194,24 +195,27 @@ def _on_several(run: Run, folder: Path, on_epoch: ProgressCallback, every: float
         )
     if not there and n > (cores := provenance.cores()):
         raise ValueError(f"train.devices: expected at most {cores}, the cores of this machine without a GPU, got {n}")
+
+
+def _run_processes(job: Job) -> None:
+    """Train with one process per device. The first process writes the checkpoint, with the curve."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    stop, signals = multiprocessing.get_context("spawn").Event(), DeferredSignals()
-    arguments = (run, folder, on_epoch, every, left, stop, port, torch.get_num_threads(), os.getpid())
-    context = start_processes(_rank, arguments, nprocs=n, join=False, start_method="spawn")
+    spawn, signals = multiprocessing.get_context("spawn"), DeferredSignals()
+    stop, errors = spawn.Event(), spawn.SimpleQueue()
+    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid())
+    context = start_processes(_rank, arguments, nprocs=job.run.train.devices, join=False, start_method="spawn")
     signals.defer()
     try:
         while not context.join(timeout=0.2):
             if signals.is_pending:
                 stop.set()
-    except ProcessRaisedException as error:
-        last = str(error).strip().rpartition("\n")[2]
-        kind, _, text = last.partition(": ")
-        if kind.endswith(StoppedError.__name__):
+    except ProcessRaisedException as raised:
+        error = raised if errors.empty() else errors.get()
+        if isinstance(error, StoppedError):
             signals.deliver()
-        known = next((k for k in (Diverged, SnapshotError, StoppedError) if kind.endswith(k.__name__)), None)
-        raise (RuntimeError(last) if known is None else known(text)) from None
+        raise error from None
     finally:
         signals.restore()
         for process in context.processes:
@@ -219,27 +223,23 @@ def _on_several(run: Run, folder: Path, on_epoch: ProgressCallback, every: float
     signals.deliver()
 
 
-def _rank(
-    rank: int,
-    run: Run,
-    folder: Path,
-    on_epoch: ProgressCallback,
-    every: float,
-    left: Path | None,
-    stop: Any,
-    port: int,
-    threads: int,
-    parent: int,
-) -> None:
+def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int) -> None:
     """One of the processes. It ignores Ctrl-C, which reaches all of them: their parent tells them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     configure_process(threads)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    data = data_of(run)
-    data.setup("fit")
-    devices = {"devices": run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
-    _train(run, data, folder, [Curve()], on_epoch if rank == 0 else _ignore, every, left, devices, stop.is_set)
+    job = job if rank == 0 else job._replace(on_epoch=_ignore)
+    try:
+        data = data_of(job.run)
+        data.setup("fit")
+        devices = {"devices": job.run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
+        _train(job, data, [Curve()], devices, stop.is_set)
+    except Exception as error:
+        # The parent raises the first of these. An error of another kind may not survive the way between processes.
+        known = isinstance(error, Diverged | SnapshotError | StoppedError)
+        errors.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _exit_with_parent(parent: int) -> None:
