@@ -4,14 +4,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Estimate, RecordError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "calibration.json"
 """The name of the file with the grades of a study."""
@@ -24,15 +25,17 @@ class Answer(NamedTuple):
     """The exact value of one quantity, and by how much an estimate may differ from it besides rounding.
 
     Attributes:
-        quantity: the name of the estimate. low: the exact value, or an exact lower bound on it; an array if the
-        estimate is an array. high: an exact upper bound on the value; None if `low` is the value. monte_carlo: the
-        allowed number of Monte-Carlo errors. standard: the allowed number of standard errors. bias: the bias of the
-        estimate to first order. It is added to the value; half of it is allowed for higher orders. scatter: the
-        standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed.
+        quantity: the name of the estimate.
+        low: the exact value, or an exact lower bound on it; an array if the estimate is an array.
+        high: an exact upper bound on the value; None if `low` is the value.
+        monte_carlo: the allowed number of Monte-Carlo errors.
+        standard: the allowed number of standard errors.
+        bias: the first-order bias of the estimate. It is added to the value; half of it is allowed for higher orders.
+        scatter: the standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed.
     """
 
     quantity: str
-    low: float | Float[Tensor, " U"]
+    low: "float | Tensor"
     high: float | None = None
     monte_carlo: float = 0
     standard: float = 0
@@ -140,8 +143,7 @@ def read(folder: Path) -> list[Grade]:
 def _compared(measured: Estimate, answer: Answer) -> tuple[float, float, float]:
     """The measured number and the bounds of the exact answer; for an array, its largest difference and zeros."""
     if isinstance(measured.value, list):
-        exact = torch.as_tensor(answer.low, dtype=torch.float64)
-        given = torch.tensor(measured.value, dtype=torch.float64)
-        return (float((given - exact).abs().max()) if given.shape == exact.shape else math.nan), 0.0, 0.0
-    low = float(answer.low) if not isinstance(answer.low, torch.Tensor) or answer.low.ndim == 0 else math.nan
+        exact, given = np.asarray(answer.low, np.float64), np.asarray(measured.value, np.float64)
+        return (float(np.abs(given - exact).max()) if given.shape == exact.shape else math.nan), 0.0, 0.0
+    low = float(answer.low) if np.ndim(answer.low) == 0 else math.nan
     return measured.value, low, low if answer.high is None else answer.high
