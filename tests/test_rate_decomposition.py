@@ -201,11 +201,9 @@ def test_models_are_measured_by_their_own_prior(prior: object) -> None:
     np.testing.assert_allclose(found["aggregate_kl"].value, (log_q - draws.log_pz[0].double()).mean(), atol=1e-5)
     assert found["mutual_information"].note is None
     units = {"total_correlation", "dimension_kl"}
-    assert units <= (found.keys() if model.factorised else seen.not_applicable.keys())
-    assert not units & (seen.not_applicable.keys() if model.factorised else found.keys())
-    assert all(
-        "does not factorise over units" in seen.not_applicable[name] for name in units & seen.not_applicable.keys()
-    )
+    assert units <= (found.keys() if model.standard_normal_prior else seen.not_applicable.keys())
+    assert not units & (seen.not_applicable.keys() if model.standard_normal_prior else found.keys())
+    assert all("is not N(0, I)" in seen.not_applicable[name] for name in units & seen.not_applicable.keys())
 
 
 class Keeper(METRICS["RateDecomposition"]):

@@ -1,4 +1,4 @@
-"""Measure a model on a split: all diagnostics from the same draws, then the estimators that evaluate the model."""
+"""Measure a model on a split: first all metrics from one set of draws, then the estimators, which call the model."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class Measurement(NamedTuple):
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
-    """Build the diagnostics that a study asks for; all registered ones if specs is None."""
+    """Build the metrics that a study asks for; all registered ones if specs is None."""
     return [METRICS.build(spec) for spec in (METRICS if specs is None else specs)]
 
 
@@ -61,7 +61,7 @@ def estimators(specs: Iterable[Spec]) -> list[Estimator]:
 def applicable_to(
     model: Autoencoder, metrics: Sequence[Diagnostic], draws: int
 ) -> tuple[list[Diagnostic], dict[str, str]]:
-    """The metrics that apply to a model, and for each column of the others the reason."""
+    """The metrics that apply to a model, and for each column of a metric that does not apply the reason."""
     reasons = [metric.applies_to(model) for metric in metrics]
     pairs = list(zip(metrics, reasons, strict=True))
     return [m for m, r in pairs if r is None], {c: r for m, r in pairs if r is not None for c in m.columns(draws)}
@@ -123,7 +123,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
 
 
 def _of(over: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotApplicable:
-    """Add to an estimate the observations that it is computed over, unless it names them itself."""
+    """Fill in the observations that an estimate was computed over, if the estimator left them empty."""
     return outcome._replace(over=over) if isinstance(outcome, Estimate) and outcome.over is None else outcome
 
 

@@ -42,8 +42,8 @@ class Autoencoder(lightning.LightningModule, ABC):
     stochastic = False
     """Whether the model has a posterior q(z|x) and a prior p(z), and therefore bounds on log p(x)."""
 
-    factorised = False
-    """Whether the prior is a product over units, so that each unit has its own KL."""
+    standard_normal_prior = False
+    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
 
     linear = False
     """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""

@@ -5,7 +5,8 @@ LightningModules with hooks of the same names, and both are made of the function
 
 1. Each step takes the next noise of `TRAINING_NOISE`. `progress` says how much of the training is over.
 2. `total` adds up the objective over the observations of the epoch.
-3. Before validation, and after the last epoch, `Autoencoder.refit` lets the likelihood use the whole training split.
+3. Before validation, and after the last epoch, `Autoencoder.refit` recomputes what the likelihood
+   estimates from the training split: the σ² of `OptimalGaussian`.
 4. Validation evaluates the objective with the noise of `VALIDATION_NOISE`, the same in every epoch.
 5. The two means are logged as `TRAINING_OBJECTIVE` and `VALIDATION_OBJECTIVE`. If one is not a finite number, the
    training has diverged, and `divergence` says so.
@@ -16,13 +17,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 TRAINING_NOISE = "noise of rank 0"
-"""Name of the random stream of the training noise. Every process of a run has this same stream."""
+"""Name of the random stream of the training noise. All processes of a run use it, not only rank 0: the name is old."""
 
 VALIDATION_NOISE = "validation"
-"""Name of the random stream of the validation noise. It starts again at every validation."""
+"""Name of the random stream of the validation noise. Every validation starts it from the same seed."""
 
 REFIT_NOISE = "refit"
-"""Name of the random stream of a refit. It starts again at every refit."""
+"""Name of the random stream of a refit. Every refit starts it from the same seed."""
 
 TRAINING_OBJECTIVE, VALIDATION_OBJECTIVE = "train/objective", "val/objective"
 """The names under which an epoch logs the mean objective of the two splits, in nats per observation."""

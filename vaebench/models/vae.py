@@ -19,7 +19,7 @@ from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Panel
 
 ROWS = ChunkSize(2**11, 2**18)
-"""Latents per part of the noise, over all observations of a batch."""
+"""Latent vectors per chunk of noise: draws × observations."""
 
 PIXELS = ChunkSize(2**19, 2**26)
 """Pixels per call of the decoder."""
@@ -45,7 +45,7 @@ class VAE(Autoencoder):
         super().__init__(shape, seed, **kwargs)
         with seeded(seed, "prior"):
             self.prior = PRIORS.build(prior, self.latent_dim, self.shape)
-        self.factorised = self.prior.factorised
+        self.standard_normal_prior = self.prior.standard_normal
         self.register_buffer("beta", torch.ones(()))
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -91,7 +91,7 @@ class VAE(Autoencoder):
             terms = (log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev))
             if out is None:
                 tables.append(terms)
-            else:  # many small tables, allocated between large temporary ones, would fragment the memory
+            else:  # small tensors allocated between large temporary ones would leave gaps in the memory
                 torch.stack(terms, out=out[:, drawn : drawn + len(z)])
             drawn += len(z)
         reconstruction = self.decode(posterior.mean).mean
@@ -101,14 +101,15 @@ class VAE(Autoencoder):
     def log_likelihood(
         self, x: Float[Tensor, "B *event"], quick: bool = False
     ) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
-        """log p(x|z) as a function of z, `[*chains, B]`; column b belongs to observation b.
+        """log p(x|z) as a function of z. The last axis is the observation; the axes before it are draws or AIS chains.
 
         The decoder is called for limited numbers of z at a time, so that memory does not grow with their number.
 
         Args:
             x: the observations.
-            quick: use the likelihood's `fast_log_prob`. It has no gradient, and cannot be captured for a pack, because
-                it branches on values. Otherwise use the distribution, `decode(z).log_prob(x)`. Both agree to rounding.
+            quick: use the likelihood's `fast_log_prob`. It has no gradient, and a pack (many models trained as one
+                program) cannot use it, because it has an `if` on tensor values. Otherwise use the distribution,
+                `decode(z).log_prob(x)`. Both agree to rounding.
         """
         most = max(1, PIXELS.on(x) // x.numel())
         score = (
@@ -134,8 +135,8 @@ class VAE(Autoencoder):
     def facts(self) -> dict[str, Any]:
         """The parameter counts, and β in three units.
 
-        β as written; β·L/D, which is comparable between sizes (Higgins et al. 2017); β·σ², which is comparable between
-        Gaussian decoders of different fixed variance (Lucas et al. 2019).
+        β as written; β·L/D, which is comparable between models of different L or D (Higgins et al. 2017); β·σ², which
+        is comparable between Gaussian decoders of different fixed variance (Lucas et al. 2019).
         """
         facts, beta = super().facts(), float(self.beta)
         betas = {"beta": beta, "beta_normalised": beta * self.latent_dim / facts["dimensions"]}

@@ -1,8 +1,8 @@
 """One training step of one model, in plain PyTorch: objective, loss, gradient, clip, Adam.
 
-This is the definition. Lightning runs the same operations for a model by itself: `Autoencoder.training_step` gives it
-the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both with
-this function, for every registered model.
+This is the definition. When one model is trained alone, Lightning runs these operations: `Autoencoder.training_step`
+gives it the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both
+with this function, for every registered model.
 """
 
 import torch
@@ -41,7 +41,8 @@ def training_step(
     # Optimisers minimise: the loss is the negative mean over the batch.
     loss = -objective.mean()
 
-    # The gradient of the loss with respect to every parameter. Gradients add up, so the old ones go first.
+    # The gradient of the loss with respect to every parameter. `backward` adds to the stored
+    # gradients, so they are set to zero before it.
     optimizer.zero_grad()
     loss.backward()
 
@@ -49,6 +50,7 @@ def training_step(
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
 
-    # Adam (Kingma & Ba 2015) moves each parameter by its running mean of gradients over their root mean square.
+    # Adam (Kingma & Ba 2015) moves each parameter by learning rate × (running mean of its gradients) ÷ (their root mean
+    # square).
     optimizer.step()
     return objective.detach()

@@ -21,8 +21,8 @@ class Subject(Protocol):
     stochastic: bool
     """Whether it has a posterior q(z|x) and a prior p(z)."""
 
-    factorised: bool
-    """Whether p(z) is a product over units."""
+    standard_normal_prior: bool
+    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
 
 
 class Diagnostic(Metric, ABC):

@@ -62,7 +62,7 @@ def without_unit_priors(model: Subject) -> str | None:
     """The reason why a model has no KL for a single unit, or None."""
     if not model.stochastic:
         return f"{type(model).__name__} has no posterior q(z|x)"
-    return None if model.factorised else f"the prior of this {type(model).__name__} does not factorise over units"
+    return None if model.standard_normal_prior else f"the prior of this {type(model).__name__} is not N(0, I)"
 
 
 @METRICS.register

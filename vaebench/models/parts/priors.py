@@ -26,8 +26,8 @@ class Prior(nn.Module, ABC):
         shape: the shape of one observation.
     """
 
-    factorised = False
-    """Whether p(z) = Π p(z_i). Then KL divergences have a value for each unit."""
+    standard_normal = False
+    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class UnitNormal(Independent):
 class StandardNormal(Prior):
     """N(0, I)."""
 
-    factorised = True
+    standard_normal = True
     zero: Tensor
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...]) -> None:
