@@ -26,10 +26,12 @@ ROOT = Path(__file__).parents[1]
 def shell(folder: Path, line: str, **given: str) -> tuple[int, str, str]:
     """Status, output and errors of a line of bash, in which `vaebench` is the command."""
     command = f'set -o pipefail; vaebench() {{ {sys.executable} -m vaebench "$@"; }}; {line}'
+    # W&B notes in the environment where its service runs; a command of its own starts without one.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **given},
+        env={**clean, "PYTHONPATH": str(ROOT), **given},
         capture_output=True,
         timeout=110,
         check=False,
