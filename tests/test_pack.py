@@ -112,7 +112,7 @@ PARTS = [
     *[pytest.param("BetaVAE", {"schedule": name}, id=name) for name in SCHEDULES],
     *[
         pytest.param("VAE", {"network": {"name": "MLP", "hidden": [16], "activation": a}}, id=a)
-        for a in ("Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus")
+        for a in ("Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus", "Sigmoid", "Identity")
     ],
 ]
 

@@ -18,7 +18,7 @@ from typing import (
     Annotated,
     Any,
     Generic,
-    Literal,  # noqa: F401 (for annotations read from source)
+    Literal,
     TypeVar,
 )
 
@@ -62,6 +62,8 @@ NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 PositiveInt = Annotated[int, Gt(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
+Activation = Literal["ReLU", "Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus", "Sigmoid", "Identity"]
+"""A class of torch.nn that maps every number by itself."""
 DrawsDivisor = Annotated[int, Gt(0), Divides("evaluate.draws")]
 DrawsDivisors = Annotated[tuple[DrawsDivisor, ...], MinLen(1), Distinct()]
 

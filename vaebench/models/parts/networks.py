@@ -7,11 +7,10 @@ likelihood, `[B, *shape]`.
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from math import prod
-from typing import Literal
 
 from torch import nn
 
-from vaebench.config.registry import NETWORKS, PositiveInt
+from vaebench.config.registry import NETWORKS, Activation, PositiveInt
 
 
 class Decoder(nn.Sequential):
@@ -59,7 +58,7 @@ class MLP(Network):
         self,
         *,
         hidden: tuple[PositiveInt, ...] = (64, 64),
-        activation: Literal["ReLU", "Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus"] = "ReLU",
+        activation: Activation = "ReLU",
     ) -> None:
         self.hidden = tuple(hidden)
         self.activation = getattr(nn, activation)
@@ -74,6 +73,18 @@ class MLP(Network):
 
     def _body(self, widths: tuple[int, ...]) -> list[nn.Module]:
         return [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), self.activation())]
+
+
+@NETWORKS.register
+class ActivatedMLP(MLP):
+    """An MLP whose code passes through the activation too, like the output of every hidden layer.
+
+    With a sigmoid, this is the network of the denoising and contractive autoencoders (Vincent et al. 2010; Rifai et al.
+    2011).
+    """
+
+    def encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), *self._body((prod(shape), *self.hidden, features)))
 
 
 @NETWORKS.register
@@ -94,7 +105,7 @@ class Conv(Network):
         self,
         *,
         channels: tuple[PositiveInt, ...] = (32, 64),
-        activation: Literal["ReLU", "Tanh", "SiLU", "GELU", "ELU", "LeakyReLU", "Softplus"] = "ReLU",
+        activation: Activation = "ReLU",
     ) -> None:
         self.channels = tuple(channels)
         self.activation = getattr(nn, activation)

@@ -20,6 +20,7 @@ NAMES = (
     "torch.fx.experimental.proxy_tensor.make_fx",
     "torch._ops.OpOverload",
     "torch._C._functorch.is_batchedtensor",
+    "torch._C._functorch.is_gradtrackingtensor",
     "torch._fused_adam_",
 )
 """Everything that is looked up here by name."""
@@ -63,6 +64,11 @@ def schema(operation: Any) -> Any:
 def is_batched(x: Tensor) -> bool:
     """Whether `torch.func.vmap` is mapping over this tensor."""
     return torch._C._functorch.is_batchedtensor(x)
+
+
+def is_differentiated(x: Tensor) -> bool:
+    """Whether `torch.func.vjp` or `torch.func.grad` is differentiating with respect to this tensor."""
+    return torch._C._functorch.is_gradtrackingtensor(x)
 
 
 def version(x: Tensor) -> int:

@@ -19,11 +19,15 @@ Rule = Callable[..., Tensor]
 
 
 class BatchingRules(TorchFunctionMode):
-    """Inside this mode the rules below replace torch's own."""
+    """Inside this mode the rules below replace torch's own.
+
+    Where the model itself differentiates (`torch.func.vjp`), torch's own rules stay: ours have no derivative there.
+    """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         rule, said = RULES.get(function), {k: v for k, v in (kwargs or {}).items() if v is not None}
-        if rule is None or said not in ({}, {"reduction": "none"}) or not any(map(_mapped, args)):
+        usual = said in ({}, {"reduction": "none"}) and not any(map(_differentiated, args))
+        if rule is None or not usual or not any(map(_mapped, args)):
             return function(*args, **(kwargs or {}))
         return _Rule.apply(rule, *args)
 
@@ -98,6 +102,10 @@ RULES: dict[Any, Rule] = {
 
 def _mapped(x: Any) -> bool:
     return isinstance(x, Tensor) and torch_private.is_batched(x)
+
+
+def _differentiated(x: Any) -> bool:
+    return isinstance(x, Tensor) and torch_private.is_differentiated(x)
 
 
 def _stack(x: Tensor, dim: int | None, members: int) -> Tensor:
