@@ -1,9 +1,11 @@
 """The command line: the commands of `vaebench.cli`, in the order in which --help lists them."""
 
+from typing import Annotated
+
 import typer
 
-from vaebench.cli.about import doctor, list_, schema
-from vaebench.cli.look import compare, show
+from vaebench.cli.about import doctor, init, list_, schema, show_version
+from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
 from vaebench.cli.work import calibrate, evaluate, sweep, train
 from vaebench.cli.write import dashboard, publish, report, table
@@ -11,14 +13,22 @@ from vaebench.cli.write import dashboard, publish, report, table
 app = typer.Typer(
     help="A benchmark of autoencoders: sweeps that measure bounds, active units and collapse, and write tables.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RUNS = (sweep, train, evaluate, show, compare, calibrate)
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version)
+    ] = False,
+) -> None: ...
+
+
+RUNS = (sweep, status, train, evaluate, show, compare, calibrate)
 RESULTS = (table, report, publish, dashboard)
-ABOUT = (list_, doctor, schema)
+ABOUT = (list_, init, doctor, schema)
 
 for command in (*RUNS, *RESULTS, *ABOUT):
     app.command(command.__name__.rstrip("_"))(with_plain_errors(command))

@@ -5,27 +5,62 @@ from typing import Annotated
 
 import typer
 
-from vaebench.cli.arguments import CONF
-from vaebench.cli.terminal import console
+import vaebench
+from vaebench.cli.arguments import Json
+from vaebench.cli.terminal import console, counted, print_json
+from vaebench.config import shipped
 from vaebench.reporting.terminal.printing import line
 
 
-def list_() -> None:
-    """List everything that a YAML file may name, and the studies."""
-    from vaebench.cli.catalogue import catalogue
-
-    for heading, rows in catalogue(CONF):
-        console.print(line((heading, "bold")))
-        width = max(len(name) for name, _ in rows)
-        for name, about in rows:
-            console.print(f"  {name:{width}}  {about}", soft_wrap=True)
+def show_version(asked: bool) -> bool:
+    """Print the version and end, if asked."""
+    if asked:
+        console.print(f"vaebench {vaebench.__version__}")
+        raise typer.Exit
+    return asked
 
 
-def doctor() -> None:
+def list_(
+    name: Annotated[str | None, typer.Argument(help="A component, e.g. BetaVAE: show its keys.")] = None,
+    json: Json = False,
+) -> None:
+    """List everything that a YAML file may name, and the studies; with a name, every key of that component."""
+    from vaebench.cli.catalogue import catalogue, keys_of
+
+    folder = shipped.studies()
+    if json and name:
+        print_json({heading: [key._asdict() for key in keys] for heading, keys in keys_of(name)})
+    elif json:
+        print_json({heading: dict(rows) for heading, rows in catalogue(folder)})
+    elif name:
+        for heading, keys in keys_of(name):
+            console.print(line((heading, "bold")), soft_wrap=True)
+            for key in keys:
+                console.print(line("  ", (key.name, "bold"), f": {key.expected}{key.default_text}"), soft_wrap=True)
+                console.print(line(f"      {key.help}"), soft_wrap=True)
+    else:
+        for heading, rows in catalogue(folder):
+            console.print(line((heading, "bold")))
+            width = max((len(entry) for entry, _ in rows), default=0)
+            for entry, about in rows:
+                console.print(f"  {entry:{width}}  {about}", soft_wrap=True)
+
+
+def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is made.")] = Path()) -> None:
+    """Copy the shipped studies to conf/ in this folder, to start your own from. No file is overwritten."""
+    made = shipped.copy_to(folder / "conf")
+    console.print(f"{folder / 'conf'}: {counted(made, 'file')} written", soft_wrap=True)
+
+
+def doctor(json: Json = False) -> None:
     """Show versions, devices, the state of torchvision, and the data that is found."""
     from vaebench.cli.doctor_checks import examine
 
-    for topic, item, found, remedy in examine():
+    findings = examine()
+    if json:
+        print_json([finding._asdict() for finding in findings])
+        return
+    for topic, item, found, remedy in findings:
         console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
         if remedy is not None:
             console.print(line(31 * " ", (f" → {remedy}", "yellow")), soft_wrap=True)

@@ -8,9 +8,14 @@ import typer
 if TYPE_CHECKING:
     from vaebench.config import Study
 
-RUNS, RESULTS, CONF = Path("runs"), Path("results"), Path("conf")
+RUNS, RESULTS = Path("runs"), Path("results")
 
-StudyFile = Annotated[Path, typer.Argument(help="A study, e.g. conf/beta.yaml.", metavar="STUDY", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A study: its file, e.g. conf/beta.yaml, or its name, e.g. beta.", metavar="STUDY", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="E.g. beta=4, model.latent_dim=5,10 or seed=0..4.", metavar="[KEY=VALUE]..."),
@@ -34,6 +39,7 @@ Workers = Annotated[
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per pack; with Ray, 0.5 lets two packs share one.")]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster: auto, HOST:6379 or ray://HOST:10001.")]
 Slurm = Annotated[list[str] | None, typer.Option(help="An option of sbatch, e.g. partition=gpu; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds between two resume checkpoints of a run in training.")]
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from vaebench.cli.terminal import counted
 from vaebench.config import ConfigError, load
-from vaebench.config.registry import REGISTRIES
+from vaebench.config.fields import EMPTY, component_fields, described, shown
+from vaebench.config.registry import REGISTRIES, did_you_mean
+from vaebench.config.shipped import CONF
 
 Rows = list[tuple[str, str]]
 
@@ -14,7 +17,9 @@ def catalogue(folder: Path) -> Iterator[tuple[str, Rows]]:
     """Each kind of component and the studies of a folder: a heading, then names with one line each."""
     for registry in REGISTRIES:
         yield f"{registry.kind}s", [(name, registry.source(name).summary) for name in registry]
-    yield "studies", [(str(path), _question(path)) for path in sorted(folder.glob("*.yaml"))]
+    is_here = folder == CONF  # a shipped study is given by its name
+    paths = sorted(folder.glob("*.yaml"))
+    yield "studies", [(str(path) if is_here else path.stem, _question(path)) for path in paths]
 
 
 def _question(path: Path) -> str:
@@ -23,3 +28,50 @@ def _question(path: Path) -> str:
     except ConfigError as error:
         return f"does not load: {error.faults[0]}"
     return f"{study.question} ({counted(study.runs, 'run')})"
+
+
+class Key(NamedTuple):
+    """A key of a component, in words.
+
+    Attributes:
+        name: as YAML has it.
+        expected: its type, range and choices.
+        default: in YAML's spelling; None if it must be given.
+        help: what it means.
+    """
+
+    name: str
+    expected: str
+    default: str | None
+    help: str
+
+    @property
+    def default_text(self) -> str:
+        """The default, as it stands behind what is expected."""
+        return "; must be given" if self.default is None else f"; default {self.default}"
+
+
+def keys_of(name: str) -> list[tuple[str, list[Key]]]:
+    """The keys of each component of that name: a heading with the kind and what it is, then its keys.
+
+    Raises:
+        ValueError: if no component has that name, with the nearest ones.
+    """
+    found = [registry for registry in REGISTRIES if name in registry]
+    if not found:
+        known = sorted({entry for registry in REGISTRIES for entry in registry})
+        near = did_you_mean(name, known) or "; `vaebench list` shows every name"
+        raise ValueError(f"{name[:60]!r}: no component has that name{near}")
+    return [(f"{name} ({registry.kind}): {registry.source(name).summary}", _keys(registry, name)) for registry in found]
+
+
+def _keys(registry: Any, name: str) -> list[Key]:
+    fields = component_fields(registry, name).items()
+    return [Key(key, described(field.kind), _default(field.default), field.help or "") for key, field in fields]
+
+
+def _default(value: Any) -> str | None:
+    """A default as YAML spells it; None if the key must be given."""
+    if value is EMPTY:
+        return None
+    return "null" if value is None else shown(value)

@@ -1,19 +1,52 @@
-"""Commands that show runs, from their records alone."""
+"""Commands that show runs, from the files that they left."""
 
 from typing import Annotated
 
 import typer
 
-from vaebench.cli.arguments import RESULTS, RUNS
-from vaebench.cli.terminal import console
+from vaebench.cli.arguments import RESULTS, RUNS, Json, Overrides, StudyFile, study_of
+from vaebench.cli.terminal import console, print_json
+from vaebench.reporting.terminal.printing import line
 
 
-def show(run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")]) -> None:
+def status(
+    study: StudyFile,
+    overrides: Overrides = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until every run is done or has failed.")] = False,
+    json: Json = False,
+) -> None:
+    """Show how far a sweep is, wherever it runs. Exit with status 1 if a run failed or its record is damaged."""
+    from vaebench.sweeps.status import BAD, RunStatus, counts, looks
+
+    plan, last = study_of(study, overrides), list[RunStatus]()
+    for runs in looks(plan, RUNS / plan.name, watch):
+        if json:
+            print_json([run._asdict() for run in runs])
+        elif runs != last:
+            console.print(line((plan.name, "bold"), f": {counts(runs)}"), soft_wrap=True)
+            for run in (r for r in runs if r.detail and r not in last):
+                console.print(line(f"  {run.id}  {run.slug}: {run.state}, {run.detail}"), soft_wrap=True)
+        last = runs
+    if any(run.state in BAD for run in last):
+        raise typer.Exit(1)
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")],
+    json: Json = False,
+) -> None:
     """Show one run from its record: its numbers, its latent units, and why they collapsed."""
+    from json import loads
+
+    from vaebench.records.record import encode
     from vaebench.reporting import select
     from vaebench.reporting.terminal import run_summary
 
-    console.print(run_summary.show(select.run(run, (RUNS, RESULTS))))
+    found = select.run(run, (RUNS, RESULTS))
+    if json:
+        print_json(loads(encode(found)))
+    else:
+        console.print(run_summary.show(found))
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import typer
 
+from vaebench.records.plain_json import finite
 from vaebench.reporting.terminal.printing import Printer, line
 from vaebench.training.signals import handled
 
@@ -104,6 +106,11 @@ def counted(items: Sized, noun: str) -> str:
     ('1 run', '2 runs')
     """
     return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for another program: never wrapped, never coloured. A number that is not finite is null."""
+    console.print(line(json.dumps(finite(value), ensure_ascii=False, indent=1)), soft_wrap=True)
 
 
 def _print_error(text: str) -> None:

@@ -13,6 +13,7 @@ from vaebench.cli.arguments import (
     Address,
     Engine,
     Gpus,
+    Json,
     Overrides,
     Pack,
     SaveEvery,
@@ -23,15 +24,18 @@ from vaebench.cli.arguments import (
     Workers,
     study_of,
 )
-from vaebench.cli.terminal import console, counted, sigterm_as_interrupt
+from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
 from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaebench.config import Study
+    from vaebench.config import Run, Study
     from vaebench.reporting.figures.base import Drawn
+    from vaebench.reporting.wandb import Mode
+    from vaebench.sweeps.engines.base import Engine as AnyEngine
+    from vaebench.sweeps.sweep import Outcome
 
 
 def sweep(
@@ -46,13 +50,14 @@ def sweep(
     address: Address = None,
     slurm: Slurm = None,
     save_every: SaveEvery = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: Json = False,
 ) -> None:
     """Train and measure every run of a study that is not done, and write its tables. The same command resumes."""
     from vaebench.sweeps.packs import max_pack_size
 
     plan, max_size = study_of(study, overrides), max_pack_size(pack)
     folder = RUNS / plan.name
-    from vaebench.reporting import wandb as tracking
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
     from vaebench.sweeps.engines.choice import Choice
@@ -63,7 +68,11 @@ def sweep(
     log = partial(console.print, soft_wrap=True)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(visible())
     _check_online(wandb)
-    preflight.refuse(plan, [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)], where)
+    pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
+    preflight.refuse(plan, pending, where)
+    if dry_run:
+        _announce(plan, pending, where, max_size, json)
+        return
     preflight.check_folder(folder)
     try:
         with sigterm_as_interrupt():
@@ -71,11 +80,36 @@ def sweep(
     except KeyboardInterrupt:
         console.print("stopped; finished work is kept, and the same command continues")
         raise typer.Exit(130) from None
+    _conclude(outcome, plan, folder, overrides, wandb)
+
+
+def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode") -> None:
+    """Show what a sweep found, log it, and exit with status 1 if a run has no numbers."""
+    from vaebench.reporting import wandb as tracking
+
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
         raise typer.Exit(1)
+
+
+def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size: int, json: bool) -> None:
+    """Print what a sweep would do."""
+    from vaebench.sweeps import dry_run
+
+    packs = dry_run.dry_run(pending, where, max_size, (RUNS / plan.name, RESULTS / plan.name))
+    if json:
+        print_json([{**pack._asdict(), "runs": [run.id for run in pack.runs]} for pack in packs])
+        return
+    done = f"{len(plan.runs) - len(pending)} of {counted(plan.runs, 'run')} done; nothing is started now"
+    console.print(line(done), soft_wrap=True)
+    for number, pack in enumerate(packs, 1):
+        console.print(line((f"pack {number}", "bold"), f": {counted(pack.runs, 'run')}, {pack.cost}"), soft_wrap=True)
+        for run in pack.runs:
+            console.print(line(f"  {run.id}  {run.slug}"), soft_wrap=True)
+    for text in (str(where), dry_run.duration(packs, where.workers)):
+        console.print(line(text), soft_wrap=True)
 
 
 def train(
@@ -137,7 +171,7 @@ def evaluate(
 
 def calibrate(
     study: Annotated[Path, typer.Argument(help="Linear VAEs on linear-Gaussian data.", metavar="[STUDY]")] = Path(
-        "conf/calibration.yaml"
+        "calibration"
     ),
     wandb: WandbMode = "disabled",
     threads: Threads = 1,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaebench.cli.arguments import CONF, RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
+from vaebench.cli.arguments import RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted
+from vaebench.config import shipped
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
@@ -57,7 +58,7 @@ def _notes(name: str, records: "list[Record]") -> list[str]:
     from vaebench.sweeps import overridden
 
     try:
-        return overridden.remarks(study_of(CONF / f"{name}.yaml"), records)
+        return overridden.remarks(study_of(shipped.studies() / f"{name}.yaml"), records)
     except ConfigError:
         return []
 
@@ -66,7 +67,9 @@ def report(studies: Studies = None, check: Check = False) -> None:
     """Write the pages in results/, and the page that lists them, from the records alone."""
     from vaebench.reporting.page import site
 
-    found = (site.check if check else site.write)(RESULTS, CONF, [s.stem for s in studies] if studies else None)
+    found = (site.check if check else site.write)(
+        RESULTS, shipped.studies(), [s.stem for s in studies] if studies else None
+    )
     if check and found:
         _print_stale(found, "report")
         raise typer.Exit(1)
@@ -85,7 +88,7 @@ def publish(study: StudyFile) -> None:
     files = published.publish(runs, results, [run.id for run in plan.runs])
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
-    files += site.write(RESULTS, CONF, [plan.name])
+    files += site.write(RESULTS, shipped.studies(), [plan.name])
     console.print(f"{RESULTS / plan.name}: {counted(files, 'file')} written", soft_wrap=True)
 
 

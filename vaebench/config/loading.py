@@ -12,6 +12,7 @@ from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
 from vaebench.config.registry import did_you_mean, nearest
+from vaebench.config.shipped import CONF, located, names
 from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MISSING
@@ -27,14 +28,15 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     """The study in a YAML file.
 
     Args:
-        path: the file.
+        path: the file, or the name of a study in `conf/` or of a shipped one.
         assignments: `key=values` from the command line, e.g. `beta=4`, `model.latent_dim=5,10`, `seed=0..4`. The end
             of a key is enough if no other key ends so. It replaces an axis of the same key, or adds an axis.
 
     Raises:
         ConfigError: with every fault found, one line each.
     """
-    path = Path(path)
+    given = str(path)
+    path = located(Path(path))
     document = Document(_text(path))
     _refuse(path, document.faults)
     base, spelt, faults = _sections(document)
@@ -47,7 +49,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     except GridError as error:
         _refuse(path, [*faults, *wrong, error.fault])
         raise AssertionError from None
-    runs, run_faults = _runs(source_map, shlex.join([str(path), *assignments]))
+    runs, run_faults = _runs(source_map, shlex.join([given, *assignments]))
     if wrong:  # a key that seems to be missing may be one that a faulty axis would have set
         run_faults = [fault for fault in run_faults if not fault.text.startswith(MISSING)]
     _refuse(path, [*faults, *wrong, *source_map.faults(run_faults)])
@@ -110,7 +112,7 @@ def _text(path: Path) -> str:
     try:
         return _read(path).decode("utf-8-sig")  # without the byte order mark that some editors write
     except FileNotFoundError:
-        there = sorted(str(p) for folder in {path.parent, Path("conf")} for p in folder.glob("*.yaml"))
+        there = sorted(str(p) for folder in {path.parent, CONF} for p in folder.glob("*.yaml")) or names()
         listed = f"; there is {', '.join(there)}" if there else "; give the path of a YAML file"
         reason = f"no such file{did_you_mean(str(path), there) or listed}"
     except IsADirectoryError:

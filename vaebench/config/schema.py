@@ -35,6 +35,7 @@ Schema = dict[str, Any]
 
 def write(path: Path = Path("conf/schema.json")) -> Path:
     """Write the schema where the shipped studies look for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text(), encoding="utf-8")
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vaebench.records.files import stale, write_all
 from vaebench.records.record import Record
+from vaebench.reporting.tables import runs
 from vaebench.reporting.tables.grouping import distinct, groups
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes, slug
 from vaebench.reporting.tables.quantities import quantities
@@ -43,7 +44,7 @@ def table(records: Sequence[Record], remarks: Sequence[str] = ()) -> Table:
 
 
 def write(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
-    """Writes `table.csv`, `table.md` and `table.tex` into the folder, with what is to be said at the head."""
+    """Write `table.csv`, `table.md`, `table.tex` and `runs.csv` into the folder, with the remarks at the head."""
     return write_all(_files(records, folder, remarks))
 
 
@@ -54,7 +55,8 @@ def check(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) 
 
 def _files(records: Sequence[Record], folder: Path, remarks: Sequence[str]) -> dict[Path, bytes]:
     one = table(records, remarks)
-    return {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
+    tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
+    return {**tables, folder / runs.NAME: runs.comma_separated(distinct(records)).encode()}
 
 
 def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:

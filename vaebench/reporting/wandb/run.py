@@ -79,7 +79,9 @@ class Tracker:
 
 
 @contextmanager
-def tracked(run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description] = MappingProxyType({})) -> Iterator[Tracker]:
+def tracked(
+    run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description] = MappingProxyType({})
+) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
     A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the

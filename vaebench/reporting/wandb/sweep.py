@@ -12,11 +12,10 @@ from vaebench.config import Study
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.tables.labels import SEED, labels, merged_axes
-from vaebench.reporting.tables.quantities import Quantity, quantities
 from vaebench.reporting.tables.rendering import comma_separated
+from vaebench.reporting.tables.runs import run_rows
 from vaebench.reporting.wandb.media import figures, tabulated
-from vaebench.reporting.wandb.names import AGGREGATE, cautions
+from vaebench.reporting.wandb.names import AGGREGATE
 from vaebench.reporting.wandb.run import Mode, opened
 
 if TYPE_CHECKING:
@@ -75,25 +74,8 @@ def _page(path: Path) -> dict[str, Any]:
 
 def _runs(records: Sequence[Record]) -> Any:
     """A row for each run: its id and status, the labels of its row, and every number of the tables."""
-    found, columns = sorted(records, key=lambda r: r.id), quantities(records)
-    named = labels(
-        [{k: v for k, v in r.config.items() if k != SEED} for r in found], merged_axes([r.axes for r in found])
-    )
-    rows = [
-        [r.id, r.status, *(_value(c.texts[i]) for c in named), r.config[SEED], _cautions(r), *_numbers(columns, r)]
-        for i, r in enumerate(found)
-    ]
-    headings = ["id", "status", *(c.path for c in named), SEED, "marked", *(q.name for q in columns)]
-    return tabulated(headings, rows)
-
-
-def _numbers(columns: Sequence[Quantity], record: Record) -> list[float | None]:
-    return [quantity.read(record).value for quantity in columns]
-
-
-def _cautions(record: Record) -> str | None:
-    """Every number of a run that rests on collapsed importance weights, with what its mark says."""
-    return "; ".join(f"{name}: {text}" for name, text in cautions(record).items()) or None
+    found = run_rows(records)
+    return tabulated(found.headings, ([_value(f) if isinstance(f, str) else f for f in row] for row in found.rows))
 
 
 def _value(text: str) -> float | str | None:

@@ -67,7 +67,9 @@ def workspace(
     """
     ws, _ = _library()
     along = axes(study)
-    splits = {split: _measured(split, records, expected) for split in sorted({run.evaluate.split for run in study.runs})}
+    splits = {
+        split: _measured(split, records, expected) for split in sorted({run.evaluate.split for run in study.runs})
+    }
     shown = [m.key for measured in splits.values() for m in _beside_axes(measured)]
     return ws.Workspace(
         entity=entity,
@@ -106,9 +108,7 @@ def encoded(found: Any) -> bytes:
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def save(
-    study: Study, records: Sequence[Record], entity: str | None, expected: Mapping[str, Description]
-) -> str:
+def save(study: Study, records: Sequence[Record], entity: str | None, expected: Mapping[str, Description]) -> str:
     """Saves the workspace of a study as a new view, and returns its URL.
 
     Raises:
