@@ -61,9 +61,10 @@ def test_every_default_passes_the_check_that_a_study_must_pass(registry: Registr
         assert validated(Component(registry), full) == full
 
 
-def test_no_name_stands_in_two_registries() -> None:
+def test_one_name_stands_in_two_registries() -> None:
+    """IWAE, as in the literature: the bound, and the model that is trained on it. A key reads one registry only."""
     everything = [name for registry in REGISTRIES for name in registry]
-    assert len(everything) == len(set(everything))
+    assert {name for name in everything if everything.count(name) > 1} == {"IWAE"}
     assert all(len(registry) > 0 for registry in REGISTRIES)
 
 
