@@ -139,6 +139,27 @@ def test_one_run_by_its_id_and_measured_again(here):
     assert "quote it as YAML would" in vaebench("evaluate", str(path.parent), "--estimators", "{name:", status=1)
 
 
+def test_what_is_measured_later_reaches_the_record_and_the_tables(here):
+    vaebench("sweep", "conf/tiny.yaml", "seed=0", "--wandb", "disabled")
+    (path,) = here.glob("runs/tiny/*/record.json")
+    once = record.read(path)
+    said = vaebench("evaluate", str(path.parent), "--draws", "64", "--k", "1,64", "--save")
+    assert "added to the record: iwae_64; already there: iwae_1" in said
+    later = record.read(path)
+    assert later.id == once.id
+    assert [e for e in later.estimates if e.name != "iwae_64"] == once.estimates
+    (origin,) = later.provenance["later"]
+    assert origin["names"] == ["iwae_64"]
+    assert origin["versions"] == once.provenance["versions"]
+    vaebench("table", "runs/tiny")
+    assert "iwae_64" in (here / "runs/tiny/table.csv").read_text()
+    again = vaebench("evaluate", str(path.parent), "--draws", "64", "--k", "1,64", "--save")
+    assert "added to the record: nothing" in again
+    assert record.read(path) == later
+    refused = vaebench("evaluate", str(path.parent), "--split", "train", "--k", "2", "--draws", "2", "--save", status=1)
+    assert "the record has numbers of the test split, and these are of the train split" in refused
+
+
 def test_what_a_run_has_no_number_for_is_said_with_the_reason(here):
     study = TINY.replace("VAE", "AE").replace("draws: 10", "draws: 10, estimators: [NaiveMonteCarlo]")
     (here / "conf/tiny.yaml").write_text(study.replace("0..1", "[0]"))

@@ -152,21 +152,33 @@ def evaluate(
         Literal["train", "validation", "test"] | None, typer.Option(help="By default the run's own.")
     ] = None,
     estimators: Annotated[str | None, typer.Option(help="Estimators to add, e.g. AnnealedImportanceSampling.")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Add what is new to the run's record and so to tables.")] = False,
+    json: Json = False,
 ) -> None:
-    """Measure a trained run again, with other draws, bounds, split or estimators. Its record does not change."""
+    """Measure a trained run again, with other draws, bounds, split or estimators."""
     from vaebench.records.description import Description
     from vaebench.reporting.terminal.estimates import measured
-    from vaebench.sweeps.reevaluate import reevaluate
+    from vaebench.sweeps.reevaluate import Asked, add_to_record, reevaluate
 
     if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
         raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
     sizes = None if k is None else tuple(int(n) for n in k.split(","))
-    seen = reevaluate(run, draws, sizes, split, estimators)
-    for estimate in seen.estimates:
-        if not isinstance(estimate.value, list):
-            console.print(measured(estimate, seen.descriptions.get(estimate.name, Description())), soft_wrap=True)
-    for name, reason in seen.not_applicable.items():
-        console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
+    asked = Asked(draws=draws, k=sizes, split=split, estimators=estimators)
+    seen = reevaluate(run, **asked)
+    if json:
+        print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})
+    else:
+        for estimate in seen.estimates:
+            if not isinstance(estimate.value, list):
+                text = measured(estimate, seen.descriptions.get(estimate.name, Description()))
+                console.print(text, soft_wrap=True)
+        for name, reason in seen.not_applicable.items():
+            console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
+    if save:
+        added = add_to_record(run, seen, asked)
+        text = f"added to the record: {', '.join(added.names) or 'nothing'}"
+        if not json:
+            console.print(f"{text}; already there: {', '.join(added.known) or 'nothing'}", soft_wrap=True)
 
 
 def calibrate(

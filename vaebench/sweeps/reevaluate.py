@@ -1,17 +1,21 @@
 """Measure a trained run again: with other draws, bounds or estimators, or on another split."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
+
+from filelock import FileLock
 
 from vaebench.config import ConfigError, Run
 from vaebench.config.document import Document
 from vaebench.config.registry import MODELS
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
-from vaebench.records import record
-from vaebench.records.run_folder import CHECKPOINT, RECORD
+from vaebench.records import provenance, record
+from vaebench.records.run_folder import CHECKPOINT, LOCK, RECORD
 from vaebench.sweeps.run import evaluate
+from vaebench.training import memory
 from vaebench.training.packed.snapshot import SnapshotError, contents
 from vaebench.training.single import data_of
 from vaebench.training.trainer import device
@@ -40,7 +44,7 @@ def reevaluate(
         ValueError: if the checkpoint or the record is damaged, or belongs to another run.
         ConfigError: if a setting is wrong.
     """
-    folder = path.parent if path.suffix == ".ckpt" else path
+    folder = folder_of(path)
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
@@ -56,6 +60,73 @@ def reevaluate(
     data = data_of(run).to(device())
     data.setup("test")
     return evaluate(run, model.to(device()), data)
+
+
+class Asked(TypedDict):
+    """What is measured again; None keeps the setting of the run."""
+
+    draws: int | None
+    k: tuple[int, ...] | None
+    split: str | None
+    estimators: str | None
+
+
+class Added(NamedTuple):
+    """What later numbers brought to a record.
+
+    Attributes:
+        names: the estimates that are new in it.
+        known: the estimates that it had already; they stay as they were.
+    """
+
+    names: list[str]
+    known: list[str]
+
+
+def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
+    """Add what was measured later to a run's record, with its provenance, so that tables show it.
+
+    A number of the record is never replaced: one name has one value, measured when the run was executed.
+
+    Args:
+        path: the run's folder, or the checkpoint in it.
+        seen: what `reevaluate` returned.
+        asked: the settings that it was called with, by their names.
+
+    Raises:
+        ValueError: if another split was measured: all numbers of a record are of one split.
+    """
+    file = folder_of(path) / RECORD
+    with FileLock(folder_of(path) / LOCK):
+        made = record.read(file)
+        own = made.config["evaluate"]["split"]
+        if (split := asked["split"]) not in (None, own):
+            raise ValueError(f"--save: the record has numbers of the {own} split, and these are of the {split} split")
+        known = {e.name for e in made.estimates}
+        new = [e for e in seen.estimates if e.name not in known]
+        names = [e.name for e in new]
+        settings = {name: value for name, value in asked.items() if value is not None}
+        origin = (
+            {"names": names, "settings": settings, "finished": provenance.now()}
+            | provenance.code()
+            | provenance.versions()
+        )
+        later = [*made.provenance.get("later", []), origin | memory.hardware(str(device()))]
+        if new:
+            added = replace(
+                made,
+                estimates=[*made.estimates, *new],
+                descriptions=made.descriptions | {n: d for n, d in seen.descriptions.items() if n in names},
+                not_applicable={name: why for name, why in made.not_applicable.items() if name not in names},
+                provenance=made.provenance | {"later": later},
+            )
+            record.write(added, file)
+    return Added(names, [e.name for e in seen.estimates if e.name in known])
+
+
+def folder_of(path: Path) -> Path:
+    """The run's folder, given as it is or by the checkpoint in it."""
+    return path.parent if path.suffix == ".ckpt" else path
 
 
 def _loaded(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
