@@ -108,11 +108,15 @@ class TrainingBatches:
         shard: the batch size of all processes together, and the part of this process.
         seed: of the run.
         binarization: the rule for pixels that are sampled each time; None if there is nothing to sample.
+
+    Attributes:
+        pixel_stream: the generator of pixels, on the device of the split. Every epoch seeds it again.
     """
 
     def __init__(self, split: DeviceSplit, shard: Shard, seed: int, binarization: Binarization | None = None) -> None:
         self.split, self.shard, self.binarization = split, shard, binarization
         self._streams = {name: generator(seed, name) for name in ("order", "binarization")}
+        self.pixel_stream = torch.Generator(split.x.device)
         self._start = self._now()
         self._given = self._skip = 0
 
@@ -124,19 +128,34 @@ class TrainingBatches:
 
     def indices(self) -> Iterator[tuple[Int64[Tensor, " B"], Float[Tensor, "B *shape"] | None]]:
         """The indices of each batch of one epoch, with the uniform random numbers that binarise it."""
-        # This runs at the first `next`. So an iterator that Lightning creates and drops uses no random numbers.
+        order = self.begin_epoch()  # at the first `next`: an iterator that Lightning drops uses no random numbers
+        mine = slice(self.shard.rank, None, self.shard.world)
+        for index in order.to(self.split.x.device).split(self.shard.batch_size)[self._given :]:
+            u = self.pixels(len(index))
+            self.count()
+            yield index[mine], u if u is None else u[mine]
+
+    def begin_epoch(self) -> Int64[Tensor, " N"]:
+        """Draw the order of the next epoch. Batches that were yielded before a resume use up their random numbers."""
         self._given, self._skip = self._skip, 0
         self._start = self._now()
         order = torch.randperm(len(self.split.x), generator=self._streams["order"])
-        pixels = self._pixels()
-        batches = order.to(self.split.x.device).split(self.shard.batch_size)
-        for index in batches[: self._given]:  # skipped batches use up their random numbers
-            self._uniform(index, pixels)
-        mine = slice(self.shard.rank, None, self.shard.world)
-        for index in batches[self._given :]:
-            self._given += 1
-            u = self._uniform(index, pixels)
-            yield index[mine], u if u is None else u[mine]
+        seed = torch.randint(2**63 - 1, (1,), generator=self._streams["binarization"])
+        self.pixel_stream.manual_seed(int(seed))
+        for index in order.split(self.shard.batch_size)[: self._given]:
+            self.pixels(len(index))
+        return order
+
+    def count(self, batches: int = 1) -> None:
+        """Note that batches of this epoch are yielded, for `state_dict`."""
+        self._given += batches
+
+    def pixels(self, size: int) -> Float[Tensor, "B *shape"] | None:
+        """The uniform random numbers that binarise the next batch of all processes; None if nothing is sampled."""
+        if self.binarization is None:
+            return None
+        shape, device = self.split.x.shape[1:], self.split.x.device
+        return torch.rand(size, *shape, generator=self.pixel_stream, device=device)
 
     def gather(self, index: Int64[Tensor, " B"], u: Float[Tensor, "B *shape"] | None) -> Batch:
         """Gather the examples at these indices, and binarise them with u."""
@@ -168,14 +187,3 @@ class TrainingBatches:
     def _now(self) -> dict[str, Tensor]:
         """The current states of both generators."""
         return {name: stream.get_state() for name, stream in self._streams.items()}
-
-    def _pixels(self) -> torch.Generator:
-        """The generator of pixels for one epoch, on the device of the split."""
-        seed = torch.randint(2**63 - 1, (1,), generator=self._streams["binarization"])
-        return torch.Generator(self.split.x.device).manual_seed(int(seed))
-
-    def _uniform(self, index: Int64[Tensor, " B"], pixels: torch.Generator) -> Tensor | None:
-        """Random numbers for one batch of all processes; None if there is nothing to sample."""
-        if self.binarization is None:
-            return None
-        return torch.rand(len(index), *self.split.x.shape[1:], generator=pixels, device=self.split.x.device)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,16 @@ CHUNK = 50
 
 Chunk = Iterator[Float[Tensor, "U B *event"]]
 """The batches of consecutive steps. Each is gathered only when the step reads it."""
+
+BLOCK = 10
+"""Steps in one block on an accelerator. The processor starts a block at once, and stops training between blocks only."""
+
+
+class Block(NamedTuple):
+    """Consecutive steps with batches of one size."""
+
+    batch_size: int
+    steps: int
 
 
 class PackedBatches:
@@ -58,6 +68,58 @@ class PackedBatches:
         return self.streams[0].gather(index, u).x.unflatten(0, (len(step), len(indices[0])))
 
 
+class ResidentBatches(PackedBatches):
+    """Batches that the device selects by itself: the orders of an epoch, and the place in them, lie on the device.
+
+    So a step needs nothing from the processor. The numbers are those of `PackedBatches`.
+
+    Args:
+        streams: the batches of each seed, all from one split.
+    """
+
+    def __init__(self, streams: Sequence[TrainingBatches]) -> None:
+        super().__init__(streams)
+        x = self.streams[0].split.x
+        self._orders = torch.zeros(len(self.streams), len(x), dtype=torch.int64, device=x.device)
+        self._place = torch.zeros((), dtype=torch.int64, device=x.device)
+        self._range = torch.arange(self.streams[0].shard.batch_size, device=x.device)
+
+    def __iter__(self) -> Iterator[Iterator[Block]]:  # type: ignore[override]
+        size, skipped = self.streams[0].shard.batch_size, self.streams[0].skipped
+        yield from (iter(()) for _ in range(skipped // CHUNK))
+        self._orders.copy_(torch.stack([stream.begin_epoch() for stream in self.streams]))
+        self._place.fill_(skipped * size)
+        whole = len(self._orders[0]) // size
+        for first in range(skipped // CHUNK * CHUNK, self.steps, CHUNK):
+            done, last = max(first, skipped), min(first + CHUNK, self.steps)
+            yield self._blocks(done, min(last, whole), size, last)
+
+    def _blocks(self, done: int, whole: int, size: int, last: int) -> Iterator[Block]:
+        """The steps from `done` to `last`, of which the last may have a smaller batch."""
+        for first in range(done, whole, BLOCK):
+            yield Block(size, min(BLOCK, whole - first))
+        if last > whole:
+            yield Block(len(self._orders[0]) % size, 1)
+
+    def read(self, batch_size: int) -> Float[Tensor, "U B *event"]:
+        """The next batch of all seeds. It is computed on the device alone, and moves the place there."""
+        index = self._orders.index_select(1, self._range[:batch_size] + self._place)
+        drawn = [u for stream in self.streams if (u := stream.pixels(batch_size)) is not None]
+        self._place += batch_size
+        uniform = torch.cat(drawn) if drawn else None
+        return self.streams[0].gather(index.flatten(), uniform).x.unflatten(0, index.shape)
+
+    def count(self, steps: int) -> None:
+        """Note on the processor that these steps are read."""
+        for stream in self.streams:
+            stream.count(steps)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Of the pixels of each seed; none if nothing is sampled."""
+        return [] if self.streams[0].binarization is None else [stream.pixel_stream for stream in self.streams]
+
+
 class PackedData(DataModule):
     """A data set for the members of a pack.
 
@@ -78,7 +140,7 @@ class PackedData(DataModule):
 
     def train_dataloader(self) -> PackedBatches:  # type: ignore[override]
         self._streams = [self.training(seed) for seed in self.seeds]
-        batches = PackedBatches(self._streams)
+        batches = (PackedBatches if self._device.type == "cpu" else ResidentBatches)(self._streams)
         for seed, stream in zip(self.seeds, self._streams, strict=True):
             if seed in self._orders:
                 stream.load_state_dict(self._orders[seed])

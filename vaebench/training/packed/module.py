@@ -6,7 +6,8 @@ examples, random pixels and noise, and its own learning rate and gradient clippi
 the others continue.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import inf
 
 import torch
@@ -20,8 +21,10 @@ from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
 from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.counters import Counters
+from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.functional import check_compatible
-from vaebench.training.packed.loaders import Chunk, PackedBatches, PackedData
+from vaebench.training.packed.loaders import Block, Chunk, PackedBatches, PackedData, ResidentBatches
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.resuming import Resumable
 from vaebench.training.packed.snapshot import Divergence, Snapshot
@@ -68,6 +71,7 @@ class Pack(Resumable):
         self._steps = 0.0
         self._start, self._between_steps = start, between_steps
         self._noise = []
+        self._graphed: GraphedSteps | None = None
 
     @property
     def active(self) -> list[int]:
@@ -89,6 +93,7 @@ class Pack(Resumable):
         self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
         self._count = 0
         self._adam = PackedAdam(rows, [m.learning_rate for m in self.models], self.clips)
+        self._counters = Counters(rows.values)
         return self._adam
 
     def on_fit_start(self) -> None:
@@ -101,14 +106,27 @@ class Pack(Resumable):
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
         epochs = self.trainer.max_epochs
         self._steps = loader.steps * (inf if epochs in (None, -1) else epochs)
+        self._graphed = None
+        if isinstance(loader, ResidentBatches):
+            self._counters.steps.fill_(self.steps_done)
+            generators = [*self._noise, *loader.generators]
+            self._graphed = GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
 
     @torch.no_grad()
-    def training_step(self, chunk: Chunk, index: int) -> None:
+    def training_step(self, chunk: Chunk | Iterator[Block], index: int) -> None:
         before = self.steps_done
-        steps = self.trainer.train_dataloader.steps  # type: ignore[union-attr]
-        for x in chunk:
-            self._step(x)
-            if self._between_steps is not None and self.steps_done % steps:
+        loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
+        for part in chunk:
+            if isinstance(part, Block):
+                assert self._graphed is not None
+                assert isinstance(loader, ResidentBatches)
+                self._graphed.take(*part)
+                loader.count(part.steps)
+                self._count += part.batch_size * part.steps
+                self.steps_done += part.steps
+            else:
+                self._step(part)
+            if self._between_steps is not None and self.steps_done % loader.steps:
                 self._between_steps()
         # Lightning counts the steps of optimisers that it calls. Calling this one would cost more than a step, so the
         # count is set here.
@@ -118,24 +136,41 @@ class Pack(Resumable):
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
         """`vaebench.training.step.training_step` for all members at once."""
         self.stacks.progress.fill_(epoch.progress(self.steps_done, self._steps))
-        data = (self.seed_groups.expand(x), self.seed_groups.noise(x.shape[1], self._noise))
-        # Objective, loss and gradient of all members, as one captured program.
-        mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
+        mean, gradients = self._gradients(x)
         if not bool(mean.isfinite().all()):
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
-        self._total += total
-        self._count += x.shape[1]
         # Clip and Adam. A diverged member takes no step.
         self._adam.advance(gradients, self.is_active)
+        self._count += x.shape[1]
         self.steps_done += 1
 
+    def _step_on_device(self, loader: ResidentBatches, batch_size: int) -> None:
+        """`_step` where the device needs nothing from the processor, and the processor waits for nothing.
+
+        So the processor does not know of a divergence when it happens. The row of a diverged member goes on with
+        numbers that nobody reads.
+        """
+        self.stacks.progress.copy_(self._counters.steps / max(1, self._steps - 1))  # `epoch.progress`
+        mean, gradients = self._gradients(loader.read(batch_size))
+        self._counters.count(mean)
+        self._adam.advance(gradients, [True] * len(self.models))
+
+    def _gradients(self, x: Float[Tensor, "U B *event"]) -> tuple[Float[Tensor, " M"], list[Tensor]]:
+        """The mean objective of every member at its next noise, and the gradients, by one captured program."""
+        data = (self.seed_groups.expand(x), self.seed_groups.noise(x.shape[1], self._noise))
+        mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
+        self._total += total
+        return mean, gradients
+
     def on_train_epoch_end(self) -> None:
+        self.read_counters()
         self.log_all(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
         self._total.zero_()
         self._count = 0
         self.history.end(self.current_epoch, self.steps_done)
 
     def on_validation_epoch_start(self) -> None:
+        self.read_counters()
         self._refit()
         self._validated = torch.zeros_like(self._total)
         self._seen = 0
@@ -154,6 +189,7 @@ class Pack(Resumable):
 
     def on_train_end(self) -> None:
         self._refit()
+        self._graphed = None  # its memory is needed for the evaluation
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
 
@@ -181,17 +217,27 @@ class Pack(Resumable):
         for i in self.active:
             self.history.log(i, name, numbers[i])
 
+    def read_counters(self) -> None:
+        """Learn which members have diverged on a device. It waits for the steps that are started."""
+        if self._graphed is not None:
+            for i, (step, value) in self._counters.diverged().items():
+                self._diverge(i, step, value, epoch.TRAINING_OBJECTIVE)
+
     def _mark_diverged(self, mean: Float[Tensor, " M"], name: str) -> None:
         for i, value in enumerate(mean.tolist()):
-            if self.divergences[i] is None and not abs(value) < float("inf"):
-                where = f"epoch {self.current_epoch}, step {self.steps_done}"
-                self.divergences[i] = Divergence(self.steps_done, epoch.divergence(name, value, where))
+            if not abs(value) < inf:
+                self._diverge(i, self.steps_done, value, name)
+
+    def _diverge(self, i: int, step: int, value: float, name: str) -> None:
+        if self.divergences[i] is None:
+            where = f"epoch {self.current_epoch}, step {step}"
+            self.divergences[i] = Divergence(step, epoch.divergence(name, value, where))
         if not any(self.is_active):
             self.trainer.should_stop = True
 
     def _refit(self) -> None:
-        for member in self.models:
-            member.refit(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
+        for i in self.active:
+            self.models[i].refit(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:

@@ -46,8 +46,13 @@ class Resumable(lightning.LightningModule):
     def _epoch_progress(self) -> Any:
         return self.trainer.fit_loop.epoch_progress.current  # Lightning declares a less exact type
 
+    def read_counters(self) -> None:
+        """Learn what a device has counted by itself."""
+        raise NotImplementedError
+
     def snapshot(self, i: int, run: str = "") -> Snapshot:
         """A copy of a member's state after the steps that are done."""
+        self.read_counters()
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
         seed = self.seed_groups.seeds.index(self.models[i].seed)
         return Snapshot(

@@ -1,0 +1,85 @@
+"""Blocks of steps on a CUDA device, each as one CUDA graph: the processor starts all kernels of a block with one call.
+
+A step of a pack has about a hundred small kernels. To start one of them costs the processor more time than many of them
+take. A CUDA graph records the kernels of a block once, and starts them together. For this, a step must be the same
+kernels on the same memory every time: nothing comes from the processor, and nothing waits for it.
+
+Where torch cannot record a block, the same steps are started one by one, and a message says why.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 1
+"""Blocks of each kind that are computed before one is recorded: libraries allocate memory at their first use."""
+
+Kind = tuple[int, int]
+"""The batch size and the number of steps of a block."""
+
+
+class GraphedSteps:
+    """Computes blocks of steps; on CUDA as graphs.
+
+    Args:
+        step: computes one step with batches of a size. It reads and changes only tensors that keep their memory.
+        generators: all generators that a step draws from.
+        device: of the steps.
+
+    Attributes:
+        failure: why a CUDA device uses no graphs; None if nothing failed.
+    """
+
+    def __init__(
+        self, step: Callable[[int], None], generators: Sequence[torch.Generator], device: torch.device
+    ) -> None:
+        self.step, self.generators, self.device = step, list(generators), device
+        self.failure: str | None = None
+        self.graphs: dict[Kind, torch.cuda.CUDAGraph] = {}
+        self._computed: dict[Kind, int] = {}
+
+    def take(self, batch_size: int, steps: int) -> None:
+        """Compute a block. On CUDA this returns before the block is computed."""
+        kind = (batch_size, steps)
+        computed = self._computed[kind] = self._computed.get(kind, 0) + 1
+        if self.device.type == "cuda" and self.failure is None and computed > WARM_UP and kind not in self.graphs:
+            self._record(kind)
+        if kind in self.graphs:
+            self.graphs[kind].replay()
+        else:
+            self._run(kind)
+
+    def _run(self, kind: Kind) -> None:
+        batch_size, steps = kind
+        for _ in range(steps):
+            self.step(batch_size)
+
+    def _record(self, kind: Kind) -> None:
+        states, stream = [g.clone_state() for g in self.generators], torch.cuda.current_stream()
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        # All graphs share one pool of memory: they never run at the same time, and keep nothing in it.
+        pool = next(iter(self.graphs.values())).pool() if self.graphs else None
+        try:
+            # Other threads of this process (heartbeat, W&B) may use CUDA meanwhile.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                self._run(kind)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            torch.cuda.set_stream(stream)
+            self._give_up(error.__context__ or error, states)
+        else:
+            self.graphs[kind] = graph
+
+    def _give_up(self, error: BaseException, states: Sequence[Tensor]) -> None:
+        # A generator whose recording failed would refuse to draw, so each gets a new state, with the numbers of before.
+        # Graphs of before advance the old states, so they cannot be used any more.
+        self.graphs.clear()
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.graphsafe_set_state(state)
+        self.failure = " ".join(str(error).split())[:200] or type(error).__name__
+        log.warning("no CUDA graph of the training step, so every kernel is started by itself: %s", self.failure)
