@@ -8,10 +8,14 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench.evaluation import bounds
+from vaebench.models.chunk_size import ChunkSize
 from vaebench.records.weights import Weights
 
 FEWEST = 5
 """The smallest number of draws in a tail that can be fitted."""
+
+TERMS = ChunkSize(1, 2**24)
+"""Terms of the fit that are computed at a time."""
 
 WIDEST = 650.0
 """The largest difference of log-weights in a tail, in nats. Beyond it, their ratio would underflow in float64."""
@@ -53,7 +57,8 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     # The grid of θ: 1/x_max plus offsets that the lower quartile scales.
     steps = 1 - (size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
     theta = 1 / excess[-1] + steps[:, None] / (3 * quartile)
-    shape = torch.stack([torch.log1p(-t * excess).mean(0) for t in theta])
+    some = max(1, TERMS.on(excess) // excess.numel())
+    shape = torch.cat([torch.log1p(-part[:, None] * excess).mean(1) for part in theta.split(some)])
     # The profile log-likelihood of θ; its softmax is the posterior on the grid.
     likelihood = count * ((-theta / shape).log() - shape - 1)
     mean = (theta * likelihood.softmax(0)).sum(0)
