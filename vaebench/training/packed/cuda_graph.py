@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class GraphedSteps:
         else:
             self.graphs[kind] = graph
 
-    def _give_up(self, error: BaseException, states: Sequence[Tensor]) -> None:
+    def _give_up(self, error: BaseException, states: Sequence[torch.Generator]) -> None:
         # A generator whose recording failed would refuse to draw, so each gets a new state, with the numbers of before.
         # Graphs of before advance the old states, so they cannot be used any more.
         self.graphs.clear()

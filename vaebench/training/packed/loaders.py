@@ -21,7 +21,7 @@ Chunk = Iterator[Float[Tensor, "U B *event"]]
 """The batches of consecutive steps. Each is gathered only when the step reads it."""
 
 BLOCK = 10
-"""Steps in one block on an accelerator. The processor starts a block at once, and stops training between blocks only."""
+"""Steps in one block on an accelerator. The processor starts a block at once, and can stop only between blocks."""
 
 
 class Block(NamedTuple):
