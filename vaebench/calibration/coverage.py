@@ -77,6 +77,9 @@ def coverage_grades() -> Iterator[Grade]:
         problem, k = f"weights with a tail of {tail:g}", 500
         runs = [_heavy(tail, k, seed) for seed in range(SEEDS)]
         yield from covered(problem, {f"iwae_{k}": "IWAE"}, runs, "monte_carlo_error")
+    runs = [_guessed(seed) for seed in range(SEEDS)]
+    errors = {"classification_error": "ClassificationError"}
+    yield from covered("classes that are guessed", errors, runs, "standard_error")
 
 
 def covered(
@@ -160,4 +163,14 @@ def _heavy(tail: float, k: int, seed: int) -> Sequence[Estimate]:
     code, none = torch.zeros(OBSERVATIONS, 1, dtype=torch.float64), torch.zeros_like(u)
     metric = METRICS.build({"name": "IWAE", "k": (k,)})
     metric.update(Draws(code, None, Normal(code, code + 1), code, code[None], -tail * u.log(), none, none))
+    return [outcome for outcome in metric.compute() if not isinstance(outcome, NotApplicable)]
+
+
+def _guessed(seed: int) -> Sequence[Estimate]:
+    """The error of a classifier that guesses one of three classes."""
+    stream, none = generator(seed, "guesses"), torch.zeros(1, POPULATION)
+    code, label = torch.zeros(POPULATION, 1), torch.arange(POPULATION) % 3
+    logits = torch.rand(POPULATION, 3, generator=stream)
+    metric = METRICS.build("ClassificationError")
+    metric.update(Draws(code, label, Normal(code, code + 1), code, code[None], none, none, none, logits))
     return [outcome for outcome in metric.compute() if not isinstance(outcome, NotApplicable)]

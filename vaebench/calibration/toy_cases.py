@@ -79,7 +79,7 @@ def labelled_codes() -> Iterator[Case]:
     """Two clusters of 200 codes on a line; the label is the cluster, but one label in ten is swapped.
 
     A classifier that predicts the cluster has an accuracy of 0.9. Among five neighbours at most two labels are swapped,
-    so nearest neighbours predict the cluster as well.
+    so nearest neighbours predict the cluster as well. A model that predicts the cluster has an error of 10 %.
     """
     index = torch.arange(400)
     cluster = (index >= 200).long()
@@ -88,6 +88,8 @@ def labelled_codes() -> Iterator[Case]:
     draws = _draws(code=code[:, None].double(), label=cluster ^ swapped)
     yield Case("LinearProbe", draws, (Answer("linear_probe_accuracy", 0.9),))
     yield Case("NearestNeighbours", draws, (Answer("nearest_neighbours_accuracy", 0.9),))
+    predicted = draws._replace(logits=torch.stack([1 - cluster, cluster], 1).double())
+    yield Case("ClassificationError", predicted, (Answer("classification_error", 10.0),))
 
 
 def weights() -> Iterator[Case]:

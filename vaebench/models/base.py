@@ -54,6 +54,12 @@ class Autoencoder(lightning.LightningModule, ABC):
     fixed: tuple[str, ...] = ()
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 
+    classes: int | None = None
+    """The number of classes that the model predicts; None for a model that does not learn from labels."""
+
+    phase = 0
+    """The present phase of training, counted from 0. Only a model that is trained in phases reads it."""
+
     progress: Tensor
 
     def __init__(
@@ -83,6 +89,10 @@ class Autoencoder(lightning.LightningModule, ABC):
     @abstractmethod
     def objective(self, x: Float[Tensor, "B *event"], noise: Tensor) -> Float[Tensor, " B"]:
         """What training maximises, in nats per observation: a pure function of its arguments and the parameters."""
+
+    def objective_of(self, batch: Batch, noise: Tensor) -> Float[Tensor, " B"]:
+        """The objective of a batch. A model that learns from labels (`classes`) has another one than `objective`."""
+        return self.objective(batch.x, noise)
 
     @abstractmethod
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -147,6 +157,28 @@ class Autoencoder(lightning.LightningModule, ABC):
         # A convolution has one bias per channel: it gets the mean over the channel's pixels.
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
 
+    def check_labels(self, label: Tensor | None) -> None:
+        """Refuse labels of the training split that the model cannot learn from."""
+
+    def phase_at(self, progress: float) -> int:
+        """The phase at this share of training. It never goes back.
+
+        The objective, the noise and the parameters that learn may differ from phase to phase. Each phase starts with a
+        new optimiser, so parameters that have no gradient in a phase keep their values.
+        """
+        return 0
+
+    def enter(self, progress: float) -> bool:
+        """Enter the phase at this share of training; whether it is another one than before."""
+        before, self.phase = self.phase, self.phase_at(progress)
+        return self.phase != before
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load parameters and buffers, and enter the phase in which they were saved."""
+        loaded = super().load_state_dict(state_dict, *args, **kwargs)
+        self.enter(float(self.progress))
+        return loaded
+
     @property
     def fact_descriptions(self) -> Mapping[str, Description]:
         """How to show the facts that have a column in the table."""
@@ -168,7 +200,9 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
-            self.prepare(self.trainer.datamodule.train.x)  # type: ignore[attr-defined]
+            training: Batch = self.trainer.datamodule.train  # type: ignore[attr-defined]
+            self.check_labels(training.label)
+            self.prepare(training.x)
 
     def on_fit_start(self) -> None:
         self.generator = generator(self.seed, epoch.TRAINING_NOISE, self.device)
@@ -183,18 +217,23 @@ class Autoencoder(lightning.LightningModule, ABC):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a step. Lightning does the rest of `vaebench.training.step.training_step`."""
         assert self.generator is not None, "training_step needs a Trainer: call Trainer().fit(model, datamodule)"
-        self.progress.fill_(epoch.progress(self.global_step, self._steps))
+        progress = epoch.progress(self.global_step, self._steps)
+        self.progress.fill_(progress)
+        if self.enter(progress):
+            self.trainer.optimizers[0].state.clear()
         # Every process draws the noise of the whole batch and takes its part, so that the number of processes does not
         # change the noise of an example.
         world, total = self.trainer.world_size, self._in_all_processes(len(batch.x))
         noise = self.noise(total, self.generator)[self.global_rank :: world]
         if not len(batch.x):
             return self._zero_loss()
-        objective = self.objective(batch.x, noise)
+        objective = self.objective_of(batch, noise)
         self._trained += epoch.tally(objective)
         # Lightning averages gradients over processes with equal weights, however many examples each process has. This
         # divisor makes that average the gradient of the mean over all examples.
-        return -objective.sum() / (total / world)
+        loss = -objective.sum() / (total / world)
+        # Several processes wait for a gradient of every parameter, also of one that does not learn in this phase.
+        return loss if world == 1 else loss + self._zero_loss()
 
     def on_train_epoch_end(self) -> None:
         self._log_mean(epoch.TRAINING_OBJECTIVE, self._trained)
@@ -206,7 +245,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         self._validation = generator(self.seed, epoch.VALIDATION_NOISE, self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._validated += epoch.tally(self.objective(batch.x, self.noise(len(batch.x), self._validation)))
+        self._validated += epoch.tally(self.objective_of(batch, self.noise(len(batch.x), self._validation)))
 
     def on_validation_epoch_end(self) -> None:
         self._log_mean(epoch.VALIDATION_OBJECTIVE, self._validated)

@@ -20,6 +20,7 @@ class _Fields(NamedTuple):
     log_px: Float[Tensor, "K B"]
     log_pz: Float[Tensor, "K B"]
     log_qz: Float[Tensor, "K B"]
+    logits: Float[Tensor, "B C"] | None = None
 
 
 class Draws(_Fields):
@@ -38,6 +39,7 @@ class Draws(_Fields):
         log_px: log p(x|z_k), `[K, B]`.
         log_pz: log p(z_k), `[K, B]`.
         log_qz: log q(z_k|x), `[K, B]`.
+        logits: of the classes that the model predicts, `[B, C]`; None if it predicts none.
     """
 
     @cached_property

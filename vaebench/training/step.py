@@ -6,9 +6,10 @@ with this function, for every registered model.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
 
 
@@ -19,6 +20,7 @@ def training_step(
     optimizer: torch.optim.Optimizer,
     clip: float | None = None,
     progress: float = 0.0,
+    label: Int64[Tensor, " B"] | None = None,
 ) -> Float[Tensor, " B"]:
     """Change the model's parameters by one step of gradient descent.
 
@@ -28,21 +30,23 @@ def training_step(
         noise: what `model.noise` gives for this batch.
         optimizer: of the model's parameters; `model.configure_optimizers()` makes Adam.
         clip: the largest norm of the gradient; None for no limit.
-        progress: the share of training that is over, from 0 to 1. A schedule of β reads it.
+        progress: the share of training that is over, from 0 to 1. It decides the phase; a schedule of β reads it.
+        label: the class of each observation, for a model that learns from labels.
 
     Returns:
         The objective of each observation before the step, in nats.
     """
     model.progress.fill_(progress)
+    if model.enter(progress):  # each phase starts with a new optimiser
+        optimizer.state.clear()
 
     # What the model maximises, for example the ELBO. All randomness comes from `noise`.
-    objective = model.objective(x, noise)
+    objective = model.objective_of(Batch(x, label), noise)
 
     # Optimisers minimise: the loss is the negative mean over the batch.
     loss = -objective.mean()
 
-    # The gradient of the loss with respect to every parameter. `backward` adds to the stored
-    # gradients, so they are set to zero before it.
+    # The gradient with respect to every parameter. `backward` adds to the stored gradients, so they are reset first.
     optimizer.zero_grad()
     loss.backward()
 

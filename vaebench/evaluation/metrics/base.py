@@ -24,6 +24,9 @@ class Subject(Protocol):
     standard_normal_prior: bool
     """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
 
+    classes: int | None
+    """The number of classes that it predicts, or None."""
+
 
 class Diagnostic(Metric, ABC):
     """A measurement of a model on a split.

@@ -137,3 +137,15 @@ class Conv(Network):
                 f"got {list(shape)}; give fewer `channels`, or use MLP"
             )
         return (self.channels[-1] if self.channels else shape[0], shape[1] // halvings, shape[2] // halvings)
+
+
+def layers(network: nn.Module) -> list[slice]:
+    """The layers of a chain of modules: each is a module with parameters, and those without that belong to it."""
+    if not isinstance(network, nn.Sequential):
+        return []
+    modules = list(network)
+    starts = [0]
+    for i in range(1, len(modules)):
+        learns = any(True for _ in modules[i].parameters()) and not isinstance(modules[i - 1], nn.Flatten)
+        starts += [i] if learns or isinstance(modules[i], nn.Flatten) else []
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(modules)], strict=True)]

@@ -128,7 +128,12 @@ class PackedData(DataModule):
         seeds: of the members, in their order.
         batch_size: examples in a step of one member.
         root: the folder of downloaded data sets; None for `data_root()`.
+
+    Attributes:
+        may_be_resident: whether a device that is not the CPU may read its batches by itself.
     """
+
+    may_be_resident = True
 
     def __init__(
         self, dataset: Dataset, seeds: Sequence[int], *, batch_size: PositiveInt = 64, root: Path | None = None
@@ -140,7 +145,8 @@ class PackedData(DataModule):
 
     def train_dataloader(self) -> PackedBatches:  # type: ignore[override]
         self._streams = [self.training(seed) for seed in self.seeds]
-        batches = (PackedBatches if self._device.type == "cpu" else ResidentBatches)(self._streams)
+        resident = self.may_be_resident and self._device.type != "cpu"
+        batches = (ResidentBatches if resident else PackedBatches)(self._streams)
         for seed, stream in zip(self.seeds, self._streams, strict=True):
             if seed in self._orders:
                 stream.load_state_dict(self._orders[seed])

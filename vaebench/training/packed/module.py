@@ -6,6 +6,7 @@ examples, random pixels and noise, and its own learning rate and gradient clippi
 the others continue.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf
@@ -82,7 +83,10 @@ class Pack(Resumable):
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
-            x = self.trainer.datamodule.train.x  # type: ignore[attr-defined]
+            data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
+            # Only the processor can start a phase, so it leads each step of a training in phases.
+            data.may_be_resident = self.models[0].phase_at(1.0) == 0
+            x = data.train.x
             for member in self.models:
                 member.prepare(x)
 
@@ -111,6 +115,8 @@ class Pack(Resumable):
             self._counters.steps.fill_(self.steps_done)
             generators = [*self._noise, *loader.generators]
             self._graphed = GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
+        if self.steps_done:
+            self._adam.resume(self.steps_done - self._phase_start(), self._moments())
 
     @torch.no_grad()
     def training_step(self, chunk: Chunk | Iterator[Block], index: int) -> None:
@@ -135,7 +141,12 @@ class Pack(Resumable):
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
         """`vaebench.training.step.training_step` for all members at once."""
-        self.stacks.progress.fill_(epoch.progress(self.steps_done, self._steps))
+        progress = epoch.progress(self.steps_done, self._steps)
+        self.stacks.progress.fill_(progress)
+        if self.models[0].enter(progress):
+            for member in self.models[1:]:
+                member.enter(progress)
+            self._adam.resume(0, [torch.zeros_like(m) for m in self._moments()])
         mean, gradients = self._gradients(x)
         if not bool(mean.isfinite().all()):
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
@@ -205,6 +216,18 @@ class Pack(Resumable):
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
         self.stacks.program(objective, (self._for_all(x), self.seed_groups.noise(len(x), self._streams("check"))))
+
+    def _phase_start(self) -> int:
+        """The first step of the phase to which the last step belongs."""
+        first = self.models[0]
+
+        def phase(step: int) -> int:
+            return first.phase_at(epoch.progress(step, self._steps))
+
+        return bisect_left(range(self.steps_done), first.phase, key=phase)
+
+    def _moments(self) -> list[Tensor]:
+        return [self._adam.moments(i) for i in range(len(self.models))]
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
         return [generator(seed, purpose, self.device) for seed in self.seed_groups.seeds]

@@ -55,7 +55,7 @@ class Stacks:
     def _captured(
         self, capture: Callable[..., Program], function: Callable[..., Any], data: Sequence[Tensor], train: bool
     ) -> Program:
-        key = (function, train, *(d.shape for d in data))
+        key = (function, train, self.models[0].phase, *(d.shape for d in data))
         if key not in self._programs:
             first = self.models[0]
             was_training = first.training
