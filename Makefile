@@ -43,6 +43,7 @@ format: .venv/linters
 table: .venv/ready
 	$(RUN) vaebench table --check
 	$(RUN) vaebench report --check
+	$(RUN) vaebench ledger --check
 
 check: lint test test-slow table
 

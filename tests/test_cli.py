@@ -219,7 +219,15 @@ def test_doctor_finds_the_data_root(here, monkeypatch):
     assert "my data" in vaebench("doctor")
 
 
-LIGHT_VERBS = (["--help"], ["sweep", "--help"], ["sweep", "missing.yaml"], ["table"], ["report"], ["show", "0"])
+LIGHT_VERBS = (
+    ["--help"],
+    ["sweep", "--help"],
+    ["sweep", "missing.yaml"],
+    ["table"],
+    ["report"],
+    ["ledger"],
+    ["show", "0"],
+)
 
 
 @pytest.mark.parametrize("arguments", LIGHT_VERBS)

@@ -16,10 +16,11 @@ from vaebench import config
 from vaebench.config import ConfigError, Refused, Run, Study, load
 from vaebench.config.grid import merge
 from vaebench.config.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
+from vaebench.records.run_folder import PAPER
 
 Write = Callable[[str], Path]
 
-CONF = sorted((Path(__file__).parents[1] / "conf").glob("*.yaml"))
+CONF = sorted((Path(__file__).parents[1] / "conf").rglob("*.yaml"))
 
 HEAD = """\
 question: Does it matter?
@@ -241,7 +242,9 @@ def test_every_shipped_study_is_valid_and_asks_a_question(path: Path) -> None:
     assert study.runs
     assert study.name == path.stem
     assert study.question.rstrip().endswith("?")
-    assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+    assert path.read_text().startswith(
+        f"# yaml-language-server: $schema={'../' * (path.parent.name == PAPER)}schema.json\n"
+    )
     assert len({run.id for run in study.runs}) == len({run.slug for run in study.runs}) == len(study.runs)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from vaebench.calibration import grade, tabulation
 from vaebench.records.record import read_all
+from vaebench.records.run_folder import published_studies
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.rendering import RENDERINGS
 
@@ -18,7 +19,7 @@ HEAD = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_every_published_study_is_set(tmp_path):
     """As its records read now; `vaebench table --check` holds the committed files against them."""
-    studies = sorted(path.parent for path in RESULTS.glob("*/records"))
+    studies = published_studies(RESULTS)
     assert len(studies) > 5
     bodies = [RENDERINGS["table.tex"](table.table(list(read_all(study)))) for study in studies]
     bodies.append(tabulation._latex(grade.read(RESULTS / "calibration")))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from vaebench.records.run_folder import place, published_studies
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vaebench"
 
@@ -190,9 +192,12 @@ def test_a_function_fits_on_a_screen(path: Path) -> None:
 
 def test_stem_rule() -> None:
     """A word names one study: what stands in results/beta/ came from conf/beta.yaml."""
-    studies = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
-    results = {path.parent.name for path in (ROOT / "results").glob("*/records")}
-    assert results <= studies, "results of a study that conf/ does not have"
+    conf, results = ROOT / "conf", ROOT / "results"
+    studies = [place(path) for path in conf.rglob("*.yaml")]
+    there = {path.relative_to(results) for path in published_studies(results)}
+    assert there <= {*studies}, "results of a study that conf/ does not have"
+    names = [path.name for path in studies]
+    assert len(names) == len({*names}), "two studies of one name"
 
 
 def test_benchmarks_are_not_imported() -> None:

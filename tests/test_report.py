@@ -12,6 +12,7 @@ import pytest
 
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
+from vaebench.records.run_folder import published_studies
 from vaebench.records.validity import identity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.units import UnitsByBeta
@@ -144,9 +145,9 @@ def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(
     assert (tmp_path / "results/study/report.html").read_text() == first == page.render(GRID, "")
 
 
-@pytest.mark.parametrize("folder", sorted(p.parent for p in ROOT.glob("results/*/records")), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", published_studies(ROOT / "results"), ids=lambda p: p.name)
 def test_every_published_study_renders(folder):
-    asked = site.question(folder.name, ROOT / "conf")
+    asked = site.question(folder.relative_to(ROOT / "results").as_posix(), ROOT / "conf")
     text = page.render(files.read_all(folder), asked)
     assert asked
     assert Reader(text).open == []

@@ -12,7 +12,7 @@ from vaebench.config import schema
 from vaebench.config.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]
-CONF = sorted((ROOT / "conf").glob("*.yaml"))
+CONF = sorted((ROOT / "conf").rglob("*.yaml"))
 SCHEMA = schema.schema()
 
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool}

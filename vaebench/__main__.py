@@ -7,8 +7,8 @@ import typer
 from vaebench.cli.about import doctor, init, list_, schema, show_version
 from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
-from vaebench.cli.work import calibrate, evaluate, sweep, train
-from vaebench.cli.write import dashboard, publish, report, table
+from vaebench.cli.work import calibrate, evaluate, measure, sweep, train
+from vaebench.cli.write import dashboard, ledger, publish, report, table
 
 app = typer.Typer(
     help="A benchmark of autoencoders: sweeps that measure bounds, active units and collapse, and write tables.",
@@ -26,8 +26,8 @@ def _options(
 ) -> None: ...
 
 
-RUNS = (sweep, status, train, evaluate, show, compare, calibrate)
-RESULTS = (table, report, publish, dashboard)
+RUNS = (sweep, status, train, evaluate, show, compare, calibrate, measure)
+RESULTS = (table, report, ledger, publish, dashboard)
 ABOUT = (list_, init, doctor, schema)
 
 for command in (*RUNS, *RESULTS, *ABOUT):

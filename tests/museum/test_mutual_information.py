@@ -9,23 +9,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
-from vaebench.config.seeding import generator
+from vaebench.calibration.faults import information_within_batches
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
-
-
-def mutual_information_within_batches(vae, x: Tensor, batch_size: int = 50) -> float:
-    """Mean over batches of E_x E_q[log q(z|x)] − E[log q(z)], the mixture being that of the batch."""
-    total, stream = 0.0, generator(0, "museum")
-    batches = x.split(batch_size)
-    for batch in batches:
-        q = vae.encode(batch)
-        z = q.mean + q.stddev * torch.randn(q.mean.shape, generator=stream, dtype=x.dtype)
-        density = torch.distributions.Normal(q.mean[None], q.stddev[None]).log_prob(z[:, None]).sum(-1)
-        log_qz = torch.logsumexp(density, dim=1) - math.log(len(batch))
-        total += (density.diagonal().mean() - log_qz.mean()).item()
-    return total / len(batches)
 
 
 def test_a_batch_of_fifty_says_no_more_than_log_fifty(linear_vae, ours, show):
@@ -40,7 +26,7 @@ def test_a_batch_of_fifty_says_no_more_than_log_fifty(linear_vae, ours, show):
     one = torch.ones(1, 1, dtype=torch.float64)
     q = LinearPosterior.diagonal(one, torch.zeros(1), torch.full((1,), spread**2))
     vae = linear_vae(ProbabilisticPCA(torch.zeros(1), one, 1.0), q)
-    wrong = mutual_information_within_batches(vae, x)
+    wrong = information_within_batches(vae, x.split(50))
     right = ours(vae, x.split(100), "RateDecomposition")
     show("mutual information within batches of 50", wrong, right["mutual_information"].value, exact)
     assert wrong <= math.log(50) < exact - 2
@@ -61,7 +47,7 @@ def test_below_its_cap_a_batch_is_too_low_as_well(linear_vae, ours, show):
     assert model.mutual_information == pytest.approx(exact, rel=1e-12)
     x, _ = model.sample(3000, torch.Generator().manual_seed(0))
     vae = linear_vae(model, model.posterior)
-    wrong = mutual_information_within_batches(vae, x)
+    wrong = information_within_batches(vae, x.split(50))
     right = ours(vae, x.split(1000), "RateDecomposition")["mutual_information"]
     show("the same, where the truth is below log 50", wrong, right.value, exact)
     bias = model.posterior.decompose(model.mean, model.covariance).split_bias(len(x))

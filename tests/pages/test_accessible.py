@@ -16,7 +16,11 @@ from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.page import site
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = [*sorted(ROOT.glob("results/*/report.html")), ROOT / "results/index.html"]
+PUBLISHED = [
+    *sorted(ROOT.glob("results/*/report.html")),
+    ROOT / "results/paper/ledger.html",
+    ROOT / "results/index.html",
+]
 
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text("utf-8")
 RUN = """

@@ -9,6 +9,7 @@ from vaebench.config import ConfigError, load
 from vaebench.config.fields import EMPTY, component_fields, described, shown
 from vaebench.config.registry import REGISTRIES, did_you_mean
 from vaebench.config.shipped import CONF
+from vaebench.records.run_folder import PAPER
 
 Rows = list[tuple[str, str]]
 
@@ -18,8 +19,9 @@ def catalogue(folder: Path) -> Iterator[tuple[str, Rows]]:
     for registry in REGISTRIES:
         yield f"{registry.kind}s", [(name, registry.source(name).summary) for name in registry]
     is_here = folder == CONF  # a shipped study is given by its name
-    paths = sorted(folder.glob("*.yaml"))
-    yield "studies", [(str(path) if is_here else path.stem, _question(path)) for path in paths]
+    paths = [path for pattern in ("*.yaml", f"{PAPER}/*.yaml") for path in sorted(folder.glob(pattern))]
+    names = [str(path) if is_here else path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    yield "studies", [(name, _question(path)) for name, path in zip(names, paths, strict=True)]
 
 
 def _question(path: Path) -> str:

@@ -19,7 +19,7 @@ def status(
     from vaebench.sweeps.status import BAD, RunStatus, counts, looks
 
     plan, last = study_of(study, overrides), list[RunStatus]()
-    for runs in looks(plan, RUNS / plan.name, watch):
+    for runs in looks(plan, RUNS / plan.place, watch):
         if json:
             print_json([run._asdict() for run in runs])
         elif runs != last:

@@ -57,7 +57,7 @@ def sweep(
     from vaebench.sweeps.packs import max_pack_size
 
     plan, max_size = study_of(study, overrides), max_pack_size(pack)
-    folder = RUNS / plan.name
+    folder = RUNS / plan.place
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
     from vaebench.sweeps.engines.choice import Choice
@@ -98,7 +98,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
     """Print what a sweep would do."""
     from vaebench.sweeps import dry_run
 
-    packs = dry_run.dry_run(pending, where, max_size, (RUNS / plan.name, RESULTS / plan.name))
+    packs = dry_run.dry_run(pending, where, max_size, (RUNS / plan.place, RESULTS / plan.place))
     if json:
         print_json([{**pack._asdict(), "runs": [run.id for run in pack.runs]} for pack in packs])
         return
@@ -124,8 +124,8 @@ def train(
     from vaebench.sweeps import overridden
 
     plan = study_of(study, overrides)
-    folder = RUNS / plan.name
-    run, axes = overridden.find(plan, id, (folder, RESULTS / plan.name))
+    folder = RUNS / plan.place
+    run, axes = overridden.find(plan, id, (folder, RESULTS / plan.place))
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.inline import Inline
     from vaebench.sweeps.progress import Display
@@ -195,7 +195,7 @@ def calibrate(
     from vaebench.calibration.calibrate import calibrate as grades_of
     from vaebench.sweeps.run import Execution
 
-    folder = RUNS / plan.name
+    folder = RUNS / plan.place
     grades = grades_of(plan, folder, Execution(wandb, threads), console)
     grade.write(grades, folder)
     tabulation.write(grades, folder)
@@ -205,6 +205,23 @@ def calibrate(
     console.print(tabulation.outcome(grades))
     if not all(g.is_within for g in grades):
         raise typer.Exit(1)
+
+
+def measure(
+    name: Annotated[str, typer.Argument(help="A measurement, e.g. spectrum.")],
+    study: Annotated[Path | None, typer.Argument(help="The study whose trained runs are measured, if any.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of all randomness.")] = 0,
+    publish: Annotated[bool, typer.Option("--publish", help="Write to results/, the published reference.")] = False,
+) -> None:
+    """Measure something for the ledger that no study trains, and write its record to runs/paper/exact."""
+    from vaebench.calibration import measurements
+    from vaebench.reporting.ledger.evidence import MEASURED
+
+    plan = None if study is None else study_of(study)
+    for made in measurements.measured(name, seed, plan, RUNS):
+        console.print(str(measurements.write(made, (RESULTS if publish else RUNS) / MEASURED)), soft_wrap=True)
+        for estimate in made.estimates:
+            console.print(f"  {estimate.name} {estimate.value}", soft_wrap=True)
 
 
 def _check_online(mode: str) -> None:
@@ -237,7 +254,7 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     page, figures = site.write_one(records, folder, plan.question, remarks)
     console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
     console.print(f"the same with charts: {page}", soft_wrap=True)
-    results = RESULTS / plan.name
+    results = RESULTS / plan.place
     try:
         reference = record.read_all(results)
     except record.RecordError as error:

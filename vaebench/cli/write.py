@@ -12,7 +12,7 @@ from vaebench.config import shipped
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
-from vaebench.records.run_folder import record_paths
+from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
 from vaebench.reporting.terminal.printing import line
 
 
@@ -22,7 +22,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
 
-    folders = [_folder(s) for s in studies] if studies else sorted(p.parent for p in RESULTS.glob("*/records"))
+    folders = [_folder(s) for s in studies] if studies else published_studies(RESULTS)
     stale, wrong = [], []
     for folder in folders:
         try:
@@ -32,7 +32,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
             continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
-        remarks = [] if folder.parent == RESULTS else _notes(folder.name, records)
+        remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
             stale += [*tables.check(records, folder, remarks), *tabulation.check(grades, folder)]
         else:
@@ -49,16 +49,23 @@ def table(studies: Studies = None, check: Check = False) -> None:
 
 def _folder(given: Path) -> Path:
     """The folder that is meant: the given one if it holds records, else the published one of that name."""
-    return given if record_paths(given) else RESULTS / given.stem
+    return given if record_paths(given) else RESULTS / _place(given)
 
 
-def _notes(name: str, records: "list[Record]") -> list[str]:
-    """The note about runs that the study of that name, if there is one, does not have."""
+def _place(given: Path) -> Path:
+    """The study that is meant, below `results/`: by its file, its folder, or the end of its path."""
+    if given.suffix == ".yaml":
+        return place(given)
+    return Path(PAPER, given.name) if given.parent.name == PAPER else Path(given.name)
+
+
+def _notes(folder: Path, records: "list[Record]") -> list[str]:
+    """The note about runs that the study of that folder, if there is one, does not have."""
     from vaebench.config import ConfigError
     from vaebench.sweeps import overridden
 
     try:
-        return overridden.remarks(study_of(shipped.studies() / f"{name}.yaml"), records)
+        return overridden.remarks(study_of(shipped.studies() / f"{_place(folder)}.yaml"), records)
     except ConfigError:
         return []
 
@@ -67,14 +74,34 @@ def report(studies: Studies = None, check: Check = False) -> None:
     """Write the pages in results/, and the page that lists them, from the records alone."""
     from vaebench.reporting.page import site
 
-    found = (site.check if check else site.write)(
-        RESULTS, shipped.studies(), [s.stem for s in studies] if studies else None
-    )
+    named = [_place(s).as_posix() for s in studies] if studies else None
+    found = (site.check if check else site.write)(RESULTS, shipped.studies(), named)
     if check and found:
         _print_stale(found, "report")
         raise typer.Exit(1)
     for path in found:
         console.print(str(path), soft_wrap=True)
+
+
+def ledger(
+    records: Annotated[Path, typer.Argument(help="Folder of the records; only results/ is written to.")] = RESULTS,
+    check: Check = False,
+) -> None:
+    """Judge every claim of results/paper/claims.yaml from the records alone, and write the ledger beside it."""
+    from vaebench.reporting.ledger import rendering
+
+    judged = rendering.judgements(RESULTS, records)
+    console.print(rendering.terminal(judged), soft_wrap=True)
+    for fault in (fault for j in judged for fault in j.evidence.faults):
+        console.print(line(("refused:", "red"), f" {fault}"), soft_wrap=True)
+    if records != RESULTS:
+        return
+    if not check:
+        for path in rendering.write(judged, RESULTS):
+            console.print(str(path), soft_wrap=True)
+    elif wrong := rendering.check(judged, RESULTS):
+        _print_stale(wrong, "ledger")
+        raise typer.Exit(1)
 
 
 def publish(study: StudyFile) -> None:
@@ -84,12 +111,12 @@ def publish(study: StudyFile) -> None:
     from vaebench.reporting.page import site
 
     plan = study_of(study)
-    runs, results = RUNS / plan.name, RESULTS / plan.name
+    runs, results = RUNS / plan.place, RESULTS / plan.place
     files = published.publish(runs, results, [run.id for run in plan.runs])
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
-    files += site.write(RESULTS, shipped.studies(), [plan.name])
-    console.print(f"{RESULTS / plan.name}: {counted(files, 'file')} written", soft_wrap=True)
+    files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])
+    console.print(f"{RESULTS / plan.place}: {counted(files, 'file')} written", soft_wrap=True)
 
 
 def dashboard(
@@ -104,8 +131,8 @@ def dashboard(
     from vaebench.reporting.wandb import workspace as dashboards
 
     plan = study_of(study, overrides)
-    path = RUNS / plan.name / "dashboard.json"
-    records = record.read_all(RUNS / plan.name) or record.read_all(RESULTS / plan.name)
+    path = RUNS / plan.place / "dashboard.json"
+    records = record.read_all(RUNS / plan.place) or record.read_all(RESULTS / plan.place)
     if records:
         expected = {}
     else:

@@ -15,6 +15,7 @@ from vaebench.config.fields import Section
 from vaebench.config.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
 from vaebench.config.source_map import SourceMap
 from vaebench.config.validation import Invalid, validated
+from vaebench.records.run_folder import place
 from vaebench.records.validity import identity
 
 MOST_FAULTS = 30
@@ -162,6 +163,11 @@ class Study:
     runs: tuple[Run, ...]
     axes: tuple[str, ...]
     source_map: SourceMap | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> Path:
+        """Its folder below `runs` and `results`."""
+        return place(self.path)
 
     def only(self, name: str | None = None) -> Run:
         """The run with that id (or start of an id) or slug; without a name, the only run.

@@ -40,6 +40,30 @@ DAMAGED = ".damaged"
 """Suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`."""
 
 
+PAPER = "paper"
+"""Folder below `conf`, `runs` and `results` of the protocols in print, which the ledger judges."""
+
+
+def place(study: Path) -> Path:
+    """Where a study lies below `runs` and `results`, by its file: protocols in `conf/paper` in a folder of their own.
+
+    >>> place(Path("conf/beta.yaml")).as_posix(), place(Path("conf/paper/altosaar.yaml")).as_posix()
+    ('beta', 'paper/altosaar')
+    """
+    in_paper = study.resolve().parent.parts[-2:] == ("conf", PAPER)
+    return Path(PAPER, study.stem) if in_paper else Path(study.stem)
+
+
+def study_folders(root: Path) -> list[Path]:
+    """The folders of all studies in `runs` or `results`, sorted by path; none if there is no such folder."""
+    return sorted(path for path in (*root.glob("*"), *root.glob(f"{PAPER}/*")) if path.is_dir() and path.name != PAPER)
+
+
+def published_studies(results: Path) -> list[Path]:
+    """The folders in `results` that hold published records, sorted by path."""
+    return [path for path in study_folders(results) if (path / PUBLISHED_RECORDS).is_dir()]
+
+
 def record_paths(study: Path, start: str = "") -> list[Path]:
     """The files of all records in `runs/<study>` or `results/<study>`, sorted; none if there is no such folder.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vaebench.records import record
 from vaebench.records.record import Record
-from vaebench.records.run_folder import RECORD, id_of, record_paths
+from vaebench.records.run_folder import PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
 from vaebench.reporting.tables.rankings import Row, Table
@@ -55,7 +55,7 @@ def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
 def _study(name: str, roots: Sequence[Path]) -> Path | None:
     """The first folder with records that has the name: the path itself, or a folder below a root."""
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    folders = [Path(name), *(root / stem for root in roots)] if stem else []
+    folders = [Path(name), *(root / within / stem for root in roots for within in ("", PAPER))] if stem else []
     return next((f for f in folders if record_paths(f)), None)
 
 
@@ -66,7 +66,7 @@ def _file(word: str, roots: Sequence[Path]) -> Path:
             return path if path.suffix == ".json" else path.with_name(RECORD)
     found: dict[str, Path] = {}
     for root in roots if re.fullmatch(r"\w+", word) else ():
-        for path in (path for study in sorted(root.glob("*")) for path in record_paths(study, word)):
+        for path in (path for study in study_folders(root) for path in record_paths(study, word)):
             found.setdefault(id_of(path), path)
     if len(found) == 1:
         return next(iter(found.values()))

@@ -10,9 +10,11 @@ from filelock import FileLock
 from vaebench.config import ConfigError, Run
 from vaebench.config.document import Document
 from vaebench.config.registry import MODELS
+from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
 from vaebench.records import provenance, record
+from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, LOCK, RECORD
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory
@@ -56,10 +58,28 @@ def reevaluate(
         asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
+    return evaluate(run, *_on_device(run, made, checkpoint))
+
+
+def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
+    """The model that a run left in its folder, and its data.
+
+    Raises:
+        FileNotFoundError: if the folder has no record or no checkpoint.
+        ValueError: if the checkpoint or the record is damaged, or belongs to another run.
+    """
+    made = record.read(folder / RECORD)
+    if made.id != run.id:
+        raise ValueError(f"{folder}: expected the run {run.id}, got {made.id}")
+    made.left(folder / CHECKPOINT)
+    return _on_device(run, made, folder / CHECKPOINT)
+
+
+def _on_device(run: Run, made: Record, checkpoint: Path) -> tuple[Autoencoder, DataModule]:
     model = _loaded(run, checkpoint, made.provenance.get("command"))
     data = data_of(run).to(device())
     data.setup("test")
-    return evaluate(run, model.to(device()), data)
+    return model.to(device()), data
 
 
 class Asked(TypedDict):

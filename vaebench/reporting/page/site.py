@@ -9,6 +9,7 @@ from vaebench.config import ConfigError, load
 from vaebench.records import record
 from vaebench.records.files import stale, write_all, write_atomically
 from vaebench.records.record import Record
+from vaebench.records.run_folder import published_studies
 from vaebench.reporting.figures.base import Drawn
 from vaebench.reporting.page import page
 from vaebench.reporting.page.summary import answer
@@ -44,7 +45,7 @@ def index(entries: Sequence[Entry]) -> str:
 
 
 def question(study: str, conf: Path) -> str:
-    """The question in a study's file; empty if there is no such file, or if it does not load."""
+    """The question of a study, e.g. `beta` or `paper/altosaar`; empty if it has no file, or one that does not load."""
     try:
         return load(conf / f"{study}.yaml").question
     except ConfigError:
@@ -57,8 +58,8 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
     Raises:
         FileNotFoundError: if a named study has no records.
     """
-    folders = sorted(path.parent for path in results.glob("*/records"))
-    entries = {f.name: Entry(f.name, question(f.name, conf), record.read_all(f)) for f in folders}
+    found = {path.relative_to(results).as_posix(): record.read_all(path) for path in published_studies(results)}
+    entries = {name: Entry(name, question(name, conf), records) for name, records in found.items()}
     entries = {name: entry for name, entry in entries.items() if entry.records}
     made = {}
     for name in entries if studies is None else studies:

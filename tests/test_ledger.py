@@ -1,0 +1,361 @@
+"""The ledger: which verdict follows from which records, and what never counts as a reproduction."""
+
+import json
+import math
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from vaebench.__main__ import app
+from vaebench.config import load
+from vaebench.records.record import Estimate, Record, encode, read, write
+from vaebench.records.validity import identity
+from vaebench.reporting.ledger import claims, rendering
+from vaebench.reporting.ledger.claims import Claim
+from vaebench.reporting.ledger.evidence import MEASURED, evidence, without_seeds
+from vaebench.reporting.ledger.verdict import Judgement, Verdict, judge
+from vaebench.reporting.tables.intervals import prediction_half_width
+
+ROOT = Path(__file__).parents[1]
+
+STUDY = """
+question: Is it the number in print?
+model: {name: BetaVAE, latent_dim: 2}
+data: {name: Digits, binarize: Dynamic}
+train: {epochs: 1}
+grid: {model.beta: [1, 4], seed: 0..2}
+"""
+
+PUBLISHED = {"rule": "published", "reason": "two runs"}
+STATED = {"rule": "stated", "value": 0.1, "reason": "as printed"}
+SEEDS = {"rule": "seeds", "reason": "one run"}
+
+BLANK = Record(id="", study="tiny", status="done", config={}, estimates=[Estimate("elbo", -23.0)])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a protocol in conf/paper."""
+    monkeypatch.chdir(tmp_path)
+    Path("conf/paper").mkdir(parents=True)
+    Path("conf/paper/tiny.yaml").write_text(STUDY, encoding="utf-8")
+    return tmp_path
+
+
+def claim(tolerance: dict, published: float | list[float] = 23.0, **changes: object) -> Claim:
+    point = {"name": "loss", "published": published, "read": "elbo", "times": -1, "of": {"model.beta": 1.0}}
+    given = {"id": 1, "title": "t", "source": "s", "state": "read", "protocol": "conf/paper/tiny.yaml"}
+    given |= {"tolerance": tolerance, "points": [point]} | changes
+    Path("claims.yaml").write_text(yaml.safe_dump([given]), encoding="utf-8")
+    return claims.read(Path("claims.yaml"))[0]
+
+
+def records(*elbos: float, beta: float = 1.0, **changes: object) -> list[Record]:
+    """One record a number, of the study's protocol, with seeds from 0 on, in runs/paper/tiny."""
+    made = []
+    template = next(r for r in load("conf/paper/tiny.yaml").runs if r.config["model"]["beta"] == beta)
+    for seed, elbo in enumerate(elbos):
+        config = template.config | {"seed": seed}
+        one = Record(id=identity(config), study="tiny", status="done", config=config)
+        one = replace(one, estimates=[Estimate("elbo", elbo)], provenance={"commit": "c0ffee", "command": "sweep"})
+        made.append(replace(one, **changes))
+        write(made[-1], Path("runs/paper/tiny") / made[-1].id / "record.json")
+    return made
+
+
+def judged(one: Claim) -> Judgement:
+    return judge(one, evidence(one, Path("runs")))
+
+
+def path_of(one: Record) -> Path:
+    return Path("runs/paper/tiny") / one.id / "record.json"
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beyond", [-1e-9, 1e-9])
+@pytest.mark.parametrize("tolerance", [PUBLISHED, STATED, SEEDS], ids=lambda t: t["rule"])
+def test_at_its_edge_a_tolerance_decides(here: Path, tolerance: dict, beyond: float) -> None:
+    published, ours = [22.0, 24.0], [22.9, 23.0, 23.1]
+    allowed = {
+        "published": prediction_half_width(published, 3),
+        "stated": 0.1,
+        "seeds": prediction_half_width(ours, 1),
+    }[tolerance["rule"]]
+    shift = allowed + beyond
+    records(*(-(v + shift) for v in ours))
+    found = judged(claim(tolerance, published if tolerance is PUBLISHED else 23.0))
+    assert found.verdict is (Verdict.REPRODUCED if beyond < 0 else Verdict.DIFFERS)
+    assert found.points[0].difference == pytest.approx(shift)
+    assert found.points[0].half_width == pytest.approx(0.1 * 4.30265 / math.sqrt(3), rel=1e-4)
+
+
+def test_nothing_is_not_run(here: Path) -> None:
+    assert judged(claim(STATED)).verdict is Verdict.NOT_RUN
+    assert judged(claim(STATED, protocol="conf/paper/later.yaml")).verdict is Verdict.NOT_RUN
+    assert judged(claim(STATED, protocol=None)).verdict is Verdict.NOT_RUN
+
+
+def test_what_is_not_verified_is_never_judged(here: Path) -> None:
+    records(-23.0, -23.0)
+    found = judged(claim(STATED, state="memory"))
+    assert (found.verdict, found.points) == (Verdict.NOT_VERIFIED, [])
+
+
+def test_another_sample_a_smaller_budget_and_what_does_not_compare(here: Path) -> None:
+    records(-23.0, -23.0)
+    assert judged(claim(STATED, sample="drawn again")).verdict is Verdict.OTHER_SAMPLE
+    assert judged(claim(STATED, published=9.0, sample="drawn again")).verdict is Verdict.DIFFERS
+    shorter = judged(claim(STATED, budget=[121, 3280, "epochs"]))
+    assert (shorter.verdict, shorter.budget) == (Verdict.SMALLER_BUDGET, (121, 3280, "epochs"))
+    assert judged(claim(STATED, incomparable="other pixels")).reason == "other pixels"
+
+
+def test_missing_numbers_seeds_and_failed_runs_are_a_smaller_budget(here: Path) -> None:
+    both = claim(STATED)
+    both = replace(both, points=[*both.points, replace(both.points[0], of={"model.beta": 4.0})])
+    records(-23.0)
+    assert judged(both).budget == (1, 2, "numbers")
+    assert judged(claim(SEEDS)).budget == (1, 2, "seeds")
+    assert judged(claim(PUBLISHED, [23.0, 23.2])).verdict is Verdict.REPRODUCED, "one seed has an interval of theirs"
+    records(-23.0, -23.0, status="failed", reason="loss is NaN", estimates=[])
+    assert judged(claim(STATED)).budget == (0, 2, "runs")
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_reproduces_nothing(here: Path, odd: float) -> None:
+    records(-23.0, odd, -23.0)
+    assert judged(claim(STATED)).verdict is Verdict.DIFFERS
+    assert judged(claim(SEEDS)).verdict is not Verdict.REPRODUCED
+
+
+def test_the_largest_of_many_starts_counts_and_not_their_mean(here: Path) -> None:
+    records(-1e-9, 0.0, -0.2)
+    one = claim(STATED, 0.0)
+    assert judged(one).verdict is Verdict.REPRODUCED
+    assert judged(replace(one, points=[replace(one.points[0], pick=claims.Pick.LARGEST)])).verdict is Verdict.DIFFERS
+
+
+# -- what never counts ------------------------------------------------------------------------------------------------
+
+
+def test_other_seeds_count_and_other_protocols_do_not(here: Path) -> None:
+    """Every leaf of the configuration but the seeds belongs to the protocol."""
+    config = load("conf/paper/tiny.yaml").runs[0].config
+
+    def changed(value: object) -> object:
+        return not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else "other"
+
+    def variants(node: dict) -> list[dict]:
+        found = []
+        for key, value in node.items():
+            inner = variants(value) if isinstance(value, dict) else [changed(value)]
+            found += [node | {key: other} for other in inner]
+        return found
+
+    for variant in variants(config):
+        shutil.rmtree("runs", ignore_errors=True)
+        one = Record(
+            id=identity(variant), study="tiny", status="done", config=variant, estimates=[Estimate("elbo", -23.0)]
+        )
+        write(one, path_of(one))
+        found = judged(claim(STATED))
+        if without_seeds(variant) == without_seeds(config):
+            assert found.verdict is Verdict.REPRODUCED
+        elif variant["model"] != config["model"] | {"beta": 2.0}:
+            assert found.verdict is Verdict.NOT_COMPARABLE
+            assert one.id in found.reason
+
+
+def test_a_record_that_was_changed_by_hand_is_refused(here: Path) -> None:
+    """A number, a digit of the configuration, the checksum or the id; and one bad file spoils the claim."""
+    one, *_ = records(-25.0, -23.0, -23.0)
+    intact = path_of(one).read_text()
+    assert judged(claim(STATED)).verdict is Verdict.DIFFERS
+    for old, new in (
+        ("-25.0", "-23.0"),
+        ('"latent_dim": 2', '"latent_dim": 3'),
+        (one.id, "0123456789"),
+        ('"sha256": "', '"sha256": "0'),
+        ('"format": 3', '"format": 1'),
+    ):
+        assert old in intact
+        path_of(one).write_text(intact.replace(old, new))
+        found = judged(claim(STATED))
+        assert found.verdict is Verdict.NOT_COMPARABLE, old
+        assert str(path_of(one)) in found.reason
+
+
+def test_a_record_without_a_checksum_is_refused(here: Path) -> None:
+    """As format 1 had none: whoever takes the checksum out and writes another version could write any number."""
+    (one,) = records(-23.0)
+    entries = json.loads(path_of(one).read_text())
+    del entries["sha256"]
+    path_of(one).write_text(json.dumps(entries | {"format": 1}))
+    assert read(path_of(one)).estimate("elbo").value == -23.0
+    found = judged(claim(STATED))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "no checksum" in found.reason
+
+
+def test_a_record_of_another_study_is_refused(here: Path) -> None:
+    records(-23.0, study="other")
+    assert judged(claim(STATED)).verdict is Verdict.NOT_COMPARABLE
+
+
+def test_a_measurement_is_of_its_protocol(here: Path) -> None:
+    config = {"measurement": "spectrum", "seed": 5}
+    made = replace(BLANK, id=identity(config), study="exact", config=config)
+    write(made, Path("runs") / MEASURED / f"spectrum-{made.id}.json")
+    alone = claim(
+        STATED, protocol={"measurement": "spectrum"}, points=[{"name": "x", "published": -23, "read": "elbo"}]
+    )
+    assert judged(alone).verdict is Verdict.REPRODUCED
+    assert judged(replace(alone, protocol={"measurement": "spectrum", "n": 5})).verdict is Verdict.NOT_COMPARABLE
+    of_runs = replace(alone, protocol={"measurement": "spectrum", "run": "conf/paper/tiny.yaml"})
+    assert judged(of_runs).verdict is Verdict.NOT_COMPARABLE
+    config = {"measurement": "spectrum", "run": load("conf/paper/tiny.yaml").runs[1].config, "seed": 5}
+    made = replace(made, id=identity(config), config=config)
+    write(made, Path("runs") / MEASURED / f"spectrum-{made.id}.json")
+    assert judged(of_runs).verdict is Verdict.REPRODUCED
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "- {id: 1, title: t, source: s, state: seen}",
+            "0.state: Input should be 'read', 'quoted'",
+        ),
+        ("- {id: 1, title: t, source: s, state: read, note: x}", "0.note: Unexpected keyword argument"),
+        ("- {id: 1, title: t, source: s, state: memory}\n" * 2, "expected every claim once, got two of number 1"),
+        (
+            "- {id: 1, title: t, source: s, state: read, points: [{name: a, published: 1, read: b}]}",
+            "a tolerance before",
+        ),
+        ("a: [", "expected YAML"),
+    ],
+)
+def test_a_fault_in_the_claims_is_one_line(here: Path, text: str, said: str) -> None:
+    Path("claims.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"claims\.yaml") as error:
+        claims.read(Path("claims.yaml"))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+SHIPPED = claims.read(ROOT / "results" / claims.FILE)
+
+
+def test_the_shipped_claims_name_their_source_protocol_and_command() -> None:
+    assert len(SHIPPED) >= 20
+    for one in SHIPPED:
+        assert one.source
+        assert one.points or one.protocol is None, f"claim {one.id} is run and has no number"
+        if isinstance(one.protocol, Path):
+            assert one.command.startswith(f"python -m vaebench sweep {one.protocol}")
+            assert (ROOT / one.protocol).is_file()
+        elif one.protocol is not None:
+            run = f" {one.protocol['run']}" if "run" in one.protocol else ""
+            assert one.command.startswith(f"python -m vaebench measure {one.protocol['measurement']}{run}")
+
+
+def test_every_protocol_is_claimed() -> None:
+    named = {
+        str(one.protocol if isinstance(one.protocol, Path) else (one.protocol or {}).get("run")) for one in SHIPPED
+    }
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf/paper").glob("*.yaml")} <= named
+
+
+def test_what_counts_as_reproduced_names_a_clean_commit_and_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for one in rendering.judgements(Path("results")):
+        for made in one.evidence.records:
+            assert made.provenance["commit"], made.id
+            assert made.provenance["dirty"] is False, made.id
+            assert made.provenance["command"].startswith("python -m vaebench "), made.id
+
+
+# -- renderings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(here: Path) -> Path:
+    """A project with claims and published records."""
+    records(-23.0, -23.1, -22.9)
+    Path("results/paper").mkdir(parents=True)
+    shutil.move("runs/paper/tiny", "results/paper/tiny")
+    tiny = claim(STATED)
+    rows = [
+        {"id": 1, "title": "An $odd_title$ | & <b>", "source": "s", "state": "read"},
+        {"id": 2, "title": "from memory " * 9, "source": "s", "state": "memory"},
+        {"id": 3, "title": "other", "source": "s", "state": "exact", "incomparable": "α ≠ β " * 20},
+    ]
+    whole = yaml.safe_load(Path("claims.yaml").read_text())[0]
+    rows[0] = whole | {"title": rows[0]["title"]}
+    Path("results/paper/claims.yaml").write_text(yaml.safe_dump(rows, allow_unicode=True), encoding="utf-8")
+    assert tiny.id == 1
+    return here
+
+
+def run(*words: str, status: int = 0) -> str:
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_the_verb_writes_the_ledger_and_checks_it(project: Path) -> None:
+    said = run("ledger")
+    table = said[: said.index("3 is not comparable")]
+    assert max(map(len, table.splitlines())) <= 80
+    assert "3 claims: 1 reproduced, 1 not comparable, 1 not verified" in said
+    assert sorted(p.name for p in Path("results/paper").glob("ledger.*")) == [
+        "ledger.html", "ledger.md", "ledger.svg", "ledger.tex",
+    ]  # fmt: skip
+    run("ledger", "--check")
+    Path("results/paper/ledger.md").write_text("by hand")
+    assert "results/paper/ledger.md" in run("ledger", "--check", status=1)
+    assert "1 reproduced" in run("ledger"), "a second time the same"
+    assert "1 not run" in run("ledger", "runs"), "records elsewhere are judged by the same claims"
+
+
+def test_the_ledger_follows_from_the_records(project: Path) -> None:
+    run("ledger")
+    (one, *_) = [read(p) for p in Path("results/paper/tiny").glob("*/record.json")]
+    moved = replace(one, estimates=[Estimate("elbo", -99.0)])
+    Path("results/paper/tiny", one.id, "record.json").write_bytes(encode(moved))
+    assert "differ from their records" in run("ledger", "--check", status=1)
+    assert "1 differs" in run("ledger")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(project: Path) -> None:
+    run("ledger")
+    head = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
+    text = Path("results/paper/ledger.tex").read_text(encoding="utf-8")
+    Path("all.tex").write_text("\n".join([head, text, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+def test_the_page_escapes_and_has_one_plot(project: Path) -> None:
+    run("ledger")
+    page = Path("results/paper/ledger.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1
+    assert "<b>" not in page
+    assert "http" not in Path("results/paper/ledger.svg").read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_committed_ledger_follows_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert rendering.check(rendering.judgements(Path("results")), Path("results")) == []

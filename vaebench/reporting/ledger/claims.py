@@ -1,0 +1,185 @@
+"""Claims in print: value, source, protocol and tolerance, as `results/paper/claims.yaml` states them before a run."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from vaebench.config.dialect import Loader
+from vaebench.records.run_folder import PAPER
+
+FILE = Path(PAPER, "claims.yaml")
+"""Where the claims stand, below `results`."""
+
+
+class State(StrEnum):
+    """How far the published value was verified."""
+
+    READ = "read"
+    """Read in the authors' code, log or full text."""
+    QUOTED = "quoted"
+    """Quoted by somebody else."""
+    EXACT = "exact"
+    """A theorem or a closed form."""
+    MEMORY = "memory"
+    """Not verified: it is listed and never judged."""
+
+
+class Rule(StrEnum):
+    """Where a tolerance comes from."""
+
+    PUBLISHED = "published"
+    """The 95 % prediction interval of two or more independent published runs, for the mean of our seeds."""
+    SEEDS = "seeds"
+    """The 95 % prediction interval of our seeds, for one published run."""
+    STATED = "stated"
+    """A number: the precision of an exact answer, or what the source allows."""
+
+
+class Pick(StrEnum):
+    """What stands for several seeds."""
+
+    MEAN = "mean"
+    LARGEST = "largest"
+    """The value farthest from 0: for a difference that must be small in every run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a measured number may be from the published one.
+
+    Args:
+        rule: where it comes from.
+        value: the number, for the rule `stated` only.
+        reason: why this rule, in a sentence.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    rule: Rule
+    reason: str
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rule is Rule.STATED) != (self.value is not None):
+            raise ValueError(f"expected a value for the rule {Rule.STATED}, and for no other; got {self.value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One published number, and where the measured one stands in a record.
+
+    Args:
+        name: what it is.
+        published: the value; a list for independent runs.
+        error: half-width of the interval that the source states.
+        read: an estimate, a fact or a column of the curve (then its last value). The first of these that there is.
+        index: of the value in an estimate that is an array.
+        times: factor of the measured number, e.g. −1 for a loss.
+        plus: summand of it after that, e.g. the constant of a Gaussian.
+        of: paths of the configuration and their values, e.g. `{model.beta: 2}`; the records that it is measured on.
+        pick: what stands for several seeds.
+        tolerance: of this point, where it is not that of the claim.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    published: float | list[float]
+    read: str
+    error: float = 0.0
+    index: int | None = None
+    times: float = 1.0
+    plus: float = 0.0
+    of: dict[str, Any] = field(default_factory=dict)
+    pick: Pick = Pick.MEAN
+    tolerance: Tolerance | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The published values, one an independent run."""
+        return self.published if isinstance(self.published, list) else [self.published]
+
+
+class Budget(NamedTuple):
+    """A protocol that was shortened: how much was spent of what the source spent."""
+
+    spent: float
+    full: float
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What is in print, and how it is judged.
+
+    Args:
+        id: its number in the ledger.
+        title: a few words.
+        source: author, year, page, table or file, and URL.
+        state: how far the value was verified.
+        protocol: a study's file, or the configuration of a measurement; None where nothing can be run.
+        command: what measures it.
+        deviation: how the protocol differs from the source; empty for not at all.
+        tolerance: of all points.
+        points: the numbers.
+        sample: why the data are another sample of the same law; empty where they are the same.
+        incomparable: why the numbers do not compare; empty where they do.
+        budget: how much of the source's budget the protocol has; None for all of it.
+        beside: the claim next to which this one is read.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: int
+    title: str
+    source: str
+    state: State
+    protocol: Path | dict[str, Any] | None = None
+    command: str = ""
+    deviation: str = ""
+    tolerance: Tolerance | None = None
+    points: list[Point] = field(default_factory=list)
+    sample: str = ""
+    incomparable: str = ""
+    budget: Budget | None = None
+    beside: int | None = None
+
+    def __post_init__(self) -> None:
+        wanting = [p.name for p in self.points if p.tolerance is None and self.tolerance is None]
+        if wanting:
+            raise ValueError(f"claim {self.id}: expected a tolerance before the run, got none for {wanting[0]}")
+
+    def allowed(self, point: Point) -> Tolerance:
+        """The tolerance of a point: its own, or that of the claim."""
+        tolerance = point.tolerance or self.tolerance
+        assert tolerance is not None  # checked when it was made
+        return tolerance
+
+
+def read(path: Path) -> list[Claim]:
+    """The claims of a file, in its order.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not YAML, or not a list of claims with different numbers.
+    """
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        claims: list[Claim] = TypeAdapter(list[Claim]).validate_python(found)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise ValueError("\n".join(_fault(path, found, fault) for fault in error.errors(include_url=False))) from None
+    numbers = [claim.id for claim in claims]
+    if twice := sorted({n for n in numbers if numbers.count(n) > 1}):
+        raise ValueError(f"{path}: expected every claim once, got two of number {twice[0]}")
+    return claims
+
+
+def _fault(path: Path, found: Any, fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
+    return f"{path}: {place or 'the whole file'}: {fault['msg']}"

@@ -1,0 +1,118 @@
+"""The ledger as files: Markdown, LaTeX, a page with the plot, the plot alone; and as a table for the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from textwrap import wrap
+
+from tabulate import tabulate
+
+from vaebench.records.files import stale, write_all
+from vaebench.records.run_folder import PAPER
+from vaebench.reporting.ledger import claims as published
+from vaebench.reporting.ledger.evidence import evidence
+from vaebench.reporting.ledger.plot import plot, standalone
+from vaebench.reporting.ledger.verdict import Judgement, judge
+from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, details, line, summary
+from vaebench.reporting.page.page import environment
+from vaebench.reporting.tables import escaping
+from vaebench.reporting.tables.latex import escape
+
+NAME = "ledger"
+
+WIDTHS = (3, 25, 15, 15, 14)
+"""Columns of the terminal's table: 80 with the gaps between them."""
+
+ABOUT = (
+    "Each claim is judged from the records alone, under a tolerance that was stated before the run. Of a claim with "
+    "several numbers, the table shows the one that is farthest from its source, in units of what is allowed."
+)
+
+
+def judgements(results: Path, root: Path | None = None) -> list[Judgement]:
+    """Every claim of `results/paper/claims.yaml`, judged.
+
+    Args:
+        results: the folder with the claims.
+        root: where the records are looked for, `results` or `runs`; None for `results`.
+
+    Raises:
+        ValueError: if the claims or a study of theirs are not valid.
+    """
+    found = published.read(results / published.FILE)
+    return [judge(claim, evidence(claim, root or results)) for claim in found]
+
+
+def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
+    """The content of every file of the ledger."""
+    drawn, every = plot(judged), [details(j) for j in judged]
+    page = environment().get_template("ledger.html.jinja")
+    texts = {
+        ".md": _markdown(judged, every),
+        ".tex": _latex(judged, every),
+        ".html": page.render(
+            title="The ledger",
+            about=ABOUT,
+            summary=summary(judged),
+            figure=drawn,
+            headings=HEADINGS,
+            number_headings=NUMBER_HEADINGS,
+            details=every,
+        ),
+    }
+    if drawn is not None:
+        texts[".svg"] = standalone(drawn)
+    return {results / PAPER / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
+
+
+def write(judged: Sequence[Judgement], results: Path) -> list[Path]:
+    """Write the files of the ledger."""
+    return write_all(files(judged, results))
+
+
+def check(judged: Sequence[Judgement], results: Path) -> list[Path]:
+    """The files of the ledger that are missing or do not follow from the records."""
+    return stale(files(judged, results))
+
+
+def terminal(judged: Sequence[Judgement]) -> str:
+    """The table for a terminal of 80 columns, with the counts below."""
+    rows = [_wrapped(line(replace(j, reason=""))) for j in judged]
+    table = tabulate(rows, HEADINGS, tablefmt="simple", disable_numparse=True)
+    reasons = [f"{j.claim.id} is not comparable because {j.reason}" for j in judged if j.reason]
+    return "\n".join([table, "", *reasons, summary(judged)])
+
+
+def _wrapped(cells: Sequence[str]) -> list[str]:
+    return ["\n".join(wrap(escaping.visible(c), width)) for c, width in zip(cells, WIDTHS, strict=True)]
+
+
+def _markdown(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
+    parts = ["# The ledger", f"{summary(judged)}.", ABOUT]
+    if plot(judged) is not None:
+        parts.append(f"![published against measured]({NAME}.svg)")
+    parts.append(_pipe([d.line for d in every], HEADINGS))
+    for one in every:
+        parts.append(f"## {one.line.id}. {escaping.markdown(one.line.title)}: {escaping.markdown(one.line.verdict)}")
+        parts.append("\n".join(f"- {heading}: {escaping.markdown(text)}" for heading, text in one.facts))
+        if one.numbers:
+            parts.append(_pipe(one.numbers, NUMBER_HEADINGS))
+    return "\n\n".join(parts) + "\n"
+
+
+def _pipe(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
+    cells = [[escaping.markdown(cell) for cell in row] for row in rows]
+    return tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def _latex(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
+    lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand"]
+    lines += [r"\begin{longtable}{rp{0.3\linewidth}p{0.18\linewidth}p{0.18\linewidth}p{0.2\linewidth}}"]
+    lines += [r"\toprule", _row([r"\#", *map(escape, HEADINGS[1:])]), r"\midrule", r"\endhead"]
+    lines += [_row(map(escape, d.line)) for d in every]
+    lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {escape(summary(judged))}.\par"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: "Sequence[str] | map[str]") -> str:
+    return " & ".join(cells) + r" \\"

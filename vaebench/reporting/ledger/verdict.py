@@ -1,0 +1,167 @@
+"""A published number and the measured one, compared under the tolerance that was stated before the run."""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vaebench.records.record import Record
+from vaebench.reporting.ledger.claims import Budget, Claim, Pick, Point, Rule, State
+from vaebench.reporting.ledger.evidence import Evidence
+from vaebench.reporting.select import leaves_of
+from vaebench.reporting.tables.intervals import prediction_half_width, t_interval
+
+
+class Verdict(StrEnum):
+    """What the records say about a claim."""
+
+    REPRODUCED = "reproduced"
+    DIFFERS = "differs"
+    OTHER_SAMPLE = "other sample"
+    """Within the tolerance, on another sample of the same law."""
+    SMALLER_BUDGET = "budget smaller"
+    NOT_COMPARABLE = "not comparable"
+    NOT_RUN = "not run"
+    NOT_VERIFIED = "not verified"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A point of a claim with what was measured.
+
+    Attributes:
+        point: the published number.
+        values: the measured ones, one a record.
+        allowed: the largest difference that counts as the same; None where too few runs are there to tell.
+    """
+
+    point: Point
+    values: list[float]
+    allowed: float | None
+
+    @property
+    def published(self) -> float:
+        """The published number; the mean of independent runs."""
+        return math.fsum(self.point.values) / len(self.point.values)
+
+    @property
+    def value(self) -> float | None:
+        """The measured number; None if there is none."""
+        if not self.values:
+            return None
+        return max(self.values, key=abs) if self.point.pick is Pick.LARGEST else t_interval(self.values).mean
+
+    @property
+    def half_width(self) -> float | None:
+        """Half-width of the 95 % interval over seeds; None where there is no mean of several."""
+        return None if self.point.pick is Pick.LARGEST or not self.values else t_interval(self.values).half_width
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.value is None else self.value - self.published
+
+    @property
+    def excess(self) -> float:
+        """The difference in units of what is allowed: up to 1 is the same. Infinite where it cannot be told, or NaN."""
+        if self.difference is None or self.allowed is None or not math.isfinite(self.difference):
+            return math.inf
+        if self.allowed == 0:
+            return 0.0 if self.difference == 0 else math.inf
+        return abs(self.difference) / self.allowed
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, its verdict, and the numbers behind it.
+
+    Attributes:
+        claim: what is in print.
+        verdict: what the records say.
+        points: every point with its numbers.
+        reason: why it is not comparable; empty for other verdicts.
+        budget: what was spent of what, for the verdict that the budget is smaller.
+        evidence: the records, and the files that were left out.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    points: list[Measured] = field(default_factory=list)
+    reason: str = ""
+    budget: Budget | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+
+    @property
+    def worst(self) -> Measured | None:
+        """The point that is farthest outside its tolerance, or nearest to its edge; None if nothing was measured."""
+        measured = [m for m in self.points if m.value is not None]
+        return max(measured, key=lambda m: m.excess, default=None)
+
+
+def judge(claim: Claim, evidence: Evidence) -> Judgement:
+    """The verdict on a claim. Nothing but these records counts, and one damaged file is enough to refuse them all."""
+    points = [_measured(claim, point, evidence.records) for point in claim.points]
+
+    def verdict(which: Verdict, reason: str = "", budget: Budget | None = None) -> Judgement:
+        shown = [] if which is Verdict.NOT_VERIFIED else points
+        return Judgement(claim, which, shown, reason, budget, evidence)
+
+    if claim.state is State.MEMORY:
+        return verdict(Verdict.NOT_VERIFIED)
+    if claim.incomparable:
+        return verdict(Verdict.NOT_COMPARABLE, claim.incomparable)
+    if evidence.faults:
+        return verdict(Verdict.NOT_COMPARABLE, evidence.faults[0])
+    if not evidence.records and evidence.foreign:
+        return verdict(Verdict.NOT_COMPARABLE, f"the records are of another protocol ({', '.join(evidence.foreign)})")
+    if not evidence.records and not evidence.failed:
+        return verdict(Verdict.NOT_RUN)
+    if short := _short(points, evidence):
+        return verdict(Verdict.SMALLER_BUDGET, budget=short)
+    if claim.budget is not None:
+        return verdict(Verdict.SMALLER_BUDGET, budget=claim.budget)
+    if not points or any(not point.excess <= 1 for point in points):
+        return verdict(Verdict.DIFFERS)
+    return verdict(Verdict.OTHER_SAMPLE if claim.sample else Verdict.REPRODUCED)
+
+
+def _short(points: list[Measured], evidence: Evidence) -> Budget | None:
+    """What is missing, although something was run: failed runs, points without a number, seeds for an interval."""
+    done = len(evidence.records)
+    if evidence.failed:
+        return Budget(done, done + evidence.failed, "runs")
+    measured = sum(bool(p.values) for p in points)
+    if measured < len(points):
+        return Budget(measured, len(points), "numbers")
+    fewest = min((len(p.values) for p in points if p.allowed is None), default=None)
+    return None if fewest is None else Budget(fewest, 2, "seeds")
+
+
+def _measured(claim: Claim, point: Point, records: list[Record]) -> Measured:
+    chosen = [r for r in records if _matches(r, point)]
+    values = [value for r in chosen if (value := _read(r, point)) is not None]
+    tolerance = claim.allowed(point)
+    match tolerance.rule:
+        case Rule.STATED:
+            allowed = tolerance.value
+        case Rule.PUBLISHED:
+            allowed = prediction_half_width(point.values, max(1, len(values)))
+        case Rule.SEEDS:
+            allowed = prediction_half_width(values, 1) if values else None
+    return Measured(point, values, None if allowed is None else math.hypot(allowed, point.error))
+
+
+def _matches(record: Record, point: Point) -> bool:
+    """Whether the record is of the configuration that the point is about."""
+    there = dict(leaves_of(record.config))
+    return all(there.get(path) == value for path, value in point.of.items())
+
+
+def _read(record: Record, point: Point) -> float | None:
+    """The number of a point in a record; None if the record has none."""
+    estimate = record.estimate(point.read)
+    found = estimate.value if estimate is not None else record.facts.get(point.read)
+    if found is None:
+        found = next((v for v in reversed(record.curve.get(point.read, [])) if v is not None), None)
+    if isinstance(found, list):
+        found = found[point.index] if point.index is not None and point.index < len(found) else None
+    return None if found is None else point.times * float(found) + point.plus

@@ -1,0 +1,144 @@
+"""The ledger in words: one line for a claim and one for each of its numbers, the same in every rendering."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vaebench.reporting.ledger.claims import State
+from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict
+
+STATES = {
+    State.READ: "read in the authors' code, log or text",
+    State.QUOTED: "quoted by somebody else",
+    State.EXACT: "exact: a theorem or a closed form",
+    State.MEMORY: "not verified",
+}
+
+HEADINGS = ("#", "claim", "published", "measured", "verdict")
+"""Of the table of claims."""
+
+NUMBER_HEADINGS = ("number", "published", "measured", "difference", "allowed", "runs")
+"""Of the table of a claim's numbers."""
+
+NONE = "–"
+"""Where there is no number."""
+
+
+class Line(NamedTuple):
+    """A claim in the table: the number that is farthest from its source stands for all of them."""
+
+    id: str
+    title: str
+    published: str
+    measured: str
+    verdict: str
+
+
+class Details(NamedTuple):
+    """Everything about a claim.
+
+    Attributes:
+        line: as in the table.
+        facts: what is known besides its numbers, as (heading, text).
+        numbers: a row of texts for each number.
+    """
+
+    line: Line
+    facts: list[tuple[str, str]]
+    numbers: list[tuple[str, ...]]
+
+
+def counts(judgements: Sequence[Judgement]) -> list[tuple[Verdict, int]]:
+    """How many claims have each verdict, in the order of the verdicts."""
+    found = Counter(j.verdict for j in judgements)
+    return [(verdict, found[verdict]) for verdict in Verdict if found[verdict]]
+
+
+def summary(judgements: Sequence[Judgement]) -> str:
+    """The counts in one line, e.g. `20 claims: 14 reproduced, 6 not run`."""
+    return f"{len(judgements)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts(judgements))}"
+
+
+def verdict(judgement: Judgement) -> str:
+    """The verdict with what belongs to it: by how much, how much of what, or why."""
+    worst, budget = judgement.worst, judgement.budget
+    match judgement.verdict:
+        case Verdict.DIFFERS if worst is not None and worst.difference is not None:
+            return f"differs by {worst.difference:+.3g}"
+        case Verdict.SMALLER_BUDGET if budget is not None:
+            return f"budget smaller ({budget.spent:g} of {budget.full:g} {budget.unit})"
+        case Verdict.NOT_COMPARABLE if judgement.reason:
+            return f"not comparable because {judgement.reason}"
+    return str(judgement.verdict)
+
+
+def line(judgement: Judgement) -> Line:
+    """The claim in the table."""
+    claim, points = judgement.claim, judgement.points
+    stands = judgement.worst or (points[0] if points else None)
+    more = f" (1 of {len(points)})" if len(points) > 1 else ""
+    published = NONE if stands is None else f"{_published(stands)}{more}"
+    return Line(str(claim.id), claim.title, published, NONE if stands is None else _value(stands), verdict(judgement))
+
+
+def details(judgement: Judgement) -> Details:
+    """Everything about the claim."""
+    claim, evidence = judgement.claim, judgement.evidence
+    facts = [("source", f"{claim.source} ({STATES[claim.state]})")]
+    if isinstance(claim.protocol, dict):
+        facts.append(("protocol", ", ".join(f"{k} {v}" for k, v in claim.protocol.items())))
+    elif claim.protocol is not None:
+        facts.append(("protocol", claim.protocol.as_posix()))
+    rest = (
+        ("differs from the source", claim.deviation),
+        ("command", claim.command),
+        ("tolerance", "; ".join(dict.fromkeys(claim.allowed(p).reason for p in claim.points))),
+        ("other sample", claim.sample),
+        ("read beside", "" if claim.beside is None else f"claim {claim.beside}"),
+        ("commits", ", ".join(_commits(judgement))),
+        ("left out", "; ".join(evidence.faults)),
+        ("of another protocol", ", ".join(evidence.foreign)),
+    )
+    return Details(
+        line(judgement), facts + [(k, text) for k, text in rest if text], [_number(p) for p in judgement.points]
+    )
+
+
+def _number(measured: Measured) -> tuple[str, ...]:
+    difference, allowed = measured.difference, measured.allowed
+    return (
+        measured.point.name,
+        _published(measured),
+        _value(measured),
+        NONE if difference is None else f"{difference:+.2g}",
+        NONE if allowed is None else f"{allowed:.2g}",
+        str(len(measured.values)) if measured.values else NONE,
+    )
+
+
+def _published(measured: Measured) -> str:
+    values, error = measured.point.values, measured.point.error
+    low, high = min(values), max(values)
+    text = f"{low:.10g}" if low == high else f"{low:.10g} … {high:.10g}"
+    return f"{text} ± {error:g}" if error else text
+
+
+def _value(measured: Measured) -> str:
+    """The measured number with as many digits as the comparison needs."""
+    value, half_width = measured.value, measured.half_width
+    if value is None:
+        return NONE
+    scale = half_width or measured.allowed or 0.0
+    text = f"{value:.{_decimals(scale)}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
+    return f"{text} ± {half_width:.2g}" if half_width else text
+
+
+def _decimals(scale: float) -> int:
+    """So many that the number shows a tenth of the scale."""
+    return next((n for n in range(12) if scale * 10**n >= 1), 12) + 1
+
+
+def _commits(judgement: Judgement) -> list[str]:
+    """The code that measured it, one short commit each."""
+    found = {str(r.provenance.get("commit") or "unknown")[:10] for r in judgement.evidence.records}
+    return sorted(found)
