@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from vaebench.cli.about import doctor, init, list_, schema, show_version
+from vaebench.cli.about import doctor, init, list_, new, schema, show_version
+from vaebench.cli.importing import with_imports
 from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
 from vaebench.cli.work import calibrate, evaluate, measure, sweep, train
@@ -28,10 +29,10 @@ def _options(
 
 RUNS = (sweep, status, train, evaluate, show, compare, calibrate, measure)
 RESULTS = (table, report, ledger, publish, dashboard)
-ABOUT = (list_, init, doctor, schema)
+ABOUT = (list_, init, new, doctor, schema)
 
 for command in (*RUNS, *RESULTS, *ABOUT):
-    app.command(command.__name__.rstrip("_"))(with_plain_errors(command))
+    app.command(command.__name__.rstrip("_"))(with_plain_errors(with_imports(command)))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Commands about the components, the studies and this installation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,6 +50,17 @@ def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is 
     """Copy the shipped studies to conf/ in this folder, to start your own from. No file is overwritten."""
     made = shipped.copy_to(folder / "conf")
     console.print(f"{folder / 'conf'}: {counted(made, 'file')} written", soft_wrap=True)
+
+
+def new(
+    kind: Annotated[Literal["model", "metric", "dataset"], typer.Argument(help="What it is.")],
+    name: Annotated[str, typer.Argument(help="The name of its class, e.g. CapacityVAE.")],
+) -> None:
+    """Write the file of a new model, metric or data set, and its test, into this folder. Both work as they are."""
+    from vaebench.cli.starters import write
+
+    for path in write(kind, name, Path()):
+        console.print(str(path))
 
 
 def doctor(json: Json = False) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vaebench.cli.terminal import counted
 from vaebench.config import ConfigError, load
 from vaebench.config.fields import EMPTY, component_fields, described, shown
-from vaebench.config.registry import REGISTRIES, did_you_mean
+from vaebench.config.registry import REGISTRIES, Registry, did_you_mean
 from vaebench.config.shipped import CONF
 from vaebench.records.run_folder import PAPER
 
@@ -17,11 +17,17 @@ Rows = list[tuple[str, str]]
 def catalogue(folder: Path) -> Iterator[tuple[str, Rows]]:
     """Each kind of component and the studies of a folder: a heading, then names with one line each."""
     for registry in REGISTRIES:
-        yield f"{registry.kind}s", [(name, registry.source(name).summary) for name in registry]
+        yield f"{registry.kind}s", [(name, _about(registry, name)) for name in registry]
     is_here = folder == CONF  # a shipped study is given by its name
     paths = [path for pattern in ("*.yaml", f"{PAPER}/*.yaml") for path in sorted(folder.glob(pattern))]
     names = [str(path) if is_here else path.relative_to(folder).with_suffix("").as_posix() for path in paths]
     yield "studies", [(name, _question(path)) for name, path in zip(names, paths, strict=True)]
+
+
+def _about(registry: Registry, name: str) -> str:
+    """The first sentence of an entry, and the import that it comes from."""
+    origin = registry.origin(name)
+    return registry.source(name).summary + (f" [{origin.asked}]" if origin else "")
 
 
 def _question(path: Path) -> str:

@@ -74,7 +74,7 @@ class Component(_Kind):
 
     registry: Registry
 
-    @cached_property
+    @property
     def name(self) -> Scalar:
         """The key `name` in the mapping."""
         return Scalar(Literal[tuple(self.registry)])

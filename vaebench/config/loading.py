@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import document as lines
-from vaebench.config import grid, overrides
+from vaebench.config import grid, imports, overrides
 from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
-from vaebench.config.registry import did_you_mean, nearest
+from vaebench.config.imports import Import, ImportFault
+from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.shipped import CONF, located, names
+from vaebench.config.signature import SignatureError
 from vaebench.config.source_map import RunFault, SourceMap, said
-from vaebench.config.study import SECTIONS, ConfigError, Refused, Run, Study
+from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MISSING
 
-HEAD = ("question", "grid")
+HEAD = ("question", IMPORTS, "grid")
 """The keys of a study file beside the sections of a run."""
 
 MOST_BYTES = 256 * 1024
@@ -39,6 +41,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     path = located(Path(path))
     document = Document(_text(path))
     _refuse(path, document.faults)
+    _refuse(path, _import(document, path))
     base, spelt, faults = _sections(document)
     axes, wrong = grid.axes_of(document.value.get("grid", {}), document)
     wrong += _unknown_axes(axes, base)
@@ -49,12 +52,50 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     except GridError as error:
         _refuse(path, [*faults, *wrong, error.fault])
         raise AssertionError from None
-    runs, run_faults = _runs(source_map, shlex.join([given, *assignments]))
+    runs, run_faults = _runs(source_map, _words(given, assignments))
     if wrong:  # a key that seems to be missing may be one that a faulty axis would have set
         run_faults = [fault for fault in run_faults if not fault.text.startswith(MISSING)]
     _refuse(path, [*faults, *wrong, *source_map.faults(run_faults)])
     _refuse(path, _repeats(document, runs, source_map.points))
     return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes), source_map)
+
+
+def _words(given: str, assignments: Sequence[str]) -> str:
+    """The words after `vaebench sweep` that name these runs."""
+    options = [word for each in imports.given() for word in ("--import", each.asked)]
+    return shlex.join([given, *assignments, *options])
+
+
+def _import(document: Document, path: Path) -> list[Fault]:
+    """Let the registries have what the study and `--import` name, and nothing else; returns what is wrong with it."""
+    words = document.value.get(IMPORTS, [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        text = f"expected a list of files and modules, e.g. [mine.py]; got {shown(words)}"
+        return [Fault(document.line((IMPORTS,)), (IMPORTS,), text)]
+    found, faults = list(imports.given()), []
+    for i, word in enumerate(words):
+        try:
+            found.append(imports.read(word, path.parent))
+            imports.use(found)
+            _read_components(found[-1])
+        except (ImportFault, SignatureError, ValueError) as error:
+            faults.append(Fault(document.line((IMPORTS, i)), (IMPORTS, i), str(error)))
+    imports.use(found)
+    return faults
+
+
+def _read_components(new: Import) -> None:
+    """Read the keys of every component of an import.
+
+    Raises:
+        SignatureError: if an annotation or a default cannot be read.
+        ValueError: if a name is there twice, or the import has no component.
+    """
+    entries = [(registry, name) for registry in REGISTRIES for name in registry if registry.origin(name) == new]
+    if not entries:
+        raise ValueError(f"{new.asked}: no component; write @MODELS.register (or METRICS, DATASETS, …) above a class")
+    for registry, name in entries:
+        registry.keywords(name)
 
 
 def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[RunFault]]:

@@ -24,6 +24,8 @@ from typing import (
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from vaebench.config import imports
+from vaebench.config.imports import Import
 from vaebench.config.signature import ClassSource, classes_in, module_files, source_of
 
 if TYPE_CHECKING:  # these files import torch
@@ -85,12 +87,15 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, variable: str, home: str) -> None:
         self.kind, self.variable, self.home = kind, variable, home
         self._classes: dict[str, type] = {}
+        self._of_imports: tuple[tuple[Import, ...], dict[str, tuple[ClassSource, Import]]] | None = None
 
     def __repr__(self) -> str:
         return self.variable
 
     def register(self, cls: Class) -> Class:
         """Register a class under its own name (a decorator)."""
+        if cls.__module__.startswith(imports.PREFIX):
+            return cls  # the registry has it from the text of its file, while that file is imported
         known = self._classes.get(cls.__name__, cls)
         if known.__module__ != cls.__module__:
             raise ValueError(self._twice(cls.__name__, known.__module__, cls.__module__))
@@ -99,18 +104,29 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> type[T]:
         self.source(name)
+        if name in self._imported:
+            source, origin = self._imported[name]
+            return getattr(origin.load(source.file), name)
         if name not in self._classes:
             importlib.import_module(self._module(name))
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._files, *self._classes}))
+        return iter(sorted({*self._files, *self._imported, *self._classes}))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._files or name in self._classes
+        return name in self._files or name in self._imported or name in self._classes
 
     def __len__(self) -> int:
-        return len({*self._files, *self._classes})
+        return len(list(iter(self)))
+
+    def origin(self, name: str) -> Import | None:
+        """The import that an entry comes from; None for an entry of this package."""
+        return self._imported[name][1] if name in self._imported else None
+
+    def asked_for(self) -> list[str]:
+        """Every entry but those that are here only because their package is installed."""
+        return [name for name in self if not ((origin := self.origin(name)) and origin.installed)]
 
     def source(self, name: str) -> ClassSource:
         """The class statement behind a name.
@@ -120,6 +136,8 @@ class Registry(Generic[T]):
         """
         if name in self._files:
             return self._files[name]
+        if name in self._imported:
+            return self._imported[name][0]
         if name in self._classes:
             return source_of(self._classes[name])
         raise UnknownName(f"unknown {self.kind} {_short(name)}{did_you_mean(name, self)}; known: {', '.join(self)}")
@@ -152,6 +170,25 @@ class Registry(Generic[T]):
                     raise ValueError(self._twice(source.name, found[source.name].file, source.file))
                 found[source.name] = source
         return found
+
+    @property
+    def _imported(self) -> dict[str, tuple[ClassSource, Import]]:
+        """The classes that the visible imports register, each with its import.
+
+        Raises:
+            ValueError: if a name is there twice.
+        """
+        known = self._of_imports
+        if known is None or known[0] != imports.visible():
+            found: dict[str, tuple[ClassSource, Import]] = {}
+            for source, origin in ((c, i) for i in imports.visible() for c in i.classes()):
+                if source.registered_in(self.variable):
+                    first = found[source.name][0] if source.name in found else self._files.get(source.name)
+                    if first is not None:
+                        raise ValueError(self._twice(source.name, first.file, source.file))
+                    found[source.name] = (source, origin)
+            self._of_imports = known = (imports.visible(), found)
+        return known[1]
 
     def _twice(self, name: str, first: str, second: str) -> str:
         return f"{self.kind} {name!r} is defined twice: {first}, {second}; rename one of them"

@@ -47,6 +47,7 @@ def text() -> str:
 
 def schema() -> Schema:
     """The schema of a study file."""
+    words = {"type": "array", "items": {"type": "string"}, "description": "files and modules with further components"}
     question = {"type": "string", "minLength": 1, "description": "what the study asks, in one sentence"}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -54,6 +55,7 @@ def schema() -> Schema:
         **_object(
             {
                 "question": question,
+                "imports": words,
                 **_properties(SECTIONS),
                 "grid": _grid(),
             },

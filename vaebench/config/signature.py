@@ -53,12 +53,13 @@ class ClassSource:
             for base in map(ast.unparse, self.node.bases)
             for file in (self.file, *imported_from(self.file, base))
             for source in classes_in(file)
-            if source.name == base
+            if source.name == base.rpartition(".")[2]
         )
 
     def registered_in(self, variable: str) -> bool:
-        """Whether `@VARIABLE.register` stands above the class."""
-        return any(ast.unparse(d) == f"{variable}.register" for d in self.node.decorator_list)
+        """Whether `@VARIABLE.register` stands above the class, or `@vaebench.VARIABLE.register`."""
+        decorators = (ast.unparse(d).split(".") for d in self.node.decorator_list)
+        return any(words[-2:] == [variable, "register"] for words in decorators)
 
     def keywords(self, names: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
         """Keyword-only parameters: the class's own first, then those that `**kwargs` passes to the parents.
@@ -105,8 +106,10 @@ class ClassSource:
 
     def _value(self, node: ast.expr, names: Mapping[str, Any]) -> Any:
         try:
-            return eval(compile(ast.Expression(node), self.file, "eval"), dict(names))
-        except NameError as error:
+            if odd := next((n for n in ast.walk(node) if not isinstance(n, READABLE)), None):
+                raise TypeError(f"{type(odd).__name__} is not read")
+            return eval(compile(ast.Expression(node), self.file, "eval"), {**names, "__builtins__": TYPES})
+        except Exception as error:
             raise SignatureError(
                 f"{self.file}:{node.lineno}: {self.name}: {ast.unparse(node)!r} cannot be read without importing "
                 f"the file ({error}); use the names of vaebench.config.registry"
@@ -132,25 +135,75 @@ def arguments_described(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-@cache
-def _tree(file: str) -> ast.Module:
-    return ast.parse(Path(file).read_text(encoding="utf-8"))
+READABLE = (
+    *(ast.Name, ast.Load, ast.Constant, ast.Subscript, ast.Tuple, ast.List, ast.Dict, ast.BinOp, ast.BitOr),
+    *(ast.UnaryOp, ast.USub, ast.Call, ast.keyword, ast.Sub, ast.Add),
+)
+"""The syntax of annotations and defaults. Without attributes and names of Python's own functions, it runs no code."""
+
+TYPES = {t.__name__: t for t in (bool, dict, float, int, list, str, tuple)}
+
+
+def _text(file: str) -> str:
+    return Path(file).read_text(encoding="utf-8")
 
 
 @cache
+def _tree(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def classes_in(file: str) -> tuple[ClassSource, ...]:
     """Every class at the top level of a file."""
-    return tuple(ClassSource(n, file) for n in _tree(file).body if isinstance(n, ast.ClassDef))
+    return classes_of(_text(file), file)
 
 
 @cache
+def classes_of(text: str, file: str) -> tuple[ClassSource, ...]:
+    """Every class at the top level of a file with this text."""
+    return tuple(ClassSource(n, file) for n in _tree(text).body if isinstance(n, ast.ClassDef))
+
+
 def imported_from(file: str, name: str) -> tuple[str, ...]:
-    """The file of this package that `from vaebench.… import name` takes the name from, if there is one."""
-    for node in _tree(file).body:
+    """The file that `from module import name` takes the name from: of this package, or a file beside this one.
+
+    `name` may also be `vaebench.Name`, after `import vaebench`.
+    """
+    package, _, last = name.rpartition(".")
+    for node in _tree(_text(file)).body:
         if isinstance(node, ast.ImportFrom) and name in (a.asname or a.name for a in node.names):
             module = vaebench.MODULES.get(name) if node.module == "vaebench" else node.module
-            return tuple(module_files(module)) if module and module.startswith("vaebench.") else ()
+            return tuple(_files(file, module or "", node.level))
+        if isinstance(node, ast.Import) and (package, "vaebench") in ((a.asname or a.name, a.name) for a in node.names):
+            return tuple(module_files(vaebench.MODULES.get(last, "vaebench")))
     return ()
+
+
+def _files(file: str, module: str, level: int) -> list[str]:
+    """The files of an imported module whose classes may be parents; nothing is imported to find them."""
+    if module.startswith("vaebench."):
+        return module_files(module)
+    folder = Path(file).parents[max(0, level - 1)]
+    beside = folder.joinpath(*module.split(".")).with_suffix(".py") if module else folder / "__init__.py"
+    found = beside if beside.is_file() else None if level else module_path(module)
+    return [] if found is None else [str(found)]
+
+
+def module_path(module: str) -> Path | None:
+    """The file of a module, or the `__init__.py` of a package. No part of it is imported; None if there is none."""
+    first, *rest = module.split(".")
+    try:
+        spec = find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not all(part.isidentifier() for part in rest):
+        return None
+    places = [Path(p) for p in spec.submodule_search_locations or ()]
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    found = (place.joinpath(*rest) for place in places)
+    files = (file for path in found for file in (path.with_suffix(".py"), path / "__init__.py"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def module_files(module: str) -> list[str]:

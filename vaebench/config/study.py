@@ -9,10 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from vaebench.config import imports
 from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
-from vaebench.config.fields import Section
-from vaebench.config.registry import DatasetSpec, EstimatorSpecs, MetricSpecs, ModelSpec, Positive, PositiveInt, Seed
+from vaebench.config.fields import Section, walk
+from vaebench.config.imports import Import, ImportFault
+from vaebench.config.registry import (
+    METRICS,
+    DatasetSpec,
+    EstimatorSpecs,
+    MetricSpecs,
+    ModelSpec,
+    Positive,
+    PositiveInt,
+    Seed,
+)
 from vaebench.config.source_map import SourceMap
 from vaebench.config.validation import Invalid, validated
 from vaebench.records.run_folder import place
@@ -102,21 +113,30 @@ class Run:
     """The run's label in its study, e.g. `beta=4,seed=0`. It does not define the run."""
     source: str = field(default="", init=False, compare=False)
     """The study's file and the overrides, quoted for a shell. It does not define the run."""
+    imports: tuple[Import, ...] = field(default=(), init=False)
+    """The imported files that define its components. Their checksums are part of its configuration."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Run":
         """The run with these values: those of a study at one grid point, or the configuration in a record.
 
         Raises:
-            Refused: if they are not valid.
+            Refused: if they are not valid, or if a file that a record names is not imported, or not in that version.
         """
+        chosen, values = None, dict(values)
         try:
+            if IMPORTS in values:
+                chosen = imports.recorded(values.pop(IMPORTS))
             full = validated(Section(cls), values)
         except Invalid as error:
             raise Refused(error.faults) from None
+        except ImportFault as error:
+            raise Refused([((IMPORTS,), str(error))]) from None
         if faults := list(disagreements(SECTIONS, full)):
             raise Refused(faults)
-        return cls(**full | {"train": Train(**full["train"]), "evaluate": Evaluate(**full["evaluate"])})
+        run = cls(**full | {"train": Train(**full["train"]), "evaluate": Evaluate(**full["evaluate"])})
+        object.__setattr__(run, IMPORTS, _imported_by(full) if chosen is None else chosen)
+        return run
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -125,7 +145,8 @@ class Run:
         parts = {key: vars(part) if is_dataclass(part) else part for key, part in parts.items()}
         plain: dict[str, Any] = json.loads(json.dumps(parts, allow_nan=False))
         del plain["train"]["devices"]
-        return plain
+        checksums = {key: sha for each in self.imports for key, sha in each.checksums.items()}
+        return plain | ({IMPORTS: checksums} if checksums else {})
 
     @cached_property
     def id(self) -> str:
@@ -138,6 +159,22 @@ class Run:
         object.__setattr__(run, "slug", slug)
         object.__setattr__(run, "source", source)
         return run
+
+
+IMPORTS = "imports"
+"""The key of a study with its imports, and of a run's configuration with the SHA-256 of those that it uses."""
+
+
+def _imported_by(values: Mapping[str, Any]) -> tuple[Import, ...]:
+    """The imports with a component that a run names, or that it measures because it names no metrics."""
+    if not imports.visible():
+        return ()
+    nodes = [node for node in walk(SECTIONS, values) if node.kind.component and isinstance(node.value, Mapping)]
+    origins = [node.kind.component.registry.origin(node.value["name"]) for node in nodes if node.kind.component]
+    if values["evaluate"]["metrics"] is None:
+        origins += [METRICS.origin(name) for name in METRICS.asked_for()]
+    used = {origin.sources[0].path: origin for origin in origins if origin is not None}
+    return tuple(used[path] for path in sorted(used))
 
 
 SECTIONS = Section(Run).fields

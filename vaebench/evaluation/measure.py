@@ -49,8 +49,8 @@ class Measurement(NamedTuple):
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
-    """Build the metrics that a study asks for; all registered ones if specs is None."""
-    return [METRICS.build(spec) for spec in (METRICS if specs is None else specs)]
+    """Build the metrics that a study asks for; if specs is None, all registered ones that the study asks for."""
+    return [METRICS.build(spec) for spec in (METRICS.asked_for() if specs is None else specs)]
 
 
 def estimators(specs: Iterable[Spec]) -> list[Estimator]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, TypedDict
 
 from filelock import FileLock
 
-from vaebench.config import ConfigError, Run
+from vaebench.config import ConfigError, Run, imports
 from vaebench.config.document import Document
 from vaebench.config.registry import MODELS
+from vaebench.config.study import IMPORTS
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
@@ -52,7 +53,8 @@ def reevaluate(
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
     made = record.read(folder / RECORD)
     made.left(checkpoint)
-    config = made.config
+    Run.of(made.config)  # checks that its imports are here, in their versions; others may add metrics and estimators
+    config = {key: value for key, value in made.config.items() if key != IMPORTS}
     asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
     if estimators is not None:
         asked["estimators"] = listed(estimators)
@@ -130,6 +132,7 @@ def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
             {"names": names, "settings": settings, "finished": provenance.now()}
             | provenance.code()
             | provenance.versions()
+            | ({IMPORTS: sums} if (sums := {k: v for i in imports.given() for k, v in i.checksums.items()}) else {})
         )
         later = [*made.provenance.get("later", []), origin | memory.hardware(str(device()))]
         if new:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vaebench.config import Run
+from vaebench.config import Run, imports
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.collapse import diagnose
@@ -81,6 +81,7 @@ def execute_pack(
         The records in the order of the runs, each as soon as it is written.
     """
     how.apply()
+    imports.use(each for run in runs for each in run.imports)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -164,6 +165,7 @@ def expected_of(run: Run) -> dict[str, Description]:
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
     """The run's diagnostics and estimators on its evaluation split."""
+    imports.use(run.imports)
     batches, how = data.batches(run.evaluate.split), run.evaluate
     measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
     return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))

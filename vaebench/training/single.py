@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
-from vaebench.config import Run
+from vaebench.config import Run, imports
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
@@ -228,6 +228,7 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     configure_process(threads)
+    imports.use(job.run.imports)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     job = job if rank == 0 else job._replace(on_epoch=_ignore)
     try:

@@ -12,6 +12,8 @@ from typing import Any
 
 ABSENT = "–"
 SEED = "seed"
+IMPORTS = "imports"
+"""The key of a configuration with the SHA-256 of each imported file. Two versions of a file make two rows."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Label:
 def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
     """The columns that tell the configurations (without their seeds) apart; the model's class if nothing does."""
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
-    rest = [_without(c, [SEED, *named]) for c in configs]
+    rest = [_without(c, [SEED, *named, *_of_one_version(configs)]) for c in _with_imports(configs)]
     columns = {p: [_at(_without(c, _inside(p, named)), p) for c in configs] for p in [*named, *varying(rest)]}
     kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [_at(c, "model") for c in configs]}
     leaves = [p.rpartition(".")[2] for p in kept]
@@ -34,6 +36,16 @@ def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[La
         Label(p, leaf if leaves.count(leaf) == 1 else p, _texts(values))
         for (p, values), leaf in zip(kept.items(), leaves, strict=True)
     ]
+
+
+def _with_imports(configs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [{**c, IMPORTS: c.get(IMPORTS, {})} for c in configs]
+
+
+def _of_one_version(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The imported files that all rows that use them use in one version. The rows need no label for them."""
+    used = [(key, sha) for c in configs for key, sha in c.get(IMPORTS, {}).items()]
+    return [f"{IMPORTS}.{key}" for key in dict(used) if len({sha for k, sha in used if k == key}) == 1]
 
 
 def slug(headings: Sequence[str], texts: Sequence[str]) -> str:
@@ -82,7 +94,7 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     if isinstance(value, str):
-        return value
+        return value[:10] if re.fullmatch("[0-9a-f]{64}", value) else value  # a checksum
     return json.dumps(value, ensure_ascii=False).replace("null", "none")
 
 

@@ -1,0 +1,452 @@
+"""Components from outside: read and not executed, checked, part of a run's id, the same in every process."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaebench.config import ConfigError, Refused, Run, imports, load, schema
+from vaebench.config.imports import Import
+from vaebench.config.registry import METRICS, MODELS, REGISTRIES
+from vaebench.records import record
+from vaebench.reporting.tables import table as tables
+from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.ray import Ray
+from vaebench.sweeps.reevaluate import reevaluate
+from vaebench.sweeps.run import Execution
+from vaebench.sweeps.sweep import Outcome, sweep
+
+ROOT = Path(__file__).parents[1]
+
+MINE = '''
+"""One component of every kind, in a file of its own."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import vaebench
+from torch import nn
+from torch.distributions import Distribution, Independent, Laplace, Normal
+from vaebench import *
+from vaebench import (
+    BINARIZATIONS, CORRUPTIONS, DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS, NETWORKS, PRIORS, SCHEDULES,
+    VAE, Binarization, Corruption, Dataset, Description, Estimate, Estimator, Examples, Likelihood, Network, Positive,
+    PositiveInt, Prior, ScalarMean, Schedule, Splits,
+)
+from vaebench.models.parts.networks import MLP
+
+from parts_of_mine import half
+
+with Path(os.environ.get("TRACE", os.devnull)).open("a") as trace:
+    trace.write("executed\\n")
+
+
+@vaebench.MODELS.register
+class MyVAE(vaebench.VAE):
+    """Halves the rate.
+
+    Args:
+        gamma: its weight.
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int = 0, *, gamma: Positive = 1.0, **kwargs: Any) -> None:
+        super().__init__(shape, seed, **kwargs)
+        self.gamma = gamma
+
+    def rate_weight(self):
+        return half(self.gamma * self.beta)
+
+
+@NETWORKS.register
+class MyNetwork(MLP):
+    """An MLP."""
+
+
+@LIKELIHOODS.register
+class MyLaplace(Likelihood):
+    """Laplace noise.
+
+    Args:
+        scale: of the noise.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, scale: Positive = 1.0) -> None:
+        super().__init__(shape)
+        self.scale = scale
+
+    def pixels(self, parameters):
+        return Laplace(parameters, self.scale, validate_args=False)
+
+
+@PRIORS.register
+class MyPrior(Prior):
+    """A wide one."""
+
+    def forward(self, encode):
+        one = next(iter(encode.__self__.parameters())).new_ones(self.latent_dim)
+        return Independent(Normal(0 * one, 2 * one, validate_args=False), 1, validate_args=False)
+
+
+@CORRUPTIONS.register
+class MyCorruption(Corruption):
+    """No corruption."""
+
+    def draw(self, shape, generator):
+        return torch.zeros(shape, device=generator.device)
+
+    def __call__(self, x, noise):
+        return x + noise
+
+
+@SCHEDULES.register
+class MySchedule(Schedule):
+    """Always half."""
+
+    def __call__(self, progress):
+        return half(progress.new_ones(()))
+
+
+@DATASETS.register
+class MyData(Dataset):
+    """Noise.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, *, size: PositiveInt = 200) -> None:
+        super().__init__()
+        self.size = size
+
+    def load(self, root: Path) -> Splits:
+        generator = torch.Generator().manual_seed(0)
+        return Splits.of(Examples(torch.randn(self.size, 5, generator=generator)), scale=1.0)
+
+
+@BINARIZATIONS.register
+class MyBinarization(Binarization):
+    """Everything is 1."""
+
+    def __call__(self, p, u):
+        return p >= 0
+
+
+@METRICS.register
+class MyMetric(ScalarMean):
+    """Mean variance."""
+
+    column = "my_metric"
+    description = Description("my own heading")
+
+    def per_observation(self, draws):
+        return draws.posterior.variance.double().mean(-1)
+
+
+@ESTIMATORS.register
+class MyEstimator(Estimator):
+    """A constant."""
+
+    observations = 3
+
+    @property
+    def columns(self):
+        return {"my_estimate": Description("my estimate")}
+
+    def applies_to(self, model):
+        return None
+
+    def estimate(self, model, batch, seed):
+        return (Estimate("my_estimate", 7.0, None, len(batch.x)),)
+'''
+
+PARTS = "def half(x):\n    return x / 2\n"
+
+STUDY = """
+question: Does it work with what is mine?
+imports: [mine.py]
+model:
+  name: MyVAE
+  latent_dim: 2
+  network: MyNetwork
+  likelihood: {name: MyLaplace, scale: 0.5}
+  prior: MyPrior
+data: {name: MyData, size: 100}
+train: {epochs: 1, batch_size: 64}
+evaluate: {draws: 10, metrics: [ELBO, MyMetric], estimators: [MyEstimator]}
+grid:
+  model.gamma: [1, 2]
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    imports.give([])
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a file of components, a file that it imports, and a study. Executing the file leaves a trace."""
+    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+    monkeypatch.chdir(tmp_path)
+    own = f"{MINE}\n# of {tmp_path}\n"  # a version is executed once in a process
+    for name, text in {"mine.py": own, "parts_of_mine.py": PARTS, "study.yaml": STUDY}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def swept(folder: Path, engine: Engine | None = None) -> Outcome:
+    how = Execution(wandb="disabled")
+    console = Console(file=io.StringIO())
+    return sweep(load(folder / "study.yaml"), folder / "runs/study", how, console, engine or Inline())
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def vaebench(*arguments: str, code: int = 0, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "vaebench", *arguments],
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_every_registry_takes_a_component_of_a_file_and_reading_does_not_execute_it(mine: Path) -> None:
+    study = load(mine / "study.yaml")
+    names = {name for registry in REGISTRIES for name in registry if (o := registry.origin(name)) and o.asked}
+    assert len(names) == len(REGISTRIES) == 10
+    text = json.dumps(schema.schema())
+    assert all(f'"{name}"' in text for name in names)
+    assert len(study.runs) == 2
+    assert not (mine / "trace").exists()
+
+
+def test_a_sweep_measures_them_and_records_the_checksums(mine: Path) -> None:
+    outcome = swept(mine)
+    assert [r.status for r in outcome.records] == ["done"] * 2, outcome.records[0].reason
+    for made in outcome.records:
+        assert made.config["imports"] == {
+            "mine": sha256(mine / "mine.py"),
+            "parts_of_mine": sha256(mine / "parts_of_mine.py"),
+        }
+        assert made.estimate("my_estimate").value == 7
+        assert made.descriptions["my_metric"].heading == "my own heading"
+    assert (mine / "trace").read_text() == "executed\n"
+    again = vaebench("sweep", "study.yaml", "--wandb", "disabled")
+    assert "2 of 2 runs are done" in again
+
+
+def test_a_run_that_uses_none_of_them_has_the_id_that_it_always_had(mine: Path) -> None:
+    plain = "question: And without?\nmodel: VAE\ndata: {name: Digits, binarize: Fixed}\nevaluate: {metrics: [ELBO]}\n"
+    (mine / "plain.yaml").write_text(plain + "imports: [mine.py]\n")
+    (mine / "bare.yaml").write_text(plain)
+    used, bare = (load(mine / f"{name}.yaml").only() for name in ("plain", "bare"))
+    assert used.id == bare.id
+    assert "imports" not in used.config
+
+
+def test_another_version_makes_other_runs_and_the_table_says_which(mine: Path) -> None:
+    swept(mine)
+    old = {run.id for run in load(mine / "study.yaml").runs}
+    (mine / "parts_of_mine.py").write_text(PARTS.replace("x / 2", "x * 0.5"))
+    swept(mine)
+    new = {run.id for run in load(mine / "study.yaml").runs}
+    assert not old & new
+    imports.use([])
+    records = record.read_all(mine / "runs/study")
+    assert {r.id for r in records} == old | new
+    found = tables.table(records)
+    assert found.headings == ("gamma", "parts_of_mine")
+    assert len({labels for row in found.rows for labels in [tuple(row.labels)]}) == 4
+
+
+def test_records_tables_and_pages_are_read_without_the_file(mine: Path) -> None:
+    made = swept(mine).records[0]
+    (mine / "mine.py").unlink()
+    (mine / "trace").unlink()
+    vaebench("table", "runs/study")
+    assert "my own heading" in (mine / "runs/study/table.md").read_text()
+    assert "my own heading" in vaebench("show", made.id)
+    assert not (mine / "trace").exists()
+
+
+def test_a_trained_run_asks_for_its_import(mine: Path) -> None:
+    made = swept(mine).records[0]
+    folder = mine / "runs/study" / made.id
+    imports.use([])
+    with pytest.raises(Refused, match=r"uses components of mine .* give it: --import mine\.py"):
+        reevaluate(folder)
+    text = (mine / "mine.py").read_text()
+    (mine / "mine.py").write_text(text + "\n")
+    imports.give(["mine.py"])
+    with pytest.raises(Refused, match=r"mine is not the file that this run used .*restore that version"):
+        reevaluate(folder)
+    (mine / "mine.py").write_text(text)
+    imports.give(["mine.py"])
+    assert any(e.name == "my_metric" for e in reevaluate(folder, draws=4).estimates)
+
+
+FAULTS = {
+    "a key": (STUDY.replace("model.gamma", "model.gama"), MINE, r"study\.yaml:\d+: .*did you mean gamma"),
+    "a name": (STUDY.replace("name: MyVAE", "name: MyVEA"), MINE, r"study\.yaml:5: .*did you mean MyVAE"),
+    "a value": (STUDY.replace("scale: 0.5", "scale: -1"), MINE, r"study\.yaml:8: .*scale: expected a number > 0"),
+    "no file": (STUDY.replace("mine.py", "yours.py"), MINE, r"study\.yaml:3: imports\[0\]: .*yours\.py: no such file"),
+    "no module": (STUDY.replace("mine.py", "mine"), MINE, r"study\.yaml:3: .*no module 'mine'.*did you mean mine\.py"),
+    "no Python": (STUDY, "x = (", r"study\.yaml:3: .*mine\.py:1: not Python"),
+    "no component": (STUDY, "x = 1", r"study\.yaml:3: .*mine\.py: no component"),
+    "no list": (STUDY.replace("[mine.py]", "mine.py"), MINE, r"study\.yaml:3: imports: expected a list"),
+    "a known name": (STUDY, MINE.replace("MyVAE", "BetaVAE"), r"study\.yaml:3: .*'BetaVAE' is defined twice"),
+    "a default": (STUDY, MINE.replace("Positive = 1.0", "Positive = open('x')"), r"mine\.py:\d+: .*cannot be read"),
+    "code": (STUDY, MINE.replace("Positive = 1.0", "().__class__ = 1.0"), r"mine\.py:\d+: .*Attribute is not read"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_has_its_file_and_line_and_nothing_is_executed(mine: Path, case: str) -> None:
+    study, source, said = FAULTS[case]
+    (mine / "study.yaml").write_text(study)
+    (mine / "mine.py").write_text(source)
+    with pytest.raises(ConfigError, match=said):
+        load(mine / "study.yaml")
+    assert not (mine / "trace").exists()
+
+
+def test_a_file_that_fails_is_named_with_its_line(mine: Path) -> None:
+    (mine / "mine.py").write_text(MINE.replace('Path(os.environ.get("TRACE"', 'no_such_name(Path("TRACE"'))
+    study = load(mine / "study.yaml")
+    line = MINE[: MINE.index("with Path(os.environ")].count("\n") + 1
+    with pytest.raises(ValueError, match=rf"mine\.py:{line}: cannot be imported \(NameError"):
+        MODELS.build(study.runs[0].model, (5,), 0)
+
+
+def test_the_version_that_was_checked_is_what_another_process_has(mine: Path) -> None:
+    """A file that is edited, or is not on that machine, changes nothing for a worker."""
+    run = load(mine / "study.yaml").runs[0]
+    (mine / "run.pkl").write_bytes(pickle.dumps(run))
+    (mine / "mine.py").unlink()
+    (mine / "parts_of_mine.py").write_text("half = None")
+    code = (
+        "import pickle; from vaebench.config import imports; from vaebench.config.registry import MODELS\n"
+        "run = pickle.load(open('run.pkl', 'rb')); imports.use(run.imports)\n"
+        "print(run.id, float(MODELS.build(run.model, (5,), 0).rate_weight()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [run.id, "0.5"]
+
+
+def test_two_versions_in_one_process_do_not_mix(mine: Path) -> None:
+    first = load(mine / "study.yaml").runs[0]
+    (mine / "parts_of_mine.py").write_text(PARTS.replace("2", "4"))
+    second = load(mine / "study.yaml").runs[0]
+    for run, weight in ((first, 0.5), (second, 0.25), (first, 0.5)):
+        imports.use(run.imports)
+        assert float(MODELS.build(run.model, (5,), 0).rate_weight()) == weight
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package whose module with components is an entry point."""
+    there = tmp_path / "site"
+    (there / "my_package").mkdir(parents=True)
+    (there / "my_package/__init__.py").write_text('raise RuntimeError("executed")')
+    (there / "my_package/parts.py").write_text(
+        MINE.replace("from parts_of_mine", "from .halves").replace("My", "Their").replace("my_", "their_")
+    )
+    (there / "my_package/halves.py").write_text(PARTS)
+    (there / "my_package-1.0.dist-info").mkdir()
+    (there / "my_package-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (there / "my_package-1.0.dist-info/entry_points.txt").write_text("[vaebench.components]\nx = my_package.parts\n")
+    monkeypatch.syspath_prepend(str(there))
+    imports._installed.cache_clear()
+    yield there
+    imports._installed.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("my_package")]:
+        del sys.modules[name]
+
+
+def test_an_installed_package_registers_itself_and_is_executed_only_where_it_is_named(package: Path) -> None:
+    assert "TheirVAE" in MODELS
+    assert "TheirMetric" in METRICS
+    assert "TheirMetric" not in METRICS.asked_for(), "what is only installed is not measured by every study"
+    assert Run.of({"model": "VAE", "data": {"name": "Digits", "binarize": "Fixed"}}).imports == ()
+    assert "my_package" not in sys.modules
+    run = Run.of({"model": "TheirVAE", "data": {"name": "Digits", "binarize": "Fixed"}})
+    assert run.config["imports"].keys() == {"my_package/parts", "my_package/halves"}
+    (package / "my_package/__init__.py").write_text("")
+    assert float(MODELS.build(run.model, (5,), 0).rate_weight()) == 0.5
+    assert "[my_package.parts]" in vaebench("list", PYTHONPATH=f"{package}{os.pathsep}{ROOT}")
+
+
+def test_every_verb_takes_import() -> None:
+    from vaebench.__main__ import ABOUT, RESULTS, RUNS, app
+
+    assert len(app.registered_commands) == len((*RUNS, *RESULTS, *ABOUT))
+    for command in app.registered_commands:
+        assert "import_" in command.callback.__annotations__
+
+
+def test_list_shows_what_a_file_would_add(mine: Path) -> None:
+    listed = vaebench("list", "--import", "mine.py")
+    assert re.search(r"MyVAE +Halves the rate\. \[mine\.py\]", listed)
+    assert not (mine / "trace").exists()
+    assert "no such file" in vaebench("list", "--import", "yours.py", code=1)
+
+
+def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebench.cli.starters import write
+
+    for kind, name in {"model": "WeightedVAE", "metric": "LargestVariance", "dataset": "Circles"}.items():
+        write(kind, name, tmp_path)
+        with pytest.raises(FileExistsError, match="exists already"):
+            write(kind, name, tmp_path)
+    with pytest.raises(ValueError, match="a data set already"):
+        write("model", "Digits", tmp_path)
+    with pytest.raises(ValueError, match="CamelCase"):
+        write("model", "my-vae", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "9 passed" in done.stdout
+    (tmp_path / "study.yaml").write_text(
+        "question: Do they work together?\nimports: [weighted_vae.py, largest_variance.py, circles.py]\n"
+        "model: {name: WeightedVAE, latent_dim: 1, likelihood: Gaussian}\ndata: Circles\ntrain: {epochs: 1}\n"
+        "evaluate: {draws: 10, metrics: [ELBO, LargestVariance]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    (made,) = swept(tmp_path).records
+    assert made.estimate("largest_variance").value > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_workers_of_ray_give_the_same_records(mine: Path) -> None:
+    here = swept(mine).records
+    (mine / "runs").rename(mine / "first")
+    there = swept(mine, Ray(workers=2)).records
+    assert [(r.id, r.estimates) for r in there] == [(r.id, r.estimates) for r in here]
+
+
+def test_an_import_is_plain_data(mine: Path) -> None:
+    found = imports.read("mine.py", mine)
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert isinstance(found, Import)
