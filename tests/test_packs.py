@@ -82,6 +82,7 @@ def test_the_line_about_packs_says_why():
 
 def test_the_option():
     assert [max_pack_size(text) for text in ("auto", "off", "7")] == [32, 1, 7]
+    assert [max_pack_size(text, on_gpu=True) for text in ("auto", "off", "7")] == [1024, 1, 7]
     for wrong in ("0", "-1", "many", "1.5", ""):
         with pytest.raises(ValueError, match="--pack: expected auto, off, or how many runs may train together, got"):
             max_pack_size(wrong)

@@ -28,6 +28,8 @@ Threads = Annotated[
     int, typer.Option(min=1, max=1024, help="CPU threads per run; with one, small runs are reproducible to the bit.")
 ]
 
+Tf32 = Annotated[bool, typer.Option("--tf32", help="Train with TF32 products on a GPU; evaluation stays float32.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Decode draws in bfloat16: a preview; records have its error.")]
 Engine = Annotated[
     Literal["auto", "inline", "ray", "slurm"],
     typer.Option(help="Where packs run; auto: Ray for several GPUs or workers, else this process."),

@@ -11,6 +11,7 @@ from vaebench.cli.arguments import (
     RESULTS,
     RUNS,
     Address,
+    Bf16,
     Engine,
     Gpus,
     Json,
@@ -19,6 +20,7 @@ from vaebench.cli.arguments import (
     SaveEvery,
     Slurm,
     StudyFile,
+    Tf32,
     Threads,
     WandbMode,
     Workers,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
+    from vaebench.sweeps.run import Execution
     from vaebench.sweeps.sweep import Outcome
 
 
@@ -50,23 +53,27 @@ def sweep(
     address: Address = None,
     slurm: Slurm = None,
     save_every: SaveEvery = 60.0,
+    tf32: Tf32 = False,
+    bf16: Bf16 = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: Json = False,
 ) -> None:
     """Train and measure every run of a study that is not done, and write its tables. The same command resumes."""
     from vaebench.sweeps.packs import max_pack_size
 
-    plan, max_size = study_of(study, overrides), max_pack_size(pack)
+    plan = study_of(study, overrides)
+    max_pack_size(pack)  # a wrong option is refused before torch is imported
     folder = RUNS / plan.place
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
     from vaebench.sweeps.engines.choice import Choice
     from vaebench.sweeps.run import Execution
-    from vaebench.sweeps.sweep import sweep as execute
     from vaebench.sweeps.worker import is_done
 
     log = partial(console.print, soft_wrap=True)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(visible())
+    there = visible()
+    max_size = max_pack_size(pack, on_gpu=there > 0 if gpus is None else gpus > 0)
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(there)
     _check_online(wandb)
     pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
     preflight.refuse(plan, pending, where)
@@ -74,13 +81,21 @@ def sweep(
         _announce(plan, pending, where, max_size, json)
         return
     preflight.check_folder(folder)
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16)
+    outcome = _executed(plan, folder, how, where)
+    _conclude(outcome, plan, folder, overrides, wandb)
+
+
+def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine") -> "Outcome":
+    """Execute the runs that are not done. Ctrl-C ends the command with status 130."""
+    from vaebench.sweeps.sweep import sweep as execute
+
     try:
         with sigterm_as_interrupt():
-            outcome = execute(plan, folder, Execution(wandb, threads, max_size, save_every), console, where)
+            return execute(plan, folder, how, console, where)
     except KeyboardInterrupt:
         console.print("stopped; finished work is kept, and the same command continues")
         raise typer.Exit(130) from None
-    _conclude(outcome, plan, folder, overrides, wandb)
 
 
 def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode") -> None:
@@ -119,6 +134,8 @@ def train(
     wandb: WandbMode = "offline",
     threads: Threads = 1,
     save_every: SaveEvery = 60.0,
+    tf32: Tf32 = False,
+    bf16: Bf16 = False,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id, even if it is done."""
     from vaebench.sweeps import overridden
@@ -138,7 +155,8 @@ def train(
     if message := describe_resume(run, folder / run.id):
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
-        record = Worker(plan.name, axes, folder, Execution(wandb, threads, save_every=save_every)).repeat(run)
+        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16)
+        record = Worker(plan.name, axes, folder, how).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
         raise typer.Exit(1)

@@ -10,10 +10,13 @@ from typing import Any
 from vaebench.config import Run
 
 MAX_PACK_SIZE = 32
-"""Default of `--pack auto`: larger packs save no further time, and their numbers no longer fit a processor's cache."""
+"""What `--pack auto` allows: larger packs save no further time, and their numbers no longer fit a processor's cache."""
+
+MAX_PACK_SIZE_ON_GPU = 1024
+"""The same on a GPU, whose memory is the limit: a pack that needs too much of it is split (`training.memory`)."""
 
 
-def max_pack_size(pack: str) -> int:
+def max_pack_size(pack: str, on_gpu: bool = False) -> int:
     """The largest pack that `--pack auto|off|N` allows.
 
     >>> [max_pack_size(pack) for pack in ("auto", "off", "7")]
@@ -23,7 +26,7 @@ def max_pack_size(pack: str) -> int:
         ValueError: for any other text.
     """
     if pack in ("auto", "off"):
-        return MAX_PACK_SIZE if pack == "auto" else 1
+        return 1 if pack == "off" else MAX_PACK_SIZE_ON_GPU if on_gpu else MAX_PACK_SIZE
     if not re.fullmatch(r"0*[1-9][0-9]{0,5}", pack):
         raise ValueError(f"--pack: expected auto, off, or how many runs may train together, got {pack[:20]!r}")
     return int(pack)

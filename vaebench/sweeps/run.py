@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +12,17 @@ from typing import Any
 from vaebench.config import Run, imports
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
+from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.evaluation.collapse import diagnose
-from vaebench.evaluation.measure import Measurement, columns, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import (
+    Measurement,
+    columns,
+    diagnostics,
+    estimate,
+    estimators,
+    evaluating,
+    measure,
+)
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance, record
 from vaebench.records.archive import checksum
@@ -29,12 +38,16 @@ from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
 from vaebench.training.single import Fitted
+from vaebench.training.tf32 import tf32
 from vaebench.training.trainer import ProgressCallback, configure_process
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How runs are executed. None of this is part of a run's id: it changes numbers by rounding at most."""
+    """How runs are executed. None of this is part of a run's id: it changes numbers by rounding at most.
+
+    A record says which device it was made on, and whether it was made with less precision than float32.
+    """
 
     wandb: Mode = "offline"
     threads: int = 1
@@ -42,6 +55,10 @@ class Execution:
     """How many runs may train together."""
     save_every: float = resume.EVERY
     """Seconds between two snapshots of a run in training."""
+    tf32: bool = False
+    """Whether training may use TF32 on a GPU. Evaluation never does."""
+    bf16: bool = False
+    """Whether draws are decoded in bfloat16. The record has the error, and is compared only with its like."""
 
     def apply(self) -> None:
         """Configure this process."""
@@ -89,9 +106,9 @@ def execute_pack(
         trackers = [stack.enter_context(tracked(run, study, folder, how.wandb, CURVES)) for run, folder in pairs]
         started, parts = perf_counter(), 1
         try:
-            fitted = fit(
-                runs, folders, [[EpochLogger(write) for write in t.writers] for t in trackers], watch, how.save_every
-            )
+            with tf32(how.tf32):
+                loggers = [[EpochLogger(write) for write in t.writers] for t in trackers]
+                fitted = fit(runs, folders, loggers, watch, how.save_every)
         except (WriteError, NewerSnapshotError):
             raise
         except Exception as error:
@@ -99,7 +116,8 @@ def execute_pack(
             fitted = [error] if parts == 1 else []
         seconds = (perf_counter() - started) / len(runs)
         for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=parts == 1):
-            outcome = _outcome(run, study, axes, trained, seconds, folder)
+            bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
+            outcome = _outcome(run, bare, trained, seconds, folder, how)
             tracker.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
@@ -118,25 +136,24 @@ def _parts(members: int, error: Exception) -> int:
 
 
 def _outcome(
-    run: Run, study: str, axes: list[str], trained: Fitted | Exception, seconds: float, folder: Path
+    run: Run, bare: Record, trained: Fitted | Exception, seconds: float, folder: Path, how: Execution
 ) -> Record:
     """The record of a run: its numbers, or why it has none. Its images are written into the folder."""
-    bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
     try:
         if isinstance(trained, Exception):
             raise trained
-        measured = _measured(run, bare, trained, seconds)
+        measured = _measured(run, bare, trained, seconds, how)
         files = [folder / CHECKPOINT, *image_samples.write_images(trained.model, trained.data, measured, folder)]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:
-        return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu"))
+        return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu", how))
 
 
-def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record:
+def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution) -> Record:
     started = perf_counter()
     model, data, curve = trained
-    evaluated, why = evaluate(run, model, data), diagnose(model, data)
+    evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data)
     measured = evaluated.beside(why.measurement)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     facts = model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data)
@@ -145,13 +162,17 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float) -> Record
     return replace(
         bare,
         status="done",
-        comparability=data.comparability | {"split": run.evaluate.split, "measure": _measure_of(model)},
+        comparability=data.comparability
+        | {"split": run.evaluate.split, "measure": _measure_of(model)}
+        | ({"decoder": "bfloat16"} if how.bf16 else {}),
         facts=facts,
         estimates=measured.estimates,
         not_applicable=measured.not_applicable,
         descriptions={name: description for name, description in described.items() if name in shown},
         curve=curve,
-        provenance=_provenance(run, str(model.device)) | {"seconds": spent, "peak_mib": memory.peak()},
+        provenance=_provenance(run, str(model.device), how)
+        | ({"bfloat16_error": _bfloat16_error(run, model, data)} if how.bf16 else {})
+        | {"seconds": spent, "peak_mib": memory.peak()},
     )
 
 
@@ -163,11 +184,19 @@ def expected_of(run: Run) -> dict[str, Description]:
     return {**CURVES, **measured, **{name: d for each in asked for name, d in each.items()}}
 
 
-def evaluate(run: Run, model: Autoencoder, data: DataModule) -> Measurement:
-    """The run's diagnostics and estimators on its evaluation split."""
+def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False) -> Measurement:
+    """The run's diagnostics and estimators on its evaluation split.
+
+    Args:
+        run: says what is measured.
+        model: the trained model.
+        data: its data.
+        bf16: whether the diagnostics, but not the estimators, decode in bfloat16.
+    """
     imports.use(run.imports)
     batches, how = data.batches(run.evaluate.split), run.evaluate
-    measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
+    with bfloat16_decoder(model) if bf16 else nullcontext():
+        measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
     return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
 
 
@@ -180,13 +209,19 @@ def _measure_of(model: Autoencoder) -> str:
     return "discrete" if model.likelihood.discrete else "density"
 
 
-def _provenance(run: Run, device: str) -> dict[str, Any]:
+def _bfloat16_error(run: Run, model: Autoencoder, data: DataModule) -> dict[str, float]:
+    with evaluating(model):
+        return bfloat16_error(model, data.batches(run.evaluate.split), run.evaluate.draws, run.seed)._asdict()
+
+
+def _provenance(run: Run, device: str, how: Execution) -> dict[str, Any]:
     command = f"python -m vaebench train {run.source} --id {run.id}" if run.source else None
     return (
         {"command": command, "finished": provenance.now()}
         | provenance.code()
         | provenance.versions()
         | memory.hardware(device)
+        | ({"tf32": how.tf32} if device.startswith("cuda") else {})
     )
 
 

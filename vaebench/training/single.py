@@ -39,6 +39,7 @@ from vaebench.training.resume import (
     replay,
 )
 from vaebench.training.signals import DeferredSignals
+from vaebench.training.tf32 import is_allowed, tf32
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,
@@ -204,7 +205,7 @@ def _run_processes(job: Job) -> None:
         port = free.getsockname()[1]
     spawn, signals = multiprocessing.get_context("spawn"), DeferredSignals()
     stop, errors = spawn.Event(), spawn.SimpleQueue()
-    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid())
+    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_allowed())
     context = start_processes(_rank, arguments, nprocs=job.run.train.devices, join=False, start_method="spawn")
     signals.defer()
     try:
@@ -223,7 +224,7 @@ def _run_processes(job: Job) -> None:
     signals.deliver()
 
 
-def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int) -> None:
+def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int, fast: bool) -> None:
     """One of the processes. It ignores Ctrl-C, which reaches all of them: their parent tells them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
@@ -235,7 +236,8 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
         data = data_of(job.run)
         data.setup("fit")
         devices = {"devices": job.run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
-        _train(job, data, [Curve()], devices, stop.is_set)
+        with tf32(fast):
+            _train(job, data, [Curve()], devices, stop.is_set)
     except Exception as error:
         # The parent raises the first of these. An error of another kind may not survive the way between processes.
         known = isinstance(error, Diverged | SnapshotError | StoppedError)

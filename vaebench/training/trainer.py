@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vaebench.config import Run
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError, write_atomically
+from vaebench.training import tf32
 from vaebench.training.curve import ReportProgress, Validation
 from vaebench.training.packed.snapshot import FORMAT, contents
 from vaebench.training.signals import DeferredSignals, handled
@@ -45,8 +46,9 @@ def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback
 
 
 def configure_process(threads: int) -> None:
-    """Prepare a process for training: set its threads, and silence what Lightning logs by default."""
+    """Prepare a process for training: set its threads and precision, and silence what Lightning logs by default."""
     torch.set_num_threads(threads)
+    tf32.forbid()
     if not gc.get_freeze_count():
         gc.freeze()  # libraries' objects live as long as the process; a garbage collection over them takes 0.3 s
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

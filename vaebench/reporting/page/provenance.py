@@ -1,6 +1,6 @@
 """Where the numbers come from: code, libraries, machines, and the command of every run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vaebench.records.record import Record
@@ -34,6 +34,8 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
     topics: dict[str, list[Any]] = {
         "commit": [_commit(p) for p in many],
         "device": [p.get("device") for p in many],
+        "TF32": ["in training" if p.get("tf32") else None for p in many],
+        "bfloat16": [_bfloat16(p.get("bfloat16_error")) for p in many],
         "threads": [p.get("threads") for p in many],
         "platform": [p.get("platform") for p in many],
         **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},
@@ -48,6 +50,12 @@ def _origin(record: Record, name: str) -> Origin:
     seconds = sum((record.provenance.get("seconds") or {}).values())
     status = record.status if record.reason is None else f"{record.status}: {record.reason}"
     return Origin(record.id, name, status, f"{seconds:.1f}" if seconds else "", record.provenance.get("command") or "")
+
+
+def _bfloat16(error: Mapping[str, Any] | None) -> str | None:
+    if error is None:
+        return None
+    return f"in the decoder: at most {error['nats']:.2g} nats off (mean of {error['observations']} observations)"
 
 
 def _commit(provenance: dict[str, Any]) -> str:
