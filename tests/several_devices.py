@@ -8,7 +8,7 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 from vaebench.config import Run
-from vaebench.config.registry import MODELS, PRIORS
+from vaebench.config.registry import MODELS, POSTERIORS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.training.curve import Curve
@@ -20,6 +20,7 @@ SIZES = ((1, 1), (5, 4), (8, 3))
 SPECS = [
     *({"name": name} for name in MODELS),
     *({"name": "VAE", "prior": prior} for prior in PRIORS if prior != "StandardNormal"),
+    *({"name": "VAE", "posterior": posterior} for posterior in POSTERIORS if posterior != "Diagonal"),
     {"name": "VAE", "network": "Conv"},
 ]
 

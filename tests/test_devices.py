@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from vaebench.config import load
-from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
@@ -27,6 +27,7 @@ SHAPE = (1, 8, 8)
 
 MODEL_SPECS = [
     *({"name": "VAE", "likelihood": likelihood, "prior": prior} for likelihood in LIKELIHOODS for prior in PRIORS),
+    *({"name": "VAE", "posterior": posterior} for posterior in POSTERIORS if posterior != "Diagonal"),
     *({"name": model} for model in MODELS if model != "VAE"),
     *({"name": "AE", "network": network} for network in NETWORKS),
 ]

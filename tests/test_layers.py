@@ -32,7 +32,7 @@ ROOMS = (
 LIGHT = ("config", "records", "reporting", "cli", "__main__", "sweeps/packs", "sweeps/progress", "sweeps/heartbeat")
 """What answers before torch could be imported, with every file that it imports."""
 
-HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "sklearn", "wandb", "jaxtyping"})
+HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "sklearn", "wandb", "jaxtyping", "zuko"})
 
 TORCHLESS = ("records", "reporting")
 """Rooms without torch."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
@@ -70,6 +70,7 @@ PARTS = [
     *[pytest.param(name, {}, id=name) for name in MODELS],
     *[pytest.param("VAE", {"likelihood": name}, id=name) for name in LIKELIHOODS],
     *[pytest.param("VAE", {"prior": name}, id=name) for name in PRIORS],
+    *[pytest.param("VAE", {"posterior": name}, id=name) for name in POSTERIORS],
     *[pytest.param("VAE", {"network": name}, id=name, marks=pytest.mark.slow) for name in NETWORKS],
 ]
 

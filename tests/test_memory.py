@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, PRIORS
+from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.models.base import Autoencoder
 from vaebench.training import memory
 from vaebench.training.memory import TooLargeError, check_fits, needs, outline
@@ -118,9 +118,9 @@ def test_an_outline_needs_what_the_model_needs(name):
     assert needs([shapes], 64) == needs([MODELS.build(spec, (1, 8, 8), 0)], 64)
 
 
-@pytest.mark.parametrize("kind", [NETWORKS, PRIORS, LIKELIHOODS], ids=["network", "prior", "likelihood"])
+@pytest.mark.parametrize("kind", [NETWORKS, PRIORS, POSTERIORS, LIKELIHOODS], ids=repr)
 def test_every_part_of_a_model_has_an_outline(kind):
-    key = {NETWORKS: "network", PRIORS: "prior", LIKELIHOODS: "likelihood"}[kind]
+    key = {NETWORKS: "network", PRIORS: "prior", POSTERIORS: "posterior", LIKELIHOODS: "likelihood"}[kind]
     for part in kind:
         spec = {"name": "VAE", key: part}
         shapes = outline(spec, (1, 8, 8))

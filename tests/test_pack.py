@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, PRIORS, SCHEDULES
+from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS, SCHEDULES
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
@@ -107,6 +107,8 @@ def check_against_plain(
 PARTS = [
     *[pytest.param("VAE", {"likelihood": name}, id=name) for name in LIKELIHOODS],
     *[pytest.param("VAE", {"prior": name}, id=name) for name in PRIORS],
+    *[pytest.param("VAE", {"posterior": name}, id=name) for name in POSTERIORS],
+    pytest.param("VAE", {"posterior": {"name": "Flow", "kind": "NSF", "coupling": True}}, id="NSF"),
     *[pytest.param("VAE", {"network": name}, id=name) for name in NETWORKS],
     *[pytest.param("DenoisingAE", {"corruption": name}, id=name) for name in CORRUPTIONS],
     *[pytest.param("BetaVAE", {"schedule": name}, id=name) for name in SCHEDULES],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         METRICS as METRICS,
         MODELS as MODELS,
         NETWORKS as NETWORKS,
+        POSTERIORS as POSTERIORS,
         PRIORS as PRIORS,
         SCHEDULES as SCHEDULES,
         BinarizationSpec as BinarizationSpec,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         NonNegative as NonNegative,
         Positive as Positive,
         PositiveInt as PositiveInt,
+        PosteriorSpec as PosteriorSpec,
         PriorSpec as PriorSpec,
         ScheduleSpec as ScheduleSpec,
         Seed as Seed,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from vaebench.models.parts.corruptions import Corruption as Corruption
     from vaebench.models.parts.likelihoods import Likelihood as Likelihood
     from vaebench.models.parts.networks import Network as Network
+    from vaebench.models.parts.posteriors import Posterior as Posterior, reparameterise as reparameterise
     from vaebench.models.parts.priors import Prior as Prior
     from vaebench.models.parts.schedules import Schedule as Schedule
     from vaebench.models.vae import VAE as VAE
@@ -68,8 +71,8 @@ EXPORTS = {
     "vaebench.config": ("ConfigError", "Run", "Study", "load"),
     "vaebench.config.registry": (
         *("BINARIZATIONS", "CORRUPTIONS", "DATASETS", "ESTIMATORS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS"),
-        *("PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec", "NetworkSpec", "PriorSpec"),
-        *("ScheduleSpec", "Fraction", "NonNegative", "Positive", "PositiveInt", "Seed"),
+        *("POSTERIORS", "PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec", "NetworkSpec"),
+        *("PosteriorSpec", "PriorSpec", "ScheduleSpec", "Fraction", "NonNegative", "Positive", "PositiveInt", "Seed"),
     ),
     "vaebench.data.batch": ("Batch",),
     "vaebench.data.binarization": ("Binarization",),
@@ -85,6 +88,7 @@ EXPORTS = {
     "vaebench.models.parts.corruptions": ("Corruption",),
     "vaebench.models.parts.likelihoods": ("Likelihood",),
     "vaebench.models.parts.networks": ("Network",),
+    "vaebench.models.parts.posteriors": ("Posterior", "reparameterise"),
     "vaebench.models.parts.priors": ("Prior",),
     "vaebench.models.parts.schedules": ("Schedule",),
     "vaebench.models.vae": ("VAE",),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # these files import torch
     from vaebench.models.parts.corruptions import Corruption
     from vaebench.models.parts.likelihoods import Likelihood
     from vaebench.models.parts.networks import Network
+    from vaebench.models.parts.posteriors import Posterior
     from vaebench.models.parts.priors import Prior
     from vaebench.models.parts.schedules import Schedule
 
@@ -227,6 +228,7 @@ MODELS: "Registry[Autoencoder]" = Registry("model", "MODELS", "vaebench.models")
 NETWORKS: "Registry[Network]" = Registry("network", "NETWORKS", "vaebench.models.parts.networks")
 LIKELIHOODS: "Registry[Likelihood]" = Registry("likelihood", "LIKELIHOODS", "vaebench.models.parts.likelihoods")
 PRIORS: "Registry[Prior]" = Registry("prior", "PRIORS", "vaebench.models.parts.priors")
+POSTERIORS: "Registry[Posterior]" = Registry("posterior", "POSTERIORS", "vaebench.models.parts.posteriors")
 CORRUPTIONS: "Registry[Corruption]" = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corruptions")
 SCHEDULES: "Registry[Schedule]" = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
 DATASETS: "Registry[Dataset]" = Registry("data set", "DATASETS", "vaebench.data.datasets")
@@ -235,13 +237,15 @@ METRICS: "Registry[Diagnostic]" = Registry("metric", "METRICS", "vaebench.evalua
 ESTIMATORS: "Registry[Estimator]" = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
 
 REGISTRIES = (
-    MODELS, NETWORKS, LIKELIHOODS, PRIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS, ESTIMATORS,
+    MODELS, NETWORKS, LIKELIHOODS, PRIORS, POSTERIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS,
+    ESTIMATORS,
 )  # fmt: skip
 
 ModelSpec = Annotated[Spec, MODELS]
 NetworkSpec = Annotated[Spec, NETWORKS]
 LikelihoodSpec = Annotated[Spec, LIKELIHOODS]
 PriorSpec = Annotated[Spec, PRIORS]
+PosteriorSpec = Annotated[Spec, POSTERIORS]
 CorruptionSpec = Annotated[Spec, CORRUPTIONS]
 ScheduleSpec = Annotated[Spec, SCHEDULES]
 DatasetSpec = Annotated[Spec, DATASETS]

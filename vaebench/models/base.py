@@ -1,7 +1,7 @@
 """The base class of every model: an encoder, a decoder, a likelihood, and an objective in nats per observation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import isfunction
 from math import prod
 from typing import Any
@@ -10,13 +10,14 @@ import lightning
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution
 
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import Form, reparameterise
 from vaebench.records.description import Description, Panel
 
 
@@ -33,6 +34,7 @@ class Autoencoder(lightning.LightningModule, ABC):
     Args:
         shape: the shape of one observation.
         seed: seed of the initialisation and of the noise.
+        context: how many outputs the encoder has beside `statistics` for each unit, as a function of L.
         latent_dim: L, the number of latent units.
         network: the architecture of encoder and decoder.
         likelihood: p(x|z).
@@ -44,6 +46,9 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     standard_normal_prior = False
     """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
+
+    form = Form.NONE
+    """What is known about q(z|x)."""
 
     linear = False
     """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""
@@ -66,6 +71,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         self,
         shape: tuple[int, ...],
         seed: int = 0,
+        context: Callable[[int], int] = lambda latent_dim: 0,
         *,
         latent_dim: PositiveInt = 8,
         network: NetworkSpec = "MLP",
@@ -73,11 +79,12 @@ class Autoencoder(lightning.LightningModule, ABC):
         learning_rate: Positive = 1e-3,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False, ignore=self.fixed)
+        self.save_hyperparameters(logger=False, ignore=("context", *self.fixed))
         self.shape, self.seed, self.latent_dim, self.learning_rate = tuple(shape), seed, latent_dim, learning_rate
         with seeded(seed, "initialisation"):
             architecture = NETWORKS.build(network)
-            self.encoder: nn.Module = architecture.encoder(self.shape, self.statistics * latent_dim)
+            features = self.statistics * latent_dim + context(latent_dim)
+            self.encoder: nn.Module = architecture.encoder(self.shape, features)
             self.decoder = architecture.decoder(latent_dim, self.shape)
             self.likelihood = LIKELIHOODS.build(likelihood, self.shape)
         self.register_buffer("progress", torch.zeros(()))
@@ -99,8 +106,8 @@ class Autoencoder(lightning.LightningModule, ABC):
         """The noise of one evaluation of the objective, `[B, …]`, on the generator's device."""
 
     @abstractmethod
-    def encode(self, x: Float[Tensor, "B *event"]) -> Normal:
-        """q(z|x), batch shape `[B, L]`."""
+    def encode(self, x: Float[Tensor, "B *event"]) -> Distribution:
+        """q(z|x): a Normal of batch shape `[B, L]`, or another distribution of batch shape `[B]`, event shape `[L]`."""
 
     @abstractmethod
     def draws_at(
@@ -271,8 +278,8 @@ class Autoencoder(lightning.LightningModule, ABC):
     def expected_error(self, x: Float[Tensor, "B *event"], generator: torch.Generator) -> Float[Tensor, "B *event"]:
         """The squared error of every pixel, expected under the posterior. Here it is estimated from one draw."""
         posterior = self.encode(x)
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=self.device, dtype=posterior.mean.dtype)
-        return (x - self.decode(posterior.mean + posterior.stddev * noise).mean).square()
+        noise = torch.randn(len(x), self.latent_dim, generator=generator, device=self.device, dtype=x.dtype)
+        return (x - self.decode(reparameterise(posterior, noise)).mean).square()
 
     def refit(self, training_split: Iterable[Batch]) -> None:
         """Let the likelihood estimate its own parameters from the whole training split, if it wants to.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution
 
 
 class _Fields(NamedTuple):
@@ -14,7 +14,7 @@ class _Fields(NamedTuple):
 
     x: Float[Tensor, "B *event"]
     label: Int[Tensor, " B"] | None
-    posterior: Normal
+    posterior: Distribution
     reconstruction: Float[Tensor, "B *event"]
     z: Float[Tensor, "S B L"]
     log_px: Float[Tensor, "K B"]
@@ -33,7 +33,7 @@ class Draws(_Fields):
     Attributes:
         x: observations `[B, *event]`.
         label: class labels `[B]` or None.
-        posterior: q(z|x), batch shape `[B, L]`; its mean is the code.
+        posterior: q(z|x), as `Autoencoder.encode` returns it; its mean `[B, L]` is the code.
         reconstruction: the mean of the likelihood at the mean of the posterior, `[B, *event]`.
         z: the first S draws, `[S, B, L]`.
         log_px: log p(x|z_k), `[K, B]`.

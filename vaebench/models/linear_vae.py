@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative
 from vaebench.models.beta_vae import BetaVAE
@@ -32,7 +32,7 @@ class LinearVAE(BetaVAE):
 
     linear = True
     statistics = 1
-    fixed = ("network", "prior")
+    fixed = ("network", "prior", "posterior")
     centre: Tensor
 
     def __init__(
@@ -46,7 +46,14 @@ class LinearVAE(BetaVAE):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            shape, seed, network="Affine", prior="StandardNormal", likelihood=likelihood, beta=beta, **kwargs
+            shape,
+            seed,
+            network="Affine",
+            prior="StandardNormal",
+            posterior="Diagonal",
+            likelihood=likelihood,
+            beta=beta,
+            **kwargs,
         )
         if not isinstance(self.likelihood, Gaussian):
             raise ValueError(
@@ -92,7 +99,7 @@ class LinearVAE(BetaVAE):
         mean = self.encoder(x - self.centre)
         return Normal(mean, (0.5 * self.log_variance).exp().expand_as(mean), validate_args=False)
 
-    def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
+    def expected_log_likelihood(self, x: Tensor, posterior: Distribution, z: Tensor) -> Float[Tensor, " B"]:
         if not self.analytic:
             return super().expected_log_likelihood(x, posterior, z)
         spread = self._spread()

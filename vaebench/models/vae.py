@@ -1,21 +1,21 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution
 
-from vaebench.config.registry import MODELS, PRIORS, PriorSpec
+from vaebench.config.registry import MODELS, POSTERIORS, PRIORS, PosteriorSpec, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
 from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.records.description import Description, Panel
 
 ROWS = ChunkSize(2**11, 2**18)
@@ -27,12 +27,14 @@ PIXELS = ChunkSize(2**19, 2**26)
 
 @MODELS.register
 class VAE(Autoencoder):
-    """Variational autoencoder (Kingma & Welling 2014): max E_q[log p(x|z)] − KL(q(z|x)‖p(z)), one draw, diagonal q.
+    """Variational autoencoder (Kingma & Welling 2014): max E_q[log p(x|z)] − KL(q(z|x)‖p(z)), one draw.
 
-    The KL has a closed form for some priors. For others it is estimated by log q(z|x) − log p(z) at the draw.
+    The KL has a closed form for some priors and posteriors. For others it is estimated by log q(z|x) − log p(z) at the
+    draw.
 
     Args:
         prior: p(z).
+        posterior: the family of q(z|x).
     """
 
     stochastic = True
@@ -40,9 +42,19 @@ class VAE(Autoencoder):
     beta: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], seed: int = 0, *, prior: PriorSpec = "StandardNormal", **kwargs: Any
+        self,
+        shape: tuple[int, ...],
+        seed: int = 0,
+        *,
+        prior: PriorSpec = "StandardNormal",
+        posterior: PosteriorSpec = "Diagonal",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(shape, seed, **kwargs)
+        family = POSTERIORS.build(posterior)
+        super().__init__(shape, seed, family.context_size, **kwargs)
+        self.form = family.form
+        with seeded(seed, "posterior"):
+            self.posterior = family.head(self.latent_dim)
         with seeded(seed, "prior"):
             self.prior = PRIORS.build(prior, self.latent_dim, self.shape)
         self.standard_normal_prior = self.prior.standard_normal
@@ -51,17 +63,18 @@ class VAE(Autoencoder):
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         return torch.randn(batch_size, self.latent_dim, generator=generator, device=generator.device)
 
-    def encode(self, x: Tensor) -> Normal:
-        mean, log_variance = self.encoder(x).chunk(2, -1)
-        return Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
+    def encode(self, x: Tensor) -> Distribution:
+        posterior = self.posterior(self.encoder(x))
+        assert isinstance(posterior, Distribution)
+        return posterior
 
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
-        z = posterior.mean + posterior.stddev * noise  # the reparameterised draw
+        z = reparameterise(posterior, noise)
         rate = self.prior.rate(posterior, z, self.encode)
         return self.expected_log_likelihood(x, posterior, z) - self.rate_weight() * rate
 
-    def expected_log_likelihood(self, x: Tensor, posterior: Normal, z: Tensor) -> Float[Tensor, " B"]:
+    def expected_log_likelihood(self, x: Tensor, posterior: Distribution, z: Tensor) -> Float[Tensor, " B"]:
         """E_q[log p(x|z)], estimated from one draw."""
         return self.likelihood.log_prob(self.parameters_at(z), x)
 
@@ -85,10 +98,10 @@ class VAE(Autoencoder):
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, tables = self.log_likelihood(x, quick), 0, [], []
         for some in noise:
-            z = posterior.mean + posterior.stddev * some
+            z = reparameterise(posterior, some)
             if drawn < keep:
                 kept.append(z[: keep - drawn])
-            terms = (log_px(z), prior.log_prob(z), _log_normal(some, posterior.stddev))
+            terms = (log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some))
             if out is None:
                 tables.append(terms)
             else:  # small tensors allocated between large temporary ones would leave gaps in the memory
@@ -143,9 +156,3 @@ class VAE(Autoencoder):
         if self.likelihood.fixed_variance is not None:
             betas["beta_effective"] = beta * self.likelihood.fixed_variance
         return facts | betas
-
-
-def _log_normal(noise: Float[Tensor, "K B L"], stddev: Float[Tensor, "B L"]) -> Float[Tensor, "K B"]:
-    """log N(z; μ, σ²) for z = μ + σ·noise, computed from the noise."""
-    constant = stddev.log().sum(-1) + 0.5 * math.log(2 * math.pi) * noise.shape[-1]
-    return -0.5 * torch.linalg.vector_norm(noise, dim=-1).square() - constant

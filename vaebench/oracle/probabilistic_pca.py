@@ -56,6 +56,14 @@ class LinearPosterior:
         """The posterior of a linear VAE, whose latent units are independent given x."""
         return cls(weight.double(), bias.double(), torch.diag(variance.double()))
 
+    def independent(self) -> "LinearPosterior":
+        """The q with independent units that is nearest to this one in KL(q‖·): same means, variances 1/(C⁻¹)_ii.
+
+        A diagonal posterior loses at least KL = ½ (Σ_i log (C⁻¹)_ii + log det C) nats, whatever x.
+        """
+        precision = torch.linalg.inv(self.covariance).diagonal()
+        return LinearPosterior.diagonal(self.weight, self.bias, 1 / precision)
+
     def mean(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N L"]:
         """E_q[z|x]."""
         return x.double() @ self.weight.mT + self.bias

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
+from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
@@ -60,7 +61,9 @@ class EvidenceEstimator(Estimator):
     """An estimate of log p(x), nats per observation."""
 
     def applies_to(self, model: Autoencoder) -> str | None:
-        return None if model.stochastic else f"{type(model).__name__} has no prior p(z), and so no log p(x)"
+        if model.stochastic and model.form is not Form.NONE:
+            return None
+        return f"{type(model).__name__} has no prior p(z){'' if model.stochastic else ', and so no log p(x)'}"
 
     @abstractmethod
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]: ...

@@ -19,7 +19,9 @@ from vaebench.evaluation.estimators.image_distances import (
     squared_error,
 )
 from vaebench.evaluation.estimators.image_edits import erase, shift
+from vaebench.evaluation.metrics.base import without_densities
 from vaebench.models.base import Autoencoder
+from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Direction, Panel, Role, Within
 from vaebench.records.record import Estimate, NotApplicable
 
@@ -125,8 +127,8 @@ class ErasedOrShifted(Estimator):
             nearer(original.code_distance(erased), original.code_distance(shifted)),
         ]
         estimates = tuple(map(mean_over_observations, CHOICES, choices))
-        if not model.stochastic:
-            return *estimates, NotApplicable("wrong_by_posterior", f"{type(model).__name__} has no posterior q(z|x)")
+        if (reason := without_densities(model, Form.DIAGONAL)) is not None:
+            return *estimates, NotApplicable("wrong_by_posterior", reason)
         by_posterior = nearer(original.posterior_distance(erased), original.posterior_distance(shifted))
         return *estimates, mean_over_observations("wrong_by_posterior", by_posterior)
 

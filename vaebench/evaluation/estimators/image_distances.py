@@ -26,7 +26,7 @@ class EncodedImages(NamedTuple):
 
     Attributes:
         image: a.
-        posterior: q(z|a), batch shape `[N, L]`, in float64.
+        posterior: the means and variances of the units of q(z|a), as a normal distribution `[N, L]` in float64.
         log_px: log p(x|z) of the original images x at the posterior mean of a, `[N]`, nats.
     """
 
@@ -44,7 +44,7 @@ class EncodedImages(NamedTuple):
         return (self.posterior.mean - other.posterior.mean).norm(dim=1)
 
     def posterior_distance(self, other: "EncodedImages") -> Float64[Tensor, " N"]:
-        """Jeffreys' divergence KL(p‖q) + KL(q‖p) between the posteriors, nats."""
+        """Jeffreys' divergence KL(p‖q) + KL(q‖p) between two posteriors with independent normal units, nats."""
         p, q = self.posterior, other.posterior
         return (kl_divergence(p, q) + kl_divergence(q, p)).sum(1)
 
@@ -60,7 +60,7 @@ def encoded(model: Autoencoder, images: Float[Tensor, "N C H W"], originals: Flo
     for image, x in zip(images.split(rows), originals.split(rows), strict=True):
         posterior = model.encode(image)
         means.append(posterior.mean)
-        spreads.append(posterior.stddev)
+        spreads.append(posterior.variance.sqrt())
         log_px.append(model.decode(posterior.mean).log_prob(x))
     mean, spread, likelihood = (torch.cat(parts).double() for parts in (means, spreads, log_px))
     bad = int((~mean.isfinite()).sum() + (~likelihood.isfinite()).sum())

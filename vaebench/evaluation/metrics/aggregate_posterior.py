@@ -13,10 +13,11 @@ from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Diagnostic, Subject
+from vaebench.evaluation.metrics.base import Diagnostic, Subject, without_densities
 from vaebench.evaluation.metrics.rate import without_unit_priors
 from vaebench.models.chunk_size import ChunkSize
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
 
@@ -142,6 +143,9 @@ class AggregateDiagnostic(Diagnostic):
         for name in ("mean", "std", "z", "log_pz", "log_qz"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
+    def applies_to(self, model: Subject) -> str | None:
+        return without_densities(model, Form.DIAGONAL)
+
     def update(self, draws: Draws) -> None:
         kept = len(draws.z)
         self.mean.append(draws.posterior.mean)
@@ -223,7 +227,7 @@ class TotalCorrelation(AggregateDiagnostic):
     """
 
     def applies_to(self, model: Subject) -> str | None:
-        return without_unit_priors(model)
+        return super().applies_to(model) or without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         return {

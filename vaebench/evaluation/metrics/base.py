@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
@@ -26,6 +27,19 @@ class Subject(Protocol):
 
     classes: int | None
     """The number of classes that it predicts, or None."""
+
+    form: Form
+    """What is known about q(z|x)."""
+
+
+def without_densities(model: Subject, *known: Form) -> str | None:
+    """The reason why a model's q(z|x) has none of these forms, or None."""
+    name = type(model).__name__
+    if not model.stochastic:
+        return f"{name} has no posterior q(z|x)"
+    if model.form in known:
+        return None
+    return f"{name} has {Form.NONE.value}" if model.form is Form.NONE else f"its q(z|x) is {model.form.value}"
 
 
 class Diagnostic(Metric, ABC):

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 
 from jaxtyping import Float64
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Columns, MeanOverObservations, ScalarMean, Subject, variance_of_mean
+from vaebench.evaluation.metrics.base import (
+    Columns,
+    MeanOverObservations,
+    ScalarMean,
+    Subject,
+    variance_of_mean,
+    without_densities,
+)
 from vaebench.models.draws import Draws
-from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import Form, kl_from_standard_normal
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate
 
@@ -23,6 +30,9 @@ class Rate(ScalarMean):
 
     column = "rate"
     description = Description("rate", Panel.OBJECTIVE, 50, "nats", role=Role.RATE)
+
+    def applies_to(self, model: Subject) -> str | None:
+        return without_latents(model)
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         return (draws.log_qz.double() - draws.log_pz.double()).mean(0)
@@ -44,7 +54,7 @@ class Distortion(ScalarMean):
     )
 
     def applies_to(self, model: Subject) -> str | None:
-        return None
+        return without_latents(model) if model.stochastic else None
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         return -draws.log_px.double().mean(0)
@@ -53,15 +63,20 @@ class Distortion(ScalarMean):
         return variance_of_mean(draws.log_px)
 
 
-def unit_kl(posterior: Normal) -> Float64[Tensor, "B L"]:
-    """KL(q(z_i|x)‖N(0, 1)) of every unit, nats, in float64."""
+def unit_kl(posterior: Distribution) -> Float64[Tensor, "B L"]:
+    """KL(q(z_i|x)‖N(0, 1)) of every unit, nats, in float64. Each unit is normal; the units may depend on each other."""
     return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double(), validate_args=False))
+
+
+def without_latents(model: Subject) -> str | None:
+    """The reason why a model has no p(z) and q(z|x), or None."""
+    return without_densities(model, *(form for form in Form if form is not Form.NONE))
 
 
 def without_unit_priors(model: Subject) -> str | None:
     """The reason why a model has no KL for a single unit, or None."""
-    if not model.stochastic:
-        return f"{type(model).__name__} has no posterior q(z|x)"
+    if (reason := without_densities(model, Form.DIAGONAL, Form.GAUSSIAN)) is not None:
+        return reason
     return None if model.standard_normal_prior else f"the prior of this {type(model).__name__} is not N(0, I)"
 
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
 from vaebench.evaluation.metrics.base import Diagnostic, Subject
-from vaebench.evaluation.metrics.rate import unit_kl, without_unit_priors
+from vaebench.evaluation.metrics.rate import unit_kl, without_latents, without_unit_priors
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import POINTS, FlowPosterior
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
 
@@ -17,7 +18,8 @@ from vaebench.records.record import Estimate
 class ActiveUnits(Diagnostic):
     """Active units #{i : Var_x(E_q[z_i|x]) > threshold} over the whole split (Burda et al. 2016).
 
-    The variance divides by N, as the oracle's does; the sorted spectrum of variances is reported with the count.
+    The variance divides by N, as the oracle's does; the sorted spectrum of variances is reported with the count. The
+    mean of a flow has no closed form: it is taken over fixed noises, the same for each x, and the count says so.
 
     Args:
         threshold: a variance (not a standard deviation).
@@ -26,12 +28,16 @@ class ActiveUnits(Diagnostic):
     count: Tensor
     total: Tensor
     squares: Tensor
+    sampled: Tensor
 
     def __init__(self, *, threshold: Positive = 0.01) -> None:
         super().__init__()
         self.threshold = threshold
-        for name in ("count", "total", "squares"):
+        for name in ("count", "total", "squares", "sampled"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def applies_to(self, model: Subject) -> str | None:
+        return without_latents(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         return {"active_units": Description("active units", Panel.OBJECTIVE, 90, role=Role.ACTIVE_UNITS)}
@@ -39,15 +45,16 @@ class ActiveUnits(Diagnostic):
     def update(self, draws: Draws) -> None:
         code = draws.posterior.mean.double()
         self.count = self.count + len(code)
+        self.sampled = self.sampled + len(code) * isinstance(draws.posterior, FlowPosterior)
         self.total = self.total + code.sum(0)
         self.squares = self.squares + code.square().sum(0)
 
     def compute(self) -> tuple[Estimate, ...]:
         variance = (self.squares / self.count - (self.total / self.count).square()).clamp(min=0)
         spectrum = variance.sort(descending=True).values
-        n = int(self.count)
+        n, note = int(self.count), f"E_q[z|x] over {POINTS} fixed noises" if self.sampled else None
         return (
-            Estimate("active_units", float((spectrum > self.threshold).sum()), n=n),
+            Estimate("active_units", float((spectrum > self.threshold).sum()), n=n, note=note),
             Estimate("variance_spectrum", spectrum.tolist(), n=n),
         )
 

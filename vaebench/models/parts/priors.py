@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
 from vaebench.config.registry import PRIORS, Positive, PositiveInt
+from vaebench.models.parts.posteriors import components, log_density, rate_above_standard_normal
 
-Encode = Callable[[Tensor], Normal]
+Encode = Callable[[Tensor], Distribution]
 
 
 class Prior(nn.Module, ABC):
@@ -37,9 +38,9 @@ class Prior(nn.Module, ABC):
     def forward(self, encode: Encode) -> Distribution:
         """p(z), batch shape `[]`, event shape `[L]`."""
 
-    def rate(self, posterior: Normal, z: Float[Tensor, "B L"], encode: Encode) -> Float[Tensor, " B"]:
+    def rate(self, posterior: Distribution, z: Float[Tensor, "B L"], encode: Encode) -> Float[Tensor, " B"]:
         """KL(q(z|x)‖p(z)) estimated from one draw, log q(z|x) − log p(z). A subclass may have a closed form."""
-        return posterior.log_prob(z).sum(-1) - self(encode).log_prob(z)
+        return log_density(posterior, z) - self(encode).log_prob(z)
 
     def prepare(self, x: Float[Tensor, "N *shape"], generator: torch.Generator) -> None:
         """Initialise the prior from the training observations, if it needs them."""
@@ -72,8 +73,8 @@ class StandardNormal(Prior):
     def forward(self, encode: Encode) -> Distribution:
         return UnitNormal(Normal(self.zero, torch.ones_like(self.zero), validate_args=False), 1, validate_args=False)
 
-    def rate(self, posterior: Normal, z: Tensor, encode: Encode) -> Tensor:
-        return kl_from_standard_normal(posterior).sum(-1)
+    def rate(self, posterior: Distribution, z: Tensor, encode: Encode) -> Tensor:
+        return rate_above_standard_normal(posterior, z)
 
 
 @PRIORS.register
@@ -121,16 +122,7 @@ class VampPrior(Prior):
         self.pseudo_inputs.copy_(x[chosen.to(x.device)])
 
 
-def mixture(logits: Float[Tensor, " C"], components: Normal) -> Distribution:
-    """Σ_c softmax(logits)_c · N(z; mean_c, std_c), event shape `[L]`."""
+def mixture(logits: Float[Tensor, " C"], each: Distribution) -> Distribution:
+    """Σ_c softmax(logits)_c · q_c(z) of C distributions, event shape `[L]`."""
     weights = Categorical(logits=logits, validate_args=False)
-    return MixtureSameFamily(weights, Independent(components, 1, validate_args=False), validate_args=False)
-
-
-def kl_from_standard_normal(posterior: Normal) -> Float[Tensor, "*batch L"]:
-    """KL(N(m, s²)‖N(0, 1)) = ½(m² + s² − 1 − log s²) for each unit.
-
-    >>> kl_from_standard_normal(Normal(torch.tensor([0.0, 2.0]), torch.ones(2))).tolist()
-    [0.0, 2.0]
-    """
-    return 0.5 * (posterior.mean.square() + posterior.variance - 1) - posterior.stddev.log()
+    return MixtureSameFamily(weights, components(each), validate_args=False)

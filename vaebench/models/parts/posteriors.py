@@ -1,0 +1,318 @@
+"""Posteriors q(z|x): families of distributions over the L latent units, made from the output of the encoder.
+
+A posterior draws z = f(ε; x) from noise ε ~ N(0, I). Training and every bound score only their own draws. So a flow
+runs in its quick direction, from ε to z (inverse autoregressive flow, Kingma et al. 2016). The density at any other z
+needs the slow direction, L passes.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from enum import Enum
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from vaebench.config.registry import POSTERIORS, NonNegativeInt, PositiveInt
+
+POINTS = 256
+"""The number of fixed noises, in pairs ±ε, from which the mean and the variance of a flow are computed."""
+
+ROWS = 2**15
+"""The largest number of noises × observations at a time."""
+
+
+class Form(Enum):
+    """What is known about q(z|x). The values are the words for it."""
+
+    DIAGONAL = "a normal distribution with independent units"
+    GAUSSIAN = "a normal distribution whose units depend on each other"
+    FLOW = "a flow, whose single units have no density in closed form"
+    NONE = "no latent z with a prior p(z) and a posterior q(z|x)"
+
+
+class Posterior(ABC):
+    """A family of posteriors."""
+
+    form: Form
+
+    @abstractmethod
+    def context_size(self, latent_dim: int) -> int:
+        """How many outputs the encoder has beside μ and log σ² of each unit."""
+
+    @abstractmethod
+    def head(self, latent_dim: int) -> nn.Module:
+        """A module from the encoder's output `[B, F]` to q(z|x), a distribution over `[B, L]`."""
+
+
+@POSTERIORS.register
+class Diagonal(Posterior):
+    """N(μ(x), diag σ²(x)): latent units that are independent given x (Kingma & Welling 2014)."""
+
+    form = Form.DIAGONAL
+
+    def context_size(self, latent_dim: int) -> int:
+        return 0
+
+    def head(self, latent_dim: int) -> nn.Module:
+        return DiagonalHead(latent_dim)
+
+
+@POSTERIORS.register
+class FullCovariance(Posterior):
+    """N(μ(x), T(x) T(x)ᵀ), T lower triangular: the encoder gives all L(L + 1)/2 entries of T."""
+
+    form = Form.GAUSSIAN
+
+    def context_size(self, latent_dim: int) -> int:
+        return latent_dim * (latent_dim - 1) // 2
+
+    def head(self, latent_dim: int) -> nn.Module:
+        return GaussianHead(latent_dim)
+
+
+@POSTERIORS.register
+class Flow(Posterior):
+    """z = f(z₀; h(x)), z₀ ~ N(μ(x), diag σ²(x)), f a flow of zuko: log q(z|x) = log q₀(z₀|x) − Σ log|det ∂f|.
+
+    h(x) are further outputs of the encoder. Without a transform this is `Diagonal`. The mean of q(z|x), which is the
+    code, and its variances are taken over 256 fixed noises.
+
+    Rezende & Mohamed 2015, https://arxiv.org/abs/1505.05770; https://github.com/probabilists/zuko
+
+    Args:
+        kind: IAF shifts and scales each unit (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). NSF bends it by a
+            rational-quadratic spline (Durkan et al. 2019, https://arxiv.org/abs/1906.04032).
+        coupling: whether one half of the units changes given the other half (Dinh et al. 2017), instead of each unit
+            given all units before it.
+        transforms: how many transforms follow each other. The order of the units is reversed after each.
+        hidden: widths of the hidden layers of the network in each transform.
+        context: the length of h(x).
+    """
+
+    form = Form.FLOW
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["IAF", "NSF"] = "IAF",
+        coupling: bool = False,
+        transforms: NonNegativeInt = 2,
+        hidden: tuple[PositiveInt, ...] = (64,),
+        context: NonNegativeInt = 16,
+    ) -> None:
+        self.kind, self.coupling, self.transforms = kind, coupling, transforms
+        self.hidden, self.context = tuple(hidden), context if transforms else 0
+        self.form = Form.FLOW if transforms else Form.DIAGONAL
+
+    def context_size(self, latent_dim: int) -> int:
+        return self.context
+
+    def head(self, latent_dim: int) -> nn.Module:
+        if not self.transforms:
+            return Diagonal().head(latent_dim)
+        import zuko
+
+        family = {"IAF": zuko.flows.MAF, "NSF": zuko.flows.NSF}[self.kind]
+        passes = {"passes": 2} if self.coupling and latent_dim > 1 else {}
+        wanted = torch.get_default_device()
+        with torch.device("cpu"):  # zuko looks at values, which an outline on the meta device does not have
+            flow = family(latent_dim, self.context, transforms=self.transforms, hidden_features=self.hidden, **passes)
+        return FlowHead(flow.transform, latent_dim).to(wanted)
+
+
+class DiagonalHead(nn.Module):
+    """Splits the encoder's output into μ, log σ² and the rest, and makes q from them."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Distribution:
+        if features.shape[-1] == 2 * self.latent_dim:
+            mean, log_variance = features.chunk(2, -1)
+            context = None
+        else:
+            mean, log_variance, context = features.tensor_split((self.latent_dim, 2 * self.latent_dim), -1)
+        return self.posterior(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), context)
+
+    def posterior(self, base: Normal, context: Float[Tensor, "B H"] | None) -> Distribution:
+        """q(z|x) from N(μ, diag σ²) and the rest of the encoder's output."""
+        return base
+
+
+class GaussianHead(DiagonalHead):
+    """Makes N(μ, T Tᵀ): the diagonal of T is σ, and the rest are its entries below the diagonal, row by row."""
+
+    def posterior(self, base: Normal, context: Tensor | None) -> Distribution:
+        lower = torch.diag_embed(base.stddev)
+        if context is not None:
+            place = torch.zeros(self.latent_dim, self.latent_dim, dtype=torch.long, device=context.device)
+            rows, columns = torch.tril_indices(self.latent_dim, self.latent_dim, -1, device=context.device)
+            place[rows, columns] = 1 + torch.arange(len(rows), device=context.device)
+            entries = torch.cat([torch.zeros_like(context[..., :1]), context], -1)
+            lower = lower + entries.index_select(-1, place.flatten()).unflatten(-1, place.shape)
+        return CorrelatedNormal(base.mean, scale_tril=lower, validate_args=False)
+
+
+class FlowHead(DiagonalHead):
+    """Makes a flow from N(μ, diag σ²), with the networks of its transforms."""
+
+    points: Tensor
+
+    def __init__(self, transform: nn.Module, latent_dim: int) -> None:
+        super().__init__(latent_dim)
+        self.transform = transform
+        half = np.random.default_rng(0).standard_normal((POINTS // 2, latent_dim))
+        points = torch.tensor(np.concatenate([half, -half]), dtype=torch.float32)
+        self.register_buffer("points", points, persistent=False)
+
+    def posterior(self, base: Normal, context: Tensor | None) -> Distribution:
+        return FlowPosterior(base, self.transform(context), self.points)
+
+
+class CorrelatedNormal(MultivariateNormal):
+    """N(μ, T Tᵀ), batch shape `[B]`, event shape `[L]`."""
+
+    _drawn: tuple[Tensor, Tensor] | None = None
+
+    def draw(self, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
+        """z = μ + T·noise."""
+        z = self.loc + torch.einsum("bij,...bj->...bi", self.scale_tril, noise)
+        constant = self._log_diagonal + 0.5 * math.log(2 * math.pi) * noise.shape[-1]
+        self._drawn = z, -0.5 * noise.square().sum(-1) - constant
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(z|x); for the latest draw it is known from its noise."""
+        return self._drawn[1] if self._drawn and value is self._drawn[0] else super().log_prob(value)
+
+    def rate_above_standard_normal(self, z: Tensor) -> Float[Tensor, "*S B"]:
+        """KL(q(z|x)‖N(0, I)) in closed form."""
+        squares = self.scale_tril.square().sum((-1, -2)) + self.loc.square().sum(-1)
+        return 0.5 * (squares - self.loc.shape[-1]) - self._log_diagonal
+
+    @property
+    def _log_diagonal(self) -> Tensor:
+        return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+class FlowPosterior(Distribution):
+    """The distribution of z = f(z₀), z₀ ~ q₀; batch shape `[B]`, event shape `[L]`.
+
+    Args:
+        base: q₀, batch shape `[B, L]`.
+        transform: f, of zuko.
+        points: the fixed noises `[P, L]` from which `mean` and `variance` are computed. They are the same for each x,
+            so a unit that ignores x has exactly the same mean for each x.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (as torch declares it)
+    has_rsample = True
+
+    def __init__(self, base: Normal, transform: Any, points: Float[Tensor, "P L"]) -> None:
+        super().__init__(base.batch_shape[:-1], base.batch_shape[-1:], validate_args=False)
+        self.base, self.transform, self.points = base, transform, points
+        self._drawn: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def draw(self, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
+        """z = f(μ + σ·noise)."""
+        start = self.base.mean + self.base.stddev * noise
+        z, log_det = self.transform.call_and_ladj(start)
+        self._drawn = z, start, log_det
+        return z
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.draw(torch.randn(shape, dtype=self.base.mean.dtype, device=self.base.mean.device))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(z|x); for the latest draw it is known from its z₀, for other z it takes the slow direction."""
+        start, log_det = self._start(value)
+        return self.base.log_prob(start).sum(-1) - log_det
+
+    def rate_above_standard_normal(self, z: Tensor) -> Float[Tensor, "*S B"]:
+        """An estimate of KL(q(z|x)‖N(0, I)): KL(q₀‖N(0, I)) in closed form, and what f changes from the draw."""
+        start, log_det = self._start(z)
+        change = 0.5 * (z.square() - start.square()).sum(-1) - log_det
+        return kl_from_standard_normal(self.base).sum(-1) + change
+
+    @property
+    def mean(self) -> Tensor:
+        """E_q[z|x], over the fixed noises."""
+        return self._moments[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """Var_q[z_i|x], over the fixed noises."""
+        return self._moments[1]
+
+    @property
+    def stddev(self) -> Tensor:
+        raise AttributeError("mean + stddev·noise is no draw of a flow; use `reparameterise(posterior, noise)`")
+
+    def _start(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z₀ and log|det ∂f/∂z₀|."""
+        if self._drawn and z is self._drawn[0]:
+            return self._drawn[1:]
+        start, inverse = self.transform.inv.call_and_ladj(z)
+        return start, -inverse
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        total = squares = torch.zeros_like(self.base.mean)
+        for some in self.points.to(self.base.mean).unsqueeze(1).split(max(1, ROWS // len(total))):
+            z = self.transform(self.base.mean + self.base.stddev * some)
+            total, squares = total + z.sum(0), squares + z.square().sum(0)
+        mean = total / POINTS
+        return mean, (squares / POINTS - mean.square()).clamp(min=0)
+
+
+def reparameterise(posterior: Distribution, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
+    """The draw z ~ q(z|x) that belongs to noise ε ~ N(0, I).
+
+    >>> reparameterise(Normal(torch.ones(1, 2), 2.0), torch.tensor([[0.0, 1.0]])).tolist()
+    [[1.0, 3.0]]
+    """
+    if isinstance(posterior, Normal):
+        return posterior.mean + posterior.stddev * noise
+    return posterior.draw(noise)  # type: ignore[attr-defined]
+
+
+def log_density(posterior: Distribution, z: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B"]:
+    """log q(z|x), summed over units. It is quick for the latest draw of `reparameterise`."""
+    log_q = posterior.log_prob(z)
+    return log_q.sum(-1) if isinstance(posterior, Normal) else log_q
+
+
+def log_density_of_draw(posterior: Distribution, z: Tensor, noise: Float[Tensor, "S B L"]) -> Float[Tensor, "S B"]:
+    """log q(z|x) of the draw that belongs to this noise; exact to the rounding of the noise, not of z."""
+    if not isinstance(posterior, Normal):
+        return posterior.log_prob(z)
+    constant = posterior.stddev.log().sum(-1) + 0.5 * math.log(2 * math.pi) * noise.shape[-1]
+    return -0.5 * torch.linalg.vector_norm(noise, dim=-1).square() - constant
+
+
+def rate_above_standard_normal(posterior: Distribution, z: Float[Tensor, "*S B L"]) -> Float[Tensor, "*any"]:
+    """KL(q(z|x)‖N(0, I)): in closed form if there is one, else estimated at the draw z."""
+    if isinstance(posterior, Normal):
+        return kl_from_standard_normal(posterior).sum(-1)
+    return posterior.rate_above_standard_normal(z)  # type: ignore[attr-defined]
+
+
+def components(posterior: Distribution) -> Distribution:
+    """q(z|x) as a distribution with batch shape `[B]` and event shape `[L]`."""
+    return Independent(posterior, 1, validate_args=False) if isinstance(posterior, Normal) else posterior
+
+
+def kl_from_standard_normal(posterior: Normal) -> Float[Tensor, "*batch L"]:
+    """KL(N(m, s²)‖N(0, 1)) = ½(m² + s² − 1 − log s²) for each unit.
+
+    >>> kl_from_standard_normal(Normal(torch.tensor([0.0, 2.0]), torch.ones(2))).tolist()
+    [0.0, 2.0]
+    """
+    return 0.5 * (posterior.mean.square() + posterior.variance - 1) - posterior.stddev.log()
