@@ -244,3 +244,18 @@ def test_a_vamp_prior_is_a_mixture_of_flows() -> None:
         assert float(mass) == pytest.approx(1.0, abs=2e-3)
         assert prior.sample((7,)).shape == (7, 2)
         assert prior.stddev.shape == (2,)
+
+
+@every_posterior
+def test_the_bound_of_several_draws_takes_every_posterior(posterior: dict[str, Any]) -> None:
+    """IWAE's objective is the IWAE bound of the draws at its noise; DReG has the same value, and refuses a flow."""
+    model, x = build("IWAE", latent_dim=3, k=4, posterior=posterior).double(), observations(6)
+    noise = normal(6, 4, 3)
+    weights = model.draws_at(Batch(x), [noise.transpose(0, 1)]).log_weight
+    torch.testing.assert_close(model.objective(x, noise), weights.logsumexp(0) - math.log(4))
+    if posterior["name"] == "Flow":
+        with pytest.raises(ValueError, match="DReG expects a posterior with a density in closed form, got a Flow"):
+            build("IWAE", gradient="DReG", posterior=posterior)
+    else:
+        twice = build("IWAE", latent_dim=3, k=4, posterior=posterior, gradient="DReG").double()
+        torch.testing.assert_close(twice.objective(x, noise), model.objective(x, noise))

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution
 
 from vaebench.config.registry import MODELS, PositiveInt
+from vaebench.models.parts.posteriors import Form, log_density, reparameterise, without_gradient
 from vaebench.models.vae import VAE
 
 
@@ -33,7 +34,7 @@ class IWAE(VAE):
 
     Raises:
         ValueError: if the likelihood takes its variance from the batch. That variance maximises the likelihood of a
-            draw, and not L_k.
+            draw, and not L_k. Or if `DReG` would need the density of a flow away from its draws.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class IWAE(VAE):
                 "its variance maximises the likelihood of one draw, and not the bound; "
                 "set model.likelihood: LearnedGaussian"
             )
+        if gradient == "DReG" and self.form is Form.FLOW:
+            raise ValueError(
+                "DReG expects a posterior with a density in closed form, got a Flow; set model.gradient: plain, or "
+                "model.posterior: Diagonal | FullCovariance"
+            )
         self.k, self.gradient = k, gradient
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -59,14 +65,14 @@ class IWAE(VAE):
 
     def objective(self, x: Tensor, noise: Float[Tensor, "B k L"]) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
-        z = posterior.mean + posterior.stddev * noise.transpose(0, 1)
+        z = reparameterise(posterior, noise.transpose(0, 1))
         if self.gradient == "DReG":
             share = self.log_weight(x, posterior, z).softmax(0).detach()
             z = z.detach() + share[..., None] * (z - z.detach())  # the same numbers; the gradient gets the second ŵ
-            posterior = Normal(posterior.mean.detach(), posterior.stddev.detach(), validate_args=False)
+            posterior = without_gradient(posterior)
         return self.log_weight(x, posterior, z).logsumexp(0) - math.log(self.k)
 
-    def log_weight(self, x: Tensor, posterior: Normal, z: Float[Tensor, "k B L"]) -> Float[Tensor, "k B"]:
+    def log_weight(self, x: Tensor, posterior: Distribution, z: Float[Tensor, "k B L"]) -> Float[Tensor, "k B"]:
         """log p(x|z) + log p(z) − log q(z|x)."""
         log_px = self.likelihood.log_prob(self.parameters_at(z), x)
-        return log_px + self.prior(self.encode).log_prob(z) - posterior.log_prob(z).sum(-1)
+        return log_px + self.prior(self.encode).log_prob(z) - log_density(posterior, z)

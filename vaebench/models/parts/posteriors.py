@@ -304,6 +304,13 @@ def rate_above_standard_normal(posterior: Distribution, z: Float[Tensor, "*S B L
     return posterior.rate_above_standard_normal(z)  # type: ignore[attr-defined]
 
 
+def without_gradient(posterior: Distribution) -> Distribution:
+    """The same normal distribution, whose parameters get no gradient."""
+    if isinstance(posterior, CorrelatedNormal):
+        return CorrelatedNormal(posterior.loc.detach(), scale_tril=posterior.scale_tril.detach(), validate_args=False)
+    return Normal(posterior.mean.detach(), posterior.stddev.detach(), validate_args=False)
+
+
 def components(posterior: Distribution) -> Distribution:
     """q(z|x) as a distribution with batch shape `[B]` and event shape `[L]`."""
     return Independent(posterior, 1, validate_args=False) if isinstance(posterior, Normal) else posterior
