@@ -56,6 +56,9 @@ class Autoencoder(lightning.LightningModule, ABC):
     statistics = 1
     """Outputs of the encoder per latent unit, for example 2 for a mean and a variance."""
 
+    one_device: str | None = None
+    """Why several devices cannot share the batches of this model; None if they can."""
+
     fixed: tuple[str, ...] = ()
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 

@@ -173,6 +173,10 @@ def _train_on_several(job: Job, data: DataModule, loggers: Sequence[Logger]) -> 
     if (shapes := outline(run.model, data.shape)) is not None:
         check_fits([shapes], run.train.batch_size)
     model = MODELS.build(run.model, data.shape, run.seed)
+    if model.one_device is not None:
+        raise ValueError(
+            f"train.devices: {type(model).__name__} trains on one device: {model.one_device}; use devices: 1"
+        )
     if model.likelihood.refits:
         raise ValueError(
             f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
