@@ -42,6 +42,12 @@ def test_a_likelihood_of_whole_batches_is_refused_on_parts_of_them(tmp_path):
         fitted(replace(run(2, likelihood="OptimalGaussian"), data={"name": "Digits", "binarize": None}), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["FreeBitsVAE", "AggressiveVAE"])
+def test_a_model_of_one_device_is_refused_on_several(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"train\.devices: {name} trains on one device: .*; use devices: 1"):
+        fitted(replace(run(2), model={"name": name}), tmp_path)
+
+
 def test_more_devices_than_cores_are_refused(tmp_path):
     cores = len(os.sched_getaffinity(0))
     with pytest.raises(ValueError, match=rf"train\.devices: expected at most {cores}, .* got {cores + 1}"):
