@@ -8,6 +8,6 @@ with it, and `compatibility` one part of a run against another. `source_map` giv
 """
 
 from vaebench.config.loading import load
-from vaebench.config.study import ConfigError, Evaluate, Refused, Run, Study, Train
+from vaebench.config.study import ConfigError, EarlyStopping, Evaluate, Refused, Run, Study, Train
 
-__all__ = ["ConfigError", "Evaluate", "Refused", "Run", "Study", "Train", "load"]
+__all__ = ["ConfigError", "EarlyStopping", "Evaluate", "Refused", "Run", "Study", "Train", "load"]

@@ -10,11 +10,17 @@ from vaebench.config.document import Keys
 from vaebench.config.fields import Fields, Node, component_fields, shown, walk
 from vaebench.config.registry import Registry
 
-WORDS = {"binary": "x in {0, 1}", "unit": "x in [0, 1]", "real": "x in R"}
+WORDS = {
+    "binary": "x in {0, 1}",
+    "unit": "x in [0, 1]",
+    "real": "x in R",
+    "expected": "x in [0, 1] in place of x in {0, 1}",
+}
 SUPPORTS = tuple(WORDS)
-"""{0, 1} ⊂ [0, 1] ⊂ R. A likelihood declares the support that it covers, and data declare the support of x, both as the
-literal `support` of the class. A class without it (a user's files, whose values are not known yet) is checked when the
-data is read.
+"""{0, 1} ⊂ [0, 1] ⊂ R. Expected pixels need a likelihood of binary ones, whose log p(x|z) is linear in x.
+
+A likelihood declares the support that it covers, and data declare the support of x, both as the literal `support` of
+the class. A class without it (a user's files, whose values are not known yet) is checked when the data is read.
 """
 
 
@@ -38,6 +44,10 @@ class Placed(NamedTuple):
         return constant if constant in SUPPORTS else None
 
 
+VALIDATION_USERS = (("train", "early_stopping"), ("evaluate", "split"))
+"""Keys that may ask for a validation split."""
+
+
 def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:
     """Every conflict in a run whose parts are each valid."""
     placed = []
@@ -47,6 +57,19 @@ def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreeme
         if node.kind.divides:
             yield from _indivisible(node, node.kind.divides, run)
     yield from _outside_support(placed)
+    yield from _uncovered_epochs(run["train"])
+    if run["data"].get("validation") == 0:
+        for section, key in VALIDATION_USERS:
+            if run[section][key] not in (None, "train", "test"):
+                text = "expected no use of a validation split, since data.validation is 0; change one of the two"
+                yield Disagreement((section, key), text)
+
+
+def _uncovered_epochs(train: Mapping[str, Any]) -> Iterator[Disagreement]:
+    total = sum(stage["epochs"] for stage in train["stages"])
+    if train["stages"] and total != train["epochs"]:
+        text = f"expected stages of train.epochs = {train['epochs']} epochs in all, got {total}; change one of the two"
+        yield Disagreement(("train", "stages"), text)
 
 
 def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[Disagreement]:
@@ -89,4 +112,6 @@ def _remedies(likelihood: Placed, source: Placed) -> Iterator[str]:
 
 
 def _covers(wide: str | None, narrow: str | None) -> bool:
+    if "expected" in (wide, narrow):
+        return (wide, narrow) == ("binary", "expected")
     return wide in SUPPORTS and narrow in SUPPORTS and SUPPORTS.index(wide) >= SUPPORTS.index(narrow)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, g
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from vaebench.config.document import Keys
-from vaebench.config.registry import Distinct, Divides, Registry
+from vaebench.config.registry import Distinct, Divides, Later, Registry
 from vaebench.config.signature import ClassSource, arguments_described
 
 EMPTY: Any = inspect.Parameter.empty
@@ -107,11 +107,15 @@ Kind = Scalar | ListOf | Component | Section | AnyOf
 
 
 class Field(NamedTuple):
-    """One key: what it may be, its default (`EMPTY` if it must be given), and what the docstring says of it."""
+    """One key: what it may be, its default (`EMPTY` if it must be given), and what the docstring says of it.
+
+    A key that came `later` is no part of a run's id while it has its default.
+    """
 
     kind: Kind
     default: Any
     help: str | None
+    later: bool = False
 
 
 Fields = Mapping[str, Field]
@@ -160,7 +164,21 @@ def _component_fields(registry: Registry, source: ClassSource) -> Fields:
 
 
 def _fields(parameters: Mapping[str, inspect.Parameter], helps: Mapping[str, str]) -> Fields:
-    return {key: Field(kind_of(p.annotation), p.default, helps.get(key)) for key, p in parameters.items()}
+    return {
+        key: Field(kind_of(_plain(p.annotation)), p.default, helps.get(key), _plain(p.annotation) is not p.annotation)
+        for key, p in parameters.items()
+    }
+
+
+def _plain(annotation: Any) -> Any:
+    """An annotation without the mark `Later`."""
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    if Later() not in marks:
+        return annotation
+    inner = get_args(annotation)[0]
+    for mark in marks:
+        inner = inner if mark == Later() else Annotated[inner, mark]
+    return inner
 
 
 class Node(NamedTuple):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # these files import torch
     from vaebench.models.parts.posteriors import Posterior
     from vaebench.models.parts.priors import Prior
     from vaebench.models.parts.schedules import Schedule
+    from vaebench.training.optimizers import Optimizer
 
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type)
@@ -60,9 +61,19 @@ class Distinct:
     """Marks a list whose items must differ; components must differ in their names."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """Marks a keyword that came after the first records.
+
+    Where it has its default, it is left out of the configuration that a run's id is the hash of. So the runs from
+    before it keep their ids.
+    """
+
+
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
@@ -235,10 +246,11 @@ DATASETS: "Registry[Dataset]" = Registry("data set", "DATASETS", "vaebench.data.
 BINARIZATIONS: "Registry[Binarization]" = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
 METRICS: "Registry[Diagnostic]" = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
 ESTIMATORS: "Registry[Estimator]" = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
+OPTIMIZERS: "Registry[Optimizer]" = Registry("optimizer", "OPTIMIZERS", "vaebench.training.optimizers")
 
 REGISTRIES = (
     MODELS, NETWORKS, LIKELIHOODS, PRIORS, POSTERIORS, CORRUPTIONS, SCHEDULES, DATASETS, BINARIZATIONS, METRICS,
-    ESTIMATORS,
+    ESTIMATORS, OPTIMIZERS,
 )  # fmt: skip
 
 ModelSpec = Annotated[Spec, MODELS]
@@ -252,5 +264,7 @@ DatasetSpec = Annotated[Spec, DATASETS]
 BinarizationSpec = Annotated[Spec, BINARIZATIONS]
 MetricSpec = Annotated[Spec, METRICS]
 EstimatorSpec = Annotated[Spec, ESTIMATORS]
+OptimizerSpec = Annotated[Spec, OPTIMIZERS]
+Validation = Annotated[Literal[0] | None, Later()]
 MetricSpecs = Annotated[tuple[MetricSpec, ...], MinLen(1), Distinct()]
 EstimatorSpecs = Annotated[tuple[EstimatorSpec, ...], Distinct()]

@@ -3,23 +3,27 @@
 import json
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from vaebench.config import imports
 from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
 from vaebench.config.fields import Section, walk
+from vaebench.config.identifying import identifying
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.registry import (
     METRICS,
     DatasetSpec,
     EstimatorSpecs,
+    Later,
     MetricSpecs,
     ModelSpec,
+    NonNegative,
+    OptimizerSpec,
     Positive,
     PositiveInt,
     Seed,
@@ -56,6 +60,36 @@ class Refused(ConfigError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of training with one learning rate.
+
+    Args:
+        epochs: its length.
+        factor: what multiplies `model.learning_rate`.
+    """
+
+    epochs: PositiveInt
+    factor: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop training when a number of the validation split no longer improves. Such a run trains by itself.
+
+    Args:
+        patience: validations in a row without an improvement, after which training stops.
+        monitor: the number, as curves name it, e.g. `val/elbo`. It says itself whether more or less of it is better.
+        min_delta: an improvement is larger than this.
+        restore_best: whether the trained model has the weights of its best validation, and not the last weights.
+    """
+
+    patience: PositiveInt
+    monitor: str = "val/objective"
+    min_delta: NonNegative = 0.0
+    restore_best: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """How a model is trained.
 
@@ -66,6 +100,11 @@ class Train:
         gradient_clip: the largest norm of a gradient; null for no clipping.
         devices: GPUs (or processes on a CPU) that share every batch of one run. It changes numbers only by rounding,
             so it is not part of a run's id.
+        optimizer: the rule that changes the parameters, one of torch's own; weight decay is one of its keywords. The
+            learning rate is the model's.
+        stages: parts of training, one after the other, each with its factor on the learning rate. Together they take
+            all `epochs`; empty for the same learning rate throughout.
+        early_stopping: when training stops before its last epoch; null for never.
     """
 
     epochs: PositiveInt = 100
@@ -73,6 +112,38 @@ class Train:
     validate_every: PositiveInt = 1
     gradient_clip: Positive | None = None
     devices: PositiveInt = 1
+    optimizer: Annotated[OptimizerSpec, Later()] = "Adam"
+    stages: Annotated[tuple[Stage, ...], Later()] = ()
+    early_stopping: Annotated[EarlyStopping | None, Later()] = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Train":
+        """From checked values, with every default filled in."""
+        stop = values["early_stopping"]
+        return cls(
+            **{**values, "stages": tuple(Stage(**stage) for stage in values["stages"])}
+            | {"early_stopping": None if stop is None else EarlyStopping(**stop)}
+        )
+
+    def rate_factor(self, epoch: int) -> float:
+        """What multiplies the learning rate in an epoch; the first epoch is 0.
+
+        >>> stages = (Stage(epochs=1, factor=1.0), Stage(epochs=3, factor=0.5))
+        >>> [Train(epochs=4, stages=stages).rate_factor(epoch) for epoch in range(4)]
+        [1.0, 0.5, 0.5, 0.5]
+        """
+        factor, end = 1.0, 0
+        for stage in self.stages:
+            if epoch >= end:
+                factor, end = stage.factor, end + stage.epochs
+        return factor
+
+    @property
+    def alone(self) -> str | None:
+        """Why such a run trains by itself, and not in a pack; None if it may train in a pack."""
+        if self.devices > 1:
+            return "several devices"
+        return None if self.early_stopping is None else "early stopping: the runs of a pack train equally long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +205,7 @@ class Run:
             raise Refused([((IMPORTS,), str(error))]) from None
         if faults := list(disagreements(SECTIONS, full)):
             raise Refused(faults)
-        run = cls(**full | {"train": Train(**full["train"]), "evaluate": Evaluate(**full["evaluate"])})
+        run = cls(**full | {"train": Train.of(full["train"]), "evaluate": Evaluate(**full["evaluate"])})
         object.__setattr__(run, IMPORTS, _imported_by(full) if chosen is None else chosen)
         return run
 
@@ -142,8 +213,8 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Everything that defines the run, as JSON values."""
         parts = {key: getattr(self, key) for key in SECTIONS}
-        parts = {key: vars(part) if is_dataclass(part) else part for key, part in parts.items()}
-        plain: dict[str, Any] = json.loads(json.dumps(parts, allow_nan=False))
+        parts = {key: asdict(part) if isinstance(part, Train | Evaluate) else part for key, part in parts.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(identifying(SECTIONS, parts), allow_nan=False))
         del plain["train"]["devices"]
         checksums = {key: sha for each in self.imports for key, sha in each.checksums.items()}
         return plain | ({IMPORTS: checksums} if checksums else {})

@@ -74,7 +74,7 @@ class _Check:
                     return self._component(registry, value, at)
                 case ListOf() if isinstance(value, tuple):
                     return self._items(kind, option, value, at)
-                case Section():
+                case Section() if value is not None or kind is option:
                     return self._section(option, value, at)
         try:
             return _adapter(kind).validate_python(value)

@@ -1,4 +1,4 @@
-"""Binarisation: rules that turn grey levels into 0 and 1.
+"""Binarisation: rules that turn grey levels into 0 and 1, or say that they stand for the expected 0 and 1.
 
 A grey level p in [0, 1] is the probability that a pixel is 1. The randomness is an argument: u is uniform on [0, 1),
 one number for each pixel. For evaluation, `binarized` samples each split once, from a constant seed, so that runs of
@@ -25,10 +25,12 @@ class Binarization(ABC):
 
     Attributes:
         every_time: whether training samples the pixels again each time it sees an example. Evaluation never does.
+        is_expected: whether the grey levels stay, as the expectation of the pixels.
     """
 
     support = "binary"
     every_time: ClassVar[bool] = False
+    is_expected: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, p: Float[Tensor, "*shape"], u: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
@@ -72,6 +74,18 @@ class Dynamic(Fixed):
     """
 
     every_time: ClassVar[bool] = True
+
+
+@BINARIZATIONS.register
+class Expected(Fixed):
+    """Nothing is sampled: the model sees the grey image x, and its likelihood is E[log p(b|z)] over b ~ Bernoulli(x).
+
+    This is the cross-entropy of x in many implementations. The bounds are bounds on E[log p(b)], which is no
+    log-probability of x, so they compare with no other binarisation. Only a likelihood that is linear in x takes it.
+    """
+
+    support = "expected"
+    is_expected: ClassVar[bool] = True
 
 
 def binarized(

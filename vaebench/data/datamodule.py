@@ -58,7 +58,9 @@ class DataModule(LightningDataModule):
         if self._splits is not None:
             return
         splits = self.dataset.load(data_root() if self.root is None else self.root)
-        splits.check(self.dataset.name)
+        if self.dataset.validation == 0:
+            splits = splits.without_validation()
+        splits.check(self.dataset.name, has_validation=self.dataset.validation != 0)
         n = len(splits.train.x)
         if not 0 < self.batch_size <= n:
             raise ValueError(
@@ -116,6 +118,11 @@ class DataModule(LightningDataModule):
             self._repeated[split] = repeated(self._loaded.train.x, self._loaded.named()[split].x)
         count = self._repeated[split]
         return {DUPLICATES: count} if count else {}
+
+    @property
+    def has_expected_pixels(self) -> bool:
+        """Whether x are the expectations of binary pixels (`binarize: Expected`)."""
+        return self.dataset.binarization is not None and self.dataset.binarization.is_expected
 
     @property
     def scale(self) -> float:
@@ -194,7 +201,7 @@ class DataModule(LightningDataModule):
 
     def _for_evaluation(self, split: str) -> DeviceSplit:
         raw, binarization = self._raw(split), self.dataset.binarization
-        if binarization is None:
+        if binarization is None or binarization.is_expected:
             return raw
         return DeviceSplit(binarized(binarization, raw.x, raw.scale, split), raw.label, scale=1.0)
 
@@ -221,6 +228,8 @@ class DataModule(LightningDataModule):
 def _check_grey(splits: Splits, source: str) -> None:
     """Refuse to binarise values outside [0, 1], because they are no probabilities."""
     for split, examples in splits.named().items():
+        if not len(examples.x):
+            continue
         low, high = float(examples.x.min()) / splits.scale, float(examples.x.max()) / splits.scale
         if low < 0 or high > 1:
             raise ValueError(

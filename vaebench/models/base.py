@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
+from vaebench.data.datamodule import DataModule
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form, reparameterise
@@ -38,7 +39,7 @@ class Autoencoder(lightning.LightningModule, ABC):
         latent_dim: L, the number of latent units.
         network: the architecture of encoder and decoder.
         likelihood: p(x|z).
-        learning_rate: of Adam (Kingma & Ba 2015).
+        learning_rate: of the optimiser; in stages if `train.stages` says so.
     """
 
     stochastic = False
@@ -68,6 +69,9 @@ class Autoencoder(lightning.LightningModule, ABC):
     phase = 0
     """The present phase of training, counted from 0. Only a model that is trained in phases reads it."""
 
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+    """Makes the optimiser of these parameters with this learning rate; Adam, unless the training sets another."""
+
     progress: Tensor
 
     def __init__(
@@ -91,6 +95,7 @@ class Autoencoder(lightning.LightningModule, ABC):
             self.decoder = architecture.decoder(latent_dim, self.shape)
             self.likelihood = LIKELIHOODS.build(likelihood, self.shape)
         self.register_buffer("progress", torch.zeros(()))
+        self.optimizer = torch.optim.Adam
         self.generator: torch.Generator | None = None
         self._noise_state: Tensor | None = None
 
@@ -167,6 +172,16 @@ class Autoencoder(lightning.LightningModule, ABC):
         # A convolution has one bias per channel: it gets the mean over the channel's pixels.
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
 
+    def prepare_for(self, data: DataModule) -> None:
+        """Prepare for training on a data set; its pixels may be expected ones (`binarize: Expected`).
+
+        Raises:
+            ValueError: if the likelihood does not support such observations.
+        """
+        if data.has_expected_pixels:
+            self.likelihood.expect()
+        self.prepare(data.train.x)
+
     def check_labels(self, label: Tensor | None) -> None:
         """Refuse labels of the training split that the model cannot learn from."""
 
@@ -206,13 +221,13 @@ class Autoencoder(lightning.LightningModule, ABC):
     # -- an epoch of training: `vaebench.models.epoch` says what each part is for --------------------------------------
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        return self.optimizer(self.parameters(), self.learning_rate)
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
-            training: Batch = self.trainer.datamodule.train  # type: ignore[attr-defined]
-            self.check_labels(training.label)
-            self.prepare(training.x)
+            data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.check_labels(data.train.label)
+            self.prepare_for(data)
 
     def on_fit_start(self) -> None:
         self.generator = generator(self.seed, epoch.TRAINING_NOISE, self.device)

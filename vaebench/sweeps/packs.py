@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -53,11 +54,13 @@ def pack_key(run: Run) -> str:
     """What all runs of a pack share: architecture, data, batch size, number of epochs.
 
     These may differ in a pack: the seed, the clipping, the evaluation, and every real number of the model (β, learning
-    rate), because real numbers are never sizes. A run on several devices trains alone, so its id is in the key.
+    rate, weight decay), because real numbers are never sizes. A run on several devices, or with early stopping, trains
+    alone, so its id is in the key.
     """
-    train = {key: value for key, value in run.config["train"].items() if key != "gradient_clip"}
-    alone = run.id if run.train.devices > 1 else None
-    return json.dumps([_without_reals(run.config["model"]), run.config["data"], train, alone], sort_keys=True)
+    train = {**asdict(run.train), "gradient_clip": None}
+    alone = None if run.train.alone is None else run.id
+    parts = [_without_reals(run.config["model"]), run.config["data"], _without_reals(train), alone]
+    return json.dumps(parts, sort_keys=True)
 
 
 def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:
@@ -68,6 +71,9 @@ def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:
     if max_size == 1:
         return f"{count} runs, each by itself: --pack off"
     if largest <= 1:
+        reasons = {run.train.alone for pack in packs for run in pack}
+        if len(reasons) == 1 and None not in reasons:
+            return f"{count} runs, each by itself: {reasons.pop()}"
         return f"{count} runs, each by itself: no two share architecture, data, batch size and epochs"
     sizes = sorted({len(pack) for pack in packs})
     of = f"of {sizes[0]}" if len(sizes) == 1 else f"of {sizes[0]} to {sizes[-1]}"
@@ -79,7 +85,7 @@ def _without_reals(value: Any) -> Any:
     """A part of a configuration in which every real number is replaced by the same text."""
     if isinstance(value, dict):
         return {k: _without_reals(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_without_reals(v) for v in value]
     return "a number" if isinstance(value, float) else value
 

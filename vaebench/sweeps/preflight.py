@@ -17,7 +17,7 @@ import torch
 
 from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
-from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.config.source_map import RunFault
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
@@ -53,7 +53,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         if spec not in known:
             known[spec] = _data(run, engine)
         preview, faults = known[spec]
-        found[run.id] = [*_devices(run, engine), *faults]
+        found[run.id] = [*_devices(run, engine), *_optimizer(run), *faults]
         if preview is not None:
             found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
         if preview is not None and not found[run.id]:
@@ -107,6 +107,13 @@ def _devices(run: Run, engine: Engine) -> Iterator[Place]:
     n, most = run.train.devices, engine.devices
     if n > 1 and most is not None and n > most:
         yield ("train", "devices"), f"expected at most {most}, {engine.devices_described}, got {n}"
+
+
+def _optimizer(run: Run) -> Iterator[Place]:
+    try:
+        OPTIMIZERS.build(run.train.optimizer)
+    except ValueError as error:
+        yield ("train", "optimizer"), str(error)
 
 
 def _data(run: Run, engine: Engine) -> tuple[Preview | None, list[Place]]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lightning.pytorch.loggers.logger import Logger
 
 from vaebench.config import Run
-from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records.files import WriteError
 from vaebench.records.run_folder import CHECKPOINT
@@ -20,7 +20,7 @@ from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.resume import EVERY, PeriodicCheckpoint, find_snapshot, save
 from vaebench.training.single import Fitted, fit_single, with_advice
-from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer
+from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer, validation
 
 
 def fit(
@@ -50,7 +50,7 @@ def fit(
         Exception: if they cannot be trained together: `Unpackable`, `TooLargeError` and others.
     """
     each = list(zip(runs, folders, loggers, strict=True))
-    if runs[0].train.devices > 1:
+    if runs[0].train.alone is not None:
         return [_fit_or_error(*one, on_epoch, every) for one in each]
     data = PackedData(DATASETS.build(runs[0].data), [r.seed for r in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
@@ -106,8 +106,16 @@ def _fit_pack(
         runs, folders = [m.run for m in members], [m.folder for m in members]
         saving = PeriodicCheckpoint(every, lambda: save(pack, runs, folders), deferring.signals)
         models = [m.model for m in members]
-        pack = Pack(models, clips=clips, loggers=loggers, start=start or None, between_steps=saving.between_steps)
-        training = trainer(first.run, on_epoch, deferring, saving, logger=False)
+        pack = Pack(
+            models,
+            clips=clips,
+            optimizers=[OPTIMIZERS.build(run.train.optimizer) for run in runs],
+            rate_factors=[run.train.rate_factor for run in runs],
+            loggers=loggers,
+            start=start or None,
+            between_steps=saving.between_steps,
+        )
+        training = trainer(first.run, on_epoch, deferring, saving, logger=False, **validation(data))
         try:
             with interruptible():
                 training.fit(pack, datamodule=data)
@@ -135,7 +143,7 @@ def _fit_pack(
 def _fit_or_error(
     run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float
 ) -> Fitted | Exception:
-    """Train a run on several devices; an error that belongs to this run alone is returned."""
+    """Train a run by itself; an error that belongs to this run alone is returned."""
     try:
         return fit_single(run, folder, loggers, on_epoch, every)
     except (WriteError, NewerSnapshotError):

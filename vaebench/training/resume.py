@@ -15,15 +15,16 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from vaebench.config import Run
+from vaebench.config.registry import OPTIMIZERS
 from vaebench.config.seeding import generator
 from vaebench.models.base import Autoencoder
 from vaebench.records import files
 from vaebench.records.files import WriteError
 from vaebench.records.run_folder import RESUME, TRAINER
 from vaebench.training.curve import Curve
-from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
+from vaebench.training.packed.rows import ALIGNMENT
 from vaebench.training.packed.snapshot import Snapshot, SnapshotError, contents, header_of, read
 from vaebench.training.signals import DeferredSignals
 from vaebench.training.trainer import device
@@ -234,7 +235,8 @@ def _layout(weights: Any) -> dict[str, Any]:
 def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) -> str | None:
     """Why a run cannot continue from a snapshot with its id, or None if it can."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if snapshot.moments.shape != (2, trained + -trained % ALIGNMENT):
+    remembered = len(OPTIMIZERS.named(run.train.optimizer).packed.states)
+    if snapshot.moments.shape != (remembered, trained + -trained % ALIGNMENT):
         return f"moments of shape {[*snapshot.moments.shape]} of {trained} parameters"
     order, here = _layout(snapshot.order), data.training(run.seed)
     if order != _layout(here.next_epoch()):

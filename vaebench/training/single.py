@@ -21,7 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench.config import Run, imports
-from vaebench.config.registry import DATASETS, MODELS
+from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.models.epoch import REMEDY
@@ -30,6 +30,7 @@ from vaebench.records.run_folder import CHECKPOINT, TRAINER
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.packed.snapshot import SnapshotError, contents
+from vaebench.training.rates import LearningRateStages
 from vaebench.training.resume import (
     CurveReplay,
     PeriodicCheckpoint,
@@ -39,6 +40,7 @@ from vaebench.training.resume import (
     replay,
 )
 from vaebench.training.signals import DeferredSignals
+from vaebench.training.stopping import StopEarly
 from vaebench.training.tf32 import is_allowed, tf32
 from vaebench.training.trainer import (
     DeferSignals,
@@ -49,6 +51,7 @@ from vaebench.training.trainer import (
     device,
     interruptible,
     trainer,
+    validation,
 )
 
 
@@ -133,10 +136,12 @@ def _train(
     """Train in this process: on one device, or as one of several processes with `devices` for the Trainer."""
     run, folder = job.run, job.folder
     model = MODELS.build(run.model, data.shape, run.seed)
+    model.optimizer = OPTIMIZERS.build(run.train.optimizer)
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
     saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
-    callbacks, clip = (deferring, started, saving, CurveReplay(loggers)), run.train.gradient_clip
-    training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), gradient_clip_val=clip, **devices)
+    callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveReplay(loggers)]
+    keywords = {"gradient_clip_val": run.train.gradient_clip, **validation(data), **devices}
+    training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), **keywords)
     try:
         with interruptible():
             training.fit(model, datamodule=data, ckpt_path=job.resume, weights_only=True)
@@ -156,6 +161,10 @@ def _train(
         deferring.signals.restore()
     deferring.signals.deliver()
     return model.to(training.strategy.root_device)
+
+
+def _stopping(run: Run) -> list[lightning.Callback]:
+    return [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
 
 
 class TrainingStarted(lightning.Callback):

@@ -1,4 +1,4 @@
-"""One training step of one model, in plain PyTorch: objective, loss, gradient, clip, Adam.
+"""One training step of one model, in plain PyTorch: objective, loss, gradient, clip, optimiser.
 
 This is the definition. When one model is trained alone, Lightning runs these operations: `Autoencoder.training_step`
 gives it the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both
@@ -28,7 +28,7 @@ def training_step(
         model: the model to train.
         x: a batch of observations.
         noise: what `model.noise` gives for this batch.
-        optimizer: of the model's parameters; `model.configure_optimizers()` makes Adam.
+        optimizer: of the model's parameters; `model.configure_optimizers()` makes the one of the training, e.g. Adam.
         clip: the largest norm of the gradient; None for no limit.
         progress: the share of training that is over, from 0 to 1. It decides the phase; a schedule of β reads it.
         label: the class of each observation, for a model that learns from labels.
@@ -54,7 +54,7 @@ def training_step(
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
 
-    # Adam (Kingma & Ba 2015) moves each parameter by learning rate × (running mean of its gradients) ÷ (their root mean
-    # square).
+    # Adam (Kingma & Ba 2015), for example, moves each parameter by learning rate × (running mean of its gradients) ÷
+    # (their root mean square).
     optimizer.step()
     return objective.detach()

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
+from vaebench.data.datamodule import DataModule
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.training import tf32
@@ -43,6 +44,11 @@ def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback
         log_every_n_steps=1,  # no step logs anything; a larger interval only causes a warning
         **keywords,
     )
+
+
+def validation(data: DataModule) -> dict[str, Any]:
+    """Keywords of the Trainer: it validates nothing if the data has no validation split."""
+    return {} if data.sizes["validation"] else {"limit_val_batches": 0}
 
 
 def configure_process(threads: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec
+from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec, Validation
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, training_size
 from vaebench.data.datasets.headers import shapes
@@ -39,13 +39,21 @@ class Arrays(Dataset):
     Args:
         path: the file, relative to the working directory or to the data folder.
         scale: the raw value that becomes 1. The default is 1 for floats, and 255 for integers unless all are 0 or 1.
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
+            them.
+        validation: 0 for no validation split: its examples are trained on. None uses the file's, or holds out the
+            usual examples.
     """
 
     def __init__(
-        self, *, path: str, scale: Positive | None = None, binarize: Annotated[Spec, BINARIZATIONS] | None = None
+        self,
+        *,
+        path: str,
+        scale: Positive | None = None,
+        binarize: Annotated[Spec, BINARIZATIONS] | None = None,
+        validation: Validation = None,
     ) -> None:
-        super().__init__(binarize=binarize)
+        super().__init__(binarize=binarize, validation=validation)
         self.path, self.scale = path, scale
 
     def load(self, root: Path) -> Splits:
@@ -60,7 +68,7 @@ class Arrays(Dataset):
                 f"{self.path}: expected an array named x or images, or two named train and test; "
                 f"got {', '.join(sorted(arrays)) or 'none'}; rename one"
             )
-        return _splits(found, self.scale or _scale([e.x for e in found.values()]))
+        return _splits(found, self.scale or _scale([e.x for e in found.values()]), self.held_out())
 
     def preview(self, root: Path) -> Preview | None:
         found = shapes(file := find_path(self.path, root, "Arrays"))
@@ -73,7 +81,7 @@ class Arrays(Dataset):
         if name is None or not 2 <= len(found[name]) <= 4:
             return None  # `load` will raise, with the reason
         n, *shape = found[name]
-        shares = [base.TEST] * bool(whole) + [base.VALIDATION] * bool(whole or not _first(VALIDATION, found))
+        shares = [base.TEST] * bool(whole) + [self.held_out()] * bool(whole or not _first(VALIDATION, found))
         return Preview(training_size(n, *shares), _channels_first(tuple(shape)))
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
@@ -87,12 +95,12 @@ class Arrays(Dataset):
         return Examples(x, torch.from_numpy(labels))
 
 
-def _splits(found: Mapping[str, Examples], scale: float) -> Splits:
+def _splits(found: Mapping[str, Examples], scale: float, validation: float) -> Splits:
     if "all" in found:
-        return Splits.of(found["all"], scale)
+        return Splits.of(found["all"], scale, validation)
     if "validation" in found:
         return Splits(found["train"], found["validation"], found["test"], scale)
-    return Splits.official(found["train"], found["test"], scale)
+    return Splits.official(found["train"], found["test"], scale, validation)
 
 
 def _scale(arrays: list[torch.Tensor]) -> float:

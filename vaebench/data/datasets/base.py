@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from vaebench.config.registry import BINARIZATIONS, Spec
+from vaebench.config.registry import BINARIZATIONS, Spec, Validation
 
 VALIDATION = 0.1
 """The share of examples that are held out for validation if the source has no validation set."""
@@ -61,23 +61,36 @@ class Splits(NamedTuple):
     scale: float
 
     @classmethod
-    def of(cls, examples: Examples, scale: float) -> "Splits":
+    def of(cls, examples: Examples, scale: float, validation: float = VALIDATION) -> "Splits":
         """Split a source without splits into 70 % / 10 % / 20 %, by a fixed permutation."""
         n = len(examples.x)
         rest, test = held_out(examples, round(TEST * n))
-        return cls(*held_out(rest, round(VALIDATION * n)), test, scale)
+        return cls(*held_out(rest, round(validation * n)), test, scale)
 
     @classmethod
     def official(cls, train: Examples, test: Examples, scale: float, validation: float = VALIDATION) -> "Splits":
         """Use the test set of the source, and hold out a share of its training set for validation."""
         return cls(*held_out(train, round(validation * len(train.x))), test, scale)
 
+    def without_validation(self) -> "Splits":
+        """The examples of the validation split after the training examples; nothing changes if there are none."""
+        if not len(self.validation.x):
+            return self
+        both = (self.train, self.validation)
+        labels = [e.label for e in both if e.label is not None]
+        joined = Examples(torch.cat([e.x for e in both]), torch.cat(labels) if len(labels) == 2 else None)
+        return self._replace(train=joined, validation=self.validation.at(np.empty(0, np.int64)))
+
     def named(self) -> dict[str, Examples]:
         """The splits by their names in configurations and tables."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, has_validation: bool = True) -> None:
         """Refuse data on which training would succeed but mean nothing.
+
+        Args:
+            source: what the data is called.
+            has_validation: whether the validation split must have examples.
 
         Raises:
             ValueError: if a split is empty or has NaN or infinity, if its labels do not match it, or if its shape or
@@ -86,6 +99,8 @@ class Splits(NamedTuple):
         if not 0 < self.scale < math.inf:
             raise ValueError(f"{source}: expected a positive, finite scale, got {self.scale}")
         for split, examples in self.named().items():
+            if split == "validation" and not has_validation:
+                continue
             examples.check(f"{source}, {split}")
             self._check_size(f"{source}, {split}", examples.x)
             if (examples.x.shape[1:], examples.x.dtype) != (self.train.x.shape[1:], self.train.x.dtype):
@@ -189,14 +204,23 @@ class Dataset(ABC):
     parameters.
 
     Args:
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
+            them.
+        validation: 0 for no validation split: its examples are trained on. None holds out the usual examples.
     """
 
     source: str | None = None
     """The name of its class in torchvision, if that is a different name."""
 
-    def __init__(self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None) -> None:
+    def __init__(
+        self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None, validation: Validation = None
+    ) -> None:
         self.binarization = None if binarize is None else BINARIZATIONS.build(binarize)
+        self.validation = validation
+
+    def held_out(self, share: float = VALIDATION) -> float:
+        """The share of examples that is held out for validation, where `share` is the usual one."""
+        return share if self.validation is None else float(self.validation)
 
     @property
     def name(self) -> str:

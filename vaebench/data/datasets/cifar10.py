@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import VALIDATION, Dataset, Examples, Preview, Splits, training_size
+from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, training_size
 from vaebench.data.datasets.fetch import fetched
 
 
@@ -16,10 +16,10 @@ class CIFAR10(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        return Splits.official(_half(root, True), _half(root, False), scale=255.0)
+        return Splits.official(_half(root, True), _half(root, False), scale=255.0, validation=self.held_out())
 
     def preview(self, root: Path) -> Preview:
-        return Preview(training_size(50_000, VALIDATION), (3, 32, 32))
+        return Preview(training_size(50_000, self.held_out()), (3, 32, 32))
 
 
 def _half(root: Path, train: bool) -> Examples:

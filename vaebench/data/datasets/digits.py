@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, training_size
+from vaebench.data.datasets.base import TEST, Dataset, Examples, Preview, Splits, training_size
 
 
 @DATASETS.register
@@ -22,7 +22,7 @@ class Digits(Dataset):
 
         source = load_digits()
         images = torch.from_numpy(source.images).to(torch.uint8)[:, None]
-        return Splits.of(Examples(images, torch.from_numpy(source.target).long()), scale=16.0)
+        return Splits.of(Examples(images, torch.from_numpy(source.target).long()), 16.0, self.held_out())
 
     def preview(self, root: Path) -> Preview:
-        return Preview(training_size(1797, TEST, VALIDATION), (1, 8, 8))
+        return Preview(training_size(1797, TEST, self.held_out()), (1, 8, 8))

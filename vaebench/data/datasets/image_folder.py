@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import torch
 
-from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec
-from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, find_path, training_size
+from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec, Validation
+from vaebench.data.datasets.base import TEST, Dataset, Examples, Preview, Splits, find_path, training_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +30,10 @@ class ImageFolder(Dataset):
         path: the folder, relative to the working directory or to the data folder.
         size: the number of pixels of each side after resizing.
         grey: whether to keep the brightness only: shape [1, size, size] instead of [3, size, size].
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`); None does not change them.
+        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
+            them.
+        validation: 0 for no validation split: its examples are trained on. None uses the folder's, or holds out the
+            usual examples.
     """
 
     def __init__(
@@ -40,28 +43,29 @@ class ImageFolder(Dataset):
         size: PositiveInt = 32,
         grey: bool = False,
         binarize: Annotated[Spec, BINARIZATIONS] | None = None,
+        validation: Validation = None,
     ) -> None:
-        super().__init__(binarize=binarize)
+        super().__init__(binarize=binarize, validation=validation)
         self.path, self.size, self.grey = path, size, grey
 
     def load(self, root: Path) -> Splits:
         folder = find_path(self.path, root, "ImageFolder")
         parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
         if not {"train", "test"} <= parts.keys():
-            return Splits.of(self._examples(folder, _classes([folder])), scale=255.0)
+            return Splits.of(self._examples(folder, _classes([folder])), 255.0, self.held_out())
         classes = _classes([*parts.values()])
         found = {name: self._examples(part, classes) for name, part in parts.items()}
         if "validation" in found:
             return Splits(found["train"], found["validation"], found["test"], scale=255.0)
-        return Splits.official(found["train"], found["test"], scale=255.0)
+        return Splits.official(found["train"], found["test"], 255.0, self.held_out())
 
     def preview(self, root: Path) -> Preview:
         folder = find_path(self.path, root, "ImageFolder")
         parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
         shape = (1 if self.grey else 3, self.size, self.size)
         if not {"train", "test"} <= parts.keys():
-            return Preview(training_size(len(_images(folder)), TEST, VALIDATION), shape)
-        shares = () if "validation" in parts else (VALIDATION,)
+            return Preview(training_size(len(_images(folder)), TEST, self.held_out()), shape)
+        shares = () if "validation" in parts else (self.held_out(),)
         return Preview(training_size(len(_images(parts["train"])), *shares), shape)
 
     def _examples(self, folder: Path, classes: list[str]) -> Examples:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.config.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed
+from vaebench.config.registry import DATASETS, NonNegative, Positive, PositiveInt, Seed, Validation
 from vaebench.config.seeding import generator
-from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, training_size
+from vaebench.data.datasets.base import TEST, Dataset, Examples, Preview, Splits, training_size
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 
 
@@ -26,6 +26,7 @@ class LinearGaussian(Dataset):
         signal: squared norms of the L columns; the default is 4, 2, 1, …, each half of the one before.
         n: the number of observations of all splits together.
         data_seed: seed of W, μ and the observations. The seed of a run does not change them.
+        validation: 0 for no validation split: its examples are trained on.
 
     Raises:
         ValueError: if there are more columns than dimensions, or another number of signals than columns.
@@ -42,8 +43,9 @@ class LinearGaussian(Dataset):
         signal: tuple[NonNegative, ...] | None = None,
         n: PositiveInt = 5000,
         data_seed: Seed = 0,
+        validation: Validation = None,
     ) -> None:
-        super().__init__()
+        super().__init__(validation=validation)
         if latent_dim > dim:
             raise ValueError(f"expected latent_dim ≤ dim, got {latent_dim} > {dim}: W's columns are orthogonal")
         self.signal = tuple(4.0 * 0.5**i for i in range(latent_dim)) if signal is None else tuple(signal)
@@ -65,7 +67,7 @@ class LinearGaussian(Dataset):
 
     def load(self, root: Path) -> Splits:
         x, _ = self.model.sample(self.n, generator(self.data_seed, "linear-gaussian observations"))
-        return Splits.of(Examples(x.float()), scale=1.0)
+        return Splits.of(Examples(x.float()), scale=1.0, validation=self.held_out())
 
     def preview(self, root: Path) -> Preview:
-        return Preview(training_size(self.n, TEST, VALIDATION), (self.dim,))
+        return Preview(training_size(self.n, TEST, self.held_out()), (self.dim,))

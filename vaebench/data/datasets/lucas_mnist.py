@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from vaebench.config.registry import DATASETS
+from vaebench.config.registry import BINARIZATIONS, DATASETS, Spec
 from vaebench.data.datasets.base import Dataset, Preview, Splits, held_out
 from vaebench.data.datasets.mnist import MNIST, SCALE
 
@@ -33,6 +34,9 @@ class LucasMNIST(Dataset):
 
     support = "unit"
     source = "MNIST"
+
+    def __init__(self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None) -> None:
+        super().__init__(binarize=binarize)  # its validation set is no part of the 1000 images
 
     def load(self, root: Path) -> Splits:
         train, test = MNIST().halves(root)

@@ -20,10 +20,10 @@ class MNIST(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        return Splits.official(*self.halves(root), scale=SCALE, validation=VALIDATION)
+        return Splits.official(*self.halves(root), scale=SCALE, validation=self.held_out(VALIDATION))
 
     def preview(self, root: Path) -> Preview:
-        return Preview(training_size(60_000, VALIDATION), (1, 28, 28))
+        return Preview(training_size(60_000, self.held_out(VALIDATION)), (1, 28, 28))
 
     def halves(self, root: Path) -> tuple[Examples, Examples]:
         """The training and test images of the source, each in its own order."""

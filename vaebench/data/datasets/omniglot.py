@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.base import VALIDATION, Dataset, Examples, Preview, Splits, training_size
+from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, training_size
 from vaebench.data.datasets.fetch import fetched
 
 SIZE = 28
@@ -27,10 +27,11 @@ class Omniglot(Dataset):
     def load(self, root: Path) -> Splits:
         background, evaluation = _half(root, True), _half(root, False)
         first = int(background[1].max()) + 1
-        return Splits.official(_examples(*background), _examples(evaluation[0], evaluation[1] + first), scale=255.0)
+        test = _examples(evaluation[0], evaluation[1] + first)
+        return Splits.official(_examples(*background), test, scale=255.0, validation=self.held_out())
 
     def preview(self, root: Path) -> Preview:
-        return Preview(training_size(19_280, VALIDATION), (1, SIZE, SIZE))
+        return Preview(training_size(19_280, self.held_out()), (1, SIZE, SIZE))
 
 
 def _examples(images: np.ndarray, label: np.ndarray) -> Examples:

@@ -88,6 +88,17 @@ class Likelihood(nn.Module, ABC):
             ValueError: with the values and the remedies.
         """
 
+    def expect(self) -> None:
+        """Take grey levels x as E[b] of binary pixels b, so that log p(x|z) is E[log p(b|z)].
+
+        Raises:
+            ValueError: if log p(x|z) is no such expectation, because it is not linear in x or b is not allowed.
+        """
+        raise ValueError(
+            f"`binarize: Expected` expects a likelihood of binary pixels whose log p(x|z) is linear in x, Bernoulli, "
+            f"got {type(self).__name__}; use Bernoulli, or leave `binarize` out"
+        )
+
     def refit(self, squared_error: Float[Tensor, ""]) -> None:
         """Use the mean squared error of a pixel on the training split: before each validation and after training."""
 
@@ -101,10 +112,15 @@ class Likelihood(nn.Module, ABC):
 
 @LIKELIHOODS.register
 class Bernoulli(Likelihood):
-    """Binary pixels x ∈ {0, 1}. The decoder's output is their logits."""
+    """Binary pixels x ∈ {0, 1}. The decoder's output is their logits.
+
+    log p(x|z) is linear in x. So with `binarize: Expected` it is E[log p(b|z)] over pixels b ~ Bernoulli(x), and a
+    bound on log p(x) is one on E[log p(b)]: the weights of several draws are combined by a convex function of log p.
+    """
 
     support = "binary"
     discrete = True
+    is_expected = False
 
     def pixels(self, parameters: Tensor) -> Distribution:
         return BernoulliDistribution(logits=parameters, validate_args=False)
@@ -115,8 +131,11 @@ class Bernoulli(Likelihood):
     def output_bias(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=1e-3)
 
+    def expect(self) -> None:
+        self.is_expected = True
+
     def check(self, x: Tensor) -> None:
-        if _between(x):
+        if _between(x) and not (self.is_expected and x.min() >= 0 and x.max() <= 1):
             raise ValueError(
                 f"a Bernoulli likelihood expects x in {{0, 1}}, got values in [{x.min():.3g}, {x.max():.3g}] with grey "
                 "levels; set `data.binarize: Fixed | Dynamic | Threshold`, or use ContinuousBernoulli or Gaussian"

@@ -7,7 +7,8 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
 - `functional`: a member's code as a function of its tensors; the check that members differ in values only.
 - `capture`: that function, mapped over all members, differentiated, and recorded once as a flat list of operations.
   `vmap_rules`: faster batching rules. `determinism`: the same bits in any pack. `graph_passes`: fewer operations.
-- `adam`: all parameters as one matrix with a row per member; learning rate, clipping and divergence per member.
+- `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
+  member. `adam`, `gradient_descent`: the rules that change a row.
 - `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: diagnostics of all members.
 - `logging`: the epochs of each member, for its loggers. `checkpoint`: the trained model of a member.
 - `snapshot`: a member between two steps, from which it continues in any pack. `resuming`: how a pack continues.

@@ -20,7 +20,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
 from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
-from vaebench.training.packed.adam import PackedAdam
+from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.counters import Counters
 from vaebench.training.packed.cuda_graph import GraphedSteps
@@ -38,6 +38,8 @@ class Pack(Resumable):
     Args:
         members: the untrained models.
         clips: for each member the largest norm of its gradient, or None. By default None for all.
+        optimizers: of each member, all of one class. By default Adam.
+        rate_factors: for each member what multiplies its learning rate in an epoch. By default nothing.
         loggers: for each member its loggers.
         start: for each member the snapshot from which it continues, all after the same number of steps.
         between_steps: called after every step but the last of an epoch. It may take snapshots, or stop training.
@@ -54,6 +56,8 @@ class Pack(Resumable):
         members: Sequence[Autoencoder],
         *,
         clips: Sequence[float | None] | None = None,
+        optimizers: Sequence[Optimizer] | None = None,
+        rate_factors: Sequence[Callable[[int], float]] | None = None,
         loggers: Sequence[Sequence[Logger]] | None = None,
         start: Sequence[Snapshot] | None = None,
         between_steps: Callable[[], None] | None = None,
@@ -65,6 +69,8 @@ class Pack(Resumable):
         self.automatic_optimization = False
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
+        self.optimizer_of = [Adam()] * len(members) if optimizers is None else list(optimizers)
+        self.rate_factors = rate_factors
         self.history = History([()] * len(members) if loggers is None else loggers)
         self.seed_groups = SeedGroups(self.models)
         self.steps_done = 0
@@ -86,9 +92,8 @@ class Pack(Resumable):
             data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
             # Only the processor can start a phase, so it leads each step of a training in phases.
             data.may_be_resident = self.models[0].phase_at(1.0) == 0
-            x = data.train.x
             for member in self.models:
-                member.prepare(x)
+                member.prepare_for(data)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Stack the members here: not before are they on their device, with the weights of a resumed run.
@@ -96,9 +101,10 @@ class Pack(Resumable):
         rows = self.stacks.rows
         self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
         self._count = 0
-        self._adam = PackedAdam(rows, [m.learning_rate for m in self.models], self.clips)
+        rates, settings = [m.learning_rate for m in self.models], [o.settings for o in self.optimizer_of]
+        self._optimizer = self.optimizer_of[0].packed(rows, rates, self.clips, settings)
         self._counters = Counters(rows.values)
-        return self._adam
+        return self._optimizer
 
     def on_fit_start(self) -> None:
         self._noise = self._streams(epoch.TRAINING_NOISE)
@@ -110,18 +116,16 @@ class Pack(Resumable):
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
         epochs = self.trainer.max_epochs
         self._steps = loader.steps * (inf if epochs in (None, -1) else epochs)
-        self._graphed = None
-        if isinstance(loader, ResidentBatches):
-            self._counters.steps.fill_(self.steps_done)
-            generators = [*self._noise, *loader.generators]
-            self._graphed = GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
+        self._counters.steps.fill_(self.steps_done)
+        self._graphed = self._graphs(loader)
         if self.steps_done:
-            self._adam.resume(self.steps_done - self._phase_start(), self._moments())
+            self._optimizer.resume(self.steps_done - self._phase_start(), self._moments())
 
     @torch.no_grad()
     def training_step(self, chunk: Chunk | Iterator[Block], index: int) -> None:
         before = self.steps_done
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
+        self._set_rates(loader)
         for part in chunk:
             if isinstance(part, Block):
                 assert self._graphed is not None
@@ -146,12 +150,12 @@ class Pack(Resumable):
         if self.models[0].enter(progress):
             for member in self.models[1:]:
                 member.enter(progress)
-            self._adam.resume(0, [torch.zeros_like(m) for m in self._moments()])
+            self._optimizer.resume(0, [torch.zeros_like(m) for m in self._moments()])
         mean, gradients = self._gradients(x)
         if not bool(mean.isfinite().all()):
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
-        # Clip and Adam. A diverged member takes no step.
-        self._adam.advance(gradients, self.is_active)
+        # Clip and change the parameters. A diverged member takes no step.
+        self._optimizer.advance(gradients, self.is_active)
         self._count += x.shape[1]
         self.steps_done += 1
 
@@ -164,7 +168,7 @@ class Pack(Resumable):
         self.stacks.progress.copy_(self._counters.steps / max(1, self._steps - 1))  # `epoch.progress`
         mean, gradients = self._gradients(loader.read(batch_size))
         self._counters.count(mean)
-        self._adam.advance(gradients, [True] * len(self.models))
+        self._optimizer.advance(gradients, [True] * len(self.models))
 
     def _gradients(self, x: Float[Tensor, "U B *event"]) -> tuple[Float[Tensor, " M"], list[Tensor]]:
         """The mean objective of every member at its next noise, and the gradients, by one captured program."""
@@ -204,18 +208,35 @@ class Pack(Resumable):
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
 
+    def _graphs(self, loader: PackedBatches) -> GraphedSteps | None:
+        if not isinstance(loader, ResidentBatches):
+            return None
+        generators = [*self._noise, *loader.generators]
+        return GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
+
+    def _set_rates(self, loader: PackedBatches) -> None:
+        """Set the learning rates of this epoch. A recorded step has its rates in it, so new ones are recorded anew."""
+        if self.rate_factors is None:
+            return
+        each = zip(self.models, self.rate_factors, strict=True)
+        rates = [m.learning_rate * factor(self.current_epoch) for m, factor in each]
+        if rates != self._optimizer.learning_rates:
+            self._optimizer.learning_rates, self._graphed = rates, self._graphs(loader)
+
     @torch.no_grad()
     def _check(self) -> None:
         """Refuse, before anything is logged, what would fail or be wrong later."""
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
         if data.seeds != self.seed_groups.seeds:
             raise ValueError(f"expected PackedData of the members' seeds {self.seed_groups.seeds}, got {data.seeds}")
-        x = next(iter(data.batches("validation"))).x
+        x = next(iter(data.batches("validation" if data.sizes["validation"] else "train"))).x
         for member in self.models:
             drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
         self.stacks.program(objective, (self._for_all(x), self.seed_groups.noise(len(x), self._streams("check"))))
+        if self.models[0].phase_at(1.0) and any(o.settings.get("weight_decay") for o in self.optimizer_of):
+            raise Unpackable("weight decay would change, in a phase, parameters that do not learn in it")
 
     def _phase_start(self) -> int:
         """The first step of the phase to which the last step belongs."""
@@ -227,7 +248,7 @@ class Pack(Resumable):
         return bisect_left(range(self.steps_done), first.phase, key=phase)
 
     def _moments(self) -> list[Tensor]:
-        return [self._adam.moments(i) for i in range(len(self.models))]
+        return [self._optimizer.moments(i) for i in range(len(self.models))]
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
         return [generator(seed, purpose, self.device) for seed in self.seed_groups.seeds]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vaebench.models.base import Autoencoder
-from vaebench.training.packed.adam import PackedAdam
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.logging import History
+from vaebench.training.packed.rows import PackedOptimizer
 from vaebench.training.packed.snapshot import Divergence, Snapshot
 from vaebench.training.packed.stacked import SeedGroups
 
@@ -31,7 +31,7 @@ class Resumable(lightning.LightningModule):
     seed_groups: SeedGroups
     steps_done: int
     divergences: list[Divergence | None]
-    _adam: PackedAdam
+    _optimizer: PackedOptimizer
     _noise: list[torch.Generator]
     _total: Tensor
     _count: int
@@ -60,7 +60,7 @@ class Resumable(lightning.LightningModule):
             self._epoch_progress.processed,
             self.steps_done,
             {name: t.detach().cpu().contiguous().clone() for name, t in self.models[i].state_dict().items()},
-            self._adam.moments(i).cpu(),
+            self._optimizer.moments(i).cpu(),
             self._noise[seed].get_state(),
             data.order(self.models[i].seed),
             list(self.history.rows[i]),
@@ -85,7 +85,7 @@ class Resumable(lightning.LightningModule):
         self.steps_done, self.divergences = start[0].steps, [s.divergence for s in start]
         for member, snapshot in zip(self.models, start, strict=True):
             member.load_state_dict(snapshot.weights)
-        self._adam.resume(self.steps_done, [s.moments for s in start])
+        self._optimizer.resume(self.steps_done, [s.moments for s in start])
         of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
         for seed, stream in zip(self.seed_groups.seeds, self._noise, strict=True):
             stream.set_state(of[seed].noise)

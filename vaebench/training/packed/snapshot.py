@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
         epochs: the number of finished epochs.
         steps: the number of steps, including those of an unfinished epoch.
         weights: the state of the model, on the CPU.
-        moments: of Adam.
+        moments: what the optimiser remembers of each parameter, e.g. two running means of Adam.
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
         rows: the logged epochs.
@@ -54,7 +54,7 @@ class Snapshot(NamedTuple):
     epochs: int
     steps: int
     weights: dict[str, Tensor]
-    moments: Float[Tensor, "2 P"]
+    moments: Float[Tensor, "S P"]
     noise: UInt8[Tensor, " S"]
     order: dict[str, Any]
     rows: list[Row]

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.models.base import Autoencoder
-from vaebench.training.packed.adam import ParameterMatrix
 from vaebench.training.packed.capture import Program, mapped, program
 from vaebench.training.packed.functional import FunctionalCall, lifted_scalars, stack_buffers
+from vaebench.training.packed.rows import ParameterMatrix
 
 
 class Stacks:

@@ -22,6 +22,7 @@ NAMES = (
     "torch._C._functorch.is_batchedtensor",
     "torch._C._functorch.is_gradtrackingtensor",
     "torch._fused_adam_",
+    "torch._fused_adamw_",
 )
 """Everything that is looked up here by name."""
 
@@ -86,6 +87,8 @@ def fused_adam(
     lr: float,
     betas: tuple[float, float],
     eps: float,
+    weight_decay: float,
+    decoupled: bool,
 ) -> None:
     """One step of Adam, in one pass over the memory.
 
@@ -98,10 +101,13 @@ def fused_adam(
         lr: the learning rate.
         betas: the decay rates of the two running means.
         eps: added to the denominator.
+        weight_decay: λ.
+        decoupled: whether λ shrinks the parameters, as in AdamW, and does not add to the gradient.
     """
-    torch._fused_adam_(
-        parameters, gradients, first, second, [], steps, lr=lr, beta1=betas[0], beta2=betas[1], weight_decay=0.0,
-        eps=eps, amsgrad=False, maximize=False,
+    update = torch._fused_adamw_ if decoupled else torch._fused_adam_
+    update(
+        parameters, gradients, first, second, [], steps, lr=lr, beta1=betas[0], beta2=betas[1],
+        weight_decay=weight_decay, eps=eps, amsgrad=False, maximize=False,
     )  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+"""RMSprop and SGD for the parameters of many members: torch's own functions, applied to rows of a matrix."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.rmsprop import rmsprop
+from torch.optim.sgd import sgd
+
+from vaebench.training.packed.rows import PackedOptimizer
+
+
+class PackedRMSprop(PackedOptimizer):
+    """RMSprop of every row."""
+
+    states = ("square_avg", "grad_avg", "momentum_buffer")
+    defaults_of_torch = MappingProxyType(
+        {"alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "centered": False, "weight_decay": 0.0}
+    )
+
+    @staticmethod
+    def update(
+        step: Tensor, is_first: bool, rate: float, settings: Mapping[str, Any], matrices: Sequence[Tensor]
+    ) -> None:
+        p, g, square, mean, buffer = ([x] for x in matrices)
+        count = [torch.zeros(())]  # torch only counts with it; the pack counts by itself
+        rmsprop(p, g, square, mean, buffer, count, foreach=False, lr=rate, **settings)
+
+
+class PackedSGD(PackedOptimizer):
+    """Stochastic gradient descent of every row."""
+
+    states = ("momentum_buffer",)
+    defaults_of_torch = MappingProxyType({"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0})
+
+    @staticmethod
+    def update(
+        step: Tensor, is_first: bool, rate: float, settings: Mapping[str, Any], matrices: Sequence[Tensor]
+    ) -> None:
+        p, g, kept = matrices
+        # Before its first step torch has no buffer, and starts it with the undampened gradient.
+        buffer: list[Tensor | None] = [None if is_first else kept]
+        sgd([p], [g], buffer, foreach=False, fused=False, lr=rate, maximize=False, **settings)
+        if is_first and buffer[0] is not None:
+            kept.copy_(buffer[0])

@@ -1,0 +1,68 @@
+"""Early stopping: training ends when a number of the validation split no longer improves."""
+
+from typing import Any
+
+import lightning
+
+from vaebench.config import EarlyStopping
+from vaebench.records.description import Direction
+from vaebench.training.curve import CURVES
+
+
+class StopEarly(lightning.Callback):
+    """Stops after `patience` validations without an improvement, and restores the weights of the best validation.
+
+    Its state is part of Lightning's checkpoint, so a run that continues stops where it would have stopped.
+
+    Args:
+        how: the number, its patience, and what an improvement is.
+
+    Attributes:
+        best: the best number so far, and None before the first.
+        waited: validations since then.
+        weights: those of the best validation, if they are to be restored.
+
+    Raises:
+        ValueError: if no curve has the number, or if neither more nor less of it is better.
+    """
+
+    def __init__(self, how: EarlyStopping) -> None:
+        known = [name for name, description in CURVES.items() if name.startswith("val/") and description.better]
+        if how.monitor not in known:
+            raise ValueError(
+                f"train.early_stopping.monitor: expected one of {', '.join(known)}, got {how.monitor!r}; change it"
+            )
+        self.how, self.is_higher_better = how, CURVES[how.monitor].better is Direction.HIGHER
+        self.best: float | None = None
+        self.waited, self.weights = 0, {}
+
+    weights: dict[str, Any]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = self.waited >= self.how.patience  # stopped already, then killed
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # Only the first process logs, so it decides for all.
+        found = trainer.callback_metrics.get(self.how.monitor)
+        value = trainer.strategy.broadcast(None if found is None else float(found))
+        if value is None:
+            name = type(pl_module).__name__
+            raise ValueError(f"train.early_stopping.monitor: {name} has no {self.how.monitor}; monitor val/objective")
+        gain = 0.0 if self.best is None else (value - self.best) * (1 if self.is_higher_better else -1)
+        if self.best is None or gain > self.how.min_delta:
+            self.best, self.waited = value, 0
+            if self.how.restore_best:
+                self.weights = {name: t.detach().clone() for name, t in pl_module.state_dict().items()}
+        else:
+            self.waited += 1
+            trainer.should_stop = self.waited >= self.how.patience
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.waited, self.weights = (state_dict[name] for name in ("best", "waited", "weights"))
