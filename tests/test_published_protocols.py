@@ -23,12 +23,13 @@ RECORDS = sorted(ROOT.glob("results/*/records/*.json"))
 MODEL = {"name": "VAE", "latent_dim": 2, "network": {"name": "MLP", "hidden": [8]}}
 
 
-@pytest.mark.parametrize("path", RECORDS[:: max(1, len(RECORDS) // 40)], ids=lambda p: p.stem)
-def test_runs_of_earlier_records_keep_their_ids(path: Path) -> None:
-    record = json.loads(path.read_text())
-    again = Run.of(record["config"])
-    assert again.id == record["id"]
-    assert again.config == record["config"]
+def test_runs_of_earlier_records_keep_their_ids() -> None:
+    """Of every committed record. A new keyword of a component that is in one of them needs the mark `Later`."""
+    records = [json.loads(path.read_text()) for path in RECORDS]
+    assert len(records) > 100
+    for record in records:
+        again = Run.of(record["config"])
+        assert (again.id, again.config) == (record["id"], record["config"])
 
 
 def test_a_later_keyword_is_part_of_the_id_where_it_is_used() -> None:

@@ -1,14 +1,14 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaebench.config.registry import MODELS, POSTERIORS, PRIORS, PosteriorSpec, PriorSpec
+from vaebench.config.registry import MODELS, POSTERIORS, PRIORS, Later, PosteriorSpec, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
 from vaebench.data.batch import Batch
@@ -47,7 +47,7 @@ class VAE(Autoencoder):
         seed: int = 0,
         *,
         prior: PriorSpec = "StandardNormal",
-        posterior: PosteriorSpec = "Diagonal",
+        posterior: Annotated[PosteriorSpec, Later()] = "Diagonal",
         **kwargs: Any,
     ) -> None:
         family = POSTERIORS.build(posterior)
