@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import kl_from_standard_normal
 from vaebench.models.vae import VAE
 
 BATCH = 50

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.registry import MODELS, NonNegative, PositiveInt
-from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import kl_from_standard_normal
 from vaebench.models.vae import VAE
 
 
