@@ -78,8 +78,8 @@ def coverage_grades() -> Iterator[Grade]:
         runs = [_heavy(tail, k, seed) for seed in range(SEEDS)]
         yield from covered(problem, {f"iwae_{k}": "IWAE"}, runs, "monte_carlo_error")
     runs = [_guessed(seed) for seed in range(SEEDS)]
-    errors = {"classification_error": "ClassificationError"}
-    yield from covered("classes that are guessed", errors, runs, "standard_error")
+    columns = {"classification_error": "ClassificationError", "l0": "Sparsity"}
+    yield from covered("guessed classes and random codes", columns, runs, "standard_error")
 
 
 def covered(
@@ -167,10 +167,12 @@ def _heavy(tail: float, k: int, seed: int) -> Sequence[Estimate]:
 
 
 def _guessed(seed: int) -> Sequence[Estimate]:
-    """The error of a classifier that guesses one of three classes."""
+    """The error of a classifier that guesses one of three classes, and L0 of codes whose units are 0 by chance."""
     stream, none = generator(seed, "guesses"), torch.zeros(1, POPULATION)
-    code, label = torch.zeros(POPULATION, 1), torch.arange(POPULATION) % 3
+    label, code = torch.arange(POPULATION) % 3, torch.rand(POPULATION, 5, generator=stream).round()
     logits = torch.rand(POPULATION, 3, generator=stream)
-    metric = METRICS.build("ClassificationError")
-    metric.update(Draws(code, label, Normal(code, code + 1), code, code[None], none, none, none, logits))
-    return [outcome for outcome in metric.compute() if not isinstance(outcome, NotApplicable)]
+    draws = Draws(code, label, Normal(code, code + 1), code, code[None], none, none, none, logits)
+    metrics = diagnostics(("ClassificationError", "Sparsity"))
+    for metric in metrics:
+        metric.update(draws)
+    return [o for metric in metrics for o in metric.compute() if not isinstance(o, NotApplicable)]

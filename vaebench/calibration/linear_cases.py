@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
+from vaebench.calibration.truth_cases import truth_grades
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
@@ -182,6 +183,13 @@ def squared_error(problem: LinearProblem) -> Answers:
     yield Answer("squared_error", float(residual.square().sum(-1).mean()))
 
 
+def explained_variance(problem: LinearProblem) -> Answers:
+    (error,) = squared_error(problem)
+    assert isinstance(error.low, float)
+    centred = problem.x.double() - problem.x.double().mean(0)
+    yield Answer("explained_variance", 1 - error.low / float(centred.square().sum(-1).mean()))
+
+
 def rate_decomposition(problem: LinearProblem) -> Answers:
     n, exact = len(problem.x), problem.population_rate
     yield Answer("mutual_information_cap", math.log(n))
@@ -215,6 +223,7 @@ ANSWERS: dict[str, Callable[[LinearProblem], Answers]] = {
     "ActiveUnits": active_units,
     "CollapsedUnits": collapsed_units,
     "SquaredError": squared_error,
+    "ExplainedVariance": explained_variance,
 }
 """The exact answers for each metric. A metric that is missing here must have a toy case; a test checks that."""
 
@@ -249,6 +258,7 @@ def linear_case_grades() -> Iterator[Grade]:
         yield from linear_grades(problem)
         yield from estimator_grades(problem)
     yield from linear_grades(misfit(data))  # not for estimators of the evidence, which do not use q(z|x)
+    yield from truth_grades()
 
 
 def optima(data: DataModule) -> Iterator[LinearProblem]:

@@ -90,6 +90,8 @@ def labelled_codes() -> Iterator[Case]:
     yield Case("NearestNeighbours", draws, (Answer("nearest_neighbours_accuracy", 0.9),))
     predicted = draws._replace(logits=torch.stack([1 - cluster, cluster], 1).double())
     yield Case("ClassificationError", predicted, (Answer("classification_error", 10.0),))
+    used = torch.tensor([[1.0, 0.0, -2.0, 0.0], [0.5, 0.0, 0.0, 0.0]]).double()  # two units of four are never used
+    yield Case("Sparsity", _draws(code=used), (Answer("l0", 1.5), Answer("dead_units", 2.0)))
 
 
 def weights() -> Iterator[Case]:

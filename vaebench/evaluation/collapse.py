@@ -86,7 +86,7 @@ def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
     if not isinstance(model, VAE):
         reason = f"{type(model).__name__} has no rate, so no β"
         return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
-    spectrum = _spectrum(data)
+    spectrum = training_spectrum(data)
     causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])
     measurement = causes.measurement.beside(probe.measurement)
     return Diagnosis(causes.facts | probe.facts, measurement._replace(descriptions=FORECAST | CAUSES | PROBE))
@@ -172,6 +172,6 @@ def _below_optimum(model: LinearVAE, spectrum: Spectrum, found: Stationarity, n:
 
 
 @lru_cache(maxsize=1)
-def _spectrum(data: DataModule) -> Spectrum:
+def training_spectrum(data: DataModule) -> Spectrum:
     """The spectrum of the training split. Models of one pack share the data, so it is computed once for all of them."""
     return Spectrum.of(data.train.x)

@@ -63,6 +63,9 @@ class Autoencoder(lightning.LightningModule, ABC):
     fixed: tuple[str, ...] = ()
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 
+    sparse = False
+    """Whether most units of a code are exactly 0."""
+
     classes: int | None = None
     """The number of classes that the model predicts; None for a model that does not learn from labels."""
 
@@ -257,8 +260,8 @@ class Autoencoder(lightning.LightningModule, ABC):
         # Lightning averages gradients over processes with equal weights, however many examples each process has. This
         # divisor makes that average the gradient of the mean over all examples.
         loss = -objective.sum() / (total / world)
-        # Several processes wait for a gradient of every parameter, also of one that does not learn in this phase.
-        return loss if world == 1 else loss + self._zero_loss()
+        # In a phase some parameters do not learn. Their gradient is zero, because several processes wait for it.
+        return loss if world == 1 and self.phase_at(1.0) == 0 else loss + self._zero_loss()
 
     def on_train_epoch_end(self) -> None:
         self._log_mean(epoch.TRAINING_OBJECTIVE, self._trained)

@@ -3,9 +3,11 @@
 - `spectrum`: mean and principal directions of the data.
 - `optimum`: the optimum of a linear β-VAE on this data, and the forecast of its active units.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
+- `linear_autoencoder`: the optimum of a linear autoencoder: plain, denoising, or with weight decay.
 - `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 
+from vaebench.oracle.linear_autoencoder import LinearAutoencoder
 from vaebench.oracle.optimum import (
     Forecast,
     StationaryPoint,
@@ -18,6 +20,7 @@ from vaebench.oracle.spectrum import Spectrum
 
 __all__ = [
     "Forecast",
+    "LinearAutoencoder",
     "Spectrum",
     "StationaryPoint",
     "beta_optimum",

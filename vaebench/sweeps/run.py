@@ -14,6 +14,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.evaluation.collapse import diagnose
+from vaebench.evaluation.known_truth import compare_with_truth
 from vaebench.evaluation.measure import (
     Measurement,
     columns,
@@ -154,7 +155,8 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
     started = perf_counter()
     model, data, curve = trained
     evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data)
-    measured = evaluated.beside(why.measurement)
+    truth = compare_with_truth(model, data, run.evaluate.split, run.seed)
+    measured = evaluated.beside(why.measurement).beside(truth)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     facts = model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data)
     described = {**CURVES, **model.fact_descriptions, **measured.descriptions}

@@ -25,6 +25,9 @@ class Subject(Protocol):
     standard_normal_prior: bool
     """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
 
+    sparse: bool
+    """Whether most units of a code are exactly 0."""
+
     classes: int | None
     """The number of classes that it predicts, or None."""
 

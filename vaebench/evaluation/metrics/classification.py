@@ -19,7 +19,9 @@ class ClassificationError(ScalarMean):
     """
 
     column = "classification_error"
-    description = Description("error of the classifier in %", Panel.REPRESENTATION, 50, "%", Direction.LOWER)
+    description = Description(
+        "error of the classifier in % (lower is better)", Panel.REPRESENTATION, 50, "%", Direction.LOWER
+    )
     missing = "the model predicts no classes"
 
     def applies_to(self, model: Subject) -> str | None:
