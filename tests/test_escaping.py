@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from vaebench.config.presentation import Presentation
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.page import page as pages
 from vaebench.reporting.page import site
@@ -122,13 +123,13 @@ def test_a_page_has_the_elements_of_a_plain_one(text):
 
 
 def test_an_index_leads_nowhere_else(text):
-    page = site.index([site.Entry(text, text, study(text))])
+    page = site.index([site.Entry(text, Presentation(text), study(text))])
     (link,) = re.findall(r'href="([^"]*)"', page)
     assert re.fullmatch(r"[\w%./~-]*report\.html", link)
     assert not CONTROLS.search(page)
 
 
-@pytest.mark.parametrize("made", [lambda: pages.render(study("plain"), ""), lambda: site.index([])])
+@pytest.mark.parametrize("made", [lambda: pages.render(study("plain")), lambda: site.index([])])
 def test_a_page_carries_out_its_own_script_alone(made):
     page = made()
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)

@@ -13,7 +13,7 @@ from vaebench.reporting.tables import table
 from vaebench.reporting.tables.rendering import RENDERINGS
 
 RESULTS = Path(__file__).parents[1] / "results"
-HEAD = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
+HEAD = r"\documentclass{article}\usepackage{booktabs,graphicx,longtable,array}\begin{document}"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -28,3 +28,5 @@ def test_every_published_study_is_set(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "all.pdf").is_file()
+    said = (tmp_path / "all.log").read_text(encoding="latin-1")
+    assert [line for line in said.splitlines() if line.startswith(("Overfull", "LaTeX Warning: Float too large"))] == []

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vaebench.config import presentation
+from vaebench.config.presentation import Presentation
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record
 from vaebench.records.run_folder import published_studies
@@ -97,7 +99,7 @@ class Reader(HTMLParser):
 
 
 def read(records, question="What does β buy?") -> Reader:
-    return Reader(page.render(records, question))
+    return Reader(page.render(records, Presentation(question)))
 
 
 # -- the whole page ---------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def test_a_chart_without_numbers_is_not_there():
 
 
 def test_a_page_fetches_nothing():
-    text = page.render(GRID, "What does β buy?")
+    text = page.render(GRID, Presentation("What does β buy?"))
     assert not re.search(r"https?:|//[\w.]+/|@import|url\((?!#)", text)
     assert all(found.startswith("href=#") for found in Reader(text).fetched)
     assert "default-src 'none'" in text
@@ -124,32 +126,32 @@ def test_a_page_fetches_nothing():
 
 def test_what_a_record_says_is_text_and_never_markup():
     lost = replace(record(1.0, 9), status="failed", reason="<script>alert(1)</script> & more", estimates=[], facts={})
-    text = page.render([*GRID, lost], "<b>Why?</b>")
+    text = page.render([*GRID, lost], Presentation("<b>Why?</b>"))
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
     assert "&lt;b&gt;Why?&lt;/b&gt;" in text
     hostile = record(1.0, config={**record().config, "model": {**record().config["model"], "name": '"><b>&'}})
-    assert Reader(page.render([record(2.0), hostile], "")).open == []
+    assert Reader(page.render([record(2.0), hostile])).open == []
 
 
 def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(tmp_path):
     for made in GRID:
         files.write(made, tmp_path / "results/study/records" / f"{made.id}.json")
-    first = page.render(random.Random(1).sample(GRID, len(GRID)), "")
+    first = page.render(random.Random(1).sample(GRID, len(GRID)))
     code = (
         "from pathlib import Path; from vaebench.reporting.page import site; site.write(Path('results'), Path('conf'))"
     )
     arguments = [sys.executable, "-c", code]
     environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
     subprocess.run(arguments, check=True, cwd=tmp_path, env=environment)
-    assert (tmp_path / "results/study/report.html").read_text() == first == page.render(GRID, "")
+    assert (tmp_path / "results/study/report.html").read_text() == first == page.render(GRID)
 
 
 @pytest.mark.parametrize("folder", published_studies(ROOT / "results"), ids=lambda p: p.name)
 def test_every_published_study_renders(folder):
-    asked = site.question(folder.relative_to(ROOT / "results").as_posix(), ROOT / "conf")
+    asked = presentation.read(ROOT / "conf" / f"{folder.relative_to(ROOT / 'results').as_posix()}.yaml")
     text = page.render(files.read_all(folder), asked)
-    assert asked
+    assert asked.question
     assert Reader(text).open == []
     assert len(text.encode()) < 1_000_000
 
@@ -185,7 +187,7 @@ def test_a_row_alone_says_its_bounds_and_failed_runs_are_counted():
     assert said([record()]).startswith("BetaVAE has ELBO -21 and IWAE-50 -20 nats per observation.")
     lost = replace(record(1.0, 9), status="failed", reason="lower model.learning_rate", estimates=[])
     assert "1 of 10 runs failed." in said([*GRID, lost])
-    text = page.render([*GRID, lost], "")
+    text = page.render([*GRID, lost])
     assert "Runs that failed" in text
     assert text.count("lower model.learning_rate") == 2  # among the failures, and in the list of runs
     assert said([lost]) == "1 of 1 runs failed."
@@ -216,7 +218,7 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
     plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.1, 0.4)]
     assert "phase" in read(plane).sections
     assert "phase" not in read(plane[:2]).sections
-    text = page.render(plane, "")
+    text = page.render(plane)
     assert text.count(">3 (2)<") == 2  # three active units, two forecast, at β = 0.5
     assert ">0.4<" in text
 
@@ -256,7 +258,7 @@ def test_a_part_erased_against_a_shift_is_told_and_drawn():
     made = [altered(beta, seed, 0.2 * beta + 0.01 * seed) for beta in (1.0, 2.0) for seed in (0, 1)]
     assert said(made).startswith(
         "The erased image is nearer than the shifted one for a share of 0.67 by pixels, and of "
-        "0.205 ± 0.064 (beta=1) to 0.405 ± 0.064 (beta=2) by code."
+        "0.2050 [0.2000, 0.2100] (beta=1) to 0.4050 [0.4000, 0.4100] (beta=2) by code."
     )
     assert "altered" in read(made).sections
     assert "for a share of" not in said(GRID)
@@ -265,7 +267,7 @@ def test_a_part_erased_against_a_shift_is_told_and_drawn():
 def test_numbers_inside_a_picture_are_not_rounded():
     """Coordinates are, but σ² = 0.125 is not 0.12."""
     plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.125, 0.4)]
-    assert ">0.125<" in page.render(plane, "")
+    assert ">0.125<" in page.render(plane)
 
 
 def test_more_rows_than_colours_share_the_ramp():
@@ -276,7 +278,7 @@ def test_more_rows_than_colours_share_the_ramp():
 
 
 def test_colours_are_the_pages():
-    text = page.render(GRID, "")
+    text = page.render(GRID)
     svg = text[text.index("<svg") : text.rindex("</svg>")]
     assert not re.search(r"#[0-9a-f]{6}", svg)
     assert "var(--r0)" in svg

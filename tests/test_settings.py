@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Run, Study
+from vaebench.config.presentation import Presentation
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
@@ -196,7 +197,7 @@ def test_what_else_is_measured_moves_nothing(name, path):
 def test_where_a_run_is_executed_moves_nothing(path, tmp_path):
     """All models and likelihoods, in packs in this process, and one by one in two workers of Ray."""
     runs = [made(pair, path, seed=seed).named(f"{'-'.join(pair)}-{seed}", "") for pair in PAIRS for seed in range(2)]
-    study = Study("settings", tmp_path / "settings.yaml", "Where?", tuple(runs), ())
+    study = Study("settings", tmp_path / "settings.yaml", Presentation("Where?"), tuple(runs), ())
 
     def swept(name: str, engine: Engine, **how: Any) -> list[Record]:
         told = Console(file=io.StringIO())

@@ -251,7 +251,7 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
         assert seen["config"]["id"] == record.id
         assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
     tables.write(outcome.records, folder)
-    _, figures = site.write_one(outcome.records, folder, study.question)
+    _, figures = site.write_one(outcome.records, folder, study.presentation)
     for _ in range(2):  # the same records make no second one
         wandb.conclude_sweep(study, outcome.records, folder, "offline", figures)
     (path,) = runs_below(folder)

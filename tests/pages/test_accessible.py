@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vaebench.config.presentation import Presentation
 from vaebench.records.images import Pictures, write
 from vaebench.records.record import Estimate, Record
 from vaebench.records.run_folder import ARRAYS
@@ -81,8 +82,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lost = replace(records[0], id="0", status="failed", reason="Diverged: lower model.learning_rate", estimates=[])
     for each in records[:2]:
         write(pictures(), folder / each.id / ARRAYS)
-    site.write_one([*records, lost], folder, "What does β buy?")
-    entry = site.Entry("study", "What does β buy?", records)
+    site.write_one([*records, lost], folder, Presentation("What does β buy?"))
+    entry = site.Entry("study", Presentation("What does β buy?"), records)
     (folder.parent / "index.html").write_text(site.index([entry]))
     return folder.parent
 

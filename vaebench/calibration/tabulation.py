@@ -1,6 +1,7 @@
 """Tables of grades in CSV, Markdown and LaTeX. They depend on the grades only."""
 
 import csv
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,14 @@ NAME = "calibration"
 RIGHT, WRONG = "yes", "NO"
 
 HEADINGS = ("metric or estimator", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
+WIDTHS = (0.1, 0.1, 0.1, None, None, None, None, None, 0.1)
+"""Of the columns in LaTeX with long texts, as parts of a line; the other columns are as wide as their numbers."""
+
+BREAKS = re.compile(r"\\_|/|,|\(|=|-(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
+"""Where a long name may be broken in LaTeX."""
+
+COLUMNS = "".join("r" if w is None else rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in WIDTHS)
+
 ALIGNMENT = ("left", "left", "right", "right", "right", "right", "left", "left")
 
 
@@ -77,14 +86,16 @@ def _csv(grades: Sequence[Grade]) -> str:
 
 
 def _latex(grades: Sequence[Grade]) -> str:
-    lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand", r"\begin{longtable}{lllrrrrll}"]
+    """A table of many pages; its long texts break, so that it is as wide as a line."""
+    lines = [r"% \usepackage{booktabs,longtable,array}; written by vaebench, not by hand"]
+    lines += [r"{\tiny\setlength{\tabcolsep}{2pt}", rf"\begin{{longtable}}{{{COLUMNS}}}"]
     lines += [r"\toprule", _line(("problem", *HEADINGS)), r"\midrule", r"\endhead"]
     lines += [_line((grade.problem, *_cells(grade))) for grade in grades]
-    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}}"]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
+    return " & ".join(BREAKS.sub(r"\g<0>\\hspace{0pt}", escape(cell)) for cell in cells) + r" \\"
 
 
 def _figure(value: float) -> str:

@@ -1,6 +1,7 @@
 """Commands that train and measure. torch is imported inside them."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -102,6 +103,8 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
     """Show what a sweep found, log it, and exit with status 1 if a run has no numbers."""
     from vaebench.reporting import wandb as tracking
 
+    if overrides:  # the answer in the file is about the runs in the file
+        plan = replace(plan, presentation=replace(plan.presentation, answer=""))
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
     if outcome.failed or outcome.missing:
@@ -260,18 +263,19 @@ def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[s
 
 
 def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Sequence[Drawn]":
-    """Write a sweep's tables and page, print the tables, compare with the published ones, and return the figures."""
+    """Write a sweep's tables and page, print the headline, compare with published numbers; returns the figures."""
     from vaebench.records import record
     from vaebench.reporting import publish
     from vaebench.reporting.page import site
     from vaebench.reporting.tables import table as tables
+    from vaebench.reporting.terminal.headline import headline
 
     if not records:
         return ()
-    tables.write(records, folder, remarks)
-    page, figures = site.write_one(records, folder, plan.question, remarks)
-    console.print((folder / "table.md").read_text(encoding="utf-8"), soft_wrap=True)
-    console.print(f"the same with charts: {page}", soft_wrap=True)
+    tables.write(records, folder, remarks, plan.presentation)
+    page, figures = site.write_one(records, folder, plan.presentation, remarks)
+    console.print(headline(tables.table(records, remarks, plan.presentation)))
+    console.print(f"every number: {folder / 'table.md'}, runs.csv; charts: {page}", soft_wrap=True)
     results = RESULTS / plan.place
     try:
         reference = record.read_all(results)

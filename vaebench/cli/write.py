@@ -8,7 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted
-from vaebench.config import shipped
+from vaebench.config import presentation, shipped
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
@@ -32,11 +32,12 @@ def table(studies: Studies = None, check: Check = False) -> None:
             continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
+        asked = presentation.read(shipped.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
-            stale += [*tables.check(records, folder, remarks), *tabulation.check(grades, folder)]
+            stale += [*tables.check(records, folder, remarks, asked), *tabulation.check(grades, folder)]
         else:
-            tables.write(records, folder, remarks)
+            tables.write(records, folder, remarks, asked)
             tabulation.write(grades, folder)
         console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
     if stale:
@@ -112,7 +113,7 @@ def publish(study: StudyFile) -> None:
 
     plan = study_of(study)
     runs, results = RUNS / plan.place, RESULTS / plan.place
-    files = published.publish(runs, results, [run.id for run in plan.runs])
+    files = published.publish(runs, results, [run.id for run in plan.runs], presentation=plan.presentation)
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import document as lines
-from vaebench.config import grid, imports, overrides
+from vaebench.config import grid, imports, overrides, presentation
 from vaebench.config.document import DeadReference, Document, Fault
-from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
@@ -19,7 +18,7 @@ from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MISSING
 
-HEAD = ("question", IMPORTS, "grid")
+HEAD = (*presentation.KEYS, IMPORTS, "grid")
 """The keys of a study file beside the sections of a run."""
 
 MOST_BYTES = 256 * 1024
@@ -57,7 +56,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
         run_faults = [fault for fault in run_faults if not fault.text.startswith(MISSING)]
     _refuse(path, [*faults, *wrong, *source_map.faults(run_faults)])
     _refuse(path, _repeats(document, runs, source_map.points))
-    return Study(path.stem, path, document.value["question"], runs, tuple(axis.key for axis in axes), source_map)
+    return Study(path.stem, path, presentation.of(document), runs, tuple(axis.key for axis in axes), source_map)
 
 
 def _words(given: str, assignments: Sequence[str]) -> str:
@@ -124,11 +123,7 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
         faults.append(Fault(document.line((key,)), (key,), f"unknown key{text}"))
         if meant is not None and meant in SECTIONS and meant not in base:
             base[meant], spelt[meant] = value[key], key
-    question = value.get("question")
-    if not isinstance(question, str) or not question.strip():
-        text = f"expected the question that the study asks, in one sentence; got {shown(question)}"
-        faults.append(Fault(document.line(("question",)), ("question",), text))
-    return base, spelt, faults
+    return base, spelt, [*faults, *presentation.faults(document)]
 
 
 def _unknown_axes(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from vaebench.config import presentation
 from vaebench.config.fields import (
     EMPTY,
     EVERY,
@@ -48,18 +49,17 @@ def text() -> str:
 def schema() -> Schema:
     """The schema of a study file."""
     words = {"type": "array", "items": {"type": "string"}, "description": "files and modules with further components"}
-    question = {"type": "string", "minLength": 1, "description": "what the study asks, in one sentence"}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A study of vaebench",
         **_object(
             {
-                "question": question,
+                **{key: dict(described) for key, described in presentation.KEYS.items()},
                 "imports": words,
                 **_properties(SECTIONS),
                 "grid": _grid(),
             },
-            required=["question"],
+            required=[presentation.QUESTION],
         ),
         "definitions": {d: s for registry in REGISTRIES for d, s in _definitions(registry).items()},
     }

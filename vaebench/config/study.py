@@ -15,6 +15,7 @@ from vaebench.config.document import Keys, dotted
 from vaebench.config.fields import Section, walk
 from vaebench.config.identifying import identifying
 from vaebench.config.imports import Import, ImportFault
+from vaebench.config.presentation import Presentation
 from vaebench.config.registry import (
     METRICS,
     DatasetSpec,
@@ -259,7 +260,7 @@ class Study:
     Attributes:
         name: the stem of the file.
         path: the file.
-        question: one sentence.
+        presentation: its question, and how its results are shown.
         runs: in the order of the grid, the last axis fastest.
         axes: the keys that vary, in the order of the file, then of the command line.
         source_map: from the keys of the runs to lines of the file; None for a study without a file.
@@ -267,7 +268,7 @@ class Study:
 
     name: str
     path: Path
-    question: str
+    presentation: Presentation
     runs: tuple[Run, ...]
     axes: tuple[str, ...]
     source_map: SourceMap | None = field(default=None, compare=False, repr=False)
@@ -276,6 +277,11 @@ class Study:
     def place(self) -> Path:
         """Its folder below `runs` and `results`."""
         return place(self.path)
+
+    @property
+    def question(self) -> str:
+        """What the study asks, in one sentence."""
+        return self.presentation.question
 
     def only(self, name: str | None = None) -> Run:
         """The run with that id (or start of an id) or slug; without a name, the only run.

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records import images
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record, encode, read_all
@@ -115,7 +116,12 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
 
 
 def publish(
-    runs: Path, results: Path, planned: Collection[str] | None = None, *, incomplete: bool = False
+    runs: Path,
+    results: Path,
+    planned: Collection[str] | None = None,
+    *,
+    incomplete: bool = False,
+    presentation: Presentation = PLAIN,
 ) -> list[Path]:
     """Replaces the records and images in `results/<study>` by those of `runs/<study>`, and writes the tables.
 
@@ -124,6 +130,7 @@ def publish(
         results: the folder of the reference; files of runs that are not published now are deleted.
         planned: ids of the runs to publish; None for every run in the folder.
         incomplete: whether to publish although runs failed or are missing.
+        presentation: how the tables are shown.
 
     Returns:
         The files written.
@@ -145,7 +152,7 @@ def publish(
         write_atomically(path, content)
     for old in {*results.glob(f"{PUBLISHED_RECORDS}/*.json"), *results.glob(f"{PUBLISHED_ARRAYS}/*.npz")} - set(wanted):
         old.unlink()
-    return [*wanted, *table.write(records, results)]
+    return [*wanted, *table.write(records, results, presentation=presentation)]
 
 
 def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]]:

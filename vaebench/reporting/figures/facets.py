@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from vaebench.reporting.figures.svg import CATEGORIES, RAMP, variable
-from vaebench.reporting.tables.labels import natural
+from vaebench.reporting.tables.labels import is_number, natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rankings import Block, Row, Table
 
@@ -73,19 +73,6 @@ class Facets:
 def measured_on(table: Table, block: Block) -> list[str]:
     """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
     return [comparability(block, table.blocks)] if len(table.blocks) > 1 else []
-
-
-def is_number(text: str) -> bool:
-    """Whether a label is a number.
-
-    >>> is_number("1e-3"), is_number("VAE")
-    (True, False)
-    """
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:

@@ -1,7 +1,7 @@
 """A study on one page that loads nothing: question, summary, tables, figures, failures, provenance.
 
-The page is a function of the records and the question, byte for byte, with the versions of matplotlib and Jinja in
-`constraints.txt`.
+The page is a function of the records and of the presentation in the study's file, byte for byte, with the versions of
+matplotlib and Jinja in `constraints.txt`.
 """
 
 import base64
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.record import Record
 from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn
@@ -35,24 +36,26 @@ class Page(NamedTuple):
     figures: Sequence[Drawn]
 
 
-def make(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> Page:
+def make(
+    records: Sequence[Record], asked: Presentation = PLAIN, folder: Path | None = None, remarks: Sequence[str] = ()
+) -> Page:
     """The page of a study.
 
     Args:
         records: of one study.
-        question: what the study asks; empty if it is not known.
+        asked: what the study asks, and how it wants to be shown.
         folder: where images are looked for, `runs/<study>` or `results/<study>`.
         remarks: what stands above the tables.
 
     Raises:
         ValueError: if there is no record.
     """
-    table = tables.table(records, remarks)
+    table = tables.table(records, remarks, asked)
     drawn = figures.draw(table)
     template = environment().get_template("study.html.jinja")
     html = template.render(
         title=table.title,
-        question=question,
+        question=asked.question,
         answer=answer(table),
         page=laid_out(table),
         blocks=len(table.blocks),
@@ -66,9 +69,11 @@ def make(records: Sequence[Record], question: str, folder: Path | None = None, r
     return Page(html, drawn)
 
 
-def render(records: Sequence[Record], question: str, folder: Path | None = None, remarks: Sequence[str] = ()) -> str:
+def render(
+    records: Sequence[Record], asked: Presentation = PLAIN, folder: Path | None = None, remarks: Sequence[str] = ()
+) -> str:
     """The HTML of a study's page; `make` says what the arguments are."""
-    return make(records, question, folder, remarks).html
+    return make(records, asked, folder, remarks).html
 
 
 def render_figure(figure: Drawn) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from vaebench.config import ConfigError, load
+from vaebench.config import presentation
+from vaebench.config.presentation import Presentation
 from vaebench.records import record
 from vaebench.records.files import stale, write_all, write_atomically
 from vaebench.records.record import Record
@@ -20,20 +21,20 @@ PAGE = "report.html"
 
 
 class Entry(NamedTuple):
-    """A study of the index: its records, and the question that it asks."""
+    """A study of the index: its records, and how it wants to be shown."""
 
     study: str
-    question: str
+    asked: Presentation
     records: Sequence[Record]
 
 
 def index(entries: Sequence[Entry]) -> str:
     """The page that lists all studies, each with its question and the first sentence of its summary."""
-    made = [(e, tables.table(e.records)) for e in sorted(entries)]
+    made = [(e, tables.table(e.records, (), e.asked)) for e in sorted(entries, key=lambda e: e.study)]
     studies = [
         {
             "name": e.study,
-            "question": e.question,
+            "question": e.asked.question,
             "answer": answer(table)[0],
             "link": quote(f"{e.study}/{PAGE}"),
             "runs": len(e.records),
@@ -44,14 +45,6 @@ def index(entries: Sequence[Entry]) -> str:
     return page.environment().get_template("index.html.jinja").render(title="vaebench", studies=studies)
 
 
-def question(study: str, conf: Path) -> str:
-    """The question of a study, e.g. `beta` or `paper/altosaar`; empty if it has no file, or one that does not load."""
-    try:
-        return load(conf / f"{study}.yaml").question
-    except ConfigError:
-        return ""
-
-
 def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> dict[Path, bytes]:
     """The pages of the named studies (of all with results if none is named), and always the index of all studies.
 
@@ -59,7 +52,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
         FileNotFoundError: if a named study has no records.
     """
     found = {path.relative_to(results).as_posix(): record.read_all(path) for path in published_studies(results)}
-    entries = {name: Entry(name, question(name, conf), records) for name, records in found.items()}
+    entries = {name: Entry(name, presentation.read(conf / f"{name}.yaml"), records) for name, records in found.items()}
     entries = {name: entry for name, entry in entries.items() if entry.records}
     made = {}
     for name in entries if studies is None else studies:
@@ -67,7 +60,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        html = page.render(entries[name].records, entries[name].question, results / name)
+        html = page.render(entries[name].records, entries[name].asked, results / name)
         made[results / name / PAGE] = html.encode()
     return {**made, results / "index.html": index(list(entries.values())).encode()}
 
@@ -83,7 +76,7 @@ def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> li
 
 
 def write_one(
-    records: Sequence[Record], folder: Path, asked: str, remarks: Sequence[str] = ()
+    records: Sequence[Record], folder: Path, asked: Presentation, remarks: Sequence[str] = ()
 ) -> tuple[Path, Sequence[Drawn]]:
     """Writes the page of one study into any folder; returns its path, and the figures that were drawn for it."""
     path, made = folder / PAGE, page.make(records, asked, folder, remarks)

@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from vaebench.records.description import Role
-from vaebench.reporting.figures.facets import is_number
+from vaebench.reporting.answers import UnfilledError, filled
 from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import Interval
-from vaebench.reporting.tables.labels import canonical, slug
+from vaebench.reporting.tables.labels import canonical, is_number, slug
 from vaebench.reporting.tables.layout import comparability, decimals, shown
 from vaebench.reporting.tables.quantities import Quantity, with_role
 from vaebench.reporting.tables.rankings import Block, Row, Table
@@ -26,15 +27,22 @@ TINY = 1e-4
 
 
 def answer(table: Table) -> list[str]:
-    """The sentences, the one that the study was made for first."""
+    """The study's own answer, if it has one that the records fill; else what any study's numbers say."""
     rows = [row for block in table.blocks for row in block.rows]
     forecast, others = list(_forecast(rows)), [*_altered(table, rows), *_trend(table, rows), *_best(table)]
     on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    told = [*said, *([failed] if failed else [])] or ["No run has a number to compare."]
+    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or ["No run has a number to compare."]
     return [f"{sentence} {EXPLANATION}" if MARK in sentence else sentence for sentence in told]
+
+
+def _own(table: Table) -> Iterator[str]:
+    """The answer in the study's file. Records of a part of the study may not fill it: then it is not there."""
+    if table.presentation.answer:
+        with suppress(UnfilledError):
+            yield filled(table.presentation.answer, table)
 
 
 def interval(found: Interval) -> str:
@@ -42,7 +50,7 @@ def interval(found: Interval) -> str:
     if abs(found.mean) < TINY:
         return f"{found.mean + 0.0:.1g}"  # 0.0 takes the sign from -0.0
     mean, spread = shown(found, decimals([found]))
-    return mean if spread is None else f"{mean} ± {spread}"
+    return mean if spread is None else f"{mean} {spread}"
 
 
 def _best(table: Table) -> Iterator[str]:

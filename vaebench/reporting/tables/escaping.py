@@ -3,6 +3,8 @@
 import re
 from unicodedata import category
 
+from vaebench.reporting.tables.labels import is_number
+
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of characters that a terminal or a page obeys instead of showing them."""
 
@@ -36,16 +38,8 @@ def line(text: str) -> str:
 def field(text: str) -> str:
     """Text for a CSV: an apostrophe keeps a spreadsheet from carrying out what looks like a formula."""
     text = visible(text)
-    return f"'{text}" if text.startswith(tuple(FORMULA)) and not _is_number(text) else text
+    return f"'{text}" if text.startswith(tuple(FORMULA)) and not is_number(text) else text
 
 
 def _code(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -138,3 +138,16 @@ def _keys(values: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _members(values: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
     return [v.get(key, ABSENT) for v in values]
+
+
+def is_number(text: str) -> bool:
+    """Whether a label is a number.
+
+    >>> is_number("1e-3"), is_number("VAE")
+    (True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

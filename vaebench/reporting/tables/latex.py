@@ -1,6 +1,13 @@
-"""A table as LaTeX, for booktabs: a tabular a sheet, notes below."""
+"""A table as LaTeX: floats of at most seven columns, each with caption, label and its notes.
 
+A float never leaves the text block: if its tabular is wider than a line, it is scaled down to the line.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
+from itertools import pairwise
 from unicodedata import normalize
 
 from vaebench.reporting.tables.escaping import visible
@@ -13,6 +20,9 @@ MATHEMATICS = (
     | {"δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
     | {"σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
 )
+MOST = 7
+"""Columns of a float, labels and seeds included."""
+
 ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030b\u030c\u0327", "`'^~=u.\"Hvc", strict=True))
 """Combining characters, and the command that sets each above or below a letter."""
 
@@ -37,14 +47,34 @@ SYMBOLS = {
 
 
 def latex(table: Table, page: Page, legend: list[str]) -> str:
-    """The whole file; it wants `\\usepackage{booktabs}`."""
-    lines = [r"% \usepackage{booktabs}; written by vaebench from the records, not by hand", ""]
-    for sheet in page.sheets:
-        lines += _tabular(sheet)
+    """The whole file; it needs `\\usepackage{booktabs,graphicx}`."""
+    lines = [r"% \usepackage{booktabs,graphicx}; written by vaebench from the records, not by hand", ""]
+    parts = [part for sheet in page.sheets if sheet.rows for part in _parts(sheet)]
+    for number, part in enumerate(parts, 1):
+        lines += _float(part, f"tab:{_slug(table.title)}-{number}", table, page)
     lines += [rf"\noindent {escape(line)}\par" for line in legend]
-    lines += [rf"\noindent\textsuperscript{{{i}}}~{escape(note)}\par" for i, note in enumerate(page.notes, 1)]
     lines += [rf"\noindent Failed: {escape(run)}: {escape(reason)}\par" for run, reason in table.failures]
     return "\n".join(lines) + "\n"
+
+
+def _parts(sheet: Sheet) -> list[Sheet]:
+    """A sheet in parts of at most `MOST` columns of about the same number; each part repeats the labels and seeds."""
+    fixed, numbers = sheet.labels + 1, len(sheet.headings) - sheet.labels - 1
+    count = max(1, -(-numbers // max(1, MOST - fixed)))
+    borders = [fixed + numbers * i // count for i in range(count + 1)]
+
+    def between(entries: Sequence[Entry], a: int, b: int) -> tuple[Entry, ...]:
+        return (*entries[:fixed], *entries[a:b])
+
+    return [
+        replace(sheet, headings=between(sheet.headings, a, b), rows=tuple(between(row, a, b) for row in sheet.rows))
+        for a, b in pairwise(borders)
+    ]
+
+
+def _slug(title: str) -> str:
+    """A title as a part of a label, in which LaTeX allows few characters."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-") or "table"
 
 
 def escape(text: str) -> str:
@@ -71,16 +101,27 @@ def _accented(letter: str, accent: str) -> str:
     return rf"\{ACCENTS[accent]}{{{letter}}}"
 
 
-def _tabular(sheet: Sheet) -> list[str]:
+def _float(sheet: Sheet, label: str, table: Table, page: Page) -> list[str]:
+    block = f" ({escape(sheet.block)})" if len(table.blocks) > 1 else ""
+    columns = "l" * sheet.labels + "r" * (len(sheet.headings) - sheet.labels)
+    used = sorted({note for row in (sheet.headings, *sheet.rows) for entry in row for note in entry.notes})
+    said = [rf"\textsuperscript{{{i}}}~{escape(page.notes[i - 1])}" for i in used]
+    said += [escape(sheet.constants)] if sheet.constants else []
     return [
-        rf"\noindent\textbf{{{escape(sheet.caption)}}} ({escape(sheet.block)})\par\smallskip",
-        rf"\noindent\begin{{tabular}}{{{'l' * sheet.labels}{'r' * (len(sheet.headings) - sheet.labels)}}}",
+        r"\begin{table}[htbp]",
+        r"\centering\footnotesize",
+        rf"\caption{{{escape(table.title)}: {escape(sheet.caption)}{block}.}}",
+        rf"\label{{{label}}}",
+        rf"\sbox0{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line([_entry(h) for h in sheet.headings]),
         r"\midrule",
         *(_line([_entry(e) for e in row]) for row in sheet.rows),
         r"\bottomrule",
-        r"\end{tabular}\par\medskip",
+        r"\end{tabular}}",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
+        *(rf"\par\smallskip{{\raggedright\scriptsize {line}\par}}" for line in said),
+        r"\end{table}",
         "",
     ]
 
@@ -95,4 +136,5 @@ def _entry(entry: Entry) -> str:
         return escape(entry.text) + notes
     mean = rf"\mathbf{{{entry.text}}}" if entry.best else entry.text
     mark = r"^{\dagger}" if entry.marked else ""
-    return f"${mean}{mark}$" + notes if entry.half_width is None else rf"${mean}{mark} \pm {entry.half_width}$" + notes
+    spread = "" if entry.spread is None else rf" {entry.spread}".replace("±", r"\pm").replace("[", r"\ [")
+    return f"${mean}{mark}{spread}$" + notes

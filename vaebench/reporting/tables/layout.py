@@ -1,21 +1,33 @@
 """A table laid out for the eye: which columns stand together, how many digits they show, which notes stand below.
 
+First comes a headline of at most seven columns, which answers the study's question; the other columns follow by panel.
+No column stands twice: one that repeats a label or another bound is left out, and one that is the same in every row is
+one sentence instead.
+
 Digits: two significant ones of the column's median half-width, so that no figure is shown which the seeds do not
 support. An interval that these digits show as zero is not shown.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple
 
-from vaebench.records.description import Panel
+from vaebench.records.description import Panel, Role
 from vaebench.reporting.tables.grouping import Cell
-from vaebench.reporting.tables.intervals import ROUNDING, Interval
-from vaebench.reporting.tables.labels import ABSENT, canonical, plain
-from vaebench.reporting.tables.quantities import Quantity, observations
+from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_quantile
+from vaebench.reporting.tables.labels import ABSENT, canonical, is_number, plain
+from vaebench.reporting.tables.quantities import Fact, Quantity, observations
 from vaebench.reporting.tables.rankings import Block, Row, Table
+
+MOST_HEADLINE = 7
+"""Columns of the headline, labels and seeds included."""
+
+HEADLINE = "The answer in numbers"
+
+HEADLINE_ROLES = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS, Role.RECONSTRUCTION_ERROR)
+"""What a headline shows beside the best bound and what the study names."""
 
 DIGITS = 5
 """Significant digits of a column that has no interval."""
@@ -26,7 +38,7 @@ class Entry(NamedTuple):
 
     Attributes:
         text: the mean.
-        half_width: what stands beside it.
+        spread: what stands beside it, "± 0.4", or both values of two seeds, "[1.2, 1.6]"; None if nothing does.
         best: whether no other row of the column is better, as far as can be told.
         notes: the numbers of its notes.
         is_number: whether the text is a number, and not a word or a blank.
@@ -34,7 +46,7 @@ class Entry(NamedTuple):
     """
 
     text: str
-    half_width: str | None = None
+    spread: str | None = None
     best: bool = False
     notes: tuple[int, ...] = ()
     is_number: bool = True
@@ -43,13 +55,25 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """One grid of the page: a block's rows under the columns of one panel, the first `labels` of which are labels."""
+    """One grid of the page: a block's rows under some columns, the first `labels` of which are labels.
+
+    Attributes:
+        block: what sets the rows apart from those of other blocks.
+        caption: what the columns are.
+        labels: the number of columns that say which row it is.
+        headings: above each column.
+        rows: the cells.
+        constants: the columns that are the same in every row, in one sentence.
+        is_headline: whether it answers the study's question.
+    """
 
     block: str
     caption: str
     labels: int
     headings: tuple[Entry, ...]
     rows: tuple[tuple[Entry, ...], ...]
+    constants: str = ""
+    is_headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,15 +85,89 @@ class Page:
 
 
 def page(table: Table) -> Page:
-    """The table in sheets; a note that several cells share is written once."""
+    """The table in sheets, of each block the headline first; a note that several cells share is written once."""
     numbers: dict[str, int] = {}
-    sheets = [
-        _sheet(table, block, panel, columns, numbers)
-        for block in table.blocks
-        for panel in Panel
-        if (columns := [i for i, q in enumerate(table.quantities) if _shown(q, i, panel, block)])
-    ]
-    return Page(tuple(sheets), tuple(numbers))
+    return Page(tuple(sheet for block in table.blocks for sheet in _sheets(table, block, numbers)), tuple(numbers))
+
+
+def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[Sheet]:
+    """The headline of a block, then its panels."""
+    first = headline(table, block)
+    if first:
+        yield replace(_sheet(table, block, HEADLINE, first, numbers), is_headline=True)
+    left = [i for i, q in enumerate(table.quantities) if i not in {*first, *repeats(table, block)} and _says(block, i)]
+    for panel in Panel:
+        inside = [i for i in left if table.quantities[i].description.panel is panel]
+        constant = {i: text for i in inside if (text := _constant(block, table.quantities[i], i)) is not None}
+        said = "; ".join(f"{table.quantities[i].heading} {text}" for i, text in constant.items())
+        if columns := [i for i in inside if i not in constant]:
+            sheet = _sheet(table, block, panel.heading, columns, numbers)
+            yield replace(sheet, constants=f"The same in every row: {said}." if said else "")
+        elif said:
+            yield Sheet(comparability(block, table.blocks), panel.heading, 0, (), (), f"{said}, in every row.")
+
+
+def headline(table: Table, block: Block) -> list[int]:
+    """The columns that answer the study's question: the best bound that can be trusted, and what the study names.
+
+    After these come active units, collapsed units and the error of reconstruction, as far as there is room.
+    """
+    room = MOST_HEADLINE - len(table.headings) - 1  # the column of seeds
+    quantities, repeated = table.quantities, repeats(table, block)
+    named = [i for name in table.presentation.headline for i, q in enumerate(quantities) if q.name == name]
+    usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
+    found = [i for i in dict.fromkeys((*_best_bound(table, block), *named, *usual)) if _says(block, i)]
+    return sorted(i for i in found[:room] if i not in repeated)
+
+
+def _best_bound(table: Table, block: Block) -> list[int]:
+    """The tightest bound that no row of the block has to mark; none if there is no bound."""
+    bounds = [i for i, q in enumerate(table.quantities) if q.description.role is Role.BOUND and _says(block, i)]
+    sound = [i for i in bounds if all(row.cells[i].caution is None for row in block.rows)]
+    return (sound or bounds)[-1:]
+
+
+def repeats(table: Table, block: Block) -> set[int]:
+    """The columns that say nothing new: a bound equal to an earlier one, a fact that is a label of the rows."""
+    found: set[int] = set()
+    bounds = [i for i, q in enumerate(table.quantities) if q.description.role is Role.BOUND and _says(block, i)]
+    for later in range(1, len(bounds)):
+        if any(_equal(block, bounds[earlier], bounds[later]) for earlier in range(later)):
+            found.add(bounds[later])
+    for i, quantity in enumerate(table.quantities):
+        labels = zip(*(row.labels for row in block.rows), strict=True)
+        if isinstance(quantity, Fact) and any(_is_label(block, i, column) for column in labels):
+            found.add(i)
+    return found
+
+
+def _equal(block: Block, first: int, second: int) -> bool:
+    """Whether two columns have the same means in every row, to rounding."""
+    pairs = [(row.cells[first].interval, row.cells[second].interval) for row in block.rows]
+    return all(
+        a is b is None or (a is not None and b is not None and math.isclose(a.mean, b.mean, rel_tol=ROUNDING))
+        for a, b in pairs
+    )
+
+
+def _is_label(block: Block, column: int, labels: Sequence[str]) -> bool:
+    """Whether a column has the numbers that stand among the labels."""
+    cells = [row.cells[column].interval for row in block.rows]
+    return all(
+        cell is not None and is_number(label) and math.isclose(cell.mean, float(label), rel_tol=ROUNDING)
+        for cell, label in zip(cells, labels, strict=True)
+    )
+
+
+def _constant(block: Block, quantity: Quantity, column: int) -> str | None:
+    """The text of a column that is the same in each of several rows, and has nothing to note; else None."""
+    cells = [row.cells[column] for row in block.rows]
+    known = [cell.interval for cell in cells if cell.interval is not None and cell.interval.spread is None]
+    plain = all(not cell.remarks and cell.caution is None for cell in cells)
+    if len(known) < len(cells) or len(cells) < 2 or not plain:
+        return None
+    texts = {figure(interval.mean, None) for interval in known}
+    return f"{texts.pop()}" if len(texts) == 1 else None
 
 
 def comparability(block: Block, others: Sequence[Block]) -> str:
@@ -86,18 +184,17 @@ def leaf(value: Any) -> str:
     return text[:12] if len(text) >= 32 and all(c in "0123456789abcdef" for c in text) else text
 
 
-def _shown(quantity: Quantity, column: int, panel: Panel, block: Block) -> bool:
-    """Whether a column belongs to the panel and has something to say in the block."""
-    cells = (row.cells[column] for row in block.rows)
-    return quantity.description.panel is panel and any(c.interval or c.remarks for c in cells)
+def _says(block: Block, column: int) -> bool:
+    """Whether a column has something to say in the block."""
+    return any(row.cells[column].interval or row.cells[column].remarks for row in block.rows)
 
 
-def _sheet(table: Table, block: Block, panel: Panel, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
+def _sheet(table: Table, block: Block, caption: str, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
     found = [_column(block, table.quantities[i], i, numbers) for i in columns]
     headed = [_headed(table.quantities[i].heading, entries) for i, entries in zip(columns, found, strict=True)]
     return Sheet(
         block=comparability(block, table.blocks),
-        caption=panel.heading,
+        caption=caption,
         labels=len(table.headings),
         headings=(*map(_word, (*table.headings, "seeds")), *(heading for heading, _ in headed)),
         rows=tuple((*_labels(row), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)),
@@ -148,15 +245,25 @@ def _over(cell: Cell, apart: bool) -> list[str]:
 
 
 def shown(interval: Interval, places: int | None) -> tuple[str, str | None]:
-    """A mean, and the half-width beside it; None where that is rounding, or these digits show it as zero."""
-    width = None if interval.spread is None else figure(interval.spread, places)
-    return figure(interval.mean, places), None if width is None or not float(width) else width
+    """A mean, and what stands beside it: the half-width, or both values of two seeds; None if it is rounding.
+
+    Student's interval of two seeds is 12.7 standard errors wide, so it would say less than the two values.
+    """
+    mean, spread = figure(interval.mean, places), interval.spread
+    if spread is None or not float(figure(spread, places)):
+        return mean, None
+    if interval.n > 2:
+        return mean, f"± {figure(spread, places)}"
+    half = spread / t_quantile(1)
+    low, high = (figure(interval.mean + sign * half, places) for sign in (-1, 1))
+    return mean, None if low == high else f"[{low}, {high}]"
 
 
 def decimals(intervals: Sequence[Interval]) -> int | None:
     """Decimal places for a column, None where no seed scatters by more than rounding."""
     level = ROUNDING * max((abs(i.mean) for i in intervals), default=0.0)
-    widths = [i.spread for i in intervals if i.spread is not None and i.spread > level]
+    spreads = [(i.spread, i.n) for i in intervals if i.spread is not None and i.spread > level]
+    widths = [spread if n > 2 else spread / t_quantile(1) for spread, n in spreads]
     return min(max(1 - math.floor(math.log10(median(widths))), 0), 6) if widths else None
 
 

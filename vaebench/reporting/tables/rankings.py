@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.reporting.tables.grouping import Cell, Group
 from vaebench.reporting.tables.labels import canonical, natural
 from vaebench.reporting.tables.quantities import Quantity
@@ -78,6 +79,7 @@ class Table:
         failures: run and reason of every run that failed.
         commits: of the code that wrote the records.
         remarks: what is said at the head, e.g. of runs that the study's file does not ask for.
+        presentation: how the study wants to be shown.
     """
 
     title: str
@@ -88,6 +90,7 @@ class Table:
     failures: tuple[tuple[str, str], ...]
     commits: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    presentation: Presentation = PLAIN
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -18,9 +18,10 @@ from vaebench.reporting.tables.rankings import Row, Table
 from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
 LEGEND = (
-    "Mean ± half-width of the 95 % Student-t interval over seeds; one seed has none, nor have seeds that agree to the "
-    "digits shown. Bold: the best of its block, with every row that a t-test at 95 % a pair (paired by seed, without a "
-    "correction for their number) does not tell from it; a single seed is never bold."
+    "Mean ± half-width of the 95 % Student-t interval over three or more seeds; of two seeds both values, [a, b]. One "
+    "seed has no interval, nor have seeds that agree to the digits shown. Bold: the best of its block, with every row "
+    "that a t-test at 95 % a pair (paired by seed, without a correction for their number) does not tell from it; a "
+    "single seed is never bold."
 )
 APART = "Rows of different blocks were measured on other pixels, or under another measure, and are not ranked together."
 
@@ -82,7 +83,8 @@ def markdown(table: Table) -> str:
     for sheet in laid_out.sheets:
         parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
         block = sheet.block
-        parts += [f"**{sheet.caption}**", _grid(sheet)]
+        parts += [f"**{sheet.caption}**", *([_grid(sheet)] if sheet.rows else [])]
+        parts += [safe(sheet.constants)] if sheet.constants else []
     failures = [f"- {line(run)}: {safe(reason)}" for run, reason in table.failures]
     parts += ["Runs that failed:", "\n".join(failures)] if failures else []
     notes = [f"[^{i}]: {line(note)}" for i, note in enumerate(laid_out.notes, 1)]
@@ -147,5 +149,5 @@ def _text(entry: Entry) -> str:
     text = entry.text if entry.is_number else safe(entry.text)
     text = f"**{text}**" if entry.best else text
     mark = MARK if entry.marked else ""
-    spread = "" if entry.half_width is None else f" ± {entry.half_width}"
+    spread = "" if entry.spread is None else f" {entry.spread}"
     return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes)

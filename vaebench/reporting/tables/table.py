@@ -7,6 +7,7 @@ the table; rows that are not comparable stand in blocks of their own and are nev
 from collections.abc import Sequence
 from pathlib import Path
 
+from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.files import stale, write_all
 from vaebench.records.record import Record
 from vaebench.reporting.tables import runs
@@ -17,7 +18,7 @@ from vaebench.reporting.tables.rankings import Row, Table, blocks
 from vaebench.reporting.tables.rendering import RENDERINGS
 
 
-def table(records: Sequence[Record], remarks: Sequence[str] = ()) -> Table:
+def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: Presentation = PLAIN) -> Table:
     """The records of a study in rows, blocks and columns, with what is to be said at the head.
 
     Raises:
@@ -40,21 +41,34 @@ def table(records: Sequence[Record], remarks: Sequence[str] = ()) -> Table:
         failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
         commits=tuple(sorted({_commit(r) for r in records} - {""})),
         remarks=tuple(remarks),
+        presentation=presentation,
     )
 
 
-def write(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+def write(
+    records: Sequence[Record],
+    folder: Path,
+    remarks: Sequence[str] = (),
+    presentation: Presentation = PLAIN,
+) -> list[Path]:
     """Write `table.csv`, `table.md`, `table.tex` and `runs.csv` into the folder, with the remarks at the head."""
-    return write_all(_files(records, folder, remarks))
+    return write_all(_files(records, folder, remarks, presentation))
 
 
-def check(records: Sequence[Record], folder: Path, remarks: Sequence[str] = ()) -> list[Path]:
+def check(
+    records: Sequence[Record],
+    folder: Path,
+    remarks: Sequence[str] = (),
+    presentation: Presentation = PLAIN,
+) -> list[Path]:
     """The tables in the folder that are missing or are not what the records say."""
-    return stale(_files(records, folder, remarks))
+    return stale(_files(records, folder, remarks, presentation))
 
 
-def _files(records: Sequence[Record], folder: Path, remarks: Sequence[str]) -> dict[Path, bytes]:
-    one = table(records, remarks)
+def _files(
+    records: Sequence[Record], folder: Path, remarks: Sequence[str], presentation: Presentation
+) -> dict[Path, bytes]:
+    one = table(records, remarks, presentation)
     tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
     return {**tables, folder / runs.NAME: runs.comma_separated(distinct(records)).encode()}
 

@@ -128,4 +128,4 @@ def _style(each: Difference) -> str:
 
 def _interval(interval: Interval, places: int | None, mark: str = "") -> str:
     mean, spread = shown(interval, places)
-    return f"{mean}{mark}" + ("" if spread is None else f" ± {spread}")
+    return f"{mean}{mark}" + ("" if spread is None else f" {spread}")

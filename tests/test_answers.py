@@ -1,0 +1,117 @@
+"""What a reader sees first: the headline of a table, and the answer of a study with its numbers filled in."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_rendering import record
+
+from vaebench.config import ConfigError, load, presentation
+from vaebench.config.presentation import Presentation
+from vaebench.records import record as records_of
+from vaebench.records.description import Role
+from vaebench.records.record import Estimate
+from vaebench.records.run_folder import published_studies
+from vaebench.records.weights import Weights
+from vaebench.reporting.answers import UnfilledError, filled
+from vaebench.reporting.page.summary import answer
+from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables.intervals import t_interval
+from vaebench.reporting.tables.layout import MOST_HEADLINE, Page, headline, page, shown
+from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.terminal.headline import headline as in_terminal
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = published_studies(ROOT / "results")
+
+
+def published(folder: Path) -> Table:
+    name = folder.relative_to(ROOT / "results").as_posix()
+    asked = presentation.read(ROOT / f"conf/{name}.yaml")
+    return tables.table(records_of.read_all(folder), (), asked)
+
+
+@pytest.fixture(params=PUBLISHED, ids=lambda path: path.name)
+def table(request: pytest.FixtureRequest) -> Table:
+    return published(request.param)
+
+
+def test_the_answer_of_every_published_study_is_filled(table: Table) -> None:
+    if table.presentation.answer:
+        said = filled(table.presentation.answer, table)
+        assert "{" not in said
+        assert answer(table)[0].startswith(said)
+
+
+def test_the_names_in_every_headline_are_columns(table: Table) -> None:
+    assert {q.name for q in table.quantities} >= set(table.presentation.headline)
+
+
+def test_no_column_stands_twice_and_none_is_lost(table: Table) -> None:
+    for block in table.blocks:
+        found = page(replace(table, blocks=(block,))).sheets
+        assert len(found[0].headings) <= MOST_HEADLINE
+        text = " ".join(sheet.constants for sheet in found)
+        shown_once = [h.text for sheet in found for h in sheet.headings[sheet.labels + 1 :]]
+        assert len(shown_once) == len(set(shown_once))
+        for i, quantity in enumerate(table.quantities):
+            if any(row.cells[i].interval for row in block.rows) and quantity.heading not in shown_once:
+                assert quantity.heading in text or _is_repeated(quantity, table)
+
+
+def _is_repeated(quantity, table: Table) -> bool:
+    """A bound that another bound equals, or a fact that is a label."""
+    return quantity.description.role is Role.BOUND or quantity.name in {a.rpartition(".")[2] for a in table.axes}
+
+
+def test_the_end_of_a_sweep_fits_80_columns(table: Table) -> None:
+    console = Console(width=80, markup=False, file=StringIO(), record=True)
+    console.print(in_terminal(table))
+    said = console.export_text()
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said.replace(answer(table)[0], "")
+
+
+def test_the_bound_of_a_headline_rests_on_no_collapsed_weights() -> None:
+    bad = Weights(effective=2.0, pareto_k=1.5, draws=50)
+    tight = Estimate("iwae_50", -19.0, 0.1, 360, weights=bad)
+    made = tables.table([record(seed, estimates=[Estimate("elbo", -20.0, 0.1, 360), tight]) for seed in (0, 1, 2)])
+    assert [made.quantities[i].name for i in headline(made, made.blocks[0])][:1] == ["elbo"]
+
+
+def test_two_seeds_show_both_values() -> None:
+    assert shown(t_interval([1.0, 2.0]), 1) == ("1.5", "[1.0, 2.0]")
+    assert shown(t_interval([1.0, 1.0]), 1) == ("1.0", None)
+    assert shown(t_interval([1.0, 2.0, 3.0]), 1)[1] == "± 2.5"
+
+
+def test_a_number_that_is_the_same_in_every_row_is_a_sentence() -> None:
+    rows = [record(seed, {"name": name}) for name in ("VAE", "AE") for seed in (0, 1)]
+    made: Page = page(tables.table(rows))
+    assert any("parameters 100" in sheet.constants for sheet in made.sheets)
+    assert all("parameters" not in [h.text for h in sheet.headings] for sheet in made.sheets)
+
+
+def test_places_of_an_answer() -> None:
+    made = tables.table([record(seed, {"name": name}) for name in ("VAE", "AE") for seed in (0, 1, 2)])
+    assert filled("{elbo @ model=VAE} nats", made) == "-21.0 ± 2.5 nats"
+    assert filled("{iwae_50 - elbo @ model=AE}", made) == "1"
+    for wrong in ("{elbo}", "{elbow @ model=VAE}", "{elbo @ model=VA}", "{elbo @ beta=1}", "{elbo - ais @ model=AE}"):
+        with pytest.raises(UnfilledError):
+            filled(wrong, made)
+
+
+def test_an_answer_that_is_not_filled_is_not_shown() -> None:
+    asked = Presentation("Why?", (), "Because of {ais @ model=VAE}.")
+    made = tables.table([record()], (), asked)
+    assert answer(made) == answer(tables.table([record()]))
+
+
+@pytest.mark.parametrize(("key", "value"), [("headline", "elbo"), ("headline", "[1]"), ("answer", "[a]")])
+def test_a_wrong_presentation_is_a_fault_with_its_line(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"question: Why?\n{key}: {value}\nmodel: AE\ndata: {{name: Digits, binarize: Dynamic}}\n")
+    with pytest.raises(ConfigError, match=rf"odd.yaml:2: {key}: expected "):
+        load(path)
