@@ -9,6 +9,7 @@ from typing import Any
 from vaebench.config import document as lines
 from vaebench.config import grid, imports, overrides, presentation
 from vaebench.config.document import DeadReference, Document, Fault
+from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
