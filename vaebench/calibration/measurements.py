@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vaebench.calibration import autoencoder_identities
 from vaebench.calibration.faults import BATCH, elbo_without_draws, information_within_batches
 from vaebench.config import Run, Study
 from vaebench.data.batch import Batch
@@ -87,7 +88,14 @@ def fault_within_batches(run: Run, folder: Path, seed: int) -> Iterator[Estimate
         yield Estimate("information_within_batches", information_within_batches(model, whole, seed), n=len(x))
 
 
-ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {"spectrum": spectrum, "iwae_gap": iwae_gap}
+ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {
+    "spectrum": spectrum,
+    "iwae_gap": iwae_gap,
+    "linear_denoising": autoencoder_identities.linear_denoising,
+    "linear_subspace": autoencoder_identities.linear_subspace,
+    "regularised_linear": autoencoder_identities.regularised_linear,
+    "contraction": autoencoder_identities.contraction,
+}
 """Measurements that need no trained run, by the name in their configuration."""
 
 OF_RUNS: dict[str, Callable[[Run, Path, int], Iterator[Estimate]]] = {
