@@ -1,6 +1,7 @@
 """Data sets: laws over every registered one, each from a small source laid out as the real one is."""
 
 import errno
+import math
 import pickle
 import struct
 import urllib.request
@@ -20,6 +21,7 @@ from vaebench.data.binarization import Fixed
 from vaebench.data.datasets import fetch
 from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root, held_out
 from vaebench.data.datasets.lucas_mnist import first_of_shards
+from vaebench.data.datasets.mnist_variant import rotated
 from vaebench.data.datasets.omniglot import _half as omniglot_half
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
@@ -215,6 +217,33 @@ def test_the_notebooks_images_are_a_sixtieth_of_every_shard():
     chosen = list(first_of_shards(600))
     assert len(set(chosen)) == 10
     assert [number % 10 for number in chosen] == list(range(10))
+
+
+@needs_mnist
+@pytest.mark.parametrize("variant", ["basic", "rot", "bg-rand"])
+def test_variants_of_mnist_share_their_law_and_no_image(variant):
+    """The split's sizes; 12 000 images on average as bright as MNIST, or (255 + 1/2)/2 where all is noise."""
+    splits = DATASETS.build({"name": "MNISTVariant", "variant": variant}).load(data_root())
+    assert [len(e.x) for e in splits[:3]] == [10_000, 2_000, 50_000]
+    again = DATASETS.build({"name": "MNISTVariant", "variant": variant, "data_seed": 1}).load(data_root())
+    assert not torch.equal(splits.train.x, again.train.x)
+    corner, middle = splits.train.x[:, 0, :3, :3].double(), splits.train.x[:, 0, 12:16, 12:16].double()
+    assert middle.mean() > corner.mean()
+    if variant == "bg-rand":
+        assert corner.mean() == pytest.approx(127.5, abs=4 * 73.9 / math.sqrt(corner.numel()))
+    else:
+        assert splits.train.x.double().mean() / 255 == pytest.approx(0.131, abs=0.002)
+        assert corner.mean() < 1
+
+
+def test_a_quarter_turn_and_a_whole_one():
+    """Bilinear interpolation at the pixels' own places is exact to rounding."""
+    x = torch.randint(0, 256, (5, 1, 6, 6), dtype=torch.uint8)
+    quarters = rotated(x.repeat(4, 1, 1, 1), torch.arange(4).repeat_interleave(5) * math.pi / 2).view(4, 5, 1, 6, 6)
+    assert torch.equal(quarters[0], x)
+    assert {tuple(torch.rot90(x, k, (2, 3)).flatten().tolist()) for k in range(4)} == {
+        tuple(quarter.flatten().tolist()) for quarter in quarters
+    }
 
 
 @needs_mnist

@@ -171,6 +171,7 @@ SIZES = {
     "FashionMNIST": Preview(50_000, (1, 28, 28)),
     "KMNIST": Preview(50_000, (1, 28, 28)),
     "LucasMNIST": Preview(1000, (1, 28, 28)),
+    "MNISTVariant": Preview(10_000, (1, 28, 28)),
     "Omniglot": Preview(17_352, (1, 28, 28)),
     "CIFAR10": Preview(45_000, (3, 32, 32)),
 }

@@ -17,6 +17,9 @@ from vaebench.data.datasets.mnist import MNIST, SCALE
 SIZES = (10_000, 2_000, 50_000)
 """Examples of the three splits."""
 
+ALL = 70_000
+"""Images of MNIST."""
+
 CHUNK = 1000
 """Images that are rotated at a time."""
 
@@ -44,17 +47,19 @@ class MNISTVariant(Dataset):
         self.variant, self.data_seed = variant, data_seed
 
     def load(self, root: Path) -> Splits:
-        train, test = MNIST().halves(root)
-        x, label = torch.cat([train.x, test.x]), torch.cat([_labels(train), _labels(test)])
+        first, second = MNIST().halves(root)
+        x, label = torch.cat([first.x, second.x]), torch.cat([_labels(first), _labels(second)])
         stream = generator(self.data_seed, f"MNIST variant {self.variant}")
-        chosen = torch.randperm(len(x), generator=stream)[: sum(SIZES)]
+        sizes = [size * len(x) // ALL for size in SIZES]
+        chosen = torch.randperm(len(x), generator=stream)[: sum(sizes)]
         x = x[chosen]
         if self.variant == "rot":
             x = rotated(x, torch.rand(len(x), generator=stream) * 2 * math.pi)
         elif self.variant == "bg-rand":
             x = torch.maximum(x, torch.randint(0, 256, x.shape, generator=stream, dtype=torch.uint8))
-        parts = (Examples(*part) for part in zip(x.split(SIZES), label[chosen].split(SIZES), strict=True))
-        return Splits(*parts, SCALE)
+        pairs = zip(x.split(sizes), label[chosen].split(sizes), strict=True)
+        train, validation, test = (Examples(*pair) for pair in pairs)
+        return Splits(train, validation, test, SCALE)
 
     def preview(self, root: Path) -> Preview:
         return Preview(SIZES[0], (1, 28, 28))
