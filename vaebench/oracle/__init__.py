@@ -1,9 +1,10 @@
-"""Exact answers for linear VAEs, in closed form and in float64. Everything that measures is tested against them.
+"""Exact answers for linear VAEs, and bounds for deep ones, in float64. Everything that measures is tested against them.
 
 - `spectrum`: mean and principal directions of the data.
 - `optimum`: the optimum of a linear β-VAE on this data, and the forecast of its active units.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
 - `linear_autoencoder`: the optimum of a linear autoencoder: plain, denoising, or with weight decay.
+- `ceiling`: what no VAE passes on given observations, however deep; `mixture` is its solver.
 - `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 
