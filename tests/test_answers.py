@@ -15,7 +15,10 @@ from vaebench.records.description import Role
 from vaebench.records.record import Estimate
 from vaebench.records.run_folder import published_studies
 from vaebench.records.weights import Weights
+from vaebench.reporting import figures
 from vaebench.reporting.answers import UnfilledError, filled
+from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.headline import Headline, _band
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
@@ -79,6 +82,18 @@ def test_the_bound_of_a_headline_rests_on_no_collapsed_weights() -> None:
     tight = Estimate("iwae_50", -19.0, 0.1, 360, weights=bad)
     made = tables.table([record(seed, estimates=[Estimate("elbo", -20.0, 0.1, 360), tight]) for seed in (0, 1, 2)])
     assert [made.quantities[i].name for i in headline(made, made.blocks[0])][:1] == ["elbo"]
+
+
+def test_the_first_figure_has_the_headline_over_the_axis_and_only_possible_values() -> None:
+    made = published(ROOT / "results/beta")
+    first = figures.draw(made)[0]
+    assert first.name == "headline"
+    assert [p.title for p in first.panels] == [made.quantities[i].heading for i in headline(made, made.blocks[0])]
+    (panel,) = (p for _, p in Headline().panels(made, Facets.of(made)) if p.quantity.name == "collapsed_units")
+    for line in panel.lines.values():
+        drawn = _band(line, panel.quantity)
+        assert min(drawn.low) >= 0
+        assert max(drawn.high) <= 10
 
 
 def test_two_seeds_show_both_values() -> None:

@@ -11,12 +11,13 @@ from vaebench.reporting.figures.bounds import Bounds
 from vaebench.reporting.figures.curves import Curves
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.forecast import Forecast, Phase
+from vaebench.reporting.figures.headline import Headline
 from vaebench.reporting.figures.rate_distortion import RateDistortion
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
 from vaebench.reporting.tables.rankings import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
-    *(Altered(), Phase(), Forecast(), RateDistortion(), Bounds()),
+    *(Headline(), Altered(), Phase(), Forecast(), RateDistortion(), Bounds()),
     *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
 )
 """In the order of the page."""

@@ -51,6 +51,15 @@ def band(lines: Sequence[Sequence[tuple[float, float]]]) -> Band:
     )
 
 
+def within(line: Band, low: float = -math.inf, high: float = math.inf) -> Band:
+    """The line with its interval cut to the values that are possible.
+
+    >>> within(Band([1.0], [0.5], [-0.5], [1.5]), 0.0, 1.0)
+    Band(x=[1.0], mean=[0.5], low=[0.0], high=[1.0])
+    """
+    return line._replace(low=[max(y, low) for y in line.low], high=[min(y, high) for y in line.high])
+
+
 def over_epochs(group: Group, column: str) -> Band:
     """A column of the runs' curves over epochs; without points if no run has it."""
     return band([_curve(record, column) for record in group.done])

@@ -16,6 +16,7 @@ from vaebench.reporting.figures.plotting import (
     over_ranks,
     plot_band,
     whole_ticks,
+    within,
 )
 from vaebench.reporting.figures.svg import RAMP, variable
 from vaebench.reporting.tables.labels import slug
@@ -37,7 +38,7 @@ class UnitsByRank(LineFigure):
     name, title = "units", "KL per unit"
 
     def band(self, row: Row) -> Band:
-        return over_ranks(row.group, "kl_per_unit")
+        return within(over_ranks(row.group, "kl_per_unit"), low=0.0)
 
     def marker(self, band: Band) -> str:
         return "o" if len(band.x) <= 20 else ""
@@ -62,7 +63,7 @@ class CollapsedUnits(LineFigure):
     name, title = "collapse", "Collapsed units over ε"
 
     def band(self, row: Row) -> Band:
-        return over_array(row.group, "collapse_curve", along="collapse_epsilon")
+        return within(over_array(row.group, "collapse_curve", along="collapse_epsilon"), 0.0, 1.0)
 
     def caption(self, panels: Sequence[Facet]) -> str:
         rows = [series.row for facet in panels for series in facet.series]
@@ -118,7 +119,7 @@ class UnitsByBeta(Figure[BetaPanel]):
         ordered = [(_beta(r), sorted(array(r, "kl_per_unit"), reverse=True)) for r in panel.records]
         for rank, colour in panel.ranks.items():
             points = [[(beta, kl[rank - 1])] for beta, kl in ordered if rank <= len(kl)]
-            plot_band(axes, band(points), colour, "o")
+            plot_band(axes, within(band(points), low=0.0), colour, "o")
         limit_to_zero(axes)
         if min(beta for beta, _ in ordered) > 0:
             axes.set_xscale("log")
