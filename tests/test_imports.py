@@ -396,9 +396,9 @@ def test_an_installed_package_registers_itself_and_is_executed_only_where_it_is_
 
 
 def test_every_verb_takes_import() -> None:
-    from vaebench.__main__ import ABOUT, RESULTS, RUNS, app
+    from vaebench.__main__ import ABOUT, RESULTS, RUNS, USE, app
 
-    assert len(app.registered_commands) == len((*RUNS, *RESULTS, *ABOUT))
+    assert len(app.registered_commands) == len((*RUNS, *USE, *RESULTS, *ABOUT))
     for command in app.registered_commands:
         assert "import_" in command.callback.__annotations__
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from vaebench.config import Study, load
 from vaebench.records import images
 from vaebench.records.record import Record, RecordError, decode
-from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
+from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WEIGHTS
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
@@ -27,7 +27,7 @@ grid:
   seed: 0..1
 """
 
-LEFT = {RECORD, CHECKPOINT, ARRAYS}
+LEFT = {RECORD, CHECKPOINT, WEIGHTS, ARRAYS}
 """What a run that is done leaves; what it goes on from is gone by then."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vaebench.data import torchvision_ops
 
 if TYPE_CHECKING:
-    from vaebench.config import ConfigError as ConfigError, Run as Run, Study as Study, load as load
+    from vaebench.config import ConfigError as ConfigError, Run as Run, Study as Study, load_study as load_study
     from vaebench.config.registry import (
         BINARIZATIONS as BINARIZATIONS,
         CORRUPTIONS as CORRUPTIONS,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from vaebench.data.datamodule import DataModule as DataModule
     from vaebench.data.datasets.base import Dataset as Dataset, Examples as Examples, Splits as Splits
     from vaebench.evaluation.estimators.base import Estimator as Estimator
+    from vaebench.evaluation.scoring import Scores as Scores, score as score
     from vaebench.evaluation.measure import measure as measure
     from vaebench.evaluation.metrics.base import Diagnostic as Diagnostic, ScalarMean as ScalarMean
     from vaebench.models.ae import AE as AE
@@ -64,11 +65,12 @@ if TYPE_CHECKING:
         Role as Role,
     )
     from vaebench.records.record import Estimate as Estimate, NotApplicable as NotApplicable, Record as Record
+    from vaebench.sweeps.trained import load as load
 
 __version__ = "0.1.0"
 
 EXPORTS = {
-    "vaebench.config": ("ConfigError", "Run", "Study", "load"),
+    "vaebench.config": ("ConfigError", "Run", "Study", "load_study"),
     "vaebench.config.registry": (
         *("BINARIZATIONS", "CORRUPTIONS", "DATASETS", "ESTIMATORS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS"),
         *("POSTERIORS", "PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec", "NetworkSpec"),
@@ -80,6 +82,7 @@ EXPORTS = {
     "vaebench.data.datasets.base": ("Dataset", "Examples", "Splits"),
     "vaebench.evaluation.estimators.base": ("Estimator",),
     "vaebench.evaluation.measure": ("measure",),
+    "vaebench.evaluation.scoring": ("Scores", "score"),
     "vaebench.evaluation.metrics.base": ("Diagnostic", "ScalarMean"),
     "vaebench.models.ae": ("AE",),
     "vaebench.models.base": ("Autoencoder",),
@@ -94,6 +97,7 @@ EXPORTS = {
     "vaebench.models.vae": ("VAE",),
     "vaebench.records.description": ("Description", "Direction", "Panel", "Role"),
     "vaebench.records.record": ("Estimate", "NotApplicable", "Record"),
+    "vaebench.sweeps.trained": ("load",),
 }
 """Module -> the names that the package takes from it at their first use (PEP 562). Type checkers read those above."""
 

@@ -10,4 +10,7 @@ with it, and `compatibility` one part of a run against another. `source_map` giv
 from vaebench.config.loading import load
 from vaebench.config.study import ConfigError, EarlyStopping, Evaluate, Refused, Run, Study, Train
 
-__all__ = ["ConfigError", "EarlyStopping", "Evaluate", "Refused", "Run", "Study", "Train", "load"]
+load_study = load
+"""`load` by the name under which the package exports it; `vaebench.load` reads a trained model."""
+
+__all__ = ["ConfigError", "EarlyStopping", "Evaluate", "Refused", "Run", "Study", "Train", "load", "load_study"]

@@ -19,14 +19,18 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form, reparameterise
+from vaebench.models.using import Usable
 from vaebench.records.description import Description, Panel
+
+CLASS = "vaebench_model"
+"""The entry of a checkpoint with the name of the model's class."""
 
 
 class Diverged(FloatingPointError):
     """The objective is no longer a finite number."""
 
 
-class Autoencoder(lightning.LightningModule, ABC):
+class Autoencoder(Usable, ABC):
     """A LightningModule with the training, validation and logging of every model. A subclass defines the objective.
 
     The objective is a pure function of the parameters, the observations and the noise. The noise comes from the model's
@@ -227,13 +231,16 @@ class Autoencoder(lightning.LightningModule, ABC):
         return self.optimizer(self.parameters(), self.learning_rate)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
-            data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and (data := self.data_module) is not None:
             self.check_labels(data.train.label)
             self.prepare_for(data)
 
     def on_fit_start(self) -> None:
         self.generator = generator(self.seed, epoch.TRAINING_NOISE, self.device)
+        if self._noise_state is None and self.data_module is None:
+            training = self.whole_training_split()
+            self.check_labels(training.label)
+            self.prepare(training.x)
         if self._noise_state is not None:
             self.generator.set_state(self._noise_state)
             self._refit()  # if no epoch is left to train, no later hook would do it
@@ -283,6 +290,7 @@ class Autoencoder(lightning.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {} if self.generator is None else {"noise": self.generator.get_state()}
+        checkpoint[CLASS] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._noise_state = checkpoint.get("noise")
@@ -312,9 +320,8 @@ class Autoencoder(lightning.LightningModule, ABC):
             self.likelihood.refit(total / count)
 
     def _refit(self) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None and self.trainer.state.fn == "fit":
-            self.refit(data.batches("train"))
+        if self.trainer.state.fn == "fit":
+            self.refit(self.training_batches())
 
     def _log_mean(self, name: str, sums: Float64[Tensor, "2"]) -> None:
         """Log the mean over all processes.

@@ -29,6 +29,11 @@ REFIT_NOISE = "refit"
 TRAINING_OBJECTIVE, VALIDATION_OBJECTIVE = "train/objective", "val/objective"
 """The names under which an epoch logs the mean objective of the two splits, in nats per observation."""
 
+TEST_OBJECTIVE, TEST_ELBO = "test/objective", "test/elbo"
+"""What `Trainer.test` logs, in nats per observation. The ELBO is estimated from one draw of each observation."""
+
+TESTED = (TEST_OBJECTIVE, TEST_ELBO)
+
 REMEDY = "lower model.learning_rate, or set train.gradient_clip"
 """What a user can do about a divergence."""
 

@@ -12,6 +12,9 @@ RECORD = "record.json"
 CHECKPOINT = "model.ckpt"
 """The trained model; `Model.load_from_checkpoint` reads it."""
 
+WEIGHTS = "model.safetensors"
+"""The parameters and buffers of the trained model, in a format that no program needs torch or trust to read."""
+
 ARRAYS = "arrays.npz"
 """Images that the trained model made."""
 

@@ -30,7 +30,7 @@ def run(word: str, roots: Sequence[Path]) -> Record:
     Raises:
         LookupError: if there is no such run, or if there are several.
     """
-    return record.read(_file(word, roots))
+    return record.read(file_of(word, roots))
 
 
 def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
@@ -46,7 +46,7 @@ def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
         found = tables.table(record.read_all(folder))
         rows, asked = _labelled(found, labels, word)
         return [_chosen(folder, found, row)._replace(asked=asked) for row in rows]
-    path = _file(word, roots)
+    path = file_of(word, roots)
     folder, id = path.parent.parent, record.read(path).id
     found = tables.table(record.read_all(folder))
     return [_chosen(folder, found, r) for r in found.rows if id in {m.id for m in (*r.group.done, *r.group.failed)}]
@@ -59,8 +59,12 @@ def _study(name: str, roots: Sequence[Path]) -> Path | None:
     return next((f for f in folders if record_paths(f)), None)
 
 
-def _file(word: str, roots: Sequence[Path]) -> Path:
-    """The record's file."""
+def file_of(word: str, roots: Sequence[Path]) -> Path:
+    """The file of a run's record.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+    """
     for path in (Path(word), Path(word) / RECORD):
         if path.is_file():
             return path if path.suffix == ".json" else path.with_name(RECORD)

@@ -78,7 +78,7 @@ def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
 
 
 def _on_device(run: Run, made: Record, checkpoint: Path) -> tuple[Autoencoder, DataModule]:
-    model = _loaded(run, checkpoint, made.provenance.get("command"))
+    model = model_of(run, checkpoint, made.provenance.get("command"))
     data = data_of(run).to(device())
     data.setup("test")
     return model.to(device()), data
@@ -152,7 +152,7 @@ def folder_of(path: Path) -> Path:
     return path.parent if path.suffix == ".ckpt" else path
 
 
-def _loaded(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
+def model_of(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
     again = f"train the run again: {command}" if command else "train the run again"
     try:
         contents(checkpoint)

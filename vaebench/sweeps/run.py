@@ -30,7 +30,7 @@ from vaebench.records.archive import checksum
 from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CHECKPOINT, RECORD
+from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting.wandb import Mode, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
@@ -38,6 +38,7 @@ from vaebench.training.curve import CURVES, EpochLogger
 from vaebench.training.fit import fit
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.snapshot import NewerSnapshotError
+from vaebench.training.safe_weights import write_weights
 from vaebench.training.single import Fitted
 from vaebench.training.tf32 import tf32
 from vaebench.training.trainer import ProgressCallback, configure_process
@@ -144,7 +145,8 @@ def _outcome(
         if isinstance(trained, Exception):
             raise trained
         measured = _measured(run, bare, trained, seconds, how)
-        files = [folder / CHECKPOINT, *image_samples.write_images(trained.model, trained.data, measured, folder)]
+        images = image_samples.write_images(trained.model, trained.data, measured, folder)
+        files = [folder / CHECKPOINT, write_weights(trained.model, folder / WEIGHTS, run.id), *images]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:

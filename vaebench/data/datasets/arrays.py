@@ -95,6 +95,27 @@ class Arrays(Dataset):
         return Examples(x, torch.from_numpy(labels))
 
 
+def whole(file: Path, scale: float | None = None) -> tuple[Examples, float]:
+    """All observations of a file, unsplit, and the raw value that becomes 1.
+
+    Args:
+        file: as `Arrays` reads it, with an array `x` or `images`, perhaps with labels.
+        scale: the raw value that becomes 1; None to choose it as `Arrays` does.
+
+    Raises:
+        ValueError: if the file has no such array, or its values are not finite numbers.
+    """
+    arrays, source = _read(file), Arrays(path=str(file), scale=scale)
+    name = _first(WHOLE, arrays)
+    if name is None:
+        raise ValueError(
+            f"{file}: expected an array named x or images, got {', '.join(sorted(arrays)) or 'none'}; rename one"
+        )
+    examples = source._examples(name, arrays)
+    examples.check(str(file))
+    return examples, scale or _scale([examples.x])
+
+
 def _splits(found: Mapping[str, Examples], scale: float, validation: float) -> Splits:
     if "all" in found:
         return Splits.of(found["all"], scale, validation)

@@ -76,11 +76,8 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, joint = batch.x, JointDensity(model)
-        noise = generator(seed, "annealed importance sampling", x.device)
         rows = max(1, ROWS.on(x) // self.chains)
-        with seeded(seed, "annealed importance sampling"):
-            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
-        found = self._observed(torch.cat(weights, 1))
+        found = self._observed(self.log_weights(model, x, seed))
         if not self.bracket:
             return found
         noise = generator(seed, "bidirectional Monte Carlo", x.device)
@@ -90,6 +87,15 @@ class AnnealedImportanceSampling(EvidenceEstimator):
             runs = torch.cat([self._bracket(joint, *part, noise) for part in parts], 2)
         over = f"{len(x)} simulated, {fingerprint(simulated)}"
         return (*found, *(bound._replace(over=over) for bound in self._bounded(*runs)))
+
+    @torch.no_grad()
+    def log_weights(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> Float64[Tensor, "C N"]:
+        """The log-weights of all chains of each observation; log p(x) is the log of their mean weight."""
+        joint, noise = JointDensity(model), generator(seed, "annealed importance sampling", x.device)
+        rows = max(1, ROWS.on(x) // self.chains)
+        with seeded(seed, "annealed importance sampling"):
+            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
+        return torch.cat(weights, 1)
 
     @staticmethod
     def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import lightning
 import torch
 
-from vaebench.models.base import Autoencoder
+from vaebench.models.base import CLASS, Autoencoder
 from vaebench.records.archive import sealed
 from vaebench.records.files import write_atomically
 
@@ -36,6 +36,7 @@ def save_checkpoint(member: Autoencoder, path: Path, epoch: int, step: int) -> N
         "pytorch-lightning_version": lightning.__version__,
         # The tensors are views of the pack's matrix. Without a copy, each would be written with all members.
         "state_dict": {k: t.detach().cpu().contiguous().clone() for k, t in member.state_dict().items()},
+        CLASS: type(member).__name__,
         member.CHECKPOINT_HYPER_PARAMS_NAME: "kwargs",
         member.CHECKPOINT_HYPER_PARAMS_KEY: dict(member.hparams),
     }

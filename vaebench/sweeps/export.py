@@ -1,0 +1,137 @@
+"""A trained model for other programs: encoder and decoder as ONNX, or a folder for Hugging Face with a model card."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.models.base import Autoencoder
+from vaebench.records.files import check_writable, write_all
+from vaebench.records.run_folder import WEIGHTS
+from vaebench.reporting.terminal.estimates import measured
+from vaebench.sweeps.trained import Trained
+from vaebench.training.safe_weights import weights
+
+OPSET = 18
+"""The version of ONNX's operators."""
+
+
+class Part(nn.Module):
+    """A function of a model as a module."""
+
+    def __init__(self, model: Autoencoder, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, given: Tensor) -> Any:
+        return self.function(given)
+
+
+def onnx(trained: Trained, folder: Path) -> list[Path]:
+    """Write `encoder.onnx` (x to the mean and standard deviation of q(z|x)) and `decoder.onnx` (z to the mean of x).
+
+    The number of observations is free.
+
+    Raises:
+        ValueError: if onnx and onnxscript are not installed.
+    """
+    try:
+        import onnx as library
+        import onnxscript  # noqa: F401 (torch's exporter needs it)
+    except ImportError as error:
+        raise ValueError(f"export to ONNX needs {error.name}: pip install 'vaebench[export]'") from None
+    model = trained.model.cpu()
+    parts = {
+        "encoder": (_encoder(model), torch.zeros(2, *model.shape), "x", ["mean", "stddev"]),
+        "decoder": (Part(model, lambda z: model.decode(z).mean), torch.zeros(2, model.latent_dim), "z", ["x_mean"]),
+    }
+    files = {}
+    for name, (part, example, given, outputs) in parts.items():
+        free = ({0: torch.export.Dim("N", min=1)},)
+        program = torch.onnx.export(
+            part.eval(), (example,), input_names=[given], output_names=outputs, dynamic_shapes=free,
+            opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        proto = program.model_proto
+        proto.metadata_props.append(library.StringStringEntryProto(key="vaebench", value=json.dumps(trained.origin())))
+        content = io.BytesIO()
+        library.save_model(proto, content)
+        files[folder / f"{name}.onnx"] = content.getvalue()
+    return _written(folder, files)
+
+
+def _encoder(model: Autoencoder) -> Part:
+    def both(x: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = model.encode(x)
+        return posterior.mean, posterior.stddev
+
+    return Part(model, both)
+
+
+def hugging_face(trained: Trained, folder: Path) -> list[Path]:
+    """Write `model.safetensors`, `config.json` (how the model is built, and where it comes from) and a model card.
+
+    Raises:
+        ValueError: if the model has no record, from which the card is made.
+    """
+    if trained.made is None or trained.run is None:
+        raise ValueError(f"{trained.checkpoint}: has no record, and the model card is made from it; give a run")
+    config = {"model_type": "vaebench", "library_name": "vaebench", "shape": [*trained.model.shape]}
+    config |= {"study": trained.made.study, "run": trained.made.id, **trained.made.config}
+    files = {
+        folder / WEIGHTS: weights(trained.model, trained.made.id),
+        folder / "config.json": (json.dumps(config | {"origin": trained.origin()}, indent=2) + "\n").encode(),
+        folder / "README.md": card(trained).encode(),
+    }
+    return _written(folder, files)
+
+
+def card(trained: Trained) -> str:
+    """The model card: what the model is, on what it was trained, and every number with its error and its mark."""
+    made, config = trained.made, trained.made.config if trained.made else {}
+    assert made is not None
+    numbers = [measured(e, made.description(e.name)) for e in made.scalars]
+    missing = [f"{name}: {reason}" for name, reason in made.not_applicable.items()]
+    name, data = config["model"]["name"], config["data"]["name"]
+    head = ["---", "library_name: vaebench", f"tags: [autoencoder, {name}]", "datasets: [" + data + "]", "---"]
+    command = made.provenance.get("command") or "not known"
+    return "\n".join(
+        [
+            *head, "", f"# {name} on {data}", "",
+            f"Run `{made.id}` of the study `{made.study}`, trained and measured by vaebench.", "",
+            "```python", "import vaebench", "", f'model = vaebench.load("{made.id}")  # where runs/ is', "```", "",
+            f"Trained by `{command}` at commit {made.provenance.get('commit') or 'unknown'}.", "",
+            "## Configuration", "", "```json", json.dumps(config, indent=2), "```", "",
+            f"## Measured on the {made.comparability.get('split')} split", "",
+            "In nats per observation, unless another unit is given.", "", "```", *numbers, "```", "",
+            *(["Not measured:", "", *(f"- {line}" for line in missing), ""] if missing else []),
+        ]
+    )  # fmt: skip
+
+
+def push(folder: Path, repository: str) -> str:
+    """Upload the folder with the user's own login, and return its address.
+
+    Raises:
+        ValueError: if huggingface_hub is not installed, or nobody is logged in.
+    """
+    try:
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise ValueError("--push needs huggingface_hub: pip install huggingface_hub, then `hf auth login`") from None
+    if huggingface_hub.get_token() is None:
+        raise ValueError("--push: nobody is logged in to Hugging Face; run `hf auth login`")
+    huggingface_hub.create_repo(repository, exist_ok=True)
+    return str(huggingface_hub.upload_folder(repo_id=repository, folder_path=str(folder)))
+
+
+def _written(folder: Path, files: dict[Path, bytes]) -> list[Path]:
+    check_writable(folder)
+    if there := [str(path) for path in files if path.exists()]:
+        raise FileExistsError(f"{', '.join(there)}: exists already; choose another folder by --out")
+    return write_all(files)

@@ -1,0 +1,182 @@
+"""A trained model, found by its run's id, its folder or its checkpoint, and observations for it."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vaebench.config import Run, imports
+from vaebench.config.registry import DATASETS, MODELS
+from vaebench.data.batch import Batch
+from vaebench.data.binarization import binarized
+from vaebench.data.datasets import arrays
+from vaebench.models.base import CLASS, Autoencoder
+from vaebench.records import images as images_
+from vaebench.records import provenance, record
+from vaebench.records.archive import checksum
+from vaebench.records.files import write_atomically
+from vaebench.records.record import Record
+from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
+from vaebench.reporting import select
+from vaebench.sweeps.reevaluate import model_of
+from vaebench.training.packed.snapshot import contents
+from vaebench.training.single import data_of
+from vaebench.training.trainer import device
+
+ROOTS = (Path("runs"), Path("results"))
+"""Where a run is searched by its id."""
+
+
+class Observed(NamedTuple):
+    """Observations for a model, and where they come from."""
+
+    batch: Batch
+    source: dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """A trained model in evaluation mode. Run and record are None if it was not trained by a sweep."""
+
+    model: Autoencoder
+    checkpoint: Path
+    run: Run | None = None
+    made: Record | None = None
+
+    def observations(self, file: Path | None = None, split: str | None = None) -> Observed:
+        """Observations from a file, or from the data of the run, as the model sees them.
+
+        The values of a file are scaled and binarised like the data of the run. Images of any file have the channels
+        first.
+
+        Args:
+            file: an .npy file, or an .npz file with an array `x`, perhaps with labels.
+            split: of the run's own data, if no file is given; None for the split on which the run was measured.
+
+        Raises:
+            ValueError: if the file has other observations than the model's, or there is neither file nor run.
+        """
+        if file is not None:
+            if split is not None:
+                raise ValueError(f"expected a file or --split, got both: {file} and {split}; give one of them")
+            return self._from_file(file)
+        if self.run is None:
+            raise ValueError(f"{self.checkpoint}: has no record, so its data are not known; give a file")
+        split = split or self.run.evaluate.split
+        data = data_of(self.run).to(self.model.device)
+        data.setup("test")
+        return Observed(data.on_device(split)[:], {"split": split, **data.comparability})
+
+    def _from_file(self, file: Path) -> Observed:
+        spec = {} if self.run is None else self.run.config["data"]
+        examples, scale = arrays.whole(file, spec.get("scale"))
+        rule = None if self.run is None else DATASETS.build(self.run.data).binarization
+        if examples.x[0].numel() != int(np.prod(self.model.shape)):
+            got = [*examples.x.shape[1:]]
+            raise ValueError(f"{file}: expected observations of shape {[*self.model.shape]}, got {got}; give others")
+        x = examples.x.reshape(len(examples.x), *self.model.shape)
+        low, high = float(x.min()) / scale, float(x.max()) / scale
+        if rule is not None and (low < 0 or high > 1):
+            raise ValueError(f"{file}: expected grey levels in [0, 1] to binarise, got {low:g} to {high:g}; scale them")
+        x = x.float() / scale if rule is None else binarized(rule, x, scale, "new data").float()
+        self.model.likelihood.check(x)
+        where, label = self.model.device, examples.label
+        source = {"file": file.name, "sha256": checksum(file.read_bytes()), "binarize": rule and rule.name}
+        return Observed(Batch(x.to(where), None if label is None else label.to(where)), source)
+
+    def origin(self, source: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+        """Where numbers of this model come from: the run, the checkpoint, the observations, the settings, the code."""
+        run = {} if self.made is None else {"run": self.made.id, "study": self.made.study}
+        imported = {} if self.run is None else {k: v for i in self.run.imports for k, v in i.checksums.items()}
+        return (
+            {"model": type(self.model).__name__, **run, "checkpoint_sha256": checksum(self.checkpoint.read_bytes())}
+            | {"imports": imported, "data": source, "settings": settings, "finished": provenance.now()}
+            | provenance.code()
+            | provenance.versions()
+        )
+
+
+def load(what: str | Path, *, imports: Sequence[str] = ()) -> Autoencoder:
+    """The trained model of a run, in evaluation mode, on the device that training would choose.
+
+    Only numbers are read from a checkpoint, so a checkpoint from elsewhere cannot run code.
+
+    Args:
+        what: a run's id or its beginning, its folder, its record, or a checkpoint, also one of a plain Trainer.
+        imports: files or modules with the model's class, if it is not one of this package.
+
+    Raises:
+        LookupError: if there is no such run, or the model's class is not known.
+        FileNotFoundError: if the run has no checkpoint.
+        ValueError: if the checkpoint is damaged, or belongs to another run.
+    """
+    return find(what, imports).model
+
+
+def find(what: str | Path, words: Sequence[str] = ()) -> Trained:
+    """The trained model of a run with its run and record; see `load`."""
+    if words:
+        imports.give(words)
+    path = Path(what)
+    if path.is_file() and path.suffix in (".ckpt", ".safetensors"):
+        if not path.with_name(RECORD).is_file():
+            return _alone(path)
+        path = path.parent
+    file = select.file_of(str(path), ROOTS)
+    made, checkpoint = record.read(file), file.with_name(CHECKPOINT)
+    again = made.provenance.get("command") or "its study's sweep"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first: {again}")
+    made.left(checkpoint)
+    run = Run.of(made.config)
+    imports.use([*imports.given(), *run.imports])
+    return Trained(model_of(run, checkpoint, again).to(device()).eval(), checkpoint, run, made)
+
+
+def _alone(checkpoint: Path) -> Trained:
+    """The model of a checkpoint without a record: Lightning's own, or a copy of a run's."""
+    if checkpoint.name == WEIGHTS or checkpoint.suffix == ".safetensors":
+        raise ValueError(f"{checkpoint}: weights alone do not say how the model is built; give its run or {CHECKPOINT}")
+    name = contents(checkpoint).get(CLASS)
+    if not isinstance(name, str):
+        raise ValueError(f"{checkpoint}: does not say the class of its model; use Class.load_from_checkpoint")
+    model = MODELS[name].load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+    return Trained(model.to(device()).eval(), checkpoint)
+
+
+def write_npz(path: Path, origin: dict[str, Any], **columns: torch.Tensor | np.ndarray | None) -> Path:
+    """Write arrays with their origin, as JSON text in the array `provenance`; no file is overwritten.
+
+    Raises:
+        FileExistsError: if there is such a file.
+    """
+
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already; choose another name by --out")
+    found = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in columns.items() if v is not None}
+    content = io.BytesIO()
+    np.savez_compressed(content, provenance=np.array(json.dumps(origin)), **found)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def write_png(path: Path, images: Sequence[torch.Tensor], columns: int) -> Path:
+    """Write images in rows of `columns`. Several arrays stand side by side: the first of each, then the second.
+
+    Raises:
+        FileExistsError: if there is such a file.
+        ValueError: if they are not images of one or three channels.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path}: exists already; choose another name by --out")
+    x = torch.stack(list(images), 1).flatten(0, 1) if columns else torch.zeros(0)
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f"{path}: only images of one or three channels can be written as .png; write .npz")
+    pixels = (x.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    blank = np.zeros((-len(pixels) % columns, *pixels.shape[1:]), np.uint8)
+    grid = np.concatenate([pixels, blank]).reshape(-1, columns, *pixels.shape[1:])
+    write_atomically(path, images_.png(images_.sheet(grid)))
+    return path
