@@ -15,6 +15,7 @@ from vaebench.evaluation.stationarity import MOVING, Ending, Stationarity, off_d
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.likelihoods import Gaussian
+from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
 from vaebench.oracle import Forecast, StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
@@ -83,8 +84,10 @@ def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
         model: trained, on the device of the data.
         data: set up.
     """
-    if not isinstance(model, VAE):
-        reason = f"{type(model).__name__} has no rate, so no β"
+    if not isinstance(model, VAE) or model.form is Form.LAYERED:
+        name = type(model).__name__
+        several = f"{name} has two layers of latent units; the forecast is of one"
+        reason = several if isinstance(model, VAE) else f"{name} has no rate, so no β"
         return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
     spectrum = training_spectrum(data)
     causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal  # noqa: F401 (Normal: for the example)
 
 from vaebench.config.registry import MODELS, PositiveInt
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
+from vaebench.models.parts.posteriors import Form, log_density, reparameterise
 from vaebench.models.vae import VAE
 
 
@@ -32,6 +33,9 @@ class AggressiveVAE(VAE):
 
     Args:
         encoder_steps: steps of the encoder before each step of the decoder.
+
+    Raises:
+        ValueError: if the posterior is a flow.
     """
 
     one_device = "in some of its steps a part of the parameters has no gradient, for which the other devices would wait"
@@ -42,6 +46,11 @@ class AggressiveVAE(VAE):
         self, shape: tuple[int, ...], seed: int = 0, *, encoder_steps: PositiveInt = 10, **kwargs: Any
     ) -> None:
         super().__init__(shape, seed, **kwargs)
+        if self.form is Form.FLOW:
+            raise ValueError(
+                "AggressiveVAE expects a posterior with a density in closed form, for I(x;z), got a Flow; set "
+                "model.posterior: Diagonal | FullCovariance"
+            )
         self.encoder_steps = encoder_steps
         self.register_buffer("is_aggressive", torch.ones(()))
         self.register_buffer("information", torch.zeros(()))
@@ -64,7 +73,7 @@ class AggressiveVAE(VAE):
     def validation_step(self, batch: Batch, index: int) -> None:
         super().validation_step(batch, index)
         posterior = self.encode(batch.x)
-        z = posterior.mean + posterior.stddev * self.noise(len(batch.x), self._draws)
+        z = reparameterise(posterior, self.noise(len(batch.x), self._draws))
         self._found.append(information(posterior, z))
 
     def on_validation_epoch_end(self) -> None:
@@ -76,15 +85,15 @@ class AggressiveVAE(VAE):
 
     def _learn(self, *, encoder: bool, decoder: bool) -> None:
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(encoder if name.startswith("encoder.") else decoder)
+            parameter.requires_grad_(encoder if name.startswith(("encoder.", "posterior.")) else decoder)
 
 
-def information(posterior: Normal, z: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:
+def information(posterior: Distribution, z: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:
     """log q(z_n|x_n) − log (1/B) Σ_m q(z_n|x_m), whose mean is I(x;z) for the observations of the batch.
 
     >>> same = Normal(torch.zeros(3, 2), torch.ones(3, 2))
     >>> information(same, torch.ones(3, 2)).abs().max() < 1e-6
     tensor(True)
     """
-    log_q = posterior.log_prob(z[:, None]).sum(-1)
+    log_q = log_density(posterior, z[:, None].expand(-1, len(z), -1))
     return log_q.diagonal() - log_q.logsumexp(1) + math.log(len(z))

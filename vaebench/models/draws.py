@@ -21,6 +21,7 @@ class _Fields(NamedTuple):
     log_pz: Float[Tensor, "K B"]
     log_qz: Float[Tensor, "K B"]
     logits: Float[Tensor, "B C"] | None = None
+    unit_rates: Float[Tensor, "B L"] | None = None
 
 
 class Draws(_Fields):
@@ -40,6 +41,8 @@ class Draws(_Fields):
         log_pz: log p(z_k), `[K, B]`.
         log_qz: log q(z_k|x), `[K, B]`.
         logits: of the classes that the model predicts, `[B, C]`; None if it predicts none.
+        unit_rates: the mean of log q(z_i|·) − log p(z_i|·) over the K draws, each given the layer before, `[B, L]`;
+            None for a model with one layer.
     """
 
     @cached_property

@@ -4,9 +4,10 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS, NonNegative, PositiveInt
-from vaebench.models.parts.posteriors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import kl_from_standard_normal, reparameterise
 from vaebench.models.vae import VAE
 
 
@@ -29,7 +30,7 @@ class FreeBitsVAE(VAE):
         ValueError: if the units cannot be divided into such groups.
     """
 
-    fixed = ("prior",)
+    fixed = ("prior", "posterior")
     one_device = "its free bits are of a whole batch, of which each device has only a part"
 
     def __init__(
@@ -41,7 +42,7 @@ class FreeBitsVAE(VAE):
         group: PositiveInt = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(shape, seed, prior="StandardNormal", **kwargs)
+        super().__init__(shape, seed, prior="StandardNormal", posterior="Diagonal", **kwargs)
         if self.latent_dim % group:
             raise ValueError(
                 f"model.group: expected a divisor of model.latent_dim = {self.latent_dim}, got {group}; change one of "
@@ -51,7 +52,8 @@ class FreeBitsVAE(VAE):
 
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
-        z = posterior.mean + posterior.stddev * noise
+        assert isinstance(posterior, Normal)
+        z = reparameterise(posterior, noise)
         rate = kl_from_standard_normal(posterior).unflatten(-1, (-1, self.group)).sum(-1)
         missing = (self.free_bits - rate.mean(0)).clamp(min=0)
         return self.expected_log_likelihood(x, posterior, z) - rate.sum(-1) - missing.sum()

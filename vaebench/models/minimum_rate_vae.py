@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.registry import MODELS, NonNegative
+from vaebench.models.parts.posteriors import reparameterise
 from vaebench.models.vae import VAE
 
 
@@ -39,7 +40,7 @@ class MinimumRateVAE(VAE):
 
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
-        z = posterior.mean + posterior.stddev * noise
+        z = reparameterise(posterior, noise)
         rate = self.prior.rate(posterior, z, self.encode)
         missing = (self.rate - rate).clamp(min=0)
         return self.expected_log_likelihood(x, posterior, z) - rate - self.weight * missing

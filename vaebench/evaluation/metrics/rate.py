@@ -82,16 +82,19 @@ def without_unit_priors(model: Subject) -> str | None:
 
 @METRICS.register
 class KLPerUnit(MeanOverObservations):
-    """E_x KL(q(z_i|x)‖p(z_i)) of every unit, in closed form, nats; an array in the order of the units."""
+    """E_x KL(q(z_i|x)‖p(z_i)) of every unit, in closed form, nats; an array in the order of the units.
+
+    Where units have a layer before them, it is their rate E_q[log q(z_i|·) − log p(z_i|·)] given it, over the K draws.
+    """
 
     def applies_to(self, model: Subject) -> str | None:
-        return without_unit_priors(model)
+        return None if model.form is Form.LAYERED else without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         return {}
 
     def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
-        return unit_kl(draws.posterior)
+        return unit_kl(draws.posterior) if draws.unit_rates is None else draws.unit_rates.double()
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
         return (Estimate("kl_per_unit", columns.mean.tolist(), n=columns.n),)

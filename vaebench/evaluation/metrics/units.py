@@ -10,6 +10,7 @@ from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.evaluation.metrics.rate import unit_kl, without_latents, without_unit_priors
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, FlowPosterior
+from vaebench.models.parts.two_layers import TwoLayers
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
 
@@ -19,7 +20,8 @@ class ActiveUnits(Diagnostic):
     """Active units #{i : Var_x(E_q[z_i|x]) > threshold} over the whole split (Burda et al. 2016).
 
     The variance divides by N, as the oracle's does; the sorted spectrum of variances is reported with the count. The
-    mean of a flow has no closed form: it is taken over fixed noises, the same for each x, and the count says so.
+    mean of a flow, or of a second layer, has no closed form: it is taken over fixed noises, the same for each x, and
+    the count says so.
 
     Args:
         threshold: a variance (not a standard deviation).
@@ -45,7 +47,7 @@ class ActiveUnits(Diagnostic):
     def update(self, draws: Draws) -> None:
         code = draws.posterior.mean.double()
         self.count = self.count + len(code)
-        self.sampled = self.sampled + len(code) * isinstance(draws.posterior, FlowPosterior)
+        self.sampled = self.sampled + len(code) * isinstance(draws.posterior, FlowPosterior | TwoLayers)
         self.total = self.total + code.sum(0)
         self.squares = self.squares + code.square().sum(0)
 
