@@ -59,6 +59,7 @@ UNCLAIMED = {
         "CollapsedUnits",
         "EffectiveSampleSize",
         "KLPerUnit",
+        "Layers",
         "NearestNeighbours",
         "ParetoK",
     ),

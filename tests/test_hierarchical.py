@@ -146,7 +146,7 @@ def test_with_the_second_layer_cut_off_it_is_the_vae_with_the_first_ones_prior()
 
 
 def test_diagnostics_are_right_or_blank():
-    """The rate is the sum over layers and over units. What needs a posterior in closed form is blank with its reason."""
+    """The rate is the sum over layers and over units. What needs a posterior in closed form is blank, and says why."""
     model, exact = linear(*CASES[1])
     found = measure(model, [Batch(observed(exact, 50))], diagnostics(None), 100, 0)
     value = {e.name: e.value for e in found.estimates}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaebench.config.registry import METRICS, Positive
 from vaebench.evaluation.metrics.base import Diagnostic, Subject, without_densities
+from vaebench.evaluation.metrics.rate import unit_rates
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.parts.two_layers import TwoLayers
@@ -19,7 +20,8 @@ class Layers(Diagnostic):
     """Rate and active units of each of two stochastic layers, nats per observation (Burda et al. 2016).
 
     The rate of a layer is E_q[log q(z_l|·) − log p(z_l|·)] over the K draws, each given the layer before; the two add
-    up to the rate. Active units are counted as by `ActiveUnits`, from E_q[z|x].
+    up to the rate. Active units are counted as by `ActiveUnits`, from E_q[z|x]. In draws of a model with one layer, all
+    units are of z₁.
 
     Args:
         threshold: a variance, above which a unit is active.
@@ -51,11 +53,10 @@ class Layers(Diagnostic):
         }
 
     def update(self, draws: Draws) -> None:
-        assert isinstance(draws.posterior, TwoLayers)
-        assert draws.unit_rates is not None
-        self.lower, code = draws.posterior.first.mean.shape[-1], draws.posterior.mean.double()
+        posterior, code = draws.posterior, draws.posterior.mean.double()
+        self.lower = posterior.first.mean.shape[-1] if isinstance(posterior, TwoLayers) else code.shape[-1]
         self.count = self.count + len(code)
-        self.rate = self.rate + draws.unit_rates.double().sum(0)
+        self.rate = self.rate + unit_rates(draws).sum(0)
         self.total = self.total + code.sum(0)
         self.squares = self.squares + code.square().sum(0)
 

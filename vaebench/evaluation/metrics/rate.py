@@ -68,6 +68,11 @@ def unit_kl(posterior: Distribution) -> Float64[Tensor, "B L"]:
     return kl_from_standard_normal(Normal(posterior.mean.double(), posterior.stddev.double(), validate_args=False))
 
 
+def unit_rates(draws: Draws) -> Float64[Tensor, "B L"]:
+    """The rate of every unit, nats: KL(q(z_i|x)‖N(0, 1)), or what the model says of units with a layer before them."""
+    return unit_kl(draws.posterior) if draws.unit_rates is None else draws.unit_rates.double()
+
+
 def without_latents(model: Subject) -> str | None:
     """The reason why a model has no p(z) and q(z|x), or None."""
     return without_densities(model, *(form for form in Form if form is not Form.NONE))
@@ -94,7 +99,7 @@ class KLPerUnit(MeanOverObservations):
         return {}
 
     def observe(self, draws: Draws) -> Float64[Tensor, "B L"]:
-        return unit_kl(draws.posterior) if draws.unit_rates is None else draws.unit_rates.double()
+        return unit_rates(draws)
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
         return (Estimate("kl_per_unit", columns.mean.tolist(), n=columns.n),)
