@@ -109,8 +109,7 @@ def test_a_sweep_ends_well_in_any_locale_and_without_a_home(here, given):
     code, _, errors = shell(here, "vaebench sweep conf/β.yaml", **given)
     assert (code, errors) == (0, "")
     assert list(here.glob("runs/β/*/record.json"))
-    assert list(here.glob("runs/β/*/wandb/offline-run-*/*.wandb"))
-    assert list(here.glob("runs/β/wandb/offline-run-*/*.wandb"))
+    assert len([*here.glob("runs/β/wandb/offline-run-*/*.wandb")]) > 1
 
 
 @pytest.mark.parametrize(

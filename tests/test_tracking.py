@@ -83,7 +83,8 @@ def tracked(tmp_path_factory) -> tuple[Record, Path]:
     folder = tmp_path_factory.mktemp("tracked")
     (folder / "tiny.yaml").write_text(TINY)
     study = load(folder / "tiny.yaml")
-    record = execute(study.runs[0], study.name, [], folder, Execution(wandb="offline"), lambda epoch, latest: None)
+    how = Execution(wandb="offline")
+    record = execute(study.runs[0], study.name, [], folder / "run", how, lambda epoch, latest: None)
     (path,) = runs_below(folder)
     return record, path
 
@@ -102,6 +103,18 @@ def test_configuration_is_the_records_own(tracked):
     (run,) = entries(path, "run")
     assert (run["project"], run["run_group"], run["job_type"]) == ("vaebench", "tiny", "train")
     assert run["tags"] == ["VAE", "Digits"]
+
+
+def test_the_variables_of_wandb_hold(tmp_path, monkeypatch):
+    for name, value in (("PROJECT", "mine"), ("ENTITY", "us"), ("TAGS", "a, VAE"), ("NOTES", "why")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with wandb.tracked(load(tmp_path / "tiny.yaml").runs[0], "tiny", tmp_path / "run", "offline"):
+        pass
+    (path,) = runs_below(tmp_path)
+    (run,) = entries(path, "run")
+    assert (run["project"], run.get("entity", "us"), run["notes"]) == ("mine", "us", "why")
+    assert run["tags"] == ["VAE", "Digits", "a"]
 
 
 def test_every_number_of_the_table_is_in_the_summary(tracked):
@@ -139,7 +152,7 @@ def test_the_kl_of_every_unit_has_a_curve_that_the_record_has_not(tracked):
     assert list(seen) == [2, 4]
     data = data_of(Run.of(record.config))
     data.setup("fit")
-    model = VAE.load_from_checkpoint(path.parents[2] / CHECKPOINT, weights_only=True)
+    model = VAE.load_from_checkpoint(path.parents[2] / "run" / CHECKPOINT, weights_only=True)
     (kl,) = measure(model, data.batches("validation"), diagnostics(("KLPerUnit",)), 1, 0).estimates
     assert seen[4] == pytest.approx(kl.value)
 
@@ -158,7 +171,7 @@ def test_pictures_are_media_of_the_run(tracked):
     """The pixels that the summary points to are those of the file beside the record."""
     _, path = tracked
     summary = told(path)["summary"]
-    kept = images.read(path.parents[2] / ARRAYS)
+    kept = images.read(path.parents[2] / "run" / ARRAYS)
     for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
         media = summary[f"test/{name}"]
         assert media["_type"] == "image-file"
@@ -170,7 +183,7 @@ def test_record_and_checkpoint_are_artifacts(tracked):
     """The files that W&B would upload are those of the run, by their MD5."""
     record, path = tracked
     kept = {a["type"]: a for a in entries(path, "artifact") if a["type"] in ("record", "model")}
-    files = {"record": records.encode(record), "model": (path.parents[2] / CHECKPOINT).read_bytes()}
+    files = {"record": records.encode(record), "model": (path.parents[2] / "run" / CHECKPOINT).read_bytes()}
     for kind, content in files.items():
         assert kept[kind]["name"] == f"{kind}-{record.id}"
         (entry,) = kept[kind]["manifest"]["contents"]
@@ -184,7 +197,7 @@ def test_a_failing_run_leaves_its_reason_and_frees_the_logger(tmp_path):
     study = load(tmp_path / "tiny.yaml")
     for run in study.runs:
         execute(run, study.name, [], tmp_path / run.id, Execution(wandb="offline"), lambda epoch, latest: None)
-    seen = [told(path) for run in study.runs for path in runs_below(tmp_path / run.id)]
+    seen = sorted((told(path) for path in runs_below(tmp_path)), key=lambda s: s["summary"]["status"], reverse=True)
     assert [s["summary"]["status"] for s in seen] == ["failed", "done"]
     assert [s["exit_code"] for s in seen] == [1, 0]
     assert "lower model.learning_rate" in seen[0]["summary"]["reason"]
@@ -213,7 +226,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, mon
 
     (tmp_path / "tiny.yaml").write_text(TINY)
     run = load(tmp_path / "tiny.yaml").runs[0]
-    with wandb.tracked(run, "tiny", tmp_path, "offline") as tracker:
+    with wandb.tracked(run, "tiny", tmp_path / "run", "offline") as tracker:
         assert tracker.experiment is not None
         finish = tracker.experiment.finish
         monkeypatch.setattr(tracker.experiment, "finish", full)
@@ -222,7 +235,7 @@ def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, mon
     monkeypatch.setattr("wandb.init", full)
     with (
         pytest.raises(WriteError, match=r"W&B cannot write here \(no space left on device\); make room, or go on with"),
-        wandb.tracked(run, "tiny", tmp_path, "offline"),
+        wandb.tracked(run, "tiny", tmp_path / "run", "offline"),
     ):
         pass
 
@@ -245,18 +258,18 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY + "grid: {model.learning_rate: [1.0e-2, 1.0e-3], seed: 0..1}\n")
     study, folder = load(tmp_path / "tiny.yaml"), tmp_path / "runs"
     outcome = sweep(study, folder, Execution(wandb="offline"), Console(file=io.StringIO()))
+    logged = {seen["config"]["id"]: seen for seen in map(told, runs_below(folder))}
+    assert len(logged) == len(outcome.records)
     for record in outcome.records:
-        (path,) = runs_below(folder / record.id)
-        seen = told(path)
-        assert seen["config"]["id"] == record.id
+        seen = logged[record.id]
         assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
     tables.write(outcome.records, folder)
     _, figures = site.write_one(outcome.records, folder, study.presentation)
     for _ in range(2):  # the same records make no second one
         wandb.conclude_sweep(study, outcome.records, folder, "offline", figures)
-    (path,) = runs_below(folder)
+    (path,) = (p for p in runs_below(folder) if entries(p, "run")[0]["job_type"] == "aggregate")
     (run,) = entries(path, "run")
-    assert (run["run_group"], run["job_type"]) == ("tiny", "aggregate")
+    assert (run["run_group"], run["notes"]) == ("tiny", study.question)
     summary = told(path)["summary"]
     assert (summary["runs"], summary["done"], summary["failed"]) == (4, 4, 0)
     results = rows(path, summary["results"])
@@ -302,7 +315,7 @@ def watch(epoch, latest):
 
 folder = Path({str(tmp_path)!r})
 study = load(folder / "tiny.yaml")
-execute(study.runs[0], study.name, [], folder, Execution(wandb="offline"), watch)
+execute(study.runs[0], study.name, [], folder / "run", Execution(wandb="offline"), watch)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True)
@@ -310,7 +323,8 @@ execute(study.runs[0], study.name, [], folder, Execution(wandb="offline"), watch
     assert not (tmp_path / "record.json").exists()
     (torn,) = runs_below(tmp_path)
     study = load(tmp_path / "tiny.yaml")
-    record = execute(study.runs[0], study.name, [], tmp_path, Execution(wandb="offline"), lambda epoch, latest: None)
+    how = Execution(wandb="offline")
+    record = execute(study.runs[0], study.name, [], tmp_path / "run", how, lambda epoch, latest: None)
     (path,) = set(runs_below(tmp_path)) - {torn}
     seen = told(path)
     assert (seen["exit_code"], seen["config"]["id"]) == (0, record.id)

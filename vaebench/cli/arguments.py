@@ -23,6 +23,10 @@ Overrides = Annotated[
 Studies = Annotated[list[Path] | None, typer.Argument(help="Studies; without any, all that have results.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; fail if the files differ from their records.")]
 WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(help="Mode of Weights & Biases.")]
+WandbSet = Annotated[
+    list[str] | None,
+    typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated."),
+]
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[
     int, typer.Option(min=1, max=1024, help="CPU threads per run; with one, small runs are reproducible to the bit.")
@@ -50,3 +54,19 @@ def study_of(file: Path, overrides: list[str] | None = None) -> "Study":
     from vaebench.config import load
 
     return load(file, overrides or [])
+
+
+def wandb_variables(settings: list[str] | None) -> dict[str, str]:
+    """The variables of W&B that `--wandb-set` stands for.
+
+    >>> wandb_variables(["project=mine"])
+    {'WANDB_PROJECT': 'mine'}
+
+    Raises:
+        ValueError: for an unknown setting.
+    """
+    pairs = [setting.partition("=") for setting in settings or ()]
+    for key, equals, _ in pairs:
+        if key not in ("project", "entity", "tags", "notes") or not equals:
+            raise ValueError(f"--wandb-set: expected project=, entity=, tags= or notes= and a value, got {key[:40]!r}")
+    return {f"WANDB_{key.upper()}": value for key, _, value in pairs}

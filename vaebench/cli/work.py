@@ -24,8 +24,10 @@ from vaebench.cli.arguments import (
     Tf32,
     Threads,
     WandbMode,
+    WandbSet,
     Workers,
     study_of,
+    wandb_variables,
 )
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
 from vaebench.records.run_folder import RECORD
@@ -46,6 +48,7 @@ def sweep(
     study: StudyFile,
     overrides: Overrides = None,
     wandb: WandbMode = "offline",
+    wandb_set: WandbSet = None,
     threads: Threads = 1,
     pack: Pack = "auto",
     engine: Engine = "auto",
@@ -82,7 +85,7 @@ def sweep(
         _announce(plan, pending, where, max_size, json)
         return
     preflight.check_folder(folder)
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16)
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, wandb_variables(wandb_set))
     outcome = _executed(plan, folder, how, where)
     _conclude(outcome, plan, folder, overrides, wandb)
 

@@ -1,9 +1,10 @@
 """From runs to their records: train the runs of a pack together, measure each, write its record."""
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -62,8 +63,12 @@ class Execution:
     bf16: bool = False
     """Whether draws are decoded in bfloat16. The record has the error, and is compared only with its like."""
 
+    wandb_variables: Mapping[str, str] = field(default_factory=dict)
+    """Variables of W&B that options set, by their names."""
+
     def apply(self) -> None:
         """Configure this process."""
+        os.environ.update(self.wandb_variables)
         configure_process(self.threads)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -94,9 +94,7 @@ def tracked(
 
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
-    experiment = opened(
-        folder, mode, folder.parent, group=study, job_type=TRAIN, name=run.slug, tags=tags, config=config
-    )
+    experiment = opened(mode, folder.parent, tags=tags, group=study, job_type=TRAIN, name=run.slug, config=config)
     experiment.define_metric(EPOCH, hidden=True)
     for pattern in ("train/*", "val/*"):
         experiment.define_metric(pattern, step_metric=EPOCH)
@@ -114,13 +112,16 @@ def tracked(
             log.warning("the W&B run of %s could not be finished: %s", run.id, error)
 
 
-def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
-    """A new W&B run of the project, with its files below the folder.
+def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -> Any:
+    """A new W&B run, with its files in `wandb/` of the study's folder, where all runs of a sweep lie together.
+
+    The variables of W&B hold: WANDB_PROJECT, WANDB_ENTITY, WANDB_TAGS (added to the tags of the run), WANDB_NOTES.
+    Figures of the machine are logged unless WANDB_X_DISABLE_STATS is true.
 
     Args:
-        folder: of the run.
         mode: of W&B.
         study: the folder of the study.
+        tags: of the run.
         keywords: further arguments of wandb.init.
 
     Raises:
@@ -133,10 +134,18 @@ def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
 
     redirect_folders(study)
     # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
-    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_save_requirements=False)
+    settings = wandb.Settings(silent=True, console="off", x_save_requirements=False)
+    own = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    project = os.environ.get("WANDB_PROJECT") or PROJECT
     try:
         return wandb.init(
-            project=PROJECT, dir=str(folder), mode=mode, reinit="create_new", settings=settings, **keywords
+            project=project,
+            tags=list(dict.fromkeys([*tags, *own])),
+            dir=str(study),
+            mode=mode,
+            reinit="create_new",
+            settings=settings,
+            **keywords,
         )
     except wandb.errors.UsageError as error:
         raise ValueError(
@@ -144,4 +153,4 @@ def opened(folder: Path, mode: Mode, study: Path, **keywords: Any) -> Any:
         ) from None
     except OSError as error:
         remedy = "make room, or go on with --wandb disabled"
-        raise WriteError(f"{folder}: W&B cannot write here ({error}); {remedy}") from None
+        raise WriteError(f"{study}: W&B cannot write here ({error}); {remedy}") from None

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,9 +48,10 @@ def conclude_sweep(
         return
     config = {"study": study.name, "question": study.question, "axes": list(study.axes)}
     done = sum(r.status == "done" for r in records)
-    about = {"group": study.name, "job_type": AGGREGATE, "name": study.name, "config": config}
+    about: dict[str, Any] = {"group": study.name, "job_type": AGGREGATE, "name": study.name, "config": config}
+    notes = os.environ.get("WANDB_NOTES") or study.question
     try:
-        with opened(folder, mode, folder, **about) as experiment:
+        with opened(mode, folder, notes=notes, **about) as experiment:
             experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
             experiment.log({**_tables(text, records), **figures(drawn), **_page(folder / "report.html")})
     except OSError as error:
