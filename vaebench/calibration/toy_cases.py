@@ -55,7 +55,8 @@ class Case(NamedTuple):
 
 def toy_case_grades() -> Iterator[Grade]:
     """Grade every case."""
-    for case in (*grey_images(), *labelled_codes(), *weights(), *separate_posteriors(), *map(pareto_tail, TAILS)):
+    exact = (*grey_images(), *labelled_codes(), *weights(), *separate_posteriors(), *factor_codes())
+    for case in (*exact, *map(pareto_tail, TAILS)):
         metric = METRICS.build(case.metric)
         metric.update(case.draws)
         estimates = [outcome for outcome in metric.compute() if isinstance(outcome, Estimate)]
@@ -92,6 +93,32 @@ def labelled_codes() -> Iterator[Case]:
     yield Case("ClassificationError", predicted, (Answer("classification_error", 10.0),))
     used = torch.tensor([[1.0, 0.0, -2.0, 0.0], [0.5, 0.0, 0.0, 0.0]]).double()  # two units of four are never used
     yield Case("Sparsity", _draws(code=used), (Answer("l0", 1.5), Answer("dead_units", 2.0)))
+
+
+def factor_codes() -> Iterator[Case]:
+    """All combinations of three factors with 4 values each, and codes that say them in a known way.
+
+    A unit for each factor has every score 1. Two factors turned into one another by 45° have a gap of 0, since both
+    units know as much of either; the third factor keeps its own, so that MIG and SAP are 1/3. Two copies of a unit have
+    no gap. A constant code has 0.
+    """
+    grid = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    own = grid.double()
+    turned = torch.stack([own[:, 0] + own[:, 1], own[:, 0] - own[:, 1], own[:, 2]], 1)
+    for code, mig, sap in ((own, 1.0, 1.0), (turned, 1 / 3, 1 / 3), (own.repeat(1, 2), 0.0, 0.0), (0 * own, 0.0, 0.0)):
+        draws = _draws(code=code)._replace(factors=grid)
+        yield Case("MIG", draws, (Answer("mig", mig),))
+        yield Case("SAP", draws, (Answer("sap", sap),))
+    alone = _draws(code=own)._replace(factors=grid)
+    yield Case("Modularity", alone, (Answer("modularity", 1.0),))
+    yield Case("FactorVAEScore", alone, (Answer("factor_vae_score", 1.0),))
+    yield Case("BetaVAEScore", alone, (Answer("beta_vae_score", 1.0),))
+    perfect = ("dci_disentanglement", "dci_completeness", "dci_informativeness")
+    yield Case("DCI", alone, tuple(Answer(name, 1.0) for name in perfect))
+    constant = _draws(code=0 * own)._replace(factors=grid)
+    yield Case("Modularity", constant, (Answer("modularity", 0.0),))
+    yield Case("FactorVAEScore", constant, (Answer("factor_vae_score", 0.0),))
+    yield Case("DCI", constant, tuple(Answer(name, 0.0) for name in perfect[:2]))
 
 
 def weights() -> Iterator[Case]:

@@ -1,5 +1,6 @@
 """The LightningDataModule that all models share."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +204,11 @@ class DataModule(LightningDataModule):
         raw, binarization = self._raw(split), self.dataset.binarization
         if binarization is None or binarization.is_expected:
             return raw
-        return DeviceSplit(binarized(binarization, raw.x, raw.scale, split), raw.label, scale=1.0)
+        return replace(raw, x=binarized(binarization, raw.x, raw.scale, split), scale=1.0)
 
     def _raw(self, split: str) -> DeviceSplit:
-        return DeviceSplit(*self._loaded.named()[split], self._loaded.scale)
+        examples = self._loaded.named()[split]
+        return DeviceSplit(examples.x, examples.label, self._loaded.scale, examples.factors)
 
     @property
     def _loaded(self) -> Splits:

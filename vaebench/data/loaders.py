@@ -19,22 +19,28 @@ from vaebench.data.binarization import Binarization
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split on the device: raw observations `[N, *shape]`, labels `[N]` or None, and the raw value that becomes 1."""
+    """A split on the device: raw observations `[N, *shape]`, labels `[N]`, factors `[N, F]`, and their scale.
+
+    Labels and factors are None if the data has none. The scale is the raw value that becomes 1.
+    """
 
     x: Shaped[Tensor, "N *shape"]
     label: Int64[Tensor, " N"] | None
     scale: float
+    factors: Int64[Tensor, "N F"] | None = None
 
     def __getitem__(self, index: Any) -> Batch:
         """The observations at these indices, in float32. The index is a slice, or a tensor on any device."""
         # index_select copies whole rows, which is faster than indexing with brackets.
         rows = self.x.index_select(0, index.to(self.x.device)) if isinstance(index, Tensor) else self.x[index]
         x = rows.float()
-        return Batch(x if self.scale == 1 else x / self.scale, None if self.label is None else self.label[index])
+        beside = (None if tensor is None else tensor[index] for tensor in (self.label, self.factors))
+        return Batch(x if self.scale == 1 else x / self.scale, *beside)
 
     def to(self, device: torch.device) -> "DeviceSplit":
         """The split on a device; nothing is copied if it is there already."""
-        return DeviceSplit(self.x.to(device), None if self.label is None else self.label.to(device), self.scale)
+        label, factors = (None if tensor is None else tensor.to(device) for tensor in (self.label, self.factors))
+        return DeviceSplit(self.x.to(device), label, self.scale, factors)
 
 
 class Shard(NamedTuple):

@@ -91,6 +91,8 @@ def measure(
     with evaluating(model):
         for batch in batches:
             seen = model.draws(batch, draws, noise)
+            if batch.factors is not None:
+                seen = seen._replace(factors=batch.factors)
             for metric in measured:
                 metric.update(seen)
     found = Measurement.of((outcome for metric in measured for outcome in metric.compute()), columns(measured, draws))

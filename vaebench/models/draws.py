@@ -22,6 +22,7 @@ class _Fields(NamedTuple):
     log_qz: Float[Tensor, "K B"]
     logits: Float[Tensor, "B C"] | None = None
     unit_rates: Float[Tensor, "B L"] | None = None
+    factors: Int[Tensor, "B F"] | None = None
 
 
 class Draws(_Fields):
@@ -43,6 +44,7 @@ class Draws(_Fields):
         logits: of the classes that the model predicts, `[B, C]`; None if it predicts none.
         unit_rates: the mean of log q(z_i|·) − log p(z_i|·) over the K draws, each given the layer before, `[B, L]`;
             None for a model with one layer.
+        factors: the factors that made the observations, `[B, F]`, each numbered; None if the data has none.
     """
 
     @cached_property

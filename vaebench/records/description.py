@@ -17,6 +17,7 @@ class Panel(StrEnum):
     COLLAPSE = "collapse"
     RATE = "rate"
     REPRESENTATION = "representation"
+    DISENTANGLEMENT = "disentanglement"
     ALTERED = "altered"
     DISTANCE = "distance"
     TRAINING = "training"
@@ -40,6 +41,7 @@ _HEADINGS = {
     Panel.COLLAPSE: "Collapse explained, on the training split",
     Panel.RATE: "Parts of the rate in nats per observation",
     Panel.REPRESENTATION: "Reconstruction and representation, higher is better",
+    Panel.DISENTANGLEMENT: "Disentanglement: units of the code against the factors of the data, from 0 to 1",
     Panel.ALTERED: "A part erased against a shift: how often the erased image is the nearer one",
     Panel.DISTANCE: "How far the alteration takes an image (two different ones: 1), and how often its class is kept",
     Panel.TRAINING: "Training",

@@ -28,6 +28,15 @@ LABEL = {
 """The names of the labels that belong to each observation array."""
 
 
+FACTORS = {
+    **dict.fromkeys(WHOLE, ("factors",)),
+    **{name: (f"{name}_factors",) for name in ("train", "validation", "test")},
+    **{f"x_{name}": (f"factors_{name}",) for name in ("train", "validation", "test")},
+    **{f"{name}_images": (f"{name}_factors",) for name in ("train", "val", "test")},
+}
+"""The names of the factors that belong to each observation array."""
+
+
 @DATASETS.register
 class Arrays(Dataset):
     """An .npy or .npz file of images `[N, H, W]`, `[N, C, H, W]`, `[N, H, W, C]` or vectors `[N, D]`.
@@ -35,6 +44,9 @@ class Arrays(Dataset):
     Integers from 0 to 255 are grey levels. Floats are images in [0, 1], or vectors with any values. An .npz file has an
     array `x` (or `images`), perhaps with `label`, which is split 70/10/20. Or it has `train` and `test`, perhaps with
     `validation` and with labels `train_label` and so on. Files of Keras and MedMNIST can be used without changes.
+
+    Beside them there may be `factors` (or `train_factors` and so on): whole numbers `[N, F]` that say what made each
+    observation. Scores of disentanglement read them.
 
     Args:
         path: the file, relative to the working directory or to the data folder.
@@ -86,13 +98,15 @@ class Arrays(Dataset):
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
-        if (label := _first(LABEL[name], arrays)) is None:
-            return Examples(x)
-        source = f"{self.path}, {label}"
-        labels = _labels(source, arrays[label])
-        if len(labels) != len(x):
-            raise ValueError(f"{source}: expected {len(x)} labels, one for each of {name}, got {len(labels)}")
-        return Examples(x, torch.from_numpy(labels))
+        label, factors = _first(LABEL[name], arrays), _first(FACTORS[name], arrays)
+        labels = None if label is None else _labels(f"{self.path}, {label}", arrays[label])
+        numbers = None if factors is None else _factors(f"{self.path}, {factors}", arrays[factors])
+        for kind, given in ((label, labels), (factors, numbers)):
+            if given is not None and len(given) != len(x):
+                word = "labels" if given is labels else "rows of factors"
+                text = f"expected {len(x)} {word}, one for each of {name}, got {len(given)}"
+                raise ValueError(f"{self.path}, {kind}: {text}")
+        return Examples(x, *(None if given is None else torch.from_numpy(given) for given in (labels, numbers)))
 
 
 def whole(file: Path, scale: float | None = None) -> tuple[Examples, float]:
@@ -195,6 +209,19 @@ def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 2:
         return (1, *shape)
     return (shape[2], *shape[:2]) if len(shape) == 3 and shape[0] > 4 >= shape[2] else shape
+
+
+def _factors(source: str, factors: np.ndarray) -> np.ndarray:
+    if (
+        factors.ndim != 2
+        or factors.dtype.kind not in "bui"
+        or (factors.size and factors.max() > np.iinfo(np.int64).max)
+    ):
+        raise ValueError(
+            f"{source}: expected whole numbers below 2^63 of shape [N, F], got shape {[*factors.shape]} of type "
+            f"{factors.dtype}; number the values of each factor, e.g. by numpy.unique(values, return_inverse=True)"
+        )
+    return factors.astype(np.int64)
 
 
 def _labels(source: str, label: np.ndarray) -> np.ndarray:

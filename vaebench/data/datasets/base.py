@@ -22,15 +22,20 @@ TEST = 0.2
 
 
 class Examples(NamedTuple):
-    """Raw observations `[N, *shape]` in uint8 or float32, and class labels `[N]` if the source has them."""
+    """Raw observations `[N, *shape]` in uint8 or float32, with class labels `[N]` and factors if the source has them.
+
+    Factors `[N, F]` say what made an observation, for example the position of a shape; each is numbered.
+    """
 
     x: Shaped[Tensor, "N *shape"]
     label: Int64[Tensor, " N"] | None = None
+    factors: Int64[Tensor, "N F"] | None = None
 
     def at(self, index: Int64[np.ndarray, " M"]) -> "Examples":
         """The examples at these indices."""
         chosen = torch.from_numpy(index)
-        return Examples(self.x[chosen], None if self.label is None else self.label[chosen])
+        label, factors = (None if tensor is None else tensor[chosen] for tensor in (self.label, self.factors))
+        return Examples(self.x[chosen], label, factors)
 
     def check(self, source: str) -> None:
         """Refuse an empty set, NaN and infinity, and labels that do not match (see `Splits.check`)."""
@@ -49,6 +54,12 @@ class Examples(NamedTuple):
             raise ValueError(
                 f"{source}: expected {len(self.x)} labels in int64, one an observation, "
                 f"got shape {[*self.label.shape]} in {self.label.dtype}"
+            )
+        f = self.factors
+        if f is not None and (f.ndim != 2 or len(f) != len(self.x) or not f.shape[1] or f.dtype != torch.int64):
+            raise ValueError(
+                f"{source}: expected factors of shape [{len(self.x)}, F] in int64, one row an observation, "
+                f"got shape {[*f.shape]} in {f.dtype}"
             )
 
 
@@ -77,8 +88,7 @@ class Splits(NamedTuple):
         if not len(self.validation.x):
             return self
         both = (self.train, self.validation)
-        labels = [e.label for e in both if e.label is not None]
-        joined = Examples(torch.cat([e.x for e in both]), torch.cat(labels) if len(labels) == 2 else None)
+        joined = Examples(torch.cat([e.x for e in both]), *(_joined([e[i] for e in both]) for i in (1, 2)))
         return self._replace(train=joined, validation=self.validation.at(np.empty(0, np.int64)))
 
     def named(self) -> dict[str, Examples]:
@@ -126,10 +136,12 @@ class Splits(NamedTuple):
             )
 
     def checksum(self) -> str:
-        """SHA-256 of the scale and of all raw tensors and labels, with their names, shapes and dtypes."""
+        """SHA-256 of the scale and of all raw tensors, labels and factors, with their names, shapes and dtypes."""
         digest = hashlib.sha256(f"scale {self.scale!r}\n".encode())
         for split, examples in self.named().items():
             for field, tensor in examples._asdict().items():
+                if field == "factors" and tensor is None:
+                    continue  # data without factors keep the checksums that they had before there were any
                 digest.update(f"{split} {field} ".encode())
                 if tensor is not None:
                     array = tensor.contiguous().numpy()
@@ -159,6 +171,11 @@ def training_size(n: int, *shares: float) -> int:
     1258
     """
     return n - sum(round(share * n) for share in shares)
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if len(there) == len(parts) else None
 
 
 def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:
