@@ -62,6 +62,7 @@ UNCLAIMED = {
         "Layers",
         "NearestNeighbours",
         "ParetoK",
+        *("MIG", "SAP", "DCI", "Modularity", "FactorVAEScore", "BetaVAEScore"),
     ),
 }
 """Metrics whose numbers come without an error."""

@@ -15,6 +15,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root
 from vaebench.data.datasets.digits import Digits
 from vaebench.records.record import Record
+from vaebench.reporting.tables.labels import labels
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.single import fit_single
 
@@ -44,6 +45,16 @@ def test_a_later_keyword_is_part_of_the_id_where_it_is_used() -> None:
     assert used["train"]["optimizer"]["weight_decay"] == 0.1
     assert used["train"]["early_stopping"]["patience"] == 3
     assert config(**used["train"]) == used
+
+
+def test_a_table_says_the_default_of_a_later_keyword_that_varies() -> None:
+    adam, sgd = (made(train={"optimizer": name}).config for name in ("Adam", "SGD"))
+    decay = made(train={"optimizer": {"name": "Adam", "weight_decay": 0.1}}).config
+    assert "optimizer" not in adam["train"]
+    assert labels([adam, sgd], ["train.optimizer"])[0].texts == ("Adam", "SGD")
+    assert labels([adam, decay], ["train.optimizer.weight_decay"])[0].texts == ("0", "0.1")
+    early = made(train={"early_stopping": {"patience": 3}}).config
+    assert labels([adam, early], ["train.early_stopping"])[0].texts[0] == "none"
 
 
 # -- no validation split ----------------------------------------------------------------------------------------------

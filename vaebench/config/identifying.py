@@ -1,6 +1,6 @@
 """Which values of a run define it: all but those of later keywords that have their default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaebench.config.fields import Component, Fields, Kind, ListOf, Section, component_fields
@@ -25,6 +25,33 @@ def identifying(fields: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
         elif not (field.later and value == validated(field.kind, field.default)):
             kept[key] = _inside(field.kind, value)
     return kept
+
+
+def filled_in(fields: Fields, values: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
+    """The values with the default of a later keyword on this path, if they leave it out.
+
+    >>> from vaebench.config.study import SECTIONS
+    >>> filled_in(SECTIONS, {"train": {"epochs": 3}}, ["train", "stages"])
+    {'train': {'epochs': 3, 'stages': ()}}
+    """
+    key, *rest = path
+    field = fields.get(key)
+    if field is None or (key not in values and not field.later):
+        return values
+    value = values[key] if key in values else validated(field.kind, field.default)
+    if rest and isinstance(value, Mapping):
+        value = filled_in(_fields_of(field.kind, value), value, rest)
+    return {**values, key: value}
+
+
+def _fields_of(kind: Kind, value: Mapping[str, Any]) -> Fields:
+    for option in kind.options:
+        match option:
+            case Component(registry) if value.get("name") in registry:
+                return component_fields(registry, value["name"])
+            case Section():
+                return option.fields
+    return {}
 
 
 def _inside(kind: Kind, value: Any) -> Any:

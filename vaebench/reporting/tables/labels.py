@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaebench.config.identifying import filled_in
+from vaebench.config.study import SECTIONS
+
 ABSENT = "–"
 SEED = "seed"
 IMPORTS = "imports"
@@ -28,6 +31,8 @@ class Label:
 def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
     """The columns that tell the configurations (without their seeds) apart; the model's class if nothing does."""
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
+    for axis in named:
+        configs = [filled_in(SECTIONS, config, axis.split(".")) for config in configs]
     rest = [_without(c, [SEED, *named, *_of_one_version(configs)]) for c in _with_imports(configs)]
     columns = {p: [_at(_without(c, _inside(p, named)), p) for c in configs] for p in [*named, *varying(rest)]}
     kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [_at(c, "model") for c in configs]}
