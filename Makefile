@@ -2,6 +2,7 @@
 # make test       set-up, then the tests
 # make test-slow  set-up, then the tests that take long
 # make calibrate  set-up, then every metric and estimator against exact answers
+# make gpu        set-up with pythae, then everything that is measured on a GPU
 # make lint       set-up, then ruff and mypy
 # make check      lint, all tests, and the committed tables against their records: before every commit
 #
@@ -17,7 +18,7 @@ PIP := $(RUN) pip install -qq --disable-pip-version-check --progress-bar off
 PIP += --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test test-slow calibrate lint format check table clean
+.PHONY: sweep test test-slow calibrate gpu lint format check table clean
 
 sweep: .venv/ready
 	$(RUN) vaebench sweep $(STUDY)
@@ -30,6 +31,10 @@ test-slow: .venv/ready
 
 calibrate: .venv/ready
 	$(RUN) vaebench calibrate
+
+gpu: .venv/ready
+	$(PIP) -c constraints.txt -e '.[peers]'
+	.venv/bin/python benchmarks/gpu.py
 
 lint: .venv/linters
 	$(RUN) ruff check .

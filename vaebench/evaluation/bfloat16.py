@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
+from vaebench.evaluation.bounds import iwae
 from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.models.base import Autoencoder
 
@@ -25,10 +26,12 @@ class Bfloat16Error(NamedTuple):
     Attributes:
         nats: for each observation the largest difference of a log-weight over all draws; the mean over observations. No
             bound of these draws, of any k, differs by more.
+        iwae: the difference of IWAE-K, its magnitude; the mean over observations.
         observations: over how many.
     """
 
     nats: float
+    iwae: float
     observations: int
 
 
@@ -60,13 +63,14 @@ def bfloat16_error(model: Autoencoder, batches: Iterable[Batch], draws: int, see
         seed: of the draws.
     """
     batch = evenly_spaced(batches, OBSERVATIONS)
+    draws = draws if model.stochastic else 1
     exact = _log_weights(model, batch, draws, seed)
     with bfloat16_decoder(model):
         rounded = _log_weights(model, batch, draws, seed)
-    worst = (rounded - exact).abs().amax(0)
-    return Bfloat16Error(float(worst.mean()), len(worst))
+    worst, bounds = (rounded - exact).abs().amax(0), [iwae(log_weight, draws) for log_weight in (rounded, exact)]
+    return Bfloat16Error(float(worst.mean()), float((bounds[0] - bounds[1]).abs().mean()), len(worst))
 
 
 def _log_weights(model: Autoencoder, batch: Batch, draws: int, seed: int) -> Tensor:
-    drawn = model.draws(batch, draws if model.stochastic else 1, generator(seed, "bfloat16", model.device))
+    drawn = model.draws(batch, draws, generator(seed, "bfloat16", model.device))
     return drawn.log_weight if model.stochastic else drawn.log_px

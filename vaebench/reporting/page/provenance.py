@@ -55,7 +55,8 @@ def _origin(record: Record, name: str) -> Origin:
 def _bfloat16(error: Mapping[str, Any] | None) -> str | None:
     if error is None:
         return None
-    return f"in the decoder: at most {error['nats']:.2g} nats off (mean of {error['observations']} observations)"
+    moves = f"IWAE moves by {error['iwae']:.2g} nats, a log-weight by at most {error['nats']:.2g}"
+    return f"in the decoder: {moves} (means of {error['observations']} observations)"
 
 
 def _commit(provenance: dict[str, Any]) -> str:
