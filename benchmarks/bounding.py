@@ -10,11 +10,13 @@ import vaebench  # noqa: F401 (before lightning)
 
 import torch
 from clock import DEVICE, ON_GPU
+from peers import mnist_is_here
 
 from vaebench.config.registry import MODELS
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.mnist import MNIST
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 
@@ -22,6 +24,9 @@ NETS = {"784-400-400-32": (28, (400, 400), 32), "64-64-64-10": (8, (64, 64), 10)
 """Side of the image, hidden widths, latent units; the first is the one of the claims."""
 
 POINTS, K = 10, 5000
+
+SEEN = 10_000
+"""Images of the brief training, repeated where there are fewer."""
 
 ROWS = (5000, 25_000, 50_000) if ON_GPU else (250, 500, 1000)
 """Latents in a call of the floor."""
@@ -32,14 +37,15 @@ PYTHAE = "pythae"
 def trained(net: str) -> tuple[Any, Any]:
     """A model with logits as a trained one has them, and observations."""
     side, hidden, latent_dim = NETS[net]
-    data = DataModule(Digits(binarize="Fixed"))
+    real = side == 28 and mnist_is_here()
+    data = DataModule((MNIST if real else Digits)(binarize="Fixed"))
     data.setup()
-    x = torch.nn.functional.interpolate(data.train.x, size=(side, side))
+    x = data.train.x[:SEEN] if real else torch.nn.functional.interpolate(data.train.x, size=(side, side))
     network = {"name": "MLP", "hidden": list(hidden)}
     model = MODELS.build({"name": "VAE", "latent_dim": latent_dim, "network": network}, (1, side, side), 0)
     model.prepare(x)
     stream, adam = torch.Generator().manual_seed(0), torch.optim.Adam(model.parameters(), 1e-3)
-    for batch in x.repeat(8, 1, 1, 1).split(64):
+    for batch in x.repeat(-(-SEEN // len(x)), 1, 1, 1)[:SEEN].split(64):
         adam.zero_grad()
         (-model.objective(batch, model.noise(len(batch), stream)).mean()).backward()
         adam.step()

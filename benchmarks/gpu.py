@@ -44,8 +44,9 @@ from clock import DEVICE, NAME, ON_GPU, OtherWork, now, peak
 from gpu_table import LOOP, table
 from one_pack import dataset_of, train
 from peers import LARGE, OURS, flops, mnist
-from rivals import build, train_pythae
+from rivals import built as build
 from rivals import pythae_of as pythae_model
+from rivals import train_pythae
 
 from vaebench.config import Run, load
 from vaebench.data.batch import Batch

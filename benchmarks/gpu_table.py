@@ -85,7 +85,8 @@ def _bounds(found: dict[str, Any]) -> list[str]:
         *lines,
         "",
         "The error of float32 is the largest of a bound against float64. For bfloat16: how far IWAE-5000 moves, and",
-        "how far a log-weight moves at most, as means over observations. No bound of any k moves by more than the second.",
+        "how far a log-weight moves at most, as means over observations. No bound of any k moves by more than the",
+        "second.",
     ]
 
 
@@ -95,9 +96,9 @@ def _agreement(found: dict[str, Any]) -> list[str]:
         "## The numbers of a GPU",
         "",
         f"{seen['members']} members of conf/beta.yaml, {seen['epochs']} epochs, float32. The largest relative",
-        "difference of the mean objective of an epoch, and of ELBO and IWAE on the test split after training. Here GPU and CPU",
-        "have the same weights, batches and noise. In a sweep their noise differs, and their numbers differ like those",
-        "of two seeds.",
+        "difference of the mean objective of an epoch, and of ELBO and IWAE on the test split after training. Here GPU",
+        "and CPU have the same weights, batches and noise. In a sweep their noise differs, and their numbers differ like",
+        "those of two seeds.",
         "",
         "| | first epoch | last epoch | estimates | estimates, nats | same bits |",
         "| --- | --- | --- | --- | --- | --- |",

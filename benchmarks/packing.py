@@ -24,7 +24,7 @@ import vaebench  # noqa: F401 (before lightning)
 
 # isort: split
 
-from clock import NAME, ON_GPU, now
+from clock import NAME, ON_GPU, OtherWork, now
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
@@ -54,9 +54,10 @@ if ON_GPU:
 
 def main() -> int:
     """Measure, print and write the table; returns the number of false claims."""
+    beside = OtherWork()
     rounds = [{(net, n): in_fresh_process(net, n) for net in NETS for n in SIZES} for _ in range(ROUNDS)]
     cost = {net: {n: median(r[net, n] for r in rounds) for n in SIZES} for net in NETS}
-    text = table(cost)
+    text = table(cost, str(beside))
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -114,13 +115,13 @@ def measured(net: str, members: int) -> float:
     return median(epochs) / steps / len(models) * 1e6
 
 
-def table(cost: dict[str, dict[int, float]]) -> str:
+def table(cost: dict[str, dict[int, float]], beside: str) -> str:
     """The table as Markdown."""
     lines = [
         "# The cost of a member's step",
         "",
         f"The β-VAE of conf/beta.yaml, {NAME}, medians of three rounds of fresh processes.",
-        "`python benchmarks/packing.py` writes this and fails if a claim does.",
+        f"`python benchmarks/packing.py` writes this and fails if a claim does. {beside}",
     ]
     for net, seen in cost.items():
         lines += ["", f"| {net}: members | µs a member-step | of alone | times less than plain |"]

@@ -152,12 +152,13 @@ def measured(name: str, task: Task, runs: list[Run]) -> dict[str, Any]:
         objective = float(model.objective(x, noise).mean())
     epoch, steps = median(epochs), steps_of(runs[0], x)
     return {
-        "epoch": epoch, "rest": end - marks[-1] + marks[1] - marks[0] - epoch, "steps": steps,
+        # The first epoch minus a usual one is the time before it; on a busy machine it may seem to be negative.
+        "epoch": epoch, "rest": end - marks[-1] + max(0.0, marks[1] - marks[0] - epoch), "steps": steps,
         "batch": len(x) / steps, "peak": peak(), "objective": objective,
     }  # fmt: skip
 
 
-def build(run: Run, data: DataModule, x: Tensor) -> Autoencoder:
+def built(run: Run, data: DataModule, x: Tensor) -> Autoencoder:
     """The model that ours begins with."""
     model = MODELS.build(run.model, data.shape, run.seed)
     model.prepare(x)
@@ -176,8 +177,13 @@ def steps_of(run: Run, x: Tensor) -> int:
     return -(-len(x) // run.train.batch_size)
 
 
-def losses_apart(runs: list[Run]) -> dict[str, float | None]:
-    """The largest relative difference of a peer's loss from the pack's, of one member from the same weights on."""
+def losses_apart(runs: list[Run]) -> dict[str, list[float] | None]:
+    """The largest relative differences of losses from a peer's in float64: the pack's, and the peer's own in float32.
+
+    All start from the weights of one member. In float64 both have no error that matters, so the first says whether the
+    pack does the same work, and the second is the peer's own loss of precision: pythae computes a cross-entropy of
+    sigmoids, which float32 rounds to 0 or 1.
+    """
     member = len(runs) // 2
     taken: list[tuple[Tensor, Tensor, float]] = []
     program = Stacks.program
@@ -200,25 +206,28 @@ def losses_apart(runs: list[Run]) -> dict[str, float | None]:
     return {peer: _apart(runs[member], peer, taken[:STEPS]) for peer in PEERS}
 
 
-def _apart(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]]) -> float | None:
-    data, x = observations(run)
-    model, beta = built(run, data, x).to(taken[0][0].device), run.model["beta"]
+def _apart(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]]) -> list[float] | None:
     try:
-        theirs = pythae_of(model, beta) if peer == PYTHAE else Usual(model.encoder, model.decoder, beta, 0.0)
+        exact, rounded = (list(_trained(run, peer, taken, kind)) for kind in (torch.float64, torch.float32))
     except ImportError:
         return None
+    ours = [loss for _, _, loss in taken]
+    return [max(abs(a / b - 1) for a, b in zip(losses, exact, strict=True)) for losses in (ours, rounded)]
+
+
+def _trained(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]], kind: torch.dtype) -> Iterator[float]:
+    """The losses of a peer that takes the same steps, in numbers of this kind."""
+    data, x = observations(run)
+    model, beta = built(run, data, x).to(taken[0][0].device, kind), run.model["beta"]
+    theirs: Any = pythae_of(model, beta) if peer == PYTHAE else Usual(model.encoder, model.decoder, beta, 0.0)
     adam = torch.optim.Adam(theirs.parameters(), run.model["learning_rate"])
-    return max(abs(float(loss) / ours - 1) for loss, ours in _trained(theirs, adam, taken))
-
-
-def _trained(theirs: Any, adam: torch.optim.Optimizer, taken: list[tuple[Tensor, Tensor, float]]) -> Iterator[Any]:
-    for x, noise, ours in taken:
-        with patch.object(torch, "randn_like", lambda *_, noise=noise: noise):
-            loss = theirs.loss(x) if isinstance(theirs, Usual) else theirs({"data": x}).loss
+    for batch, noise, _ in taken:
+        with patch.object(torch, "randn_like", lambda *_, noise=noise: noise.to(kind)):
+            loss = theirs.loss(batch.to(kind)) if isinstance(theirs, Usual) else theirs({"data": batch.to(kind)}).loss
         adam.zero_grad()
         loss.backward()
         adam.step()
-        yield loss.detach(), ours
+        yield float(loss)
 
 
 def main(name: str, task_name: str, data: str) -> None:

@@ -95,11 +95,16 @@ def exponent(seen: dict[int, float]) -> float:
 
 
 def line(seen: dict[int, float]) -> tuple[float, float]:
-    """a and b of a + b·n by least squares of relative errors."""
+    """a and b of a + b·n by least squares of relative errors; neither is negative."""
     import numpy as np
 
     n, cost = np.array([*seen], float), np.array([*seen.values()])
-    (a, b), *_ = np.linalg.lstsq(np.stack([1 / cost, n / cost], 1), np.ones(len(n)), rcond=None)
+    columns = np.stack([1 / cost, n / cost], 1)
+    (a, b), *_ = np.linalg.lstsq(columns, np.ones(len(n)), rcond=None)
+    if min(a, b) < 0:  # noise: the best fit without the negative term
+        column = columns[:, 0 if b < 0 else 1]
+        kept = float(column.sum() / (column @ column))
+        return (kept, 0.0) if b < 0 else (0.0, kept)
     return float(a), float(b)
 
 

@@ -38,10 +38,13 @@ PARTS = ("training steps", "validation", "evaluation", "opening of W&B runs")
 
 def main() -> int:
     """Measure, print and write the table; the number of broken claims."""
+    from clock import OtherWork  # it imports torch, which a child measures
+
+    beside = OtherWork()
     rounds = [in_fresh_process() for _ in range(ROUNDS)]
     seen = {name: median(r[name] for r in rounds) for name in rounds[0]}
     seen |= {name: median(ratio(r) for r in rounds) for name, ratio in RATIOS.items()}
-    text = table(seen)
+    text = table(seen, str(beside))
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -55,6 +58,7 @@ RATIOS: dict[str, Callable[[dict[str, float]], float]] = {
     "over the training steps of the pack": lambda r: r["whole"] / r["training steps"],
     "over those and the products": lambda r: r["whole"] / (r["training steps"] + r["products"]),
     "over the training steps of the runs alone": lambda r: r["whole"] / r["alone"],
+    "the rest": lambda r: r["whole"] - sum(r[part] for part in PARTS),
 }
 """What a round comes to."""
 
@@ -71,15 +75,16 @@ def faults(seen: dict[str, float]) -> Iterator[str]:
         yield f"the sweep holds {seen['held'] / GIB:.2f} GiB, claimed at most {HELD / GIB:.2f}"
 
 
-def table(seen: dict[str, float]) -> str:
+def table(seen: dict[str, float], beside: str) -> str:
     """Markdown."""
-    rest = seen["whole"] - sum(seen[part] for part in PARTS)
+    rest = seen["the rest"]
     lines = [
         "# A whole sweep beside its training steps",
         "",
         f"conf/beta.yaml, {RUNS} runs as one pack, evaluation with 5000 draws, records, W&B and tables included; one",
         f"thread's processor time, rounds: {ROUNDS}. "
         "`python benchmarks/sweep.py` writes this and fails if a claim does.",
+        beside,
         "",
         "| part | seconds | of the whole |",
         "| --- | --- | --- |",

@@ -126,9 +126,10 @@ class MeanOverObservations(Diagnostic):
         n = int(self.count)
         if n == 0:
             raise ValueError(f"{type(self).__name__} expects at least one observation, got none; call update first")
-        mean = self.total / n
-        variance = (self.squares / n - mean.square()).clamp(min=0) * n / max(1, n - 1)
-        noise = self.noise.sqrt() / n if self.noise.ndim else None
+        total, squares, spread = (state.cpu() for state in (self.total, self.squares, self.noise))
+        mean = total / n
+        variance = (squares / n - mean.square()).clamp(min=0) * n / max(1, n - 1)
+        noise = spread.sqrt() / n if spread.ndim else None
         return self.estimates(Columns(mean, (variance / n).sqrt(), noise, n))
 
 

@@ -102,7 +102,8 @@ class IWAE(MeanOverObservations):
     def _weights(self, k: int) -> Weights | None:
         if k < self.draws:
             return None
-        return summary(dim_zero_cat(self.shapes), dim_zero_cat(self.effective), k)
+        # On the CPU: a few numbers, for which a GPU would start thirty kernels.
+        return summary(dim_zero_cat(self.shapes).cpu(), dim_zero_cat(self.effective).cpu(), k)
 
 
 @METRICS.register
