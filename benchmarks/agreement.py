@@ -4,7 +4,7 @@ A generator of a GPU gives other random numbers than one of the CPU. So here the
 all that differs is rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,14 @@ class HostNoise(BetaVAE):
         return torch.randn(shape, generator=self.twins[id(generator)][1]).to(generator.device)
 
 
+class NudgedNoise(HostNoise):
+    """The same with other last bits: what rounding alone does to a training, on one device."""
+
+    def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        noise = super().noise(batch_size, generator)
+        return noise * (1 + torch.finfo(noise.dtype).eps)
+
+
 class Numbers(NamedTuple):
     """Of each member: its losses by epoch, its estimates, its weights."""
 
@@ -60,23 +68,25 @@ class Numbers(NamedTuple):
 
 
 def agreement(small: bool) -> dict[str, Any]:
-    """The largest relative difference of losses and of estimates: GPU and CPU, alone and in a pack, graph and steps."""
+    """The largest differences of losses and of estimates: GPU and CPU, alone and in a pack, graph and its steps."""
     own = ["data={name: Digits, binarize: Fixed}", "validate_every=5", f"train.epochs={2 if small else 10}"]
     runs = list(load(ROOT / "conf" / "beta.yaml", own).runs)[: 2 if small else 30]
-    on_cpu = numbers(runs, "cpu", make=_with_host_noise, graphs=False)
-    on_gpu = numbers(runs, make=_with_host_noise, graphs=False)
+    on_cpu, nudged = (numbers(runs, "cpu", make=_maker(kind)) for kind in (HostNoise, NudgedNoise))
+    on_gpu = numbers(runs, make=_maker(HostNoise), graphs=False)
     graphed, stepped = numbers(runs), numbers(runs, graphs=False)
     return {
         "members": len(runs),
         "epochs": runs[0].train.epochs,
         "GPU and CPU": apart(on_gpu, on_cpu),
+        "CPU and CPU, noise with other last bits": apart(nudged, on_cpu),
         "alone and in a pack": apart(numbers(runs[-1:]), graphed.only(-1)),
         "CUDA graph and its steps": apart(graphed, stepped),
     }
 
 
-def _with_host_noise(spec: dict[str, Any], shape: tuple[int, ...], seed: int) -> BetaVAE:
-    return HostNoise(shape, seed, **{name: value for name, value in spec.items() if name != "name"})
+def _maker(kind: type[HostNoise]) -> Callable[..., HostNoise]:
+    """What builds such a model from a configuration."""
+    return lambda spec, shape, seed: kind(shape, seed, **{k: v for k, v in spec.items() if k != "name"})
 
 
 def numbers(runs: list[Run], where: str | None = None, **how: Any) -> Numbers:
