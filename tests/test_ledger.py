@@ -19,6 +19,7 @@ from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
 from vaebench.reporting.ledger.evidence import MEASURED, evidence, without_seeds
 from vaebench.reporting.ledger.verdict import Judgement, Verdict, judge
+from vaebench.reporting.ledger.words import summary
 from vaebench.reporting.tables.intervals import prediction_half_width
 
 ROOT = Path(__file__).parents[1]
@@ -354,6 +355,13 @@ def test_the_page_escapes_and_has_one_plot(project: Path) -> None:
     assert page.count("<svg") == 1
     assert "<b>" not in page
     assert "http" not in Path("results/paper/ledger.svg").read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_readme_shows_the_plot_and_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    readme = Path("README.md").read_text(encoding="utf-8")
+    assert "results/paper/ledger.svg" in readme
+    assert summary(rendering.judgements(Path("results"))) in readme
 
 
 def test_the_committed_ledger_follows_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from vaebench.reporting.ledger.evidence import MEASURED, evidence
 from vaebench.reporting.ledger.verdict import Verdict, judge
 
 ROOT = Path(__file__).parents[1]
-QUICK = ["linear_subspace", "linear_denoising", "regularised_linear", "contraction"]
+QUICK = ["linear_subspace", "linear_denoising", "regularised_linear", "contraction", "constructed_codes"]
 SHIPPED = claims.read(ROOT / "results" / claims.FILE)
 CLAIMS = {c.protocol["measurement"]: c for c in SHIPPED if isinstance(c.protocol, dict)}
 
@@ -87,7 +87,7 @@ def test_faults_are_measured_on_every_trained_run(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["spectra"], "no measurement 'spectra'; there is contraction, fault_"),
+        (["spectra"], "no measurement 'spectra'; there is constructed_codes, contraction"),
         (["fault_without_draws"], "expected a study whose runs are trained"),
         (["contraction", "conf/smoke.yaml"], "contraction: expected no study"),
     ],

@@ -35,7 +35,7 @@ def information_within_batches(vae: VAE, batches: Iterable[Float[Tensor, "B *eve
     values, stream = [], generator(seed, "museum")
     for x in batches:
         q = _diagonal(vae, x)
-        z = q.mean + q.stddev * torch.randn(q.mean.shape, generator=stream, dtype=x.dtype)
+        z = q.mean + q.stddev * torch.randn(q.mean.shape, generator=stream, dtype=x.dtype).to(x.device)
         density = Normal(q.mean[None], q.stddev[None]).log_prob(z[:, None]).sum(-1)
         log_qz = torch.logsumexp(density, dim=1) - math.log(len(x))
         values.append(float(density.diagonal().mean() - log_qz.mean()))

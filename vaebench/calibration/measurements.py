@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vaebench.calibration import autoencoder_identities
+from vaebench.calibration import autoencoder_identities, constructed_codes
 from vaebench.calibration.faults import BATCH, elbo_without_draws, information_within_batches
 from vaebench.config import Run, Study
 from vaebench.data.batch import Batch
@@ -95,6 +95,7 @@ ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {
     "linear_subspace": autoencoder_identities.linear_subspace,
     "regularised_linear": autoencoder_identities.regularised_linear,
     "contraction": autoencoder_identities.contraction,
+    "constructed_codes": constructed_codes.constructed_codes,
 }
 """Measurements that need no trained run, by the name in their configuration."""
 

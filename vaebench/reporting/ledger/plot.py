@@ -22,6 +22,9 @@ COLOURS = {
     Verdict.NOT_COMPARABLE: CATEGORIES[6],
 }
 
+LEFT, TOP, LINE = 50, 16, 12
+"""Where the legend of the picture stands, far above the diagonal; and the height of a line."""
+
 LIGHT = {"--c0": "#2f6db5", "--c2": "#17806b", "--c4": "#8a6d00", "--c5": "#bb3b55", "--c6": "#4d5a6b"}
 """The colours of `style.css`, which a picture on its own cannot read."""
 
@@ -41,8 +44,11 @@ def plot(judgements: Sequence[Judgement]) -> Drawn | None:
 
 
 def standalone(drawn: Drawn) -> str:
-    """The picture as a file of its own, readable on a light and on a dark page."""
-    svg = drawn.panels[0].svg
+    """The picture as a file of its own, readable on a light and on a dark page, with its legend inside."""
+    svg = drawn.panels[0].svg.removesuffix("</svg>")
+    for row, (colour, text) in enumerate(drawn.legend):
+        svg += f'<text x="{LEFT}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
+    svg += "</svg>"
     svg = re.sub(r"var\((--c\d)\)", lambda found: LIGHT.get(found[1], "#777"), svg)
     svg = re.sub(r"var\(--[a-z]+\)", "#8a909b", svg).replace("currentColor", "#777d88")
     svg = svg.replace("<text ", '<text fill="#777d88" font-family="sans-serif" ')
