@@ -11,6 +11,7 @@ from test_pack import build as member
 from test_pack import check_against_plain, same_bits
 from torch import Tensor, nn
 
+from vaebench.config import EarlyStopping
 from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
@@ -23,6 +24,7 @@ from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.snapshot import Snapshot
 from vaebench.training.step import training_step
+from vaebench.training.stopping import StopEarly
 
 SIGMOIDS = {"name": "ActivatedMLP", "hidden": [12, 7], "activation": "Sigmoid"}
 NETWORKS = [
@@ -220,3 +222,37 @@ def test_what_has_no_classifier_or_no_labels_says_so():
         build("StackedAE", network=SIGMOIDS, corruption=MASKED * 2)
     with pytest.raises(ValueError, match=r"phases: expected 4 lengths, not all 0, for 3 layers; got \[1, 2\]"):
         build("StackedAE", network=SIGMOIDS, phases=[1, 2])
+
+
+def test_weight_decay_leaves_alone_what_does_not_learn():
+    """The first layer keeps its bits while the second one learns."""
+    model = build("StackedAE", network=SIGMOIDS, learning_rate=0.01, phases=[1, 3, 0, 0])
+    model.optimizer = lambda parameters, rate: torch.optim.AdamW(parameters, lr=rate, weight_decay=0.5)
+    seen: list[Tensor] = []
+
+    class Watch(lightning.Callback):
+        def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+            seen.append(torch.cat([p.detach().flatten().clone() for p in model.encoder[model.layers[0]].parameters()]))
+
+    trainer(4, Watch()).fit(model, datamodule=digits())
+    assert torch.equal(seen[0], seen[3])
+
+
+class Validated(lightning.Callback):
+    """The validations of the last phase."""
+
+    def __init__(self) -> None:
+        self.of_last_phase: list[float] = []
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if pl_module.layer is None:
+            self.of_last_phase.append(float(trainer.callback_metrics["val/objective"]))
+
+
+def test_only_the_last_phase_stops_early():
+    """The codes of the second layer are easy to reconstruct, so its objective is the largest of all phases."""
+    stop, seen = StopEarly(EarlyStopping(patience=1)), Validated()
+    model = build("StackedAE", network=SIGMOIDS, likelihood={"name": "Gaussian", "variance": 10.0})
+    trainer(8, stop, seen).fit(model, datamodule=digits())
+    assert stop.best == max(seen.of_last_phase)
+    assert len(seen.of_last_phase) > 1

@@ -53,6 +53,7 @@ def compare_with_truth(model: Autoencoder, data: DataModule, split: str, seed: i
     return Measurement.of(found, DESCRIPTIONS)
 
 
+@torch.no_grad()
 def affine_decoder(model: Autoencoder) -> Float64[Tensor, "D L"] | None:
     """W of a decoder z ↦ Wz + b of the mean of a Gaussian; None if the decoder is another one."""
     if not isinstance(model.likelihood, Gaussian):

@@ -200,6 +200,10 @@ class Autoencoder(Usable, ABC):
         """
         return 0
 
+    def learning(self) -> Iterable[nn.Parameter]:
+        """The parameters that learn in the present phase."""
+        return self.parameters()
+
     def enter(self, progress: float) -> bool:
         """Enter the phase at this share of training; whether it is another one than before."""
         before, self.phase = self.phase, self.phase_at(progress)
@@ -269,6 +273,12 @@ class Autoencoder(Usable, ABC):
         loss = -objective.sum() / (total / world)
         # In a phase some parameters do not learn. Their gradient is zero, because several processes wait for it.
         return loss if world == 1 and self.phase_at(1.0) == 0 else loss + self._zero_loss()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.phase_at(1.0) > 0:  # weight decay would change a parameter that has a gradient, even if it is zero
+            learning = set(map(id, self.learning()))
+            for parameter in self.parameters():
+                parameter.grad = parameter.grad if id(parameter) in learning else None
 
     def on_train_epoch_end(self) -> None:
         self._log_mean(epoch.TRAINING_OBJECTIVE, self._trained)

@@ -1,6 +1,7 @@
 """The stacked autoencoder: a deep network whose layers are trained one after another, then all together."""
 
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,14 @@ class StackedAE(AE):
     def layer(self) -> int | None:
         """The layer that learns by itself in this phase; None if all learn."""
         return self.phases[self.phase]
+
+    def learning(self) -> Iterator[nn.Parameter]:
+        if self.layer is None:
+            joint = (self.encoder, self.decoder, self.likelihood) if self.classes is None else (self.encoder, self.head)
+            return chain.from_iterable(module.parameters() for module in joint)
+        above = self.likelihood.parameters() if self.layer == 0 else ()
+        own = self.encoder[self.layers[self.layer]].parameters()
+        return chain(own, self._back(self.layer).parameters(), above)
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:
         if self.layer is None or not vars(self.corruptions):

@@ -5,12 +5,15 @@ from typing import Any
 import lightning
 
 from vaebench.config import EarlyStopping
+from vaebench.models.base import Autoencoder
 from vaebench.records.description import Direction
 from vaebench.training.curve import CURVES
 
 
 class StopEarly(lightning.Callback):
     """Stops after `patience` validations without an improvement, and restores the weights of the best validation.
+
+    If a model is trained in phases, only the validations of the last phase count: other phases have other objectives.
 
     Its state is part of Lightning's checkpoint, so a run that continues stops where it would have stopped.
 
@@ -42,6 +45,9 @@ class StopEarly(lightning.Callback):
         trainer.should_stop = self.waited >= self.how.patience  # stopped already, then killed
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, Autoencoder)
+        if pl_module.phase < pl_module.phase_at(1.0):
+            return
         # Only the first process logs, so it decides for all.
         found = trainer.callback_metrics.get(self.how.monitor)
         value = trainer.strategy.broadcast(None if found is None else float(found))
