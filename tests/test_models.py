@@ -84,7 +84,7 @@ def test_a_seed_fixes_a_model_whatever_the_global_generator(name):
     assert any(not torch.equal(first[k], other[k]) for k in first)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [m for m in MODELS if MODELS[m].trained_by_gradient])
 def test_training_improves_the_objective(name):
     losses = steps(build(name, learning_rate=1e-2), observations(), 60)
     assert losses[-1] < losses[0] - 1
@@ -127,7 +127,7 @@ def test_objective_and_log_weights_tell_the_same_bound(name):
     weights = model.draws(Batch(x), 4000 * k, torch.Generator().manual_seed(1)).log_weight
     groups = bounds.iwae_groups(weights, k)
     error = (objective.var(0) / 4000 + groups.var(0) / 4000).sqrt()
-    assert ((objective.mean(0) - groups.mean(0)).abs() < 4 * error).all()
+    assert ((objective.mean(0) - groups.mean(0)).abs() < 4 * error + 1e-9).all()  # an exact posterior has no error
 
 
 @pytest.mark.parametrize("name", [m for m in MODELS if MODELS[m].stochastic])

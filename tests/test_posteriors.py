@@ -192,7 +192,8 @@ VAES = [m for m in MODELS if "posterior" in MODELS.keywords(m)]
 @pytest.mark.parametrize("name", VAES)
 @every_posterior
 def test_every_vae_takes_every_posterior_with_as_many_units_as_dimensions(name: str, posterior: dict[str, Any]) -> None:
-    model, x = build(name, latent_dim=5, posterior=posterior), observations(6).float()
+    together = {"group": 5} if name == "FreeBitsVAE" else {}
+    model, x = build(name, latent_dim=5, posterior=posterior, **together), observations(6).float()
     objective = model.objective(x, model.noise(6, torch.Generator().manual_seed(0)))
     objective.sum().backward()
     assert bool(objective.isfinite().all())

@@ -42,13 +42,14 @@ def encode(run: RunName, file: DataFile = None, split: Split = None, out: Out = 
     """Write the mean and standard deviation of q(z|x) of every observation, with its label, as npz."""
     from torch import cat, inference_mode
 
+    from vaebench.models.parts.posteriors import unit_stddev
     from vaebench.sweeps.trained import find
 
     trained = find(run)
     (x, label), source = trained.observations(file, split)
     with inference_mode():
         codes = [trained.model.encode(part) for part in x.split(ROWS)]
-    columns = {"mean": cat([q.mean for q in codes]), "stddev": cat([q.stddev for q in codes]), "label": label}
+    columns = {"mean": cat([q.mean for q in codes]), "stddev": cat([*map(unit_stddev, codes)]), "label": label}
     _write(out or Path("codes.npz"), trained.origin(source), 0, **columns)
 
 

@@ -84,10 +84,10 @@ def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
         model: trained, on the device of the data.
         data: set up.
     """
-    if not isinstance(model, VAE) or model.form is Form.LAYERED:
+    if not isinstance(model, VAE) or model.form in (Form.LAYERED, Form.NONE):
         name = type(model).__name__
         several = f"{name} has two layers of latent units; the forecast is of one"
-        reason = several if isinstance(model, VAE) else f"{name} has no rate, so no β"
+        reason = several if model.form is Form.LAYERED else f"{name} has no rate, so no β"
         return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
     spectrum = training_spectrum(data)
     causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])

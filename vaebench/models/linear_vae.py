@@ -32,7 +32,7 @@ class LinearVAE(BetaVAE):
 
     linear = True
     statistics = 1
-    fixed = ("network", "prior", "posterior")
+    fixed: tuple[str, ...] = ("network", "prior", "posterior")
     centre: Tensor
 
     def __init__(
@@ -77,13 +77,18 @@ class LinearVAE(BetaVAE):
         return weight
 
     @property
+    def bias(self) -> Float[Tensor, " D"]:
+        """μ, the decoder's bias."""
+        bias = self.decoder[0].bias
+        assert isinstance(bias, Tensor)
+        return bias
+
+    @property
     def density(self) -> ProbabilisticPCA:
-        """p(x) with the present parameters, as a distribution with closed forms, in float64."""
-        decoder = self.decoder[0]
-        assert isinstance(decoder, nn.Linear)
+        """p(x) with the present parameters, as a distribution with closed forms, in float64 and on the CPU."""
         assert isinstance(self.likelihood, Gaussian)
-        sigma2 = self.likelihood.sigma2().detach().double().flatten()
-        return ProbabilisticPCA(decoder.bias.detach().double(), self.weight.detach().double(), sigma2)
+        exact = [t.detach().cpu().double() for t in (self.bias, self.weight, self.likelihood.sigma2().flatten())]
+        return ProbabilisticPCA(*exact)
 
     @property
     def linear_posterior(self) -> LinearPosterior:
@@ -95,7 +100,7 @@ class LinearVAE(BetaVAE):
         bias = affine.bias.detach().double() - weight @ self.centre.double().flatten()
         return LinearPosterior.diagonal(weight, bias, variance)
 
-    def encode(self, x: Tensor) -> Normal:
+    def encode(self, x: Tensor) -> Distribution:
         mean = self.encoder(x - self.centre)
         return Normal(mean, (0.5 * self.log_variance).exp().expand_as(mean), validate_args=False)
 

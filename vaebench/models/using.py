@@ -17,6 +17,7 @@ from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
+from vaebench.models.parts.posteriors import unit_stddev
 
 ROWS = 1024
 """Samples that are decoded at a time."""
@@ -169,7 +170,7 @@ class Usable(lightning.LightningModule):
         posterior = self.encode(batch.x)
         return {
             "mean": posterior.mean,
-            "stddev": posterior.stddev,
+            "stddev": unit_stddev(posterior),
             "reconstruction": self.decode(posterior.mean).mean,
         }
 

@@ -162,6 +162,29 @@ class ProbabilisticPCA:
         return z @ self.weight.double().mT + self.mean + noise * self.noise.sqrt(), z
 
 
+def expectation_maximisation(
+    model: ProbabilisticPCA, covariance: Float[Tensor, "D D"], fits_variance: bool = True
+) -> ProbabilisticPCA:
+    """One iteration of EM, which never lowers the mean log p(x) (Tipping & Bishop 1999, eq. 29 and 30).
+
+    W ← SW(σ²I + M⁻¹WᵀSW)⁻¹, σ² ← tr(S − SWM⁻¹W'ᵀ)/D, with M = WᵀW + σ²I and the new W'. Its fixed points are the
+    stationary points of the likelihood; from almost every W it converges to the maximum.
+
+    Args:
+        model: with one σ² and the mean of the data.
+        covariance: S, of the data, divided by N.
+        fits_variance: whether σ² changes too.
+    """
+    weight, sigma2 = model.weight.double(), model.noise[0]
+    identity, products = torch.eye(model.latent_dim, dtype=torch.float64), covariance.double() @ weight
+    inverse = torch.linalg.inv(weight.mT @ weight + sigma2 * identity)
+    updated = torch.linalg.solve((sigma2 * identity + inverse @ weight.mT @ products).mT, products.mT).mT
+    if fits_variance:
+        left = covariance.diagonal().sum() - ((products @ inverse) * updated).sum()
+        sigma2 = left / len(model.mean)
+    return ProbabilisticPCA(model.mean, updated, sigma2)
+
+
 def distortion(x: Float[Tensor, "N D"], model: ProbabilisticPCA, posterior: LinearPosterior) -> Float[Tensor, " N"]:
     """−E_q[log p(x|z)] in closed form, −D/2·log 2πσ² included."""
     precision = 1 / model.noise

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.models.base import Autoencoder
+from vaebench.models.parts.posteriors import unit_stddev
 from vaebench.records.files import check_writable, write_all
 from vaebench.records.run_folder import WEIGHTS
 from vaebench.reporting.terminal.estimates import measured
@@ -68,7 +69,7 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
 def _encoder(model: Autoencoder) -> Part:
     def both(x: Tensor) -> tuple[Tensor, Tensor]:
         posterior = model.encode(x)
-        return posterior.mean, posterior.stddev
+        return posterior.mean, unit_stddev(posterior)
 
     return Part(model, both)
 

@@ -140,7 +140,8 @@ def _train(
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
     saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
     callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveReplay(loggers)]
-    keywords = {"gradient_clip_val": run.train.gradient_clip, **validation(data), **devices}
+    clip = run.train.gradient_clip if model.trained_by_gradient else None
+    keywords = {"gradient_clip_val": clip, **validation(data), **devices}
     training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), **keywords)
     try:
         with interruptible():

@@ -284,6 +284,11 @@ def reparameterise(posterior: Distribution, noise: Float[Tensor, "*S B L"]) -> F
     return posterior.draw(noise)  # type: ignore[attr-defined]
 
 
+def unit_stddev(posterior: Distribution) -> Float[Tensor, "B L"]:
+    """The standard deviation of each unit given x. A draw is made by `reparameterise`, not from this."""
+    return posterior.stddev if isinstance(posterior, Normal) else posterior.variance.sqrt()
+
+
 def log_density(posterior: Distribution, z: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B"]:
     """log q(z|x), summed over units. It is quick for the latest draw of `reparameterise`."""
     log_q = posterior.log_prob(z)

@@ -40,6 +40,8 @@ def check_compatible(members: Sequence[Autoencoder]) -> None:
     if names := torch_private.missing():
         raise Unpackable(f"torch {torch.__version__} lacks {', '.join(names)}")
     first = members[0]
+    if not first.trained_by_gradient:
+        raise Unpackable(f"{type(first).__name__} is not trained by gradients")
     if first.classes is not None:
         raise Unpackable(f"{type(first).__name__} learns from labels, and the batches of a pack have none")
     for name in EPOCH_HOOKS:
