@@ -150,13 +150,13 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str) -> None:
         reading = Quantity(column).read(made)
         assert (reading.value is None) == (column in made.not_applicable)
         assert reading.value is not None or reading.remark == made.not_applicable[column]
-    has_rate = model.stochastic and model.form is not Form.NONE
-    if has_rate and not model.linear:
+    has_forecast = model.stochastic and model.form not in (Form.NONE, Form.LAYERED)
+    if has_forecast and not model.linear:
         (forecast,) = (Fact(*item) for item in FORECAST.items())
         assert forecast.read(made).remark.startswith("only a reference")
         assert Quantity(next(iter(CAUSES))).read(made).remark.startswith("only a reference")
     shown = [q.name for q in quantities([made])]
-    assert [c in shown for c in CAUSES] == [has_rate] * 2
+    assert [c in shown for c in CAUSES] == [has_forecast] * 2
     assert ("smallest_curvature" in shown) == model.linear
 
 

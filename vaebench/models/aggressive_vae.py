@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Normal  # noqa: F401 (Normal: for 
 from vaebench.config.registry import MODELS, PositiveInt
 from vaebench.config.seeding import generator
 from vaebench.data.batch import Batch
-from vaebench.models.parts.posteriors import Form, log_density, reparameterise
+from vaebench.models.parts.posteriors import log_density, reparameterise
 from vaebench.models.vae import VAE
 
 
@@ -33,9 +33,6 @@ class AggressiveVAE(VAE):
 
     Args:
         encoder_steps: steps of the encoder before each step of the decoder.
-
-    Raises:
-        ValueError: if the posterior is a flow.
     """
 
     one_device = "in some of its steps a part of the parameters has no gradient, for which the other devices would wait"
@@ -46,11 +43,6 @@ class AggressiveVAE(VAE):
         self, shape: tuple[int, ...], seed: int = 0, *, encoder_steps: PositiveInt = 10, **kwargs: Any
     ) -> None:
         super().__init__(shape, seed, **kwargs)
-        if self.form is Form.FLOW:
-            raise ValueError(
-                "AggressiveVAE expects a posterior with a density in closed form, for I(x;z), got a Flow; set "
-                "model.posterior: Diagonal | FullCovariance"
-            )
         self.encoder_steps = encoder_steps
         self.register_buffer("is_aggressive", torch.ones(()))
         self.register_buffer("information", torch.zeros(()))
