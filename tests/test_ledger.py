@@ -205,6 +205,13 @@ def test_a_record_without_a_checksum_is_refused(here: Path) -> None:
     assert "no checksum" in found.reason
 
 
+def test_a_number_that_was_added_later_does_not_count(here: Path) -> None:
+    """It may have been measured with other draws than the protocol says."""
+    (one,) = records(-23.0)
+    write(replace(one, provenance=one.provenance | {"later": [{"names": ["elbo"]}]}), path_of(one))
+    assert judged(claim(STATED)).budget == (0, 1, "numbers")
+
+
 def test_a_record_of_another_study_is_refused(here: Path) -> None:
     records(-23.0, study="other")
     assert judged(claim(STATED)).verdict is Verdict.NOT_COMPARABLE

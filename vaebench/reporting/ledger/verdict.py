@@ -157,8 +157,13 @@ def _matches(record: Record, point: Point) -> bool:
 
 
 def _read(record: Record, point: Point) -> float | None:
-    """The number of a point in a record; None if the record has none."""
-    estimate = record.estimate(point.read)
+    """The number of a point in a record; None if the record has none.
+
+    A number that `vaebench evaluate --save` added later may have been measured with other settings, so it has no part
+    in the protocol.
+    """
+    later = {name for added in record.provenance.get("later", []) for name in added["names"]}
+    estimate = None if point.read in later else record.estimate(point.read)
     found = estimate.value if estimate is not None else record.facts.get(point.read)
     if found is None:
         found = next((v for v in reversed(record.curve.get(point.read, [])) if v is not None), None)

@@ -140,5 +140,7 @@ def _decimals(scale: float) -> int:
 
 def _commits(judgement: Judgement) -> list[str]:
     """The code that measured it, one short commit each."""
-    found = {str(r.provenance.get("commit") or "unknown")[:10] for r in judgement.evidence.records}
-    return sorted(found)
+    origins = [r.provenance for r in judgement.evidence.records]
+    return sorted(
+        {f"{str(o.get('commit') or 'unknown')[:10]}{' with changes' * bool(o.get('dirty'))}" for o in origins}
+    )
