@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from vaebench.models.parts.posteriors import Posterior as Posterior, reparameterise as reparameterise
     from vaebench.models.parts.priors import Prior as Prior
     from vaebench.models.parts.schedules import Schedule as Schedule
+    from vaebench.models.subject import DeterministicSubject as DeterministicSubject, Subject as Subject
     from vaebench.models.vae import VAE as VAE
     from vaebench.records.description import (
         Description as Description,
@@ -94,6 +95,7 @@ EXPORTS = {
     "vaebench.models.parts.posteriors": ("Posterior", "reparameterise"),
     "vaebench.models.parts.priors": ("Prior",),
     "vaebench.models.parts.schedules": ("Schedule",),
+    "vaebench.models.subject": ("DeterministicSubject", "Subject"),
     "vaebench.models.vae": ("VAE",),
     "vaebench.records.description": ("Description", "Direction", "Panel", "Role"),
     "vaebench.records.record": ("Estimate", "NotApplicable", "Record"),

@@ -8,7 +8,7 @@ from vaebench.cli.about import doctor, init, list_, new, schema, show_version
 from vaebench.cli.importing import with_imports
 from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
-from vaebench.cli.use import encode, export, interpolate, reconstruct, sample, score
+from vaebench.cli.use import audit, encode, export, interpolate, reconstruct, sample, score
 from vaebench.cli.work import calibrate, evaluate, measure, sweep, train
 from vaebench.cli.write import dashboard, ledger, publish, report, table
 
@@ -29,7 +29,7 @@ def _options(
 
 
 RUNS = (sweep, status, train, evaluate, show, compare, calibrate, measure)
-USE = (sample, encode, reconstruct, interpolate, score, export)
+USE = (sample, encode, reconstruct, interpolate, score, export, audit)
 RESULTS = (table, report, ledger, publish, dashboard)
 ABOUT = (list_, init, new, doctor, schema)
 

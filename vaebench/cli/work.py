@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaebench.config import Run, Study
+    from vaebench.evaluation.measure import Measurement
     from vaebench.reporting.figures.base import Drawn
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
@@ -169,7 +170,7 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, runs/STUDY/ID, or its checkpoint.")],
+    run: Annotated[Path | None, typer.Argument(help="A run's folder, runs/STUDY/ID, or its checkpoint.")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Posterior draws, K; by default the run's own.")] = None,
     k: Annotated[str | None, typer.Option(help="Sizes k of the IWAE bounds, e.g. 1,64,1000.")] = None,
     split: Annotated[
@@ -177,32 +178,51 @@ def evaluate(
     ] = None,
     estimators: Annotated[str | None, typer.Option(help="Estimators to add, e.g. AnnealedImportanceSampling.")] = None,
     save: Annotated[bool, typer.Option("--save", help="Add what is new to the run's record and so to tables.")] = False,
+    codes: Annotated[
+        Path | None, typer.Option(help="Grade codes of any origin instead: .npz with mean, codes or z, and label.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a trained run again, with other draws, bounds, split or estimators."""
-    from vaebench.records.description import Description
-    from vaebench.reporting.terminal.estimates import measured
+    """Measure a trained run again, with other draws, bounds, split or estimators; or grade codes from a file."""
     from vaebench.sweeps.reevaluate import Asked, add_to_record, reevaluate
+
+    if (run is None) == (codes is None):
+        raise ValueError("expected a run's folder, or --codes FILE; give one of the two")
+    if codes is not None:
+        from vaebench.evaluation.measure import grade_codes
+        from vaebench.sweeps.trained import read_codes
+
+        print_measurement(grade_codes(*read_codes(codes)), json)
+        return
+    assert run is not None
 
     if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
         raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
     sizes = None if k is None else tuple(int(n) for n in k.split(","))
     asked = Asked(draws=draws, k=sizes, split=split, estimators=estimators)
     seen = reevaluate(run, **asked)
-    if json:
-        print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})
-    else:
-        for estimate in seen.estimates:
-            if not isinstance(estimate.value, list):
-                text = measured(estimate, seen.descriptions.get(estimate.name, Description()))
-                console.print(text, soft_wrap=True)
-        for name, reason in seen.not_applicable.items():
-            console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
+    print_measurement(seen, json)
     if save:
         added = add_to_record(run, seen, asked)
         text = f"added to the record: {', '.join(added.names) or 'nothing'}"
         if not json:
             console.print(f"{text}; already there: {', '.join(added.known) or 'nothing'}", soft_wrap=True)
+
+
+def print_measurement(seen: "Measurement", json: bool = False) -> None:
+    """Print every number with its errors and remarks, and every blank with its reason."""
+    from vaebench.records.description import Description
+    from vaebench.reporting.terminal.estimates import measured
+
+    if json:
+        print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})
+        return
+    for estimate in seen.estimates:
+        if not isinstance(estimate.value, list):
+            text = measured(estimate, seen.descriptions.get(estimate.name, Description()))
+            console.print(text, soft_wrap=True)
+    for name, reason in seen.not_applicable.items():
+        console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
 
 
 def calibrate(

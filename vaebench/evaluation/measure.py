@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
@@ -12,8 +15,12 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
+from vaebench.models.draws import Draws
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
+
+ROWS = 64
+"""Observations of one tensor that are measured at a time."""
 
 
 class Measurement(NamedTuple):
@@ -74,22 +81,28 @@ def columns(metrics: Iterable[Diagnostic], draws: int) -> dict[str, Description]
 
 @torch.no_grad()
 def measure(
-    model: Autoencoder, batches: Iterable[Batch], metrics: Sequence[Diagnostic], draws: int, seed: int
+    model: Autoencoder,
+    batches: Iterable[Any],
+    metrics: Sequence[Diagnostic] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Measurement:
     """Compute all diagnostics of a model over the given batches.
 
     Args:
         model: on the device of the batches. It is in evaluation mode during the call.
-        batches: a split.
-        metrics: new diagnostics, without state.
+        batches: a split; also a loader of x or (x, label), or all observations as one tensor.
+        metrics: new diagnostics, without state; None for all that a study measures by default.
         draws: K, the number of posterior draws of each observation.
         seed: of the draws. The same seed gives the same numbers.
     """
+    metrics = diagnostics(None) if metrics is None else metrics
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]
     noise = generator(seed, "evaluation", model.device)
     with evaluating(model):
-        for batch in batches:
+        for given in batches.split(ROWS) if isinstance(batches, Tensor) else batches:
+            batch = given if isinstance(given, Batch) else model.as_batch(given)
             seen = model.draws(batch, draws, noise)
             if batch.factors is not None:
                 seen = seen._replace(factors=batch.factors)
@@ -97,6 +110,29 @@ def measure(
                 metric.update(seen)
     found = Measurement.of((outcome for metric in measured for outcome in metric.compute()), columns(measured, draws))
     return Measurement([], reasons).beside(found)
+
+
+def grade_codes(
+    code: Float[Tensor, "N L"],
+    label: Int[Tensor, " N"] | None = None,
+    factors: Int[Tensor, "N F"] | None = None,
+) -> Measurement:
+    """Compute the diagnostics that read nothing but codes and labels; for all others, say that the model is missing.
+
+    Args:
+        code: of each observation, for example the means of q(z|x).
+        label: of each observation, if there are labels.
+        factors: that made each observation, each numbered, if they are known.
+    """
+    every, blank = diagnostics(None), code.new_empty(0, len(code))
+    metrics, others = ([m for m in every if m.reads_codes_only is only] for only in (True, False))
+    posterior = Normal(code, torch.zeros_like(code), validate_args=False)
+    draws = Draws(blank.mT, label, posterior, blank.mT, code[None], blank, blank, blank, factors=factors)
+    for metric in metrics:
+        metric.update(draws)
+    found = Measurement.of((outcome for metric in metrics for outcome in metric.compute()), columns(metrics, 1))
+    missing = dict.fromkeys(columns(others, 1), "codes alone have no model")
+    return Measurement([], missing).beside(found)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:

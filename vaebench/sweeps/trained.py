@@ -16,7 +16,7 @@ from vaebench.data.binarization import binarized
 from vaebench.data.datasets import arrays
 from vaebench.models.base import CLASS, Autoencoder
 from vaebench.records import images as images_
-from vaebench.records import provenance, record
+from vaebench.records import npz, provenance, record
 from vaebench.records.archive import checksum
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
@@ -180,3 +180,35 @@ def write_png(path: Path, images: Sequence[torch.Tensor], columns: int) -> Path:
     grid = np.concatenate([pixels, blank]).reshape(-1, columns, *pixels.shape[1:])
     write_atomically(path, images_.png(images_.sheet(grid)))
     return path
+
+
+def read_codes(file: Path) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Codes `[N, L]`, labels `[N]` and factors `[N, F]` of any origin.
+
+    Args:
+        file: .npz with an array `mean`, `codes`, `code` or `z`, and perhaps `label`, `labels` or `y`, and
+            `factors`; or .npy.
+
+    Raises:
+        ValueError: if there is no such array, or it does not have these shapes.
+    """
+    try:
+        found = npz.read(file)
+    except npz.ArraysError as error:
+        raise ValueError(f"{file}: expected an .npz or .npy file of codes ({error})") from None
+    code = next((found[name] for name in ("", "mean", "codes", "code", "z") if name in found), None)
+    if code is None or code.ndim != 2 or code.dtype.kind not in "fui" or not code.size:
+        got = ", ".join(f"{name or 'one array'} {[*a.shape]}" for name, a in found.items())
+        raise ValueError(f"{file}: expected numbers [N, L] under mean, codes, code or z, got {got or 'nothing'}")
+    label = next((found[name] for name in ("label", "labels", "y") if name in found), None)
+    factors = found.get("factors")
+    for name, numbers, axes in (("labels", label, 1), ("factors", factors, 2)):
+        if numbers is not None and not (
+            numbers.ndim == axes and len(numbers) == len(code) and numbers.dtype.kind in "biu"
+        ):
+            got = f"{[*numbers.shape]} of {numbers.dtype}"
+            raise ValueError(f"{file}: expected whole numbers for {len(code)} codes as {name}, got {got}")
+    if not np.isfinite(code).all():
+        raise ValueError(f"{file}: expected finite codes, got NaN or infinity; remove these observations")
+    numbered = (None if n is None else torch.from_numpy(n.astype(np.int64)) for n in (label, factors))
+    return (torch.from_numpy(code.astype(np.float64)), *numbered)  # type: ignore[return-value]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64
@@ -53,6 +53,9 @@ class Diagnostic(Metric, ABC):
     """
 
     full_state_update = False
+
+    reads_codes_only: ClassVar[bool] = False
+    """Whether it reads nothing but codes (the means of q(z|x)) and labels, so that it can grade codes of any origin."""
 
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""

@@ -37,6 +37,7 @@ class Probe(Diagnostic):
     independent = True
     """Whether one observation's prediction tells nothing of another's, so that the standard error is known."""
 
+    reads_codes_only = True
     codes: list[Tensor]
     labels: list[Tensor]
 

@@ -65,6 +65,7 @@ class FactorScore(Diagnostic):
     observations: int | None = None
     """How many observations are used at most, chosen at random; None for all."""
 
+    reads_codes_only = True
     codes: list[Tensor]
     factors: list[Tensor]
 

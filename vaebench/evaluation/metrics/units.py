@@ -27,6 +27,7 @@ class ActiveUnits(Diagnostic):
         threshold: a variance (not a standard deviation).
     """
 
+    reads_codes_only = True
     count: Tensor
     total: Tensor
     squares: Tensor

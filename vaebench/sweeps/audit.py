@@ -1,0 +1,133 @@
+"""A model that another package has trained, measured here, beside what that package says of it."""
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench.config.registry import Spec
+from vaebench.config.seeding import seeded
+from vaebench.data.batch import Batch
+from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets import arrays
+from vaebench.data.datasets.base import Dataset, Examples, Splits
+from vaebench.evaluation.collapse import diagnose
+from vaebench.evaluation.estimators.base import evenly_spaced
+from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.models import pythae_folder
+from vaebench.models.pythae_folder import PythaeModel
+from vaebench.training.trainer import device
+
+BATCH = 100
+"""Draws of an observation that pythae's `get_nll` takes at a time."""
+
+
+class Audit(NamedTuple):
+    """What was measured of a model.
+
+    Attributes:
+        read: the model.
+        observations: how many were measured.
+        measurement: by the metrics of this package.
+        facts: the forecast of active units, among others.
+        theirs: what pythae says, by its name; text where it says nothing, with the reason.
+    """
+
+    read: PythaeModel
+    observations: int
+    measurement: Measurement
+    facts: dict[str, Any]
+    theirs: dict[str, float | str]
+
+
+class Whole(Dataset):
+    """A file whose observations are all measured: each split has all of them.
+
+    Args:
+        file: as `arrays.whole` reads it.
+        shape: of an observation.
+        most: as many, evenly spaced.
+        binarize: how grey levels become 0 and 1.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, ...], most: int, binarize: Spec | None = None) -> None:
+        super().__init__(binarize=binarize)
+        self.file, self.shape, self.most = file, shape, most
+
+    def load(self, root: Path) -> Splits:
+        """All observations, three times.
+
+        Raises:
+            ValueError: if they do not have the model's shape.
+        """
+        examples, scale = arrays.whole(self.file)
+        if examples.x[0].numel() != int(torch.Size(self.shape).numel()):
+            got = [*examples.x.shape[1:]]
+            raise ValueError(f"{self.file}: expected observations of shape {[*self.shape]}, got {got}; give others")
+        x, label = evenly_spaced([Batch(*examples)], self.most)
+        same = Examples(x.reshape(len(x), *self.shape), label)
+        return Splits(same, same, same, scale)
+
+
+def audit(
+    folder: Path,
+    file: Path,
+    draws: int = 1000,
+    most: int = 1000,
+    seed: int = 0,
+    trust: bool = False,
+    binarize: Spec | None = None,
+) -> Audit:
+    """Measure a model that pythae has saved.
+
+    Args:
+        folder: that pythae's trainer wrote.
+        file: observations, .npy or .npz.
+        draws: K, the number of posterior draws of each observation.
+        most: how many observations are measured, evenly spaced.
+        seed: of all randomness.
+        trust: read pickled networks, which runs the code in them.
+        binarize: how grey levels become 0 and 1.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if folder or file cannot be read, or do not fit each other.
+    """
+    read = pythae_folder.read(folder, trust)
+    model, whole = read.model.to(device()), Whole(file, read.model.shape, most, binarize)
+    data = DataModule(whole, seed, batch_size=1).to(device())
+    data.setup("test")
+    model.likelihood.check(data.test.x)
+    data.batch_size = min(64, data.sizes["test"])
+    found = measure(model, data.batches("test"), diagnostics(None), draws, seed)
+    why = diagnose(model, data)
+    x = data.test.x
+    return Audit(read, len(x), found.beside(why.measurement), why.facts, _theirs(read, x, draws, seed))
+
+
+def _theirs(read: PythaeModel, x: Tensor, draws: int, seed: int) -> dict[str, float | str]:
+    """What pythae's own methods say of the same observations."""
+    names = ("get_nll", "training loss")
+    try:
+        import pythae.models
+    except ImportError:
+        return dict.fromkeys(names, "pythae is not installed")
+    own = {k: v for k, v in read.config.items() if k not in ("name", "uses_default_encoder", "uses_default_decoder")}
+    own["input_dim"] = tuple(own["input_dim"])
+    decoder = read.model.decoder.decoder if read.binary and "decoder" in read.own else read.model.decoder
+    parts = {"encoder": read.model.encoder, "decoder": decoder}
+    parts = {part: parts[part] for part in read.own}
+    model = getattr(pythae.models, read.name)(getattr(pythae.models, read.config["name"])(**own), **parts)
+    model.load_state_dict(read.state)
+    model = model.to(x.device).eval()
+    said: dict[str, float | str] = {}
+    with torch.no_grad(), seeded(seed, "pythae"), redirect_stdout(io.StringIO()):  # it prints its progress
+        if hasattr(model, "get_nll"):
+            said["get_nll"] = float(model.get_nll(x, n_samples=draws, batch_size=min(draws, BATCH)))
+        else:
+            said["get_nll"] = f"{read.name} of pythae has none"
+        said["training loss"] = float(model({"data": x}).loss)
+    return said
