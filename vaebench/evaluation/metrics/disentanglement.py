@@ -55,8 +55,7 @@ def _described(heading: str, place: int) -> Description:
 class FactorScore(Diagnostic):
     """A score of codes against factors, computed once from all observations. A subclass computes its numbers.
 
-    The observations are put into an order of their own first, and all randomness comes from a fixed seed. So the
-    numbers do not depend on the order in which observations came.
+    The observations are sorted first, and the seed is fixed. So the numbers do not depend on the order of the data.
     """
 
     described: ClassVar[Mapping[str, Description]]
