@@ -3,6 +3,7 @@
 Everything here is made of the methods of the model, so a new model has it without code of its own.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import unit_stddev
+
+# Lightning warns if a model has this hook and its data module does not, which is what is wanted here.
+warnings.filterwarnings("ignore", "You have overridden .on_before_batch_transfer.", UserWarning)
 
 ROWS = 1024
 """Samples that are decoded at a time."""
