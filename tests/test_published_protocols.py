@@ -17,6 +17,7 @@ from vaebench.data.datasets.digits import Digits
 from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import labels
 from vaebench.sweeps.run import Execution, execute_pack
+from vaebench.sweeps.trained import find
 from vaebench.training.single import fit_single
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +171,10 @@ def test_expected_pixels_train_and_never_rank_with_other_binarisations(tmp_path:
     data = DataModule(Digits(binarize="Expected"))
     data.setup("fit")
     assert torch.equal(data.train.x, _raw())
+    np.savez(tmp_path / "new.npz", x=_raw()[:3].numpy())
+    observed, source = find(str(tmp_path / grey.id)).observations(tmp_path / "new.npz")
+    assert torch.equal(observed.x, _raw()[:3])
+    assert source["binarize"] == "Expected"
 
 
 def _raw() -> torch.Tensor:

@@ -74,6 +74,7 @@ class Trained(NamedTuple):
         spec = {} if self.run is None else self.run.config["data"]
         examples, scale = arrays.whole(file, spec.get("scale"))
         rule = None if self.run is None else DATASETS.build(self.run.data).binarization
+        named = rule and rule.name
         if examples.x[0].numel() != int(np.prod(self.model.shape)):
             got = [*examples.x.shape[1:]]
             raise ValueError(f"{file}: expected observations of shape {[*self.model.shape]}, got {got}; give others")
@@ -81,10 +82,13 @@ class Trained(NamedTuple):
         low, high = float(x.min()) / scale, float(x.max()) / scale
         if rule is not None and (low < 0 or high > 1):
             raise ValueError(f"{file}: expected grey levels in [0, 1] to binarise, got {low:g} to {high:g}; scale them")
+        if rule is not None and rule.is_expected:
+            self.model.likelihood.expect()
+            rule = None
         x = x.float() / scale if rule is None else binarized(rule, x, scale, "new data").float()
         self.model.likelihood.check(x)
         where, label = self.model.device, examples.label
-        source = {"file": file.name, "sha256": checksum(file.read_bytes()), "binarize": rule and rule.name}
+        source = {"file": file.name, "sha256": checksum(file.read_bytes()), "binarize": named}
         return Observed(Batch(x.to(where), None if label is None else label.to(where)), source)
 
     def origin(self, source: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
