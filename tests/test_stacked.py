@@ -218,6 +218,8 @@ def test_what_has_no_classifier_or_no_labels_says_so():
         Pack([build("StackedAE", i, classes=10) for i in range(2)])
     with pytest.raises(ValueError, match=r"model.classes: expected labels from 0 to 4, got 0 to 9"):
         trainer(1).fit(build("StackedAE", classes=5), datamodule=data)
+    with pytest.raises(ValueError, match="expected data with labels, got data without; set classes: null"):
+        build("StackedAE", classes=5).check_labels(None)
     with pytest.raises(ValueError, match="expected no corruption, one, or one for each of 3 layers, got 2"):
         build("StackedAE", network=SIGMOIDS, corruption=MASKED * 2)
     with pytest.raises(ValueError, match=r"phases: expected 4 lengths, not all 0, for 3 layers; got \[1, 2\]"):

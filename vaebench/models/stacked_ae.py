@@ -119,9 +119,12 @@ class StackedAE(AE):
     def check_labels(self, label: Tensor | None) -> None:
         if self.classes is None:
             return
-        if label is None or int(label.min()) < 0 or int(label.max()) >= self.classes:
-            got = "none" if label is None else f"{int(label.min())} to {int(label.max())}"
-            raise ValueError(f"model.classes: expected labels from 0 to {self.classes - 1}, got {got}; set another")
+        if label is None:
+            raise ValueError("model.classes: expected data with labels, got data without; set classes: null")
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high >= self.classes:
+            wanted = f"expected labels from 0 to {self.classes - 1}, got {low} to {high}"
+            raise ValueError(f"model.classes: {wanted}; set classes: {high + 1}")
 
     def draws_at(self, batch: Batch, *args: Any, **kwargs: Any) -> Draws:
         draws = super().draws_at(batch, *args, **kwargs)
