@@ -232,3 +232,18 @@ def test_beta_in_three_currencies():
     facts = build("BetaVAE", beta=4.0, likelihood={"name": "Gaussian", "variance": 0.25}).facts()
     assert (facts["beta"], facts["beta_normalised"], facts["beta_effective"]) == (4.0, 4.0 * 3 / 64, 1.0)
     assert "beta_effective" not in build("BetaVAE", likelihood="LearnedGaussian").facts()
+
+
+@pytest.mark.parametrize("network", ["Affine", "MLP"])
+def test_without_a_mean_start_the_output_bias_stays_as_the_network_made_it(network: str) -> None:
+    x = torch.rand(20, 1, 4, 4).round()
+    spec = {"name": "VAE", "network": network, "latent_dim": 2}
+    started, plain = (MODELS.build({**spec, "mean_start": mean}, (1, 4, 4), 3) for mean in (True, False))
+    assert torch.equal(started.decoder.output_bias, plain.decoder.output_bias)
+    before = plain.decoder.output_bias.clone()
+    for model in (started, plain):
+        model.prepare(x)
+    assert torch.equal(plain.decoder.output_bias, before)
+    assert not torch.equal(started.decoder.output_bias, before)
+    with pytest.raises(ValueError, match="0 and 1|binari"):
+        plain.prepare(x + 0.5)

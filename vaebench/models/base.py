@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import isfunction
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import lightning
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaebench.config.registry import LIKELIHOODS, NETWORKS, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
+from vaebench.config.registry import LIKELIHOODS, NETWORKS, Later, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
@@ -44,6 +44,7 @@ class Autoencoder(Usable, ABC):
         network: the architecture of encoder and decoder.
         likelihood: p(x|z).
         learning_rate: of the optimiser; in stages if `train.stages` says so.
+        mean_start: whether training starts with the output bias at the mean of the training data.
     """
 
     stochastic = False
@@ -94,10 +95,12 @@ class Autoencoder(Usable, ABC):
         network: NetworkSpec = "MLP",
         likelihood: LikelihoodSpec = "Bernoulli",
         learning_rate: Positive = 1e-3,
+        mean_start: Annotated[bool, Later()] = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False, ignore=("context", *self.fixed))
         self.shape, self.seed, self.latent_dim, self.learning_rate = tuple(shape), seed, latent_dim, learning_rate
+        self.mean_start = mean_start
         with seeded(seed, "initialisation"):
             architecture = NETWORKS.build(network)
             features = self.statistics * latent_dim + context(latent_dim)
@@ -174,10 +177,14 @@ class Autoencoder(Usable, ABC):
     def prepare(self, x: Float[Tensor, "N *event"]) -> None:
         """Prepare for training: check the observations, and set the output bias to their mean (Burda et al. 2016).
 
+        With `mean_start: false`, the output bias stays as the network made it.
+
         Raises:
             ValueError: if the likelihood does not support such observations.
         """
         self.likelihood.check(x)
+        if not self.mean_start:
+            return
         bias, start = self.decoder.output_bias, self.likelihood.output_bias(x.mean(0))
         # A convolution has one bias per channel: it gets the mean over the channel's pixels.
         bias.copy_(start.flatten() if bias.numel() == start.numel() else start.flatten(1).mean(1))
