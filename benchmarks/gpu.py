@@ -19,6 +19,7 @@ than pythae, or IWAE-5000 less than 50 times. With names (training, thousand, bo
 only these. With --try it runs everything once and small, on any device, and writes nothing.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -146,6 +147,7 @@ def thousand(small: bool) -> dict[str, Any]:
 def ours(runs: list[Run], fast: bool) -> dict[str, float]:
     """Seconds of a member's step in a pack, the memory of the pack in MiB, and all of the training in seconds."""
     if ON_GPU:
+        gc.collect()  # the pack before this one and its Trainer refer to each other
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = now()

@@ -13,7 +13,10 @@ def table(found: dict[str, Any]) -> str:
     """Markdown."""
     parts = {"card": _head, "training": _training, "bounds": _bounds, "thousand": _thousand}
     parts |= {"agreement": _agreement, "shared": _shared}
-    return "\n".join(line for name, part in parts.items() if name in found for line in [*part(found), ""])
+    lines = [line for name, part in parts.items() if name in found for line in [*part(found), ""]]
+    absent = [f"`{name}`" for name in parts if name not in found]
+    said = f"Not measured in this run: {', '.join(absent)}; `python benchmarks/gpu.py NAME` does it."
+    return "\n".join([*lines, *([said, ""] if absent else [])])
 
 
 def _head(found: dict[str, Any]) -> list[str]:
@@ -45,9 +48,10 @@ def _training(found: dict[str, Any]) -> list[str]:
         loop = f"{row['times the loop']:.1f}" if LOOP in row else ""
         lines.append(f"| {OURS}, {mode} | {step:.1f} | {_times(row)} | 30 | {loop} | {products:.1f} | {adam:.1f} |")
     lines += [f"| {name} | {_micro(seen['modes']['float32'].get(name))} | | | | | |" for name in (PYTHAE, LOOP)]
-    lines += ["", "| members of a pack, float32 | µs a member-step | MiB at most |", "| --- | --- | --- |"]
-    lines += [f"| {n} | {row['step'] * 1e6:.1f} | {row['mib']:.0f} |" for n, row in seen["curve"].items()]
-    return [*lines, "", f"The planner's estimate for {seen['members']} members is {seen['needs']:.0f} MiB."]
+    lines += ["", "| members of a pack, float32 | µs a member-step |", "| --- | --- |"]
+    lines += [f"| {n} | {row['step'] * 1e6:.1f} |" for n, row in seen["curve"].items()]
+    held = seen["curve"][seen["members"]]["mib"]
+    return [*lines, "", f"{seen['members']} members hold {held:.0f} MiB; the planner expects {seen['needs']:.0f} MiB."]
 
 
 def _thousand(found: dict[str, Any]) -> list[str]:
@@ -96,10 +100,10 @@ def _agreement(found: dict[str, Any]) -> list[str]:
         "## The numbers of a GPU",
         "",
         f"{seen['members']} members of conf/beta.yaml, {seen['epochs']} epochs, float32. The largest relative",
-        "difference of the mean objective of an epoch, and of ELBO and IWAE on the test split after training. Here GPU",
-        "and CPU have the same weights, batches and noise, so the difference begins as rounding. Training makes it grow,",
-        "as it does between two trainings on one CPU. In a sweep the noise differs too: the numbers differ like those of",
-        "two seeds.",
+        "difference of the mean objective of an epoch, and of ELBO and IWAE on the test split after training.",
+        "GPU and CPU have the same weights, batches and noise here, so the difference begins as rounding. Training",
+        "makes it grow, as it does between two trainings on one CPU. In a sweep the noise differs too: the numbers",
+        "differ like those of two seeds.",
         "",
         "| | first epoch | last epoch | estimates | estimates, nats | same bits |",
         "| --- | --- | --- | --- | --- | --- |",

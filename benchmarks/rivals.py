@@ -178,11 +178,10 @@ def steps_of(run: Run, x: Tensor) -> int:
 
 
 def losses_apart(runs: list[Run]) -> dict[str, list[float] | None]:
-    """The largest relative differences of losses from a peer's in float64: the pack's, and the peer's own in float32.
+    """The largest relative differences of losses: the pack's from a peer's, and the peer's from its own in float64.
 
-    All start from the weights of one member. In float64 both have no error that matters, so the first says whether the
-    pack does the same work, and the second is the peer's own loss of precision: pythae computes a cross-entropy of
-    sigmoids, which float32 rounds to 0 or 1.
+    All start from the weights of one member. The second is what float32 costs the peer itself. pythae, for example,
+    computes a cross-entropy of sigmoids, which float32 rounds to 0 or 1.
     """
     member = len(runs) // 2
     taken: list[tuple[Tensor, Tensor, float]] = []
@@ -212,7 +211,7 @@ def _apart(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]]) -> li
     except ImportError:
         return None
     ours = [loss for _, _, loss in taken]
-    return [max(abs(a / b - 1) for a, b in zip(losses, exact, strict=True)) for losses in (ours, rounded)]
+    return [max(abs(a / b - 1) for a, b in zip(*pair, strict=True)) for pair in ((ours, rounded), (rounded, exact))]
 
 
 def _trained(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]], kind: torch.dtype) -> Iterator[float]:
@@ -227,7 +226,7 @@ def _trained(run: Run, peer: str, taken: list[tuple[Tensor, Tensor, float]], kin
         adam.zero_grad()
         loss.backward()
         adam.step()
-        yield float(loss)
+        yield float(loss.detach())
 
 
 def main(name: str, task_name: str, data: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -142,3 +143,19 @@ def test_runs_that_do_not_fit_are_parted_or_refused_before_anything_is_built(tmp
     assert widest["most"] == 0
     assert "smaller" in widest["text"]
     assert taken < 200
+
+
+def test_memory_of_an_earlier_pack_counts_as_free(monkeypatch):
+    """On a GPU it is held by objects that refer to each other, and then by torch."""
+    held, asked = weakref.WeakSet(), []
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    held.add(Cycle())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append(len(held)))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5, 10))
+    assert memory.available() == 5
+    assert asked == [0]

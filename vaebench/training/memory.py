@@ -1,5 +1,6 @@
 """Memory: how much a pack needs, how much is available, and the peak of this process."""
 
+import gc
 import platform
 import resource
 import sys
@@ -118,6 +119,10 @@ def _outputs(model: Autoencoder) -> int:
 def available() -> int:
     """Free bytes for training: on the GPU if there is one, else on this machine within the limits of this process."""
     if torch.cuda.is_available():
+        # The memory of an earlier pack counts as free. It is held by objects that refer to each other (a pack and its
+        # Trainer), and after that by torch.
+        gc.collect()
+        torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info()[0])
     free = _kibibytes("/proc/meminfo", "MemAvailable:")
     machine = sys.maxsize if free is None else 1024 * (free + (_kibibytes("/proc/meminfo", "SwapFree:") or 0))
