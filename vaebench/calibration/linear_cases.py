@@ -19,6 +19,7 @@ from torch import Tensor
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.calibration.model_cases import model_grades
+from vaebench.calibration.posterior_cases import posterior_grades
 from vaebench.calibration.truth_cases import truth_grades
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
@@ -259,6 +260,7 @@ def linear_case_grades() -> Iterator[Grade]:
         yield from linear_grades(problem)
         yield from estimator_grades(problem)
     yield from model_grades(data)
+    yield from posterior_grades()
     yield from linear_grades(misfit(data))  # not for estimators of the evidence, which do not use q(z|x)
     yield from truth_grades()
 
