@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vaebench import oracle
 from vaebench.data.datamodule import DataModule
+from vaebench.evaluation.ceiling import NO_CACHE, Cache, below_the_ceiling, collapse_is_optimal
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.evaluation.stationarity import MOVING, Ending, Stationarity, off_diagonal_share, stationarity
 from vaebench.models.base import Autoencoder
@@ -52,12 +53,19 @@ class Applicability(Enum):
     EXACT = "exact at a linear VAE's optimum"
     OTHER_MODEL = "only a reference: the closed form is a linear VAE's"
     OTHER_NOISE = "only a reference: the closed form is for one σ² of all pixels"
+    ONSET = "wholly collapsed: by the objective if βσ² is beyond the onset of total collapse, at any depth"
 
     @property
     def is_exact(self) -> bool:
         """Whether the optimum of this model is the closed form."""
         return self is Applicability.EXACT
 
+
+WHOLLY = {
+    True: "wholly collapsed by the objective: beyond the onset total collapse is the optimum at any depth",
+    False: "wholly collapsed by optimisation: below the onset another VAE is better",
+}
+"""Why all units of a deep VAE collapsed, by whether that is the optimum."""
 
 EXPLANATIONS = {
     Ending.MOVING: f"still moving: one step along the gradient gains more than {MOVING:g} nats",
@@ -75,24 +83,28 @@ class Diagnosis(NamedTuple):
     measurement: Measurement
 
 
-def diagnose(model: Autoencoder, data: DataModule) -> Diagnosis:
-    """Forecast the active units, count the collapsed ones by cause, and probe where a linear VAE's training ended.
+def diagnose(model: Autoencoder, data: DataModule, cache: Cache = NO_CACHE) -> Diagnosis:
+    """Forecast active units, count the collapsed ones by cause, and measure how far below an optimum training ended.
+
+    For a linear VAE the optimum is its own, and for any VAE it is the ceiling of all.
 
     Everything concerns the training split, because the forecast is computed from its spectrum.
 
     Args:
         model: trained, on the device of the data.
         data: set up.
+        cache: of the values of the ceiling.
     """
+    ceiling = below_the_ceiling(model, data, cache)
     if not isinstance(model, VAE) or model.form in (Form.LAYERED, Form.NONE):
         name = type(model).__name__
         several = f"{name} has two layers of latent units; the forecast is of one"
         reason = several if model.form is Form.LAYERED else f"{name} has no rate, so no β"
-        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)))
+        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)).beside(ceiling))
     spectrum = training_spectrum(data)
-    causes, probe = _causes(model, data, spectrum), _probe(model, spectrum, data.sizes["train"])
-    measurement = causes.measurement.beside(probe.measurement)
-    return Diagnosis(causes.facts | probe.facts, measurement._replace(descriptions=FORECAST | CAUSES | PROBE))
+    causes, probe = _causes(model, data, spectrum, cache), _probe(model, spectrum, data.sizes["train"])
+    measurement = causes.measurement.beside(probe.measurement)._replace(descriptions=FORECAST | CAUSES | PROBE)
+    return Diagnosis(causes.facts | probe.facts, measurement.beside(ceiling))
 
 
 def optimum(model: VAE, spectrum: Spectrum) -> StationaryPoint:
@@ -114,7 +126,7 @@ def applicability(model: VAE) -> Applicability:
     return Applicability.EXACT if model.likelihood.sigma2().numel() == 1 else Applicability.OTHER_NOISE
 
 
-def _causes(model: VAE, data: DataModule, spectrum: Spectrum) -> Diagnosis:
+def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> Diagnosis:
     """Compare the forecast with the count on the training split: how many units collapsed, by cause."""
     try:
         forecast = oracle.forecast(spectrum, model.latent_dim, optimum(model, spectrum).tau)
@@ -122,20 +134,26 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum) -> Diagnosis:
         reason = f"no forecast: {error}"
         return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
     n, active = _active_on_training(model, data)
-    applies = applicability(model)
+    applies, counts = applicability(model), forecast_causes(forecast, active)
+    optimal = None if active or model.linear else collapse_is_optimal(model, data, cache)
+    said = forecast.explain(active)
+    if optimal is not None:  # known at any depth, where the forecast is only a linear VAE's
+        applies, counts = Applicability.ONSET, (model.latent_dim * optimal, model.latent_dim * (not optimal))
+        said = f"{active} of {model.latent_dim} units active: {WHOLLY[optimal]}"
     facts = {
         "forecast_active_units": forecast.active_units,
         "forecast_tau": forecast.tau,
-        "forecast_note": applies.value,
-        "collapse": forecast.explain(active),
+        "forecast_note": applicability(model).value,
+        "collapse": said,
     }
     note = None if applies.is_exact else applies.value
-    return Diagnosis(facts, Measurement(_counts(forecast, active, n, note), {}))
+    estimates = [Estimate(name, float(c), n=n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
+    return Diagnosis(facts, Measurement(estimates, {}))
 
 
-def _counts(forecast: Forecast, active: int, n: int, note: str | None) -> list[Estimate]:
-    counts = (forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active))
-    return [Estimate(name, float(c), n=n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
+def forecast_causes(forecast: Forecast, active: int) -> tuple[int, int]:
+    """The units that collapsed by the objective and by optimisation, as the forecast for a linear VAE says."""
+    return forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active)
 
 
 def _active_on_training(model: VAE, data: DataModule) -> tuple[int, int]:

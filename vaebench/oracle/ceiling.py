@@ -17,7 +17,7 @@ objective is computed from `lower`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,7 @@ from jaxtyping import Float, Float64, Shaped
 from scipy.optimize import brentq
 from torch import Tensor
 
-from vaebench.oracle.mixture import Bernoulli, Component, Gaussian, Mixture, Search, solve
+from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Bernoulli, Component, Gaussian, Mixture, Search, solve
 
 TOLERANCE = 5e-3
 """The search ends when the bracket is so many nats wide."""
@@ -37,6 +37,10 @@ MOST_ROUNDS, MOST_ATOMS = 40, 2000
 
 RATIO, ON_THE_WAY = 0.75, 4
 """τ is lowered by at most this factor at a time, with so many rounds on the way (Rose 1998, doi 10.1109/5.726788)."""
+
+DEEP, MANY, MOST_OBSERVATIONS = 0.45, 1 / 3, 2000
+"""Where τ < 0.45 λ₁, or where a third of N atoms were needed before, the search begins with one atom an observation, if
+N is not too large for that. At a low τ almost all of them stay, and a descent would add them one after another."""
 
 MEMORISED = 0.1
 """The rate is near its cap log N if it is within so many nats of it."""
@@ -151,14 +155,17 @@ class CeilingProblem:
             if not 0 < number < math.inf:
                 raise ValueError(f"expected a {name} > 0, got {number}")
         found = {tau: self._memorised(tau) for tau in taus if self.component is Bernoulli and tau <= 1}
-        atoms, weights = self._mean, torch.ones(1, dtype=torch.float64)
-        for tau, wanted in self._descent(sorted({*taus} - {*found}, reverse=True)):
-            start = Mixture(self.x, self.component(tau), atoms, weights)
-            rounds, width = (most_rounds, tolerance) if wanted else (ON_THE_WAY, 10 * tolerance)
-            mixture, gap = solve(start, width, rounds, MOST_ATOMS)
-            atoms, weights = mixture.atoms, mixture.weights
-            if wanted:
-                found[tau] = Ceiling(tau, mixture.value(), gap, mixture.rate(), self.cap, len(self.x), len(atoms))
+        mixture, now = self._one_atom(self.unstable_below or 1.0), self.unstable_below
+        for tau in sorted({*taus} - {*found}, reverse=True):
+            if self._has_many_atoms(tau, mixture):
+                mixture = self._from_observations(tau, tolerance)
+            else:
+                while now * RATIO > tau:
+                    now *= RATIO
+                    mixture, _ = solve(self._at(now, mixture), 10 * tolerance, ON_THE_WAY, MOST_ATOMS)
+            mixture, gap = solve(self._at(tau, mixture), tolerance, most_rounds, MOST_ATOMS)
+            now = min(now, tau)
+            found[tau] = Ceiling(tau, mixture.value(), gap, mixture.rate(), self.cap, len(self.x), len(mixture.atoms))
         return [found[tau] for tau in taus]
 
     def _memorised(self, beta: float) -> Ceiling:
@@ -166,18 +173,27 @@ class CeilingProblem:
 
         Σ_x p(x|θ)^{1/β} ≤ 1, so by Gibbs' inequality no mixture is better.
         """
-        distinct = len(torch.unique(self.x, dim=0)) if self.x.shape[1] else 1
+        distinct = len(self.x.unique(dim=0)) if self.x.shape[1] else 1
         return Ceiling(beta, self.cap, 0.0, self.cap, self.cap, len(self.x), distinct)
 
-    def _descent(self, taus: Sequence[float]) -> Iterator[tuple[float, bool]]:
-        """From where collapse ends to be stable down to the smallest τ; and whether the value is wanted."""
-        now = self.unstable_below
-        for tau in taus:
-            while now * RATIO > tau:
-                now *= RATIO
-                yield now, False
-            yield tau, True
-            now = min(now, tau)
+    def _has_many_atoms(self, tau: float, before: Mixture) -> bool:
+        """Whether the best mixture at τ probably has about as many atoms as there are observations."""
+        if len(self.x) > MOST_OBSERVATIONS:
+            return False
+        first = len(before.atoms) == 1 and tau < DEEP * self.unstable_below
+        return first or len(before.atoms) > MANY * len(self.x)
+
+    def _from_observations(self, tau: float, tolerance: float) -> Mixture:
+        """A mixture that began with an atom at every observation; its weights are moved where that is not enough."""
+        component, n = self.component(tau), len(self.x)
+        weights = torch.full((n,), 1 / n, dtype=torch.float64)
+        mixture = Mixture(self.x, component, component.inside(self.x), weights).merged().em(EM_STEPS)
+        if Search.of(mixture, tolerance).quick().largest <= tolerance:
+            return mixture
+        return mixture.newton(NEWTON_STEPS).em(EM_STEPS).merged()
+
+    def _at(self, tau: float, mixture: Mixture) -> Mixture:
+        return Mixture(self.x, self.component(tau), mixture.atoms, mixture.weights)
 
     @property
     def _mean(self) -> Float64[Tensor, "1 R"]:

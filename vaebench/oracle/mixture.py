@@ -375,7 +375,6 @@ def solve(mixture: Mixture, tolerance: float, most_rounds: int, most_atoms: int)
         The mixture, and log max d by a thorough search. It is above the tolerance if the rounds were not enough.
     """
     for _ in range(most_rounds):
-        mixture = mixture.em(EM_STEPS).merged().newton(NEWTON_STEPS)
         search = Search.of(mixture, tolerance)
         found = search.quick()
         if found.largest <= tolerance:
@@ -385,6 +384,7 @@ def solve(mixture: Mixture, tolerance: float, most_rounds: int, most_atoms: int)
         new = _new_atoms(mixture, found, tolerance / 4, most_atoms - len(mixture.atoms))
         if len(new):
             mixture = mixture.with_atoms(new).newton(NEWTON_STEPS)
+        mixture = mixture.em(EM_STEPS).merged().newton(NEWTON_STEPS)
     return mixture, Search.of(mixture, tolerance).thorough().largest
 
 

@@ -36,6 +36,9 @@ WANDB = "wandb"
 SLURM = "slurm"
 """Folder in the study's folder for the scripts and logs of SLURM jobs."""
 
+CEILINGS = "ceilings"
+"""Folder in the study's folder with the ceilings that were computed for its runs, so that each is computed once."""
+
 PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"
 """Folders in `results/<study>`."""
 

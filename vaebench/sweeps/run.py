@@ -14,6 +14,7 @@ from vaebench.config import Run, imports
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
+from vaebench.evaluation.ceiling import Cache
 from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.known_truth import compare_with_truth
 from vaebench.evaluation.measure import (
@@ -31,7 +32,7 @@ from vaebench.records.archive import checksum
 from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
+from vaebench.records.run_folder import CEILINGS, CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting.wandb import Mode, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
@@ -149,7 +150,8 @@ def _outcome(
     try:
         if isinstance(trained, Exception):
             raise trained
-        measured = _measured(run, bare, trained, seconds, how)
+        cache = Cache(folder.parent / CEILINGS, run.evaluate.ceiling)
+        measured = _measured(run, bare, trained, seconds, how, cache)
         images = image_samples.write_images(trained.model, trained.data, measured, folder)
         files = [folder / CHECKPOINT, write_weights(trained.model, folder / WEIGHTS, run.id), *images]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
@@ -158,10 +160,10 @@ def _outcome(
         return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu", how))
 
 
-def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution) -> Record:
+def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution, cache: Cache) -> Record:
     started = perf_counter()
     model, data, curve = trained
-    evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data)
+    evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data, cache)
     truth = compare_with_truth(model, data, run.evaluate.split, run.seed)
     measured = evaluated.beside(why.measurement).beside(truth)
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}

@@ -1,0 +1,233 @@
+"""How far a trained VAE is below the ceiling of all VAEs on its training split, and whether collapse is the optimum.
+
+Every run is measured where the ceiling exists, on 500 training observations, evenly spaced; `evaluate.ceiling` in a
+study sets another number. On a part of a split the ceiling is that of these observations, and so is the objective below
+it. So the bound holds, but it is looser, since fewer observations are easier to memorise. The default is small because
+the time grows with the cube of the number. Each value is computed once for a study.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vaebench.data.batch import Batch
+from vaebench.data.datamodule import DataModule
+from vaebench.evaluation.estimators.base import evenly_spaced, part_of
+from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.models.base import Autoencoder
+from vaebench.models.parts.likelihoods import Bernoulli, Gaussian
+from vaebench.models.parts.posteriors import Form
+from vaebench.models.vae import VAE
+from vaebench.oracle.ceiling import Ceiling, CeilingProblem, linear_value, objective_ceiling
+from vaebench.oracle.spectrum import Spectrum
+from vaebench.records.description import Description, Direction, Panel, Within
+from vaebench.records.files import write_atomically
+from vaebench.records.record import Estimate, NotApplicable
+
+OBSERVATIONS = 500
+"""The default of `evaluate.ceiling`."""
+
+MOST_FOR_ONSET = 5000
+"""A larger training split has no verdict on total collapse, because the onset of a part may be another one."""
+
+TOLERANCE, ROUNDS = 0.01, 8
+"""Where the search for the best mixture ends: the bracket in nats, and rounds. The record has the bracket."""
+
+DRAWS = 32
+"""Draws of the posterior for each observation, from which the objective is estimated."""
+
+CEILING, BRACKET, BELOW, DEPTH, ONSET = "ceiling", "ceiling_bracket", "below_ceiling", "depth_can_buy", "collapse_onset"
+
+COLUMNS: Mapping[str, Description] = {
+    CEILING: Description("ceiling of the objective", Panel.COLLAPSE, 90, "nats", within=Within.OBSERVATIONS),
+    BRACKET: Description("its bracket", Panel.COLLAPSE, 91, "nats"),
+    BELOW: Description("nats below ceiling", Panel.COLLAPSE, 92, "nats", Direction.LOWER, ranked=False),
+    DEPTH: Description("nats that depth can buy", Panel.COLLAPSE, 93, "nats"),
+    ONSET: Description("βσ² of total collapse", Panel.COLLAPSE, 94),
+}
+"""Columns of a record. The ceiling holds for E_q[log p(x|z)] − β KL."""
+
+
+class Absent(Enum):
+    """Why a run has no ceiling. The values are the words of a record."""
+
+    NO_RATE = "the ceiling is for models with a rate and a β"
+    NEW_PIXELS = "training draws new pixels every time, so its observations are not finite in number"
+    OTHER_LIKELIHOOD = "the ceiling is computed for Gaussian and Bernoulli likelihoods"
+    NOT_ASKED = "the study sets evaluate.ceiling: 0"
+    NO_WEIGHT = "β = 0: a decoder that reconstructs every observation is the optimum"
+    NO_LINEAR = "the optimum of a linear VAE is known for Gaussian likelihoods"
+
+
+MEMORISED = "near log N nats of rate, one atom an observation: above it is only memorisation"
+PER_PIXEL = "in units of β: every pixel has its own σ²"
+
+
+def absent(model: Autoencoder, data: DataModule) -> Absent | None:
+    """Why this run has no ceiling; None if it has one."""
+    if not isinstance(model, VAE) or model.form is Form.NONE:
+        return Absent.NO_RATE
+    binarization = data.dataset.binarization
+    if binarization is not None and binarization.every_time:
+        return Absent.NEW_PIXELS
+    if not isinstance(model.likelihood, Gaussian | Bernoulli):
+        return Absent.OTHER_LIKELIHOOD
+    return None if float(model.beta) > 0 else Absent.NO_WEIGHT
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a ceiling depends on: observations, likelihood, noise and β.
+
+    Attributes:
+        x: the observations.
+        variance: σ², one or one for each pixel; None for a Bernoulli.
+        beta: β.
+    """
+
+    x: Float[Tensor, "N *event"]
+    variance: Float[Tensor, "*pixels"] | None
+    beta: float
+
+    @classmethod
+    def of(cls, model: VAE, x: Float[Tensor, "N *event"]) -> "Setting":
+        """The setting of a trained model."""
+        likelihood, beta = model.likelihood, float(model.beta)
+        if not isinstance(likelihood, Gaussian):
+            return cls(x.cpu(), None, beta)
+        return cls(x.cpu(), likelihood.sigma2().detach().double().cpu(), beta)
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has its own σ². Then x is divided by its root, and τ = β."""
+        return self.variance is not None and self.variance.numel() > 1
+
+    @property
+    def tau(self) -> float:
+        """τ = βσ²; β for a Bernoulli, and where every pixel has its own σ²."""
+        return self.beta if self.variance is None or self.per_pixel else self.beta * float(self.variance)
+
+    @property
+    def problem(self) -> CeilingProblem:
+        """The optimisation problem, for every τ."""
+        if self.variance is None:
+            return CeilingProblem.bernoulli(self.x)
+        return CeilingProblem.gaussian(self.x, self.variance if self.per_pixel else None)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Of the observations, in units of the noise where every pixel has its own."""
+        assert self.variance is not None
+        return Spectrum.of(self.x.double() / self.variance.sqrt() if self.per_pixel else self.x)
+
+    def objective(self, value: float) -> float:
+        """The objective that belongs to a value of F."""
+        return objective_ceiling(value, self.beta, self.variance, self.x[0].numel())
+
+    def key(self, tau: float | None) -> str:
+        """A name for what is computed at τ, or for all τ if it is None."""
+        digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
+        digest.update(b"" if not self.per_pixel else self.variance.numpy().tobytes())  # type: ignore[union-attr]
+        digest.update(repr((self.variance is None, tau, TOLERANCE, ROUNDS)).encode())
+        return digest.hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Values on disk. Several processes may share the folder: a file is written at once, and always with one content.
+
+    Args:
+        folder: None keeps nothing.
+        observations: how many a ceiling is computed for, as `evaluate.ceiling`.
+    """
+
+    folder: Path | None
+    observations: int = OBSERVATIONS
+
+    def ceiling(self, setting: Setting) -> Ceiling:
+        """F(τ) of a setting."""
+        made = self._kept(
+            setting.key(setting.tau), lambda: asdict(setting.problem.path([setting.tau], TOLERANCE, ROUNDS)[0])
+        )
+        return Ceiling(**made)
+
+    def onset(self, setting: Setting) -> float:
+        """Where total collapse begins to be the optimum."""
+        return float(self._kept(setting.key(None), lambda: {"onset": setting.problem.onset})["onset"])
+
+    def _kept(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if self.folder is None:
+            return compute()
+        path = self.folder / f"{name}.json"
+        try:
+            found = json.loads(path.read_bytes())
+            if isinstance(found, dict):
+                return found
+        except (OSError, ValueError):  # not there yet, or damaged: it is computed again
+            pass
+        made = compute()
+        write_atomically(path, json.dumps(made).encode())
+        return made
+
+
+NO_CACHE = Cache(None)
+
+
+def below_the_ceiling(model: Autoencoder, data: DataModule, cache: Cache) -> Measurement:
+    """Ceiling, distance from it, what depth can buy, and the onset of total collapse, on the training split.
+
+    Args:
+        model: trained, on the device of the data.
+        data: set up.
+        cache: of the study.
+    """
+    reason = absent(model, data) if cache.observations else Absent.NOT_ASKED
+    if reason is not None:
+        return Measurement([], dict.fromkeys(COLUMNS, reason.value))
+    assert isinstance(model, VAE)
+    batch = evenly_spaced(data.batches("train"), cache.observations)
+    over, n = part_of(data.sizes["train"], cache.observations), len(batch.x)
+    setting = Setting.of(model, batch.x)
+    found = cache.ceiling(setting)
+    ceiling, (objective, error) = setting.objective(found.lower), _objective(model, batch)
+    note = MEMORISED if found.memorises else None
+    outcomes: list[Estimate | NotApplicable] = [
+        Estimate(CEILING, ceiling, n=n, note=note, over=over),
+        Estimate(BRACKET, setting.beta * (found.upper - found.lower), n=n, over=over),
+        Estimate(BELOW, ceiling - objective, n=n, monte_carlo_error=error, note=note, over=over),
+        Estimate(ONSET, cache.onset(setting), n=n, note=PER_PIXEL if setting.per_pixel else None, over=over),
+    ]
+    if setting.variance is None:
+        outcomes.append(NotApplicable(DEPTH, Absent.NO_LINEAR.value))
+    else:
+        linear = linear_value(setting.spectrum.eigenvalues, setting.tau, model.latent_dim)
+        bought = setting.beta * max(0.0, linear - found.lower)
+        outcomes.append(Estimate(DEPTH, bought, n=n, note=note, over=over))
+    return Measurement.of(outcomes, COLUMNS)
+
+
+def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | None:
+    """Whether total collapse is the optimum of every VAE at this τ; None where the onset of the split is not known."""
+    if absent(model, data) is not None or data.sizes["train"] > MOST_FOR_ONSET or not cache.observations:
+        return None
+    setting = Setting.of(model, data.train.x)
+    return setting.tau >= cache.onset(setting)
+
+
+def _objective(model: VAE, batch: Batch) -> tuple[float, float]:
+    """E_q[log p(x|z)] − β KL of some observations, and its Monte-Carlo error."""
+    found = measure(model, [batch], diagnostics(("Rate", "Distortion")), DRAWS, seed=0).estimates
+    rate, distortion = found
+    assert isinstance(rate.value, float)
+    assert isinstance(distortion.value, float)
+    beta = float(model.beta)
+    # The two come from the same draws, so their errors may add up.
+    error = beta * (rate.monte_carlo_error or 0) + (distortion.monte_carlo_error or 0)
+    return -(distortion.value + beta * rate.value), error
