@@ -103,7 +103,19 @@ class AugmentedFlow(VAE):
 
     def parameters_at(self, z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch_event"]:
         """The observation whose couplings end at y = 0 and this z."""
-        x = super().parameters_at(z)
+        return self.invert(super().parameters_at(z), z)
+
+    @torch.no_grad()
+    def sample(self, count: int, seed: int = 0, mean: bool = False) -> Float[Tensor, "N *event"]:
+        """Samples of p(x): the inverse map at (y, z) ~ N(0, I); with `mean`, at y = 0."""
+        if mean:
+            return super().sample(count, seed, mean)
+        with seeded(seed, "samples"):
+            z = self.prior_distribution().sample(torch.Size([count]))
+            return self.invert(self.likelihood(super().parameters_at(z)).sample(), z)
+
+    def invert(self, x: Float[Tensor, "*batch_event"], z: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch_event"]:
+        """The observation from x after its couplings but the last one, and z."""
         for encoder, decoder in zip(reversed(self.encoders), reversed(self.decoders), strict=True):
             mean, log_variance = encoder(x.flatten(0, z.ndim - 2)).unflatten(0, z.shape[:-1]).chunk(2, -1)
             z = (z - mean) * (-0.5 * log_variance).exp()
