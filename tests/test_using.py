@@ -166,7 +166,8 @@ def trainer():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_trains_tests_and_predicts_from_a_plain_loader(name: str) -> None:
     x, label = binary()
-    likelihood = "OptimalGaussian" if name in ("AE", "LinearVAE") else "Bernoulli"
+    likelihood = "OptimalGaussian" if name in ("AE", "LinearVAE", "AugmentedFlow") else "Bernoulli"
+    likelihood = "LearnedGaussian" if name == "PPCA" else likelihood
     for loader in (DataLoader(TensorDataset(x, label), 32), DataLoader(x, 32)):
         model = MODELS.build({"name": name, "latent_dim": 2, "likelihood": likelihood}, (1, 4, 4), 0)
         training = trainer()
