@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_pack import build, packed
 from test_packed_adam import CLIPS, RATES, gradients, networks
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.sweeps.packs import describe_packs, pack_key, packs_of
 from vaebench.training.fit import fit
+from vaebench.training.packed import loaders
 from vaebench.training.packed.rows import ParameterMatrix
 from vaebench.training.single import Fitted, fit_single
 from vaebench.training.step import training_step
@@ -144,6 +146,21 @@ def test_a_run_takes_torchs_steps_alone_in_a_pack_and_after_a_stop(name: str, tm
     for again, first in zip(fitted(runs[::-1], tmp_path), whole[::-1], strict=True):
         assert torch.equal(weights(again.model), weights(first.model))
         assert again.curve == first.curve
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "SGD"])
+def test_a_device_takes_the_same_steps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that need nothing from the processor, over a new learning rate, have the bits of ordinary ones."""
+
+    def trained() -> list[Tensor]:
+        made = [OPTIMIZERS.build({"name": name, **settings}) for settings in SETTINGS[name][1:3]]
+        members = [build("BetaVAE", seed) for seed in range(2)]
+        pack, _ = packed(members, 2, 128, optimizers=made, rate_factors=[lambda epoch: 0.5**epoch] * 2)
+        return [weights(member) for member in pack.models]
+
+    ordinary = trained()
+    monkeypatch.setattr(loaders, "PackedBatches", loaders.ResidentBatches)
+    assert all(torch.equal(a, b) for a, b in zip(trained(), ordinary, strict=True))
 
 
 def test_a_run_alone_that_was_stopped_goes_on_in_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
