@@ -231,12 +231,26 @@ def vaebench(*arguments: str, code: int = 0, **variables: str) -> str:
 
 def test_every_registry_takes_a_component_of_a_file_and_reading_does_not_execute_it(mine: Path) -> None:
     study = load(mine / "study.yaml")
-    names = {name for registry in REGISTRIES for name in registry if (o := registry.origin(name)) and o.asked}
-    assert len(names) == len(REGISTRIES) == 10
+    names = {name for registry in REGISTRIES for name in registry if registry.origin(name)}
+    assert len(names) == MINE.count(".register")
     text = json.dumps(schema.schema())
     assert all(f'"{name}"' in text for name in names)
     assert len(study.runs) == 2
     assert not (mine / "trace").exists()
+
+
+def test_no_registry_is_closed(mine: Path) -> None:
+    kinds = {registry: f"Mine{registry.variable.title()}" for registry in REGISTRIES}
+    parts = [f'@{r.variable}.register\nclass {name}:\n    """Mine."""\n' for r, name in kinds.items()]
+    imported = ", ".join(registry.variable for registry in REGISTRIES)
+    (mine / "all.py").write_text(f"from vaebench.config.registry import {imported}\n\n" + "\n".join(parts))
+    imports.give(["all.py"])
+    for registry, name in kinds.items():
+        assert name in registry
+        assert registry.source(name).summary == "Mine."
+        assert registry[name].__name__ == name
+    imports.give([])
+    assert not any(name in registry for registry, name in kinds.items())
 
 
 def test_a_sweep_measures_them_and_records_the_checksums(mine: Path) -> None:
@@ -393,6 +407,19 @@ def test_an_installed_package_registers_itself_and_is_executed_only_where_it_is_
     (package / "my_package/__init__.py").write_text("")
     assert float(MODELS.build(run.model, (5,), 0).rate_weight()) == 0.5
     assert "[my_package.parts]" in vaebench("list", PYTHONPATH=f"{package}{os.pathsep}{ROOT}")
+
+
+def test_one_file_may_be_asked_for_twice_and_two_files_need_two_names(mine: Path) -> None:
+    imports.give([str(mine / "mine.py")])
+    ids = [run.id for run in load("study.yaml").runs]
+    imports.give(["./mine.py"])
+    assert [run.id for run in load(mine / "study.yaml").runs] == ids
+    (mine / "other").mkdir()
+    (mine / "other/mine.py").write_text(MINE.replace("My", "Their").replace("my_", "their_"))
+    (mine / "other/parts_of_mine.py").write_text(PARTS + "# another")
+    (mine / "study.yaml").write_text(STUDY.replace("[mine.py]", "[mine.py, other/mine.py]"))
+    with pytest.raises(ConfigError, match=r"study\.yaml:3: imports\[1\]: two files are called mine"):
+        load(mine / "study.yaml")
 
 
 def test_every_verb_takes_import() -> None:

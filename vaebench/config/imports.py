@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,6 +72,11 @@ class Import(NamedTuple):
     installed: bool = False
 
     @property
+    def place(self) -> str:
+        """The same for every way to write the path of its file."""
+        return os.path.realpath(self.sources[0].path)
+
+    @property
     def checksums(self) -> dict[str, str]:
         return {source.key: source.sha256 for source in self.sources}
 
@@ -117,13 +123,28 @@ def given() -> tuple[Import, ...]:
 def use(imports: Iterable[Import]) -> None:
     """Let the registries have the components of these imports, and no others but those of installed packages."""
     global _used
-    _used = tuple({i.sources[0].path: i for i in imports}.values())
+    _used = tuple({i.place: i for i in imports}.values())
 
 
 def visible() -> tuple[Import, ...]:
     """The imports whose components the registries have."""
-    own = {i.sources[0].path for i in _used}
-    return (*_used, *(i for i in _installed() if i.sources[0].path not in own))
+    if not (installed := _installed()):
+        return _used
+    own = {i.place for i in _used}
+    return (*_used, *(i for i in installed if i.place not in own))
+
+
+def check_names(imports: Sequence[Import]) -> None:
+    """Refuse two files of one name: a run's configuration knows a file by its name.
+
+    Raises:
+        ImportFault: naming both.
+    """
+    first: dict[str, Source] = {}
+    for source in (source for each in imports for source in each.sources):
+        other = first.setdefault(source.key, source)
+        if other.sha256 != source.sha256:
+            raise ImportFault(f"two files are called {source.key}: {other.path}, {source.path}; rename one of them")
 
 
 def recorded(checksums: Mapping[str, str]) -> tuple[Import, ...]:

@@ -76,6 +76,7 @@ def _import(document: Document, path: Path) -> list[Fault]:
     for i, word in enumerate(words):
         try:
             found.append(imports.read(word, path.parent))
+            imports.check_names(found)
             imports.use(found)
             _read_components(found[-1])
         except (ImportFault, SignatureError, ValueError) as error:

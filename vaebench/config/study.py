@@ -249,8 +249,8 @@ def _imported_by(values: Mapping[str, Any]) -> tuple[Import, ...]:
     origins = [node.kind.component.registry.origin(node.value["name"]) for node in nodes if node.kind.component]
     if values["evaluate"]["metrics"] is None:
         origins += [METRICS.origin(name) for name in METRICS.asked_for()]
-    used = {origin.sources[0].path: origin for origin in origins if origin is not None}
-    return tuple(used[path] for path in sorted(used))
+    used = {origin.asked: origin for origin in origins if origin is not None}
+    return tuple(used[asked] for asked in sorted(used))
 
 
 SECTIONS = Section(Run).fields

@@ -45,7 +45,7 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
         raise ValueError(f"export to ONNX needs {error.name}: pip install 'vaebench[export]'") from None
-    model = trained.model.cpu()
+    model = trained.model.cpu().requires_grad_(False)
     parts = {
         "encoder": (_encoder(model), torch.zeros(2, *model.shape), "x", ["mean", "stddev"]),
         "decoder": (Part(model, lambda z: model.decode(z).mean), torch.zeros(2, model.latent_dim), "z", ["x_mean"]),
@@ -60,10 +60,32 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
         assert program is not None
         proto = program.model_proto
         proto.metadata_props.append(library.StringStringEntryProto(key="vaebench", value=json.dumps(trained.origin())))
+        _check(proto, part, name, given, torch.cat([example, example[:1]]))
         content = io.BytesIO()
         library.save_model(proto, content)
         files[folder / f"{name}.onnx"] = content.getvalue()
     return _written(folder, files)
+
+
+def _check(proto: Any, part: Part, name: str, given: str, example: Tensor) -> None:
+    """Compare what was exported with the model, on another number of observations than it was exported for.
+
+    Raises:
+        ValueError: if it fails or gives other numbers.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    wanted = part(example)
+    try:
+        found = ReferenceEvaluator(proto).run(None, {given: example.numpy()})
+        for one, other in zip(found, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+            torch.testing.assert_close(torch.from_numpy(one), other.detach(), rtol=1e-3, atol=1e-4)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"the {name} of {type(part.model).__name__} cannot be exported to ONNX: torch's exporter gives other "
+            f"numbers ({reason}); use --to huggingface, or another posterior"
+        ) from None
 
 
 def _encoder(model: Autoencoder) -> Part:
