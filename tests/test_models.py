@@ -245,5 +245,5 @@ def test_without_a_mean_start_the_output_bias_stays_as_the_network_made_it(netwo
         model.prepare(x)
     assert torch.equal(plain.decoder.output_bias, before)
     assert not torch.equal(started.decoder.output_bias, before)
-    with pytest.raises(ValueError, match="0 and 1|binari"):
+    with pytest.raises(ValueError, match=r"0 and 1|binari"):
         plain.prepare(x + 0.5)
