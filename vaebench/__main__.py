@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vaebench.cli.about import doctor, init, list_, new, schema, show_version
+from vaebench.cli.forecast import forecast
 from vaebench.cli.importing import with_imports
 from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
@@ -28,7 +29,7 @@ def _options(
 ) -> None: ...
 
 
-RUNS = (sweep, status, train, evaluate, show, compare, calibrate, measure)
+RUNS = (forecast, sweep, status, train, evaluate, show, compare, calibrate, measure)
 USE = (sample, encode, reconstruct, interpolate, score, export, audit)
 RESULTS = (table, report, ledger, publish, dashboard)
 ABOUT = (list_, init, new, doctor, schema)

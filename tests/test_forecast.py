@@ -1,0 +1,76 @@
+"""The forecast before training: spectrum, active units and ceiling, for a study and for data alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vaebench.__main__ import app
+
+STUDY = """
+question: What will collapse?
+model: {name: BetaVAE, latent_dim: 3, likelihood: {name: Gaussian, variance: 0.5}}
+data: {name: Arrays, path: mine.npz}
+train: {epochs: 1, batch_size: 8}
+grid: {model.beta: [1, 4]}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study, and data with the variances 4, 1 and 0.01."""
+    x = np.random.default_rng(0).normal(size=(90, 3)) * [2.0, 1.0, 0.1]
+    np.savez(tmp_path / "mine.npz", x=x.astype(np.float32))
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/study.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def forecast(*arguments: str, status: int = 0) -> str:
+    result = CliRunner().invoke(app, ["forecast", *arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_a_study(here: Path) -> None:
+    found = json.loads(forecast("conf/study.yaml", "--ceiling", "60", "--json"))
+    values = {round(v["tau"], 6): v for v in found["values"]}
+    assert {*values} == {0.5, 2.0}
+    for tau, value in values.items():
+        above = sum(λ > tau / 0.99 for λ in found["eigenvalues"])
+        assert value["active_units"] == {"3": above}
+        assert value["collapsed"] == pytest.approx(sum(found["eigenvalues"]) / (2 * tau))
+        assert value["lower"] <= value["upper"] <= value["collapsed"] + 1e-9
+        assert value["linear"] <= value["collapsed"]
+    assert found["onset"] > 0
+    assert not (here / "runs").exists()
+
+
+def test_data_alone(here: Path) -> None:
+    """All training and validation observations; the table and the diagram name what was asked for."""
+    said = forecast("--data", "mine.npz", "--betas", "1,2", "--variances", "0.3,5", "--units", "2")
+    x = np.load("mine.npz")["x"].astype(np.float64)
+    found = json.loads(forecast("--data", "mine.npz", "--json"))
+    assert found["observations"] < len(x)  # the test split is left out
+    assert "active of 2" in said
+    assert "σ² = 0.3" in said
+    assert "β = 2" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "expected a study or --data"),
+        (("conf/study.yaml", "--data", "mine.npz"), "and not both"),
+        (("--data", "mine.npz", "--betas", "1,x"), "--betas: expected numbers > 0"),
+        (("--data", "mine.npz", "--variances", "0"), "--variances: expected numbers > 0"),
+        (("--data", "Digitz"), "Digits"),
+    ],
+)
+def test_bad_input_is_one_line(here: Path, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in forecast(*arguments, status=1)

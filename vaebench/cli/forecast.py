@@ -1,0 +1,121 @@
+"""The command `forecast`: what the data say of a study before it is trained."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaebench.cli.arguments import Json, Overrides, study_of
+from vaebench.cli.terminal import console, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vaebench.sweeps.forecast import DataForecast
+
+
+def forecast(
+    study: Annotated[Path | None, typer.Argument(help="A study, e.g. conf/phase.yaml or phase.")] = None,
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="A data set's name, or an npz file, instead of a study.")] = None,
+    betas: Annotated[str, typer.Option(help="β, with --data.")] = "0.5,1,2,4",
+    variances: Annotated[str, typer.Option(help="σ², with --data.")] = "0.01,0.1,1",
+    units: Annotated[str, typer.Option(help="L, with --data.")] = "10,50",
+    ceiling: Annotated[int, typer.Option(min=0, help="Observations for the ceiling of deep VAEs; 0 for none.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show the data's spectrum, and for each βσ² active units, collapse, linear optimum and ceiling. Nothing trains."""
+    if (study is None) == (data is None):
+        raise ValueError("expected a study or --data, and not both, e.g. `vaebench forecast beta` or `--data MNIST`")
+    from vaebench.config.registry import DATASETS
+    from vaebench.sweeps.forecast import data_forecast
+
+    if study is not None:
+        runs = study_of(study, overrides).runs
+        models = [run.model for run in runs if not isinstance(run.model, str)]
+        pairs, latent = _pairs(models), [int(model["latent_dim"]) for model in models if "latent_dim" in model]
+        spec: Any = runs[0].data
+        if any(run.data != spec for run in runs):
+            raise ValueError(f"{study}: expected one data set, got several; choose one, e.g. data.name=Digits")
+    else:
+        assert data is not None
+        spec = {"name": "Arrays", "path": data} if data.endswith(".npz") else data
+        pairs = [(beta, s) for beta in _numbers("--betas", betas) for s in _numbers("--variances", variances)]
+        latent = [int(n) for n in _numbers("--units", units)]
+    found = data_forecast(DATASETS.build(spec), [b * s for b, s in pairs], latent, ceiling or None, data is not None)
+    if json:
+        print_json(_plain(found))
+    else:
+        _show(found, pairs)
+
+
+def _pairs(models: "Sequence[Mapping[str, Any]]") -> list[tuple[float, float]]:
+    """β and σ² of the models of a study. σ² = 1 stands for noise that is learned or not Gaussian, as a reference."""
+    found = set()
+    for model in models:
+        likelihood, beta, variance = model.get("likelihood"), model.get("beta", 1.0), 1.0
+        if isinstance(likelihood, dict) and likelihood.get("name") == "Gaussian":
+            variance = float(likelihood["variance"])
+        found.add((float(beta) if isinstance(beta, int | float) else 1.0, variance))
+    return sorted(pair for pair in found if pair[0] > 0)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or any(not 0 < n < float("inf") for n in numbers):
+        raise ValueError(f"{option}: expected numbers > 0 with commas between them, e.g. 1,4, got {text[:40]!r}")
+    return numbers
+
+
+def _plain(found: "DataForecast") -> dict[str, Any]:
+    return {
+        "data": found.name,
+        "observations": found.observations,
+        "eigenvalues": found.spectrum.eigenvalues.tolist(),
+        "no_latent_bernoulli": found.no_latent,
+        "onset": found.onset,
+        "ceiling_observations": found.used,
+        "values": [value._asdict() for value in found.values],
+    }
+
+
+def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
+    from tabulate import tabulate
+
+    from vaebench.sweeps.forecast import LEADING
+
+    leading = " ".join(f"{v:.8f}" for v in found.spectrum.eigenvalues[:LEADING].tolist())
+    lines = [f"{found.name}: {found.observations} observations, D = {found.spectrum.dim}"]
+    lines += [f"largest eigenvalues of the covariance (divided by N): {leading}"]
+    lines += [f"a linear VAE collapses wholly from βσ² = {found.collapses_at:.4f} on"]
+    lines += [f"loss of total collapse at σ² = 1: {found.loss_of_collapse(1.0):.4f} nats + D/2·log 2π"]
+    if found.onset is not None:
+        lines += [f"at any depth total collapse is the optimum from βσ² = {found.onset:.4f} on"]
+    if found.no_latent is not None:
+        lines += [f"Bernoulli pixels without latents lose {found.no_latent:.2f} nats on the test split"]
+    many = [f"active of {n}" for n in found.values[0].active_units] if found.values else []
+    heads = ["βσ²", *many, "collapsed", "linear optimum"] + (["ceiling", "rate", "depth can buy"] if found.used else [])
+    rows = []
+    for v in found.values:
+        row: list[Any] = [f"{v.tau:.4g}", *v.active_units.values(), f"{v.collapsed:.3f}", f"{v.linear:.3f}"]
+        if v.lower is not None and v.upper is not None:
+            row += [f"{v.lower:.3f} … {v.upper:.3f}", f"{v.rate:.2f}", f"{max(0.0, v.linear - v.lower):.3f}"]
+        rows.append(row)
+    table = tabulate(rows, heads, disable_numparse=True, stralign="right")
+    lines += ["", "values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling", table]
+    if found.used and found.used < found.observations:
+        lines += [f"the ceiling is of {found.used} evenly spaced observations: for all of them it is lower"]
+    console.print("\n".join([*lines, "", _diagram(found, pairs)]), soft_wrap=True, markup=False, highlight=False)
+
+
+def _diagram(found: "DataForecast", pairs: list[tuple[float, float]]) -> str:
+    """Active units over β and σ²: of the largest L."""
+    from tabulate import tabulate
+
+    betas, variances = sorted({b for b, _ in pairs}), sorted({s for _, s in pairs}, reverse=True)
+    count = {v.tau: list(v.active_units.values())[-1] for v in found.values if v.active_units}
+    rows = [[f"σ² = {s:g}", *(str(count.get(b * s, "")) for b in betas)] for s in variances]
+    return tabulate(rows, ["active units", *(f"β = {b:g}" for b in betas)], disable_numparse=True, stralign="right")
