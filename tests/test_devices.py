@@ -46,6 +46,8 @@ grid:
 PACKS = (
     [{"name": "BetaVAE", "beta": 1}, {"name": "BetaVAE", "beta": 4}, {"name": "BetaVAE", "learning_rate": 1e30}],
     [{"name": "DenoisingAE"}],
+    [{"name": "StackedAE", "corruption": ["Masking"]}],
+    [{"name": "ContractiveAE"}],
     [{"name": "VAE", "prior": "VampPrior", "network": "Conv"}],
     [{"name": "LinearVAE", "likelihood": "OptimalGaussian"}],
 )
