@@ -246,6 +246,13 @@ def test_the_information_of_a_batch_is_that_of_its_aggregate_posterior() -> None
     torch.testing.assert_close(information(posterior, z), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Total length of .EvaluationBatches")
+def test_aggressive_training_needs_a_validation_split() -> None:
+    data = DataModule(DATASETS.build({"name": "Digits", "binarize": "Dynamic", "validation": 0}), batch_size=200)
+    with pytest.raises(ValueError, match="AggressiveVAE expects a validation split"):
+        trainer(1).fit(AggressiveVAE((1, 8, 8)), datamodule=data)
+
+
 def test_an_aggressive_model_trains_alone_and_says_why() -> None:
     with pytest.raises(Unpackable, match="AggressiveVAE has its own training_step"):
         check_compatible([AggressiveVAE((4,)), AggressiveVAE((4,), 1)])

@@ -33,6 +33,9 @@ class AggressiveVAE(VAE):
 
     Args:
         encoder_steps: steps of the encoder before each step of the decoder.
+
+    Raises:
+        ValueError: when training starts, if there is no validation split.
     """
 
     one_device = "in some of its steps a part of the parameters has no gradient, for which the other devices would wait"
@@ -46,6 +49,13 @@ class AggressiveVAE(VAE):
         self.encoder_steps = encoder_steps
         self.register_buffer("is_aggressive", torch.ones(()))
         self.register_buffer("information", torch.zeros(()))
+
+    def on_train_start(self) -> None:
+        if self.data_module is not None and not self.data_module.sizes["validation"]:
+            raise ValueError(
+                "AggressiveVAE expects a validation split, on which I(x;z) ends the aggressive training, got none; "
+                "leave out data.validation: 0"
+            )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a step, after the choice of what it changes. Adam leaves alone what has no gradient."""

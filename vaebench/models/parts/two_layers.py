@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from vaebench.models.parts.networks import Network
+from vaebench.models.parts.posteriors import ROWS
 
 
 class Conditional(nn.Module):
@@ -81,10 +82,15 @@ class TwoLayers(Distribution):
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        points = self.points.to(self.first.mean).view(len(self.points), *(1,) * (self.first.mean.ndim - 1), -1)
-        other = self.given(self.first.mean + self.first.stddev * points)
-        variance = other.variance.mean(0) + other.mean.var(0, correction=0)
-        return self._join(self.first.mean, other.mean.mean(0)), self._join(self.first.variance, variance)
+        first, n = self.first, len(self.points)
+        points = self.points.to(first.mean).view(n, *(1,) * (first.mean.ndim - 1), -1)
+        parts: list[Tensor] = []  # E[m], E[m²] and E[s²] of the other layer, a limited number of noises at a time
+        for some in points.split(max(1, ROWS // max(1, first.mean[..., 0].numel()))):
+            other = self.given(first.mean + first.stddev * some)
+            parts.append(torch.stack([v.sum(0) for v in (other.mean, other.mean.square(), other.variance)]) / n)
+        mean, squares, inner = torch.stack(parts).sum(0)
+        variance = inner + (squares - mean.square()).clamp(min=0)
+        return self._join(first.mean, mean), self._join(first.variance, variance)
 
     def _join(self, ahead: Tensor, behind: Tensor) -> Tensor:
         return torch.cat([ahead, behind] if self.upwards else [behind, ahead], -1)
