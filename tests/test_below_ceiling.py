@@ -132,3 +132,26 @@ def test_each_value_is_computed_once(data: DataModule, tmp_path: Path, monkeypat
     files[0].write_text("{")
     files[1].write_text(json.dumps([1]))
     assert measured(model, data, cache) == first
+
+
+def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:
+    """(ceiling − objective)/β over βσ²; a run whose ceiling is blank has no point."""
+    from types import SimpleNamespace
+
+    from vaebench.records.record import Estimate, Record
+    from vaebench.reporting.figures.ceiling import Point, _points
+
+    def run(**values: float) -> Record:
+        estimates = [Estimate(name, value) for name, value in values.items()]
+        return Record(
+            id="i",
+            study="s",
+            status="done",
+            config={"model": {}},
+            facts={"beta": 2.0, "variance": 0.5},
+            estimates=estimates,
+        )
+
+    full = run(below_ceiling=3.0, depth_can_buy=4.0, collapse_onset=5.0)
+    row = SimpleNamespace(group=SimpleNamespace(done=[full, run(below_ceiling=3.0)]))
+    assert list(_points(row)) == [Point(1.0, 1.5, 2.0, 5.0)]  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from vaebench.calibration import grade, tabulation
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
+from vaebench.calibration.ceiling_cases import ceiling_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.linear_cases import ANSWERS, DRAWS, linear_case_grades, linear_grades, misfit, optima
@@ -29,7 +30,7 @@ STUDY = Path(__file__).parents[1] / "conf" / "calibration.yaml"
 
 @pytest.fixture(scope="module")
 def grades() -> list[Grade]:
-    return [*toy_case_grades(), *linear_case_grades()]
+    return [*toy_case_grades(), *linear_case_grades(), *ceiling_grades()]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vaebench.calibration.ceiling_cases import ceiling_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Answer, Grade, graded
 from vaebench.calibration.linear_cases import LinearProblem, linear_case_grades, linear_grades
@@ -50,7 +51,7 @@ def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> l
         raise CalibrationError(f"{folder}: every run must be done to be graded: {'; '.join(reasons)}")
     records = {record.id: record for record in outcome.records}
     trained = [grade for run in study.runs for grade in trained_grades(run, records[run.id], folder / run.id)]
-    return [*toy_case_grades(), *linear_case_grades(), *coverage_grades(), *trained]
+    return [*toy_case_grades(), *linear_case_grades(), *ceiling_grades(), *coverage_grades(), *trained]
 
 
 def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:

@@ -8,6 +8,7 @@ from typing import Any
 from vaebench.reporting.figures.altered import Altered
 from vaebench.reporting.figures.base import Drawn, Figure
 from vaebench.reporting.figures.bounds import Bounds
+from vaebench.reporting.figures.ceiling import Ceiling
 from vaebench.reporting.figures.curves import Curves
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.forecast import Forecast, Phase
@@ -17,7 +18,7 @@ from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsB
 from vaebench.reporting.tables.rankings import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
-    *(Headline(), Altered(), Phase(), Forecast(), RateDistortion(), Bounds()),
+    *(Headline(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
     *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
 )
 """In the order of the page."""

@@ -63,12 +63,16 @@ class Forecast(FacetFigure):
 
 
 class Place(NamedTuple):
-    """One configuration in the plane: σ², β, the number of its units, and (forecast, active units) of every run."""
+    """One configuration in the plane: σ², β, the number of its units, and (forecast, active units) of every run.
+
+    `onset` is the βσ² from which on total collapse is the optimum at any depth; None if the record does not have it.
+    """
 
     variance: float
     beta: float
     units: int
     runs: list[tuple[float, float]]
+    onset: float | None = None
 
 
 class Phase(Figure[list[Place]]):
@@ -86,9 +90,17 @@ class Phase(Figure[list[Place]]):
         return [(title, places) for title, places in planes.items() if _is_plane(places)]
 
     def caption(self, panels: Sequence[list[Place]]) -> str:
-        return (
+        text = (
             "Active units, the darker the more; where a run differs from the forecast, the cell is framed and the "
             "forecast follows in brackets."
+        )
+        onsets = sorted({p.onset for places in panels for p in places if p.onset is not None})
+        if not onsets:
+            return text
+        where = " or ".join(f"{onset:.4g}" for onset in onsets)
+        return (
+            f"{text} From βσ² = {where} on total collapse is the optimum at any depth; below it, a deep VAE without an "
+            "active unit is not at its optimum."
         )
 
     def plot(self, axes: "Axes", panel: list[Place]) -> None:
@@ -111,7 +123,9 @@ def _place(row: Row) -> Place | None:
     fixed = row.group.config["model"].get("likelihood") or {}
     if fixed.get("name") != "Gaussian" or "beta" not in facts or "variance" not in facts or not (found := pairs(row)):
         return None
-    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found)
+    onset = row.group.done[0].estimate("collapse_onset")
+    known = onset.value if onset is not None and isinstance(onset.value, float) else None
+    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found, known)
 
 
 def _is_plane(places: list[Place]) -> bool:
