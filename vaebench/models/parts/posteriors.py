@@ -78,12 +78,12 @@ class FullCovariance(Posterior):
 
 @POSTERIORS.register
 class Flow(Posterior):
-    """z = f(z₀; h(x)), z₀ ~ N(μ(x), diag σ²(x)), f a flow of zuko: log q(z|x) = log q₀(z₀|x) − Σ log|det ∂f|.
+    """Normalizing flow (Rezende & Mohamed 2015): z = f(z₀; h(x)), z₀ ~ q₀ = N(μ(x), diag σ²(x)), f by zuko.
 
-    h(x) are further outputs of the encoder. Without a transform this is `Diagonal`. The mean of q(z|x), which is the
+    log q(z|x) = log q₀(z₀|x) − Σ log|det ∂f|. h(x) are further outputs of the encoder. Without a transform this is `Diagonal`. The mean of q(z|x), which is the
     code, and its variances are taken over 256 fixed noises.
 
-    Rezende & Mohamed 2015, https://arxiv.org/abs/1505.05770; https://github.com/probabilists/zuko
+    https://arxiv.org/abs/1505.05770, https://github.com/probabilists/zuko
 
     Args:
         kind: IAF shifts and scales each unit (Kingma et al. 2016, https://arxiv.org/abs/1606.04934). NSF bends it by a
