@@ -80,8 +80,8 @@ class FullCovariance(Posterior):
 class Flow(Posterior):
     """Normalizing flow (Rezende & Mohamed 2015): z = f(z₀; h(x)), z₀ ~ q₀ = N(μ(x), diag σ²(x)), f by zuko.
 
-    log q(z|x) = log q₀(z₀|x) − Σ log|det ∂f|. h(x) are further outputs of the encoder. Without a transform this is `Diagonal`. The mean of q(z|x), which is the
-    code, and its variances are taken over 256 fixed noises.
+    log q(z|x) = log q₀(z₀|x) − Σ log|det ∂f|. h(x) are further outputs of the encoder. Without a transform this is
+    `Diagonal`. The mean of q(z|x), which is the code, and its variances are taken over 256 fixed noises.
 
     https://arxiv.org/abs/1505.05770, https://github.com/probabilists/zuko
 
