@@ -64,7 +64,7 @@ def test_latex_has_the_same_cells_as_markdown(tmp_path):
     table.write([record(s, {**VAE, "latent_dim": d}) for s in (0, 1) for d in (2, 4)], tmp_path)
     text = (tmp_path / "table.tex").read_text()
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\end{tabular}") == 2
-    assert r"$\mathbf{-20.5} \pm 6.4$" in text
+    assert r"$\mathbf{-19.50} \ [-20.00, -19.00]$" in text
     grids = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len({line.count("&") for line in grids[:3]}) == 1
 
@@ -80,7 +80,9 @@ def test_the_order_of_the_records_does_not_matter(name):
 def test_writing_again_changes_nothing_and_check_finds_what_was_changed(tmp_path):
     records = [record(s) for s in (0, 1)]
     files = table.write(records, tmp_path)
-    assert sorted(p.name for p in files) == sorted(p.name for p in tmp_path.iterdir()) == sorted(RENDERINGS)
+    assert (
+        sorted(p.name for p in files) == sorted(p.name for p in tmp_path.iterdir()) == sorted([*RENDERINGS, "runs.csv"])
+    )
     before = [p.read_bytes() for p in files]
     table.write(records[::-1], tmp_path)
     assert [p.read_bytes() for p in files] == before
