@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -19,6 +20,7 @@ from vaebench.records.validity import identity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site
+from vaebench.reporting.page.provenance import cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 
@@ -107,7 +109,7 @@ def read(records, question="What does β buy?") -> Reader:
 
 def test_a_page_has_every_section_of_which_the_records_have_numbers():
     seen = read(GRID)
-    charts = ["forecast", "plane", "bounds", "units-by-beta", "units", "collapse", "curves"]
+    charts = ["headline", "forecast", "plane", "bounds", "units-by-beta", "units", "collapse", "curves"]
     assert seen.sections == ["answer", *charts, "tables", "origin"]
     assert seen.open == []
 
@@ -144,7 +146,9 @@ def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(
     arguments = [sys.executable, "-c", code]
     environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
     subprocess.run(arguments, check=True, cwd=tmp_path, env=environment)
-    assert (tmp_path / "results/study/report.html").read_text() == first == page.render(GRID)
+    assert first == page.render(GRID)
+    published = page.render(GRID, links=site.published_links("study"))
+    assert (tmp_path / "results/study/report.html").read_text() == published
 
 
 @pytest.mark.parametrize("folder", published_studies(ROOT / "results"), ids=lambda p: p.name)
@@ -305,9 +309,50 @@ def test_pages_are_written_checked_and_listed(results):
     assert site.check(results, conf) == [results / "b/report.html"]
     assert site.check(results, conf, ["a"]) == []
     listed = Reader((results / "index.html").read_text())
-    assert listed.fetched == ["href=a/report.html", "href=b/report.html"]
+    outwards = [each for each in listed.fetched if not each.startswith("href=#")]
+    assert outwards == ["href=a/report.html", "href=b/report.html"]
+    assert len(listed.panels) == 2
     with pytest.raises(FileNotFoundError, match="no records; run `python"):
         site.write(results, conf, ["c"])
+
+
+ROOTS = [ROOT / "results", *published_studies(ROOT / "results")]
+
+
+@pytest.mark.parametrize("folder", ROOTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_link_of_a_committed_page_leads_to_a_file_or_to_an_id(folder):
+    text = (folder / ("index.html" if folder == ROOTS[0] else site.PAGE)).read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    links = re.findall(r'href="([^"]+)"', text)
+    assert [link for link in links if link.startswith("#") and link[1:] not in ids] == []
+    assert [link for link in links if not link.startswith("#") and not (folder / unquote(link)).exists()] == []
+    assert len(text.encode()) < 1_000_000
+
+
+def test_a_card_says_what_a_study_cost_and_when_it_ended():
+    def run(seed: int, device: str, seconds: float, day: str) -> Record:
+        provenance = {"device": device, "seconds": {"fit": seconds, "evaluate": 30.0}, "finished": f"{day}T10:00:00"}
+        return replace(record(seed=seed), provenance=provenance)
+
+    runs = [run(0, "cpu: CPU", 60, "2026-01-02"), run(1, "cpu: CPU", 600, "2026-01-03")]
+    assert (cost(runs), finished(runs)) == ("12 CPU minutes", "2026-01-03")
+    assert (
+        cost([*runs, run(2, "cuda:0: NVIDIA H200", 60, "2026-01-01")]) == "12 CPU minutes, 1.5 minutes of NVIDIA H200"
+    )
+    assert (cost([record()]), finished([replace(record(), provenance={})])) == ("", "")
+    card = site.index([site.Entry("study", Presentation("Why?"), runs)])
+    assert "<dd>12 CPU minutes</dd>" in card
+    assert "<dd>2026-01-03</dd>" in card
+
+
+def test_details_are_folded_and_what_answers_is_not():
+    text = page.render(GRID, Presentation("What does β buy?"))
+    before = text[: text.index("<details")]
+    assert 'id="answer"' in before
+    assert before.count("<svg") >= 1
+    folded = text[text.index("<details") :]
+    assert all(f'id="{name}"' in folded for name in ("charts", "tables", "origin"))
 
 
 def test_an_index_of_nothing_says_so():

@@ -52,6 +52,9 @@ def record(beta: float, variance: float, seed: int) -> Record:
             Estimate("rate", 9.0 / beta),
             Estimate("distortion", 9.0 + beta),
             Estimate("active_units", 3.0 - (beta > 1)),
+            Estimate("below_ceiling", 2.0),
+            Estimate("depth_can_buy", 1.0),
+            Estimate("collapse_onset", 0.7),
             Estimate("kl_per_unit", [3.0 / beta, 0.0, 1.0]),
             Estimate("collapse_curve", [0.0, 1.0]),
             Estimate("collapse_epsilon", [0.01, 1.0]),
@@ -90,6 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def violations(tab, path: Path, width: int, dark: bool, contrast: bool = True) -> list:
     tab.open(path, width, dark=dark)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     tab.evaluate(f"{AXE}; 0")
     return json.loads(tab.evaluate(RUN.replace("CONTRAST", json.dumps(contrast))))
 

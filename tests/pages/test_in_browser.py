@@ -8,6 +8,7 @@ import pytest
 from vaebench.config.presentation import Presentation
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.page import site
+from vaebench.reporting.tables import table as tables
 
 WIDTHS = (360, 1280)
 
@@ -40,6 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     records = [record(beta, seed) for beta in (0.5, 2.0, 10.0) for seed in (0, 1)]
     lost = Record(id="0", study="study", status="failed", reason="nan" * 200, config=record(2.0, 2).config)
+    tables.write([*records, lost], folder)
     site.write_one([*records, lost], folder, Presentation("What does β buy?"))
     return folder
 
@@ -47,6 +49,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=WIDTHS)
 def shown(request: pytest.FixtureRequest, tab, results: Path) -> Iterator:
     tab.open(results / "report.html", request.param)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     return tab
 
 
@@ -84,11 +87,22 @@ def test_a_keyboard_reaches_the_buttons_and_sorts(shown):
     assert shown.evaluate("document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
 
 
-def test_ids_are_there_once_and_every_link_leads_somewhere(shown):
+def test_ids_are_there_once_and_every_link_leads_somewhere(shown, results):
     ids = shown.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
     links = shown.evaluate("[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
-    assert {link.removeprefix("#") for link in links} <= set(ids)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    beside = {link for link in links if not link.startswith("#")}
+    assert beside == {"table.csv", "runs.csv", "table.tex"}
+    assert all((results / link).exists() for link in beside)
+
+
+def test_a_link_unfolds_what_it_leads_to(tab, results):
+    tab.open(results / "report.html")
+    is_open = "document.getElementById('origin').closest('details').open"
+    assert not tab.evaluate(is_open)
+    tab.evaluate("document.querySelector('a[href=\"#origin\"]').click()")
+    assert tab.evaluate(f"new Promise(done => setTimeout(() => done({is_open}), 100))")
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -3,6 +3,7 @@
 Importing a figure does not import matplotlib. Only drawing does.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from vaebench.reporting.figures.altered import Altered
@@ -26,5 +27,14 @@ FIGURES: tuple[Figure[Any], ...] = (
 
 def draw(table: Table) -> list[Drawn]:
     """Every figure for which the table has numbers."""
+    return list(_drawn(table))
+
+
+def first(table: Table) -> Drawn | None:
+    """The figure that comes first on the page, if there is one; the others are not drawn."""
+    return next(_drawn(table), None)
+
+
+def _drawn(table: Table) -> Iterator[Drawn]:
     facets = Facets.of(table)
-    return [drawn for figure in FIGURES if (drawn := figure.draw(table, facets)) is not None]
+    return (drawn for figure in FIGURES if (drawn := figure.draw(table, facets)) is not None)

@@ -97,6 +97,11 @@ def _fit_left_edge(axes: "Axes") -> None:
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
 
 
+def renamed(panel: Panel, prefix: str) -> str:
+    """The SVG with its ids under a prefix, for a page with the same panel of several studies."""
+    return re.sub(r'(<[^>]*?\bid="|url\(#|href="#)', rf"\g<1>{prefix}", panel.svg)
+
+
 def variable(colour: str) -> str:
     """The name of a colour's CSS variable.
 

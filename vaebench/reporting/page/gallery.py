@@ -30,12 +30,17 @@ LEAST_PIXELS = 28
 
 
 class Image(NamedTuple):
-    """One sheet of images: its caption, its content as a `data:` address, and its size on the screen."""
+    """One sheet of images: its caption, its content as a `data:` address, its size on the screen, and its place.
+
+    Attributes:
+        first: whether it is seen at once, and not among the details.
+    """
 
     caption: str
     address: str
     width: int
     height: int
+    first: bool
 
 
 class Item(NamedTuple):
@@ -53,12 +58,22 @@ class Item(NamedTuple):
     codes: Panel | None = None
     note: str = ""
 
+    @property
+    def has_details(self) -> bool:
+        """Whether there is more than what is seen at once."""
+        return self.codes is not None or not all(image.first for image in self.images)
+
 
 class Gallery(NamedTuple):
     """The items, and the colour of every class."""
 
     items: tuple[Item, ...]
     legend: Legend = ()
+
+    @property
+    def has_details(self) -> bool:
+        """Whether any item has details."""
+        return any(item.has_details for item in self.items)
 
 
 def gallery(table: Table, folder: Path | None) -> Gallery:
@@ -107,11 +122,18 @@ def _images(found: Pictures) -> list[Image]:
     captioned = [
         ("Observations above, reconstructions below", found.pairs),
         ("Drawn from the prior", found.drawn),
+    ]
+    details = [
         (f"A unit moved from −3 to 3 standard deviations, a row each: {found.moved_units}", found.moved),
         ("The latent space of two units, at equal shares of the prior", found.spanned),
         ("Observations, shifted, with a part erased; then what the model makes of each", found.compared),
     ]
-    return [_image(caption, sheet, scale) for caption, sheet in captioned if sheet is not None]
+    return [
+        _image(caption, sheet, scale, first)
+        for first, many in ((True, captioned), (False, details))
+        for caption, sheet in many
+        if sheet is not None
+    ]
 
 
 def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | None:
@@ -131,6 +153,6 @@ def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | N
     return panel("Codes of observations", title, plot)
 
 
-def _image(caption: str, sheet: Pixels, scale: int) -> Image:
+def _image(caption: str, sheet: Pixels, scale: int, first: bool) -> Image:
     address = "data:image/png;base64," + base64.b64encode(png(sheet)).decode()
-    return Image(caption, address, sheet.shape[1] * scale, sheet.shape[0] * scale)
+    return Image(caption, address, sheet.shape[1] * scale, sheet.shape[0] * scale, first)

@@ -29,6 +29,13 @@ from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.tables.rendering import legend
 
 
+class Link(NamedTuple):
+    """A link of a page to what is beside it: its words and its address, relative to the page."""
+
+    text: str
+    address: str
+
+
 class Page(NamedTuple):
     """A page as HTML, and the figures in it."""
 
@@ -37,7 +44,11 @@ class Page(NamedTuple):
 
 
 def make(
-    records: Sequence[Record], asked: Presentation = PLAIN, folder: Path | None = None, remarks: Sequence[str] = ()
+    records: Sequence[Record],
+    asked: Presentation = PLAIN,
+    folder: Path | None = None,
+    remarks: Sequence[str] = (),
+    links: Sequence[Link] = (),
 ) -> Page:
     """The page of a study.
 
@@ -46,6 +57,7 @@ def make(
         asked: what the study asks, and how it wants to be shown.
         folder: where images are looked for, `runs/<study>` or `results/<study>`.
         remarks: what stands above the tables.
+        links: to files beside the page.
 
     Raises:
         ValueError: if there is no record.
@@ -65,15 +77,20 @@ def make(
         failures=table.failures,
         conditions=conditions(records),
         origins=origins(table),
+        links=links,
     )
     return Page(html, drawn)
 
 
 def render(
-    records: Sequence[Record], asked: Presentation = PLAIN, folder: Path | None = None, remarks: Sequence[str] = ()
+    records: Sequence[Record],
+    asked: Presentation = PLAIN,
+    folder: Path | None = None,
+    remarks: Sequence[str] = (),
+    links: Sequence[Link] = (),
 ) -> str:
     """The HTML of a study's page; `make` says what the arguments are."""
-    return make(records, asked, folder, remarks).html
+    return make(records, asked, folder, remarks, links).html
 
 
 def render_figure(figure: Drawn) -> str:

@@ -1,5 +1,6 @@
 """Where the numbers come from: code, libraries, machines, and the command of every run."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +45,25 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
     days = sorted(str(p["finished"])[:10] for p in many if p.get("finished"))
     when = [("finished", " to ".join(dict.fromkeys((days[0], days[-1]))))] if days else []
     return [*((topic, ", ".join(values)) for topic, values in known.items() if values), *when]
+
+
+def cost(records: Sequence[Record]) -> str:
+    """How long all runs took, added up, by kind of device, e.g. `4.2 CPU minutes`; empty if no record says."""
+    minutes: defaultdict[str, float] = defaultdict(float)
+    for record in records:
+        kind, _, name = str(record.provenance.get("device") or "cpu").partition(": ")
+        spent = sum((record.provenance.get("seconds") or {}).values()) / 60
+        minutes["CPU minutes" if kind == "cpu" else f"minutes of {name or kind}"] += spent
+    return ", ".join(
+        f"{spent:.2g} {unit}" if spent < 10 else f"{spent:.0f} {unit}"
+        for unit, spent in sorted(minutes.items())
+        if spent
+    )
+
+
+def finished(records: Sequence[Record]) -> str:
+    """The day on which the last run ended, e.g. `2026-11-26`; empty if no record says."""
+    return max((str(r.provenance.get("finished") or "")[:10] for r in records), default="")
 
 
 def _origin(record: Record, name: str) -> Origin:

@@ -1,6 +1,6 @@
 """The pages in their places: `results/<study>/report.html`, and `results/index.html`, which lists all studies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -11,13 +11,24 @@ from vaebench.records import record
 from vaebench.records.files import stale, write_all, write_atomically
 from vaebench.records.record import Record
 from vaebench.records.run_folder import published_studies
+from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.figures.facets import Legend
+from vaebench.reporting.figures.svg import renamed
 from vaebench.reporting.page import page
+from vaebench.reporting.page.page import Link
+from vaebench.reporting.page.provenance import cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 
 PAGE = "report.html"
 """The page of a study, in its folder."""
+
+LEDGER = "paper/ledger.html"
+"""The page that judges published numbers, in `results`."""
+
+FILES = tuple(Link(name, name) for name in ("table.csv", "runs.csv", "table.tex"))
+"""What `tables.write` puts beside the page of a study."""
 
 
 class Entry(NamedTuple):
@@ -28,21 +39,73 @@ class Entry(NamedTuple):
     records: Sequence[Record]
 
 
-def index(entries: Sequence[Entry]) -> str:
-    """The page that lists all studies, each with its question and the first sentence of its summary."""
-    made = [(e, tables.table(e.records, (), e.asked)) for e in sorted(entries, key=lambda e: e.study)]
-    studies = [
-        {
-            "name": e.study,
-            "question": e.asked.question,
-            "answer": answer(table)[0],
-            "link": quote(f"{e.study}/{PAGE}"),
-            "runs": len(e.records),
-            "failed": len(table.failures),
-        }
-        for e, table in made
+class Card(NamedTuple):
+    """What the index says of a study.
+
+    Attributes:
+        name: of the study.
+        question: what it asks.
+        answer: the first sentence of its summary.
+        link: the address of its page.
+        figure: the first panel of the first figure of its page; empty if it has none.
+        caption: what that panel shows.
+        legend: colour and text of every entry of that figure.
+        facts: topics and what the records say of them.
+    """
+
+    name: str
+    question: str
+    answer: str
+    link: str
+    figure: str
+    caption: str
+    legend: Legend
+    facts: Sequence[tuple[str, str]]
+
+
+def index(
+    entries: Sequence[Entry], drawn: Mapping[str, Sequence[Drawn]] | None = None, links: Sequence[Link] = ()
+) -> str:
+    """The page that lists all studies.
+
+    Args:
+        entries: the studies.
+        drawn: figures of studies, by name, where they have been drawn already.
+        links: what the page links to besides the studies.
+    """
+    ordered = sorted(entries, key=lambda e: e.study)
+    cards = [_card(entry, f"s{i}-", (drawn or {}).get(entry.study)) for i, entry in enumerate(ordered)]
+    template = page.environment().get_template("index.html.jinja")
+    return template.render(title="vaebench", studies=cards, links=links)
+
+
+def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None) -> Card:
+    table = tables.table(entry.records, (), entry.asked)
+    figure = figures.first(table) if drawn is None else next(iter(drawn), None)
+    data = dict.fromkeys(str((r.config.get("data") or {}).get("name", "")) for r in entry.records)
+    failed = f", {len(table.failures)} failed" if table.failures else ""
+    facts = [
+        ("data", ", ".join(sorted(filter(None, data)))),
+        ("runs", f"{len(entry.records)}{failed}"),
+        ("cost", cost(entry.records)),
+        ("finished", finished(entry.records)),
     ]
-    return page.environment().get_template("index.html.jinja").render(title="vaebench", studies=studies)
+    return Card(
+        entry.study,
+        entry.asked.question,
+        answer(table)[0],
+        quote(f"{entry.study}/{PAGE}"),
+        renamed(figure.panels[0], prefix) if figure else "",
+        ": ".join(filter(None, (figure.title, figure.panels[0].title))) if figure else "",
+        figure.legend if figure else (),
+        [(topic, fact) for topic, fact in facts if fact],
+    )
+
+
+def published_links(study: str) -> list[Link]:
+    """The links of a published page: up to the index, and to the files beside it."""
+    up = "../" * len(Path(study).parts)
+    return [Link("all studies", f"{up}index.html"), *FILES, Link("records", "records/")]
 
 
 def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> dict[Path, bytes]:
@@ -54,15 +117,17 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
     found = {path.relative_to(results).as_posix(): record.read_all(path) for path in published_studies(results)}
     entries = {name: Entry(name, presentation.read(conf / f"{name}.yaml"), records) for name, records in found.items()}
     entries = {name: entry for name, entry in entries.items() if entry.records}
-    made = {}
+    made: dict[Path, bytes] = {}
+    drawn: dict[str, Sequence[Drawn]] = {}
     for name in entries if studies is None else studies:
         if name not in entries:
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        html = page.render(entries[name].records, entries[name].asked, results / name)
-        made[results / name / PAGE] = html.encode()
-    return {**made, results / "index.html": index(list(entries.values())).encode()}
+        one = page.make(entries[name].records, entries[name].asked, results / name, links=published_links(name))
+        made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
+    ledger = [Link("published numbers, judged", LEDGER)] if (results / LEDGER).exists() else []
+    return {**made, results / "index.html": index(list(entries.values()), drawn, ledger).encode()}
 
 
 def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
@@ -79,6 +144,6 @@ def write_one(
     records: Sequence[Record], folder: Path, asked: Presentation, remarks: Sequence[str] = ()
 ) -> tuple[Path, Sequence[Drawn]]:
     """Writes the page of one study into any folder; returns its path, and the figures that were drawn for it."""
-    path, made = folder / PAGE, page.make(records, asked, folder, remarks)
+    path, made = folder / PAGE, page.make(records, asked, folder, remarks, FILES)
     write_atomically(path, made.html.encode())
     return path, made.figures

@@ -1,5 +1,14 @@
 // Headings become buttons that sort; without this script the tables stand as they were written.
+// What a link leads to is unfolded, and so is everything before it is printed.
 (() => {
+  const unfold = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    const folded = target && target.closest("details");
+    if (folded) folded.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
   const text = (row, i) => row.cells[i].firstChild ? row.cells[i].firstChild.textContent.trim() : "";
   const number = (s) => /^[-+]?[\d.]+(e[-+]?\d+)?$/i.test(s) ? parseFloat(s) : NaN;
   const compare = (a, b) => {
