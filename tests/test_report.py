@@ -109,14 +109,14 @@ def read(records, question="What does β buy?") -> Reader:
 
 def test_a_page_has_every_section_of_which_the_records_have_numbers():
     seen = read(GRID)
-    charts = ["headline", "forecast", "plane", "bounds", "units-by-beta", "units", "collapse", "curves"]
+    charts = ["headline", "numbers", "forecast", "plane", "bounds", "units-by-beta", "units", "collapse", "curves"]
     assert seen.sections == ["answer", *charts, "tables", "origin"]
     assert seen.open == []
 
 
 def test_a_chart_without_numbers_is_not_there():
     bare = [record(beta, estimates=[Estimate("elbo", -beta)], curve={}, facts={}) for beta in (1.0, 2.0)]
-    assert read(bare).sections == ["answer", "tables", "origin"]
+    assert read(bare).sections == ["answer", "numbers", "tables", "origin"]
 
 
 def test_a_page_fetches_nothing():
