@@ -116,7 +116,7 @@ def test_a_page_has_every_section_of_which_the_records_have_numbers():
 
 def test_a_chart_without_numbers_is_not_there():
     bare = [record(beta, estimates=[Estimate("elbo", -beta)], curve={}, facts={}) for beta in (1.0, 2.0)]
-    assert read(bare).sections == ["answer", "numbers", "tables", "origin"]
+    assert read(bare).sections == ["answer", "rows", "numbers", "tables", "origin"]
 
 
 def test_a_page_fetches_nothing():
@@ -344,6 +344,17 @@ def test_a_card_says_what_a_study_cost_and_when_it_ended():
     card = site.index([site.Entry("study", Presentation("Why?"), runs)])
     assert "<dd>12 CPU minutes</dd>" in card
     assert "<dd>2026-01-03</dd>" in card
+
+
+def test_rows_without_an_axis_of_numbers_are_drawn_each_with_its_interval():
+    def named(name: str, seed: int) -> Record:
+        config = {**record().config, "model": {**record().config["model"], "name": name}, "seed": seed}
+        return replace(record(1.0, seed), id=f"{name}{seed}", axes=["model", "seed"], config=config)
+
+    seen = read([named(name, seed) for name in ("AE", "VAE") for seed in (0, 1, 2)])
+    assert "rows" in seen.sections
+    assert "headline" not in seen.sections
+    assert "rows" not in read(GRID).sections  # the lines of the headline show the same
 
 
 def test_details_are_folded_and_what_answers_is_not():

@@ -15,11 +15,12 @@ from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.forecast import Forecast, Phase
 from vaebench.reporting.figures.headline import Headline
 from vaebench.reporting.figures.rate_distortion import RateDistortion
+from vaebench.reporting.figures.rows import Rows
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
 from vaebench.reporting.tables.rankings import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
-    *(Headline(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
+    *(Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
     *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
 )
 """In the order of the page."""

@@ -69,6 +69,11 @@ class Headline(Figure[HeadlinePanel]):
         axes.set_ylabel(panel.quantity.description.unit or panel.quantity.heading)
 
 
+def has_axis(table: Table) -> bool:
+    """Whether the study varies numbers, enough of them for a line."""
+    return any(_axis(table, block) is not None for block in table.blocks)
+
+
 def _axis(table: Table, block: Block) -> int | None:
     """The last column of labels that are numbers, of which there are enough for a line."""
     columns = [[row.labels[i] for row in block.rows] for i in range(len(table.headings))]
@@ -89,8 +94,13 @@ def _lines(table: Table, block: Block, axis: int) -> dict[str, list[tuple[float,
 def _band(line: Sequence[tuple[float, Row]], quantity: Quantity) -> Band:
     """The line, its interval cut to what is possible: no error is below zero, and no count above the latent units."""
     drawn = band([[(x, value)] for x, row in line for value in row.group.values(quantity).values()])
+    return within(drawn, *limits(quantity, [row for _, row in line]))
+
+
+def limits(quantity: Quantity, rows: Sequence[Row]) -> tuple[float, float]:
+    """The least and the largest value that a number can have in these rows."""
     if quantity.description.role is Role.RECONSTRUCTION_ERROR:
-        return within(drawn, 0.0)
+        return 0.0, math.inf
     if quantity.description.role in COUNTS:
-        return within(drawn, 0.0, max(float(row.group.config["model"].get("latent_dim", math.inf)) for _, row in line))
-    return drawn
+        return 0.0, max(float(row.group.config["model"].get("latent_dim", math.inf)) for row in rows)
+    return -math.inf, math.inf
