@@ -162,7 +162,7 @@ def test_latex_gets_ascii_and_no_command_of_others(text):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_sets_every_text(tmp_path):
     bodies = [RENDERINGS["table.tex"](table.table(study(text))) for text in HOSTILE]
-    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
     (tmp_path / "all.tex").write_text("\n".join([head, *bodies, r"\end{document}"]), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)

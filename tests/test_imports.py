@@ -394,6 +394,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     imports._installed.cache_clear()
     for name in [name for name in sys.modules if name.startswith("my_package")]:
         del sys.modules[name]
+    for registry in REGISTRIES:  # a class that stays would be measured, or refused, in every later test
+        for name, cls in list(registry._classes.items()):
+            if cls.__module__.startswith("my_package"):
+                del registry._classes[name]
 
 
 def test_an_installed_package_registers_itself_and_is_executed_only_where_it_is_named(package: Path) -> None:

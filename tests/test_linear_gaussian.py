@@ -73,7 +73,15 @@ def test_sample_spectrum_tends_to_the_populations() -> None:
 
 
 def test_what_yaml_may_set() -> None:
-    assert set(DATASETS.keywords("LinearGaussian")) == {"dim", "latent_dim", "noise", "signal", "n", "data_seed"}
+    assert set(DATASETS.keywords("LinearGaussian")) == {
+        "dim",
+        "latent_dim",
+        "noise",
+        "signal",
+        "n",
+        "data_seed",
+        "validation",
+    }
     assert isinstance(DATASETS.build({"name": "LinearGaussian", "dim": 3, "latent_dim": 1}), LinearGaussian)
 
 

@@ -19,7 +19,7 @@ from torch.distributions import Normal
 from vaebench.config.registry import LIKELIHOODS, PRIORS
 from vaebench.models.parts.continuous_bernoulli import ContinuousBernoulli
 from vaebench.models.parts.likelihoods import Likelihood
-from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import kl_from_standard_normal
 
 PRECISIONS = [torch.float32, torch.float64]
 SIZES = [200.0, 100.0, 50.0, 30.0, 16.0, 15.94, 5.0, 1.5, 1.0, 0.99, 0.5, 0.03, 1e-3, 1e-6, 1e-20]

@@ -186,7 +186,7 @@ def test_what_can_be_fetched_is_known_without_the_network(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_data_set_is_tried_here(name: str) -> None:
-    own = {"Arrays", "ImageFolder", "Digits", "LinearGaussian"}
+    own = {"Arrays", "ImageFolder", "Digits", "LinearGaussian", "Sprites", "SparseDictionary"}
     assert name in own | SIZES.keys() or DATASETS.named(name).preview is Dataset.preview
 
 

@@ -17,7 +17,14 @@ class Trainer(SimpleNamespace):
 def gradients(spec: dict, x: torch.Tensor, rank: int, world: int, monkeypatch) -> list[torch.Tensor]:
     """What one of several processes has for each parameter after its part of a step."""
     model = MODELS.build({"latent_dim": 2, **spec}, x.shape[1:], 0)
-    there = Trainer(world_size=world, global_rank=rank, estimated_stepping_batches=1, global_step=0)
+    there = Trainer(
+        world_size=world,
+        global_rank=rank,
+        estimated_stepping_batches=1,
+        global_step=0,
+        fit_loop=SimpleNamespace(setup_data=lambda: None),
+        train_dataloader=[x],
+    )
     model.trainer = there
     monkeypatch.setattr(model, "_in_all_processes", lambda n: len(x))
     model.on_fit_start()

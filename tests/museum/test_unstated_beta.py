@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaebench.config.registry import MODELS
 from vaebench.models.linear_vae import LinearVAE
-from vaebench.models.parts.priors import kl_from_standard_normal
+from vaebench.models.parts.posteriors import kl_from_standard_normal
 from vaebench.oracle import beta_optimum
 from vaebench.oracle.spectrum import Spectrum
 
@@ -40,7 +40,7 @@ def squared_error_averaged_over_pixels(vae: LinearVAE, x: Tensor, e: Tensor) -> 
 
 def summed(vae: LinearVAE, x: Tensor, e: Tensor) -> Tensor:
     """Ours, the mean over draws in closed form."""
-    return -vae.objective(x, e[0]).mean()
+    return -vae.objective(x, e[0].expand(len(x), -1)).mean()
 
 
 DRAWS = L**0.5 * torch.cat([torch.eye(L), -torch.eye(L)]).double()[:, None]

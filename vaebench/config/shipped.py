@@ -1,5 +1,6 @@
 """Where studies lie: in the user's `conf/`, else among those that come with the package."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -28,10 +29,10 @@ def located(given: Path) -> Path:
     A file at the given path is taken first, then `conf/<name>.yaml`, then the shipped study of that name. If there is
     none, the given path comes back.
     """
-    if given.suffix in SUFFIXES or given.exists():
+    if given.suffix in SUFFIXES or os.path.lexists(given):  # a path that the system refuses is reported when it is read
         return given
     places = (folder / f"{given}.yaml" for folder in (CONF, shipped()))
-    return next((place for place in places if place.is_file()), given)
+    return next((place for place in places if os.path.isfile(place)), given)
 
 
 def names() -> list[str]:

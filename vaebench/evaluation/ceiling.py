@@ -60,6 +60,7 @@ class Absent(Enum):
 
     NO_RATE = "the ceiling is for models with a rate and a β"
     NEW_PIXELS = "training draws new pixels every time, so its observations are not finite in number"
+    EXPECTED_PIXELS = "training takes the expectation over pixels, which is no likelihood of an observation"
     OTHER_LIKELIHOOD = "the ceiling is computed for Gaussian and Bernoulli likelihoods"
     NOT_ASKED = "the study sets evaluate.ceiling: 0"
     NO_WEIGHT = "β = 0: a decoder that reconstructs every observation is the optimum"
@@ -77,6 +78,8 @@ def absent(model: Autoencoder, data: DataModule) -> Absent | None:
     binarization = data.dataset.binarization
     if binarization is not None and binarization.every_time:
         return Absent.NEW_PIXELS
+    if binarization is not None and binarization.is_expected:
+        return Absent.EXPECTED_PIXELS
     if not isinstance(model.likelihood, Gaussian | Bernoulli):
         return Absent.OTHER_LIKELIHOOD
     return None if float(model.beta) > 0 else Absent.NO_WEIGHT

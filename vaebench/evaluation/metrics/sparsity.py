@@ -17,7 +17,7 @@ class Sparsity(ScalarMean):
     """L0, the mean number of units of a code that are not 0; and dead units, which are 0 for every observation."""
 
     column = "l0"
-    description = Description("L0", Panel.OBJECTIVE, 92)
+    description = Description("L0", Panel.OBJECTIVE, 95)
     used: Tensor
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Sparsity(ScalarMean):
         return None if model.sparse else f"the codes of {type(model).__name__} are not sparse"
 
     def columns(self, draws: int) -> Mapping[str, Description]:
-        dead = Description("dead units", Panel.OBJECTIVE, 94, better=Direction.LOWER)
+        dead = Description("dead units", Panel.OBJECTIVE, 96, better=Direction.LOWER)
         return {**super().columns(draws), "dead_units": dead}
 
     def per_observation(self, draws: Draws) -> Tensor:

@@ -135,8 +135,8 @@ def repeats(table: Table, block: Block) -> set[int]:
         if any(_equal(block, bounds[earlier], bounds[later]) for earlier in range(later)):
             found.add(bounds[later])
     for i, quantity in enumerate(table.quantities):
-        labels = zip(*(row.labels for row in block.rows), strict=True)
-        if isinstance(quantity, Fact) and any(_is_label(block, i, column) for column in labels):
+        labels = zip(*(row.labels for row in table.rows), strict=True)
+        if isinstance(quantity, Fact) and any(_is_label(table.rows, i, column) for column in labels):
             found.add(i)
     return found
 
@@ -150,9 +150,9 @@ def _equal(block: Block, first: int, second: int) -> bool:
     )
 
 
-def _is_label(block: Block, column: int, labels: Sequence[str]) -> bool:
+def _is_label(rows: Sequence[Row], column: int, labels: Sequence[str]) -> bool:
     """Whether a column has the numbers that stand among the labels."""
-    cells = [row.cells[column].interval for row in block.rows]
+    cells = [row.cells[column].interval for row in rows]
     return all(
         cell is not None and is_number(label) and math.isclose(cell.mean, float(label), rel_tol=ROUNDING)
         for cell, label in zip(cells, labels, strict=True)

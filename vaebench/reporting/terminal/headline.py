@@ -25,6 +25,8 @@ def _parts(table: Table) -> Iterator[RenderableType]:
         yield _grid(sheet)
     if any(entry.marked for sheet in sheets for row in sheet.rows for entry in row):
         yield Text(EXPLANATION, "dim")
+    for remark in table.remarks:
+        yield Text(visible(remark), "dim")
     for run, reason in table.failures:
         yield Text(f"failed: {visible(run)}: {visible(reason)}", "red")
     yield Text(f"\n{visible(answer(table)[0])}\n")
