@@ -131,7 +131,7 @@ def _latent_range(model: Autoencoder, codes: Float[Tensor, "N L"], count: int) -
 def _plane(middle: Float[Tensor, " 2"], spread: Float[Tensor, " 2"], side: int) -> Float[Tensor, "side side 2"]:
     """Latents at equal quantiles of a normal distribution: the first unit grows to the right, the second upwards."""
     shares = (torch.arange(side, device=middle.device) + 0.5) / side
-    quantiles = Normal(middle, spread).icdf(shares[:, None])
+    quantiles = Normal(middle, spread, validate_args=False).icdf(shares[:, None])  # codes without spread are one point
     first, second = quantiles.unbind(1)
     return torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
 
