@@ -13,7 +13,7 @@ from vaebench.reporting.tables.reliability import MARK
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_POINTS = 150
+MOST_POINTS = 100
 """Points of a line; the eye cannot separate more."""
 
 WARM_UP = 0.05
