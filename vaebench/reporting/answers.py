@@ -1,7 +1,8 @@
 """The answer of a study: its own sentence, with the numbers of the records filled in.
 
 A place is written `{iwae_500 @ beta=1}`: a number by its name in the record, and the row of the table. `{ais - iwae_500
-@ beta=1}` is the difference of two numbers of that row, paired by seed. Without `@` the table has one row.
+@ beta=1}` is the difference of two numbers of that row, paired by seed. Without `@` the table has one row. Conditions
+have commas between them, or semicolons where a label has commas of its own.
 """
 
 import re
@@ -62,7 +63,9 @@ def _column(table: Table, name: str) -> int:
 
 def _row(table: Table, where: str | None) -> Row:
     """The only row whose labels are as asked."""
-    pairs = (part.partition("=") for part in (where or "").split(",") if part.strip())
+    pairs = (
+        part.partition("=") for part in re.split(";" if ";" in (where or "") else ",", where or "") if part.strip()
+    )
     asked = {key.strip(): text.strip() for key, _, text in pairs}
     found = [row for row in table.rows if _fits(dict(zip(table.headings, row.labels, strict=True)), asked)]
     if len(found) != 1:
