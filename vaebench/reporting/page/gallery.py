@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST, BYTES = 8, 400_000
+MOST, BYTES = 6, 400_000
 """At most so many rows, and about so many bytes in the page. Of more rows, some at equal distances are shown."""
 
 LEAST_PIXELS = 28
