@@ -136,16 +136,17 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
     settings = wandb.Settings(silent=True, console="off", x_save_requirements=False)
     own = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
-    project = os.environ.get("WANDB_PROJECT") or PROJECT
+    # W&B reads its variables once in a process, and not again when they change, so they are given here.
+    noted = {"notes": os.environ.get("WANDB_NOTES") or None, "entity": os.environ.get("WANDB_ENTITY") or None}
     try:
         return wandb.init(
-            project=project,
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
             tags=list(dict.fromkeys([*tags, *own])),
             dir=str(study),
             mode=mode,
             reinit="create_new",
             settings=settings,
-            **keywords,
+            **(noted | keywords),
         )
     except wandb.errors.UsageError as error:
         raise ValueError(
