@@ -33,8 +33,8 @@ import torch
 from life import ROOT, TIMEOUT, Life, drawn, records, runs, steps_left, with_slurm
 
 from vaebench.records.record import read
-from vaebench.records.run_folder import CHECKPOINT, PROGRESS, RECORD, RESUME, TRAINER
-from vaebench.training.packed.snapshot import contents
+from vaebench.records.run_folder import CHECKPOINT, PROGRESS, RECORD, RESUME
+from vaebench.training.snapshot import contents
 
 STUDY = """
 question: Is anything lost?
@@ -181,7 +181,7 @@ def compare(chain: Chain, folder: Path, quiet: Path) -> None:
         same = weights[0].keys() == weights[1].keys()
         same = same and all(torch.equal(t, weights[1][name]) for name, t in weights[0].items())
         chain.differing += [f"{run}: {what}" for what, ok in (("record", ours == theirs), ("weights", same)) if not ok]
-    left = [p.name for name in (RESUME, TRAINER, PROGRESS) for p in runs(folder).glob(f"*/{name}")]
+    left = [p.name for name in (RESUME, PROGRESS) for p in runs(folder).glob(f"*/{name}")]
     chain.strange += [f"left behind: {', '.join(left)}"] if left else []
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
-from vaebench.records.run_folder import PROGRESS, RECORD, RESUME, TRAINER
+from vaebench.records.run_folder import PROGRESS, RECORD, RESUME
 from vaebench.sweeps.heartbeat import read_progress
-from vaebench.training.packed.snapshot import contents
+from vaebench.training.snapshot import contents
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,12 +130,10 @@ def processor_time(pid: int) -> float:
 def steps_left(folder: Path, since: float = 0.0) -> dict[str, int]:
     """For each run, the training steps in its snapshot, if the snapshot was written after `since`."""
     found = {}
-    for name in (RESUME, TRAINER):
-        for path in runs(folder).glob(f"*/{name}"):
-            with suppress(FileNotFoundError, ValueError):
-                if changed(path) > since:
-                    content = contents(path)
-                    found[path.parent.name] = int(content["steps" if name == RESUME else "global_step"])
+    for path in runs(folder).glob(f"*/{RESUME}"):
+        with suppress(FileNotFoundError, ValueError):
+            if changed(path) > since:
+                found[path.parent.name] = int(contents(path)["steps"])
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 
 from vaebench.config import Run
 from vaebench.models.base import Diverged
-from vaebench.records.run_folder import TRAINER
+from vaebench.records.run_folder import RESUME
 from vaebench.sweeps.packs import packs_of
 from vaebench.training.single import Fitted, fit_single
 
@@ -75,7 +75,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     command = [sys.executable, str(tmp_path / "program.py"), repr(config), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     started = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    while not (tmp_path / TRAINER).is_file():
+    while not (tmp_path / RESUME).is_file():
         assert started.poll() is None
         time.sleep(0.1)
     started.kill()

@@ -14,11 +14,11 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.digits import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
 from vaebench.training.curve import Curve
+from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.checkpoint import save_checkpoint, unpack
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.snapshot import Snapshot
+from vaebench.training.snapshot import Snapshot
 
 SHAPE = (1, 8, 8)
 BATCH = 419  # a third of the training digits

@@ -15,14 +15,14 @@ from vaebench.config import Run, load
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.records.archive import sealed
 from vaebench.records.files import WriteError
-from vaebench.records.run_folder import CHECKPOINT, RESUME, TRAINER
+from vaebench.records.run_folder import CHECKPOINT, EARLIER_RESUME, RESUME
 from vaebench.training import resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 from vaebench.training.single import Fitted
+from vaebench.training.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 
 STUDY = """
 question: Does it come out the same?
@@ -113,18 +113,28 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     whole = fitted(runs[:1], tmp_path / "whole")
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=3)
-    assert (tmp_path / runs[0].id / TRAINER).is_file()
+    path = tmp_path / runs[0].id / RESUME
+    snapshot = read(path, runs[0].id)
+    assert (snapshot.epochs, snapshot.moments) == (2, None)
+    path.write_bytes(as_before(snapshot))
+    path.rename(path.with_name(EARLIER_RESUME))
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
+    assert not path.with_name(EARLIER_RESUME).exists()
+
+
+def as_before(snapshot: Snapshot) -> bytes:
+    """Lightning's own checkpoint, as the version before wrote it for a run that a Trainer trains by itself."""
+    checkpoint, content = snapshot.checkpoint(), io.BytesIO()
+    checkpoint["curve"] = {epoch: row for epoch, _, row in checkpoint.pop("rows")}
+    torch.save(checkpoint, content)
+    header = {"format": 2, "run": snapshot.run, "epochs": snapshot.epochs, "steps": snapshot.steps}
+    return sealed(content.getvalue(), **header)
 
 
 def found(run: Run, folder: Path) -> Snapshot | None:
     data = PackedData(DATASETS.build(run.data), [run.seed], batch_size=run.train.batch_size)
     data.setup("fit")
     return resume.find_snapshot(run, folder, MODELS.build(run.model, data.shape, run.seed), data)
-
-
-def find_trainer_checkpoint(run: Run, folder: Path) -> Path | None:
-    return resume.find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, (1, 8, 8), run.seed))
 
 
 class Stranger:
@@ -137,12 +147,11 @@ class Stranger:
         return os.mkdir, (str(self.made),)
 
 
-@pytest.mark.parametrize("name", [RESUME, TRAINER])
 @pytest.mark.parametrize("how", ["half", "empty", "zeros", "stranger", "torch's stranger"])
-def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, name, how):
+def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, how):
     fitted(runs[:1], tmp_path)
-    path, made = tmp_path / runs[0].id / name, tmp_path / "made"
-    content = (path if path.is_file() else path.with_name(CHECKPOINT)).read_bytes()
+    path, made = tmp_path / runs[0].id / RESUME, tmp_path / "made"
+    content = path.read_bytes()
     if how == "torch's stranger":
         torch.save({"format": 1, "run": Stranger(made)}, path)
     else:
@@ -150,10 +159,7 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
         wrong = {"half": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content)), "stranger": stranger}
         path.write_bytes(wrong[how])
     with caplog.at_level(logging.WARNING):
-        if name == RESUME:
-            assert found(runs[0], path.parent) is None
-        else:
-            assert find_trainer_checkpoint(runs[0], path.parent) is None
+        assert found(runs[0], path.parent) is None
     assert "begins anew" in caplog.text
     assert "weights_only" not in caplog.text
     assert path.with_suffix(".damaged").is_file()
@@ -163,20 +169,20 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, na
 
 def test_the_snapshot_of_another_run_is_refused_by_name(runs, tmp_path):
     fitted(runs[:1], tmp_path)
-    with pytest.raises(SnapshotError, match=f"expected format 2 of run {runs[1].id}, got format 2 of '{runs[0].id}'"):
+    with pytest.raises(
+        SnapshotError, match=f"expected format {FORMAT} of run {runs[1].id}, got format {FORMAT} of '{runs[0].id}'"
+    ):
         read(tmp_path / runs[0].id / RESUME, runs[1].id)
 
 
-@pytest.mark.parametrize("name", [RESUME, TRAINER])
-def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, caplog, name):
+def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, caplog):
     """A GPU's generator has a state of 16 bytes, with which no other can go on."""
     fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / name
-    content = torch.load(tmp_path / runs[0].id / RESUME, weights_only=True)
+    path = tmp_path / runs[0].id / RESUME
+    content = torch.load(path, weights_only=True)
     torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
     with caplog.at_level(logging.WARNING):
-        how = found if name == RESUME else find_trainer_checkpoint
-        assert how(runs[0], path.parent) is None
+        assert found(runs[0], path.parent) is None
     assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
 
 
@@ -238,7 +244,7 @@ MISFITS = {
     "5 epochs and 99 of 5 steps": lambda s: {"order": s.order | {"given": 99}},
     "26 steps, of 5 epochs of 5": lambda s: {"steps": 26},
     "no snapshot": lambda s: {"another": 1},
-    "expected format 2": lambda s: {"run": "another"},
+    f"expected format {FORMAT}": lambda s: {"run": "another"},
 }
 
 
@@ -263,7 +269,7 @@ def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog
     path = tmp_path / runs[0].id / RESUME
     old = torch.load(path, weights_only=True)
     content = io.BytesIO()
-    torch.save({k: v for k, v in old.items() if k not in ("total", "seen")} | {"format": 1}, content)
+    torch.save({k: v for k, v in old.items() if k not in ("total", "seen", "trainer")} | {"format": 1}, content)
     path.write_bytes(content.getvalue())
     assert read(path, runs[0].id).epochs == 3
     assert_same(fitted(runs[:1], tmp_path)[0], whole)
@@ -275,7 +281,7 @@ def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, tmp_path):
     fitted(runs[:1], tmp_path)
     newer = sealed(b"PK\x05\x06" + bytes(18), format=FORMAT + 1, run=runs[0].id)
     path.write_bytes(newer)
-    with pytest.raises(NewerSnapshotError, match=f"^{path}: format 3, .* up to 2; update vaebench$"):
+    with pytest.raises(NewerSnapshotError, match=f"^{path}: format {FORMAT + 1}, .* up to {FORMAT}; update vaebench$"):
         fitted(runs, tmp_path)
     assert path.read_bytes() == newer
 

@@ -22,7 +22,7 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.snapshot import Snapshot
+from vaebench.training.snapshot import Snapshot
 from vaebench.training.step import training_step
 from vaebench.training.stopping import StopEarly
 

@@ -19,10 +19,10 @@ ARRAYS = "arrays.npz"
 """Images that the trained model made."""
 
 RESUME = "resume.ckpt"
-"""Where a run that trains in a pack continues after a stop; deleted once the record exists."""
+"""The snapshot from which a run continues after a stop; deleted once the record exists."""
 
-TRAINER = "trainer.ckpt"
-"""Where a run that trains alone continues: Lightning's own checkpoint; deleted once the record exists."""
+EARLIER_RESUME = "trainer.ckpt"
+"""The name that earlier versions gave to the snapshot of a run that trains by itself. It is read, but never written."""
 
 PROGRESS = "progress.json"
 """How far the pack is; only in the folder of its first run, and only while it trains."""

@@ -15,7 +15,7 @@ from vaebench.records.files import check_writable, write_all
 from vaebench.records.run_folder import WEIGHTS
 from vaebench.reporting.terminal.estimates import measured
 from vaebench.sweeps.trained import Trained
-from vaebench.training.safe_weights import weights
+from vaebench.training.model_files import weights
 
 OPSET = 18
 """The version of ONNX's operators."""

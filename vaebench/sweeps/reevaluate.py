@@ -19,8 +19,8 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, LOCK, RECORD
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory
-from vaebench.training.packed.snapshot import SnapshotError, contents
 from vaebench.training.single import data_of
+from vaebench.training.snapshot import SnapshotError, contents
 from vaebench.training.trainer import device
 
 

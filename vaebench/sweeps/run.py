@@ -38,10 +38,10 @@ from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
 from vaebench.training.curve import CURVES, EpochLogger
 from vaebench.training.fit import fit
+from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.snapshot import NewerSnapshotError
-from vaebench.training.safe_weights import write_weights
 from vaebench.training.single import Fitted
+from vaebench.training.snapshot import NewerSnapshotError
 from vaebench.training.tf32 import tf32
 from vaebench.training.trainer import ProgressCallback, configure_process
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from vaebench.config import Run, Study
 from vaebench.records import record
 from vaebench.records.record import RecordError
-from vaebench.records.run_folder import LOCK, RECORD, RESUME, TRAINER
+from vaebench.records.run_folder import EARLIER_RESUME, LOCK, RECORD, RESUME
 from vaebench.sweeps.heartbeat import read_progress
 
 
@@ -99,7 +99,7 @@ def _status(run: Run, folder: Path, training: dict[str, str], study: str) -> Run
         return RunStatus(run.id, run.slug, State.AT_WORK)
     if found is not None:
         return RunStatus(run.id, run.slug, State.FAILED, found.reason or "")
-    stopped = any((folder / name).exists() for name in (RESUME, TRAINER))
+    stopped = any((folder / name).exists() for name in (RESUME, EARLIER_RESUME))
     return RunStatus(run.id, run.slug, State.STOPPED if stopped else State.WAITING)
 
 

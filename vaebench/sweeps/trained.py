@@ -23,8 +23,8 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting import select
 from vaebench.sweeps.reevaluate import model_of
-from vaebench.training.packed.snapshot import contents
 from vaebench.training.single import data_of
+from vaebench.training.snapshot import contents
 from vaebench.training.trainer import device
 
 ROOTS = (Path("runs"), Path("results"))

@@ -12,6 +12,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.training.packed.metrics import PackDiagnostics
 from vaebench.training.packed.module import Pack
+from vaebench.training.snapshot import Row
 
 DRAWS = 10
 """Posterior draws per observation for a point of the curve."""
@@ -47,6 +48,7 @@ class Curve(Logger):
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[int, dict[str, float]] = {}
+        self._steps: dict[int, int] = {}
 
     @property
     def name(self) -> str:
@@ -61,7 +63,13 @@ class Curve(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        self.rows.setdefault(int(metrics["epoch"]), {}).update(values)
+        epoch = int(metrics["epoch"])
+        self.rows.setdefault(epoch, {}).update(values)
+        self._steps[epoch] = 1 + (step or 0)
+
+    def finished(self) -> list[Row]:
+        """The finished epochs, for a snapshot."""
+        return [(epoch, self._steps[epoch], dict(row)) for epoch, row in self.rows.items()]
 
     @property
     def columns(self) -> dict[str, list[float | None]]:

@@ -13,13 +13,13 @@ from vaebench.records.files import WriteError
 from vaebench.records.run_folder import CHECKPOINT
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
+from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.checkpoint import save_checkpoint, unpack
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.resume import EVERY, PeriodicCheckpoint, find_snapshot, save
 from vaebench.training.single import Fitted, fit_single, with_advice
+from vaebench.training.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer, validation
 
 
@@ -62,6 +62,8 @@ def fit(
         member = _member(*one, data)
         if isinstance(member, Exception):
             fitted[i] = member
+        elif member.start is not None and member.start.moments is None:  # a Trainer trained it by itself before
+            fitted[i] = _fit_or_error(*one, on_epoch, every)
         else:
             by_steps.setdefault(member.steps, []).append((i, member))
     for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):

@@ -1,11 +1,8 @@
-"""Resume checkpoints: written periodically, deleted once the record exists.
-
-A run that trains in a pack has a snapshot of its own. It can continue alone, in another pack, or on another engine. A
-run that trains by itself has Lightning's checkpoint, together with its curve.
-"""
+"""When a run leaves a snapshot, and whether it can continue from the one that it finds."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,16 +14,17 @@ from torch import Tensor
 from vaebench.config import Run
 from vaebench.config.registry import OPTIMIZERS
 from vaebench.config.seeding import generator
+from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
+from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
 from vaebench.records.files import WriteError
-from vaebench.records.run_folder import RESUME, TRAINER
+from vaebench.records.run_folder import EARLIER_RESUME, RESUME
 from vaebench.training.curve import Curve
-from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.rows import ALIGNMENT
-from vaebench.training.packed.snapshot import Snapshot, SnapshotError, contents, header_of, read
 from vaebench.training.signals import DeferredSignals
+from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read, replay
 from vaebench.training.trainer import device
 
 EVERY = 60.0
@@ -99,7 +97,7 @@ def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
         pack.snapshot(i, run.id).save(folder / RESUME)
 
 
-def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: PackedData) -> Snapshot | None:
+def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: DataModule) -> Snapshot | None:
     """The snapshot of a run, or None. A file that cannot be used is put aside, and the run starts again.
 
     Args:
@@ -112,6 +110,8 @@ def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: PackedData) 
         NewerSnapshotError: if a newer version of vaebench wrote it.
     """
     path = folder / RESUME
+    if not path.exists() and (folder / EARLIER_RESUME).exists():
+        os.replace(folder / EARLIER_RESUME, path)
     try:
         snapshot = read(path, run.id)
         _check_noise(path, snapshot.noise)
@@ -126,38 +126,13 @@ def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: PackedData) 
         return None
 
 
-def find_trainer_checkpoint(run: Run, folder: Path, build: Callable[[], Autoencoder]) -> Path | None:
-    """Lightning's checkpoint of a run that trains by itself, or None. A file that cannot be used is put aside.
-
-    Raises:
-        NewerSnapshotError: if a newer version of vaebench wrote it.
-    """
-    path = folder / TRAINER
-    try:
-        left = contents(path)
-        if not isinstance(left, dict):
-            raise SnapshotError(f"{path}: no checkpoint of a Trainer")
-        if (other := header_of(path).get("run", run.id)) != run.id:
-            raise SnapshotError(f"{path}: of another run, {other}")
-        _check_noise(path, left.get("noise"))
-        _check_architecture(path, left.get("state_dict"), build())
-        if not isinstance(left.get("curve"), dict) or not 0 <= left.get("epoch", -1) < run.train.epochs:
-            raise SnapshotError(f"{path}: its epochs are not this run's")
-    except FileNotFoundError:
-        return None
-    except SnapshotError as error:
-        put_aside(path, error)
-        return None
-    return path
-
-
 def resume_point(folder: Path) -> dict[str, Any] | None:
     """The epochs and steps after which a stopped run would continue, from the header of its file, or None.
 
     Raises:
         NewerSnapshotError: if a newer version of vaebench wrote it.
     """
-    for name in (RESUME, TRAINER):
+    for name in (RESUME, EARLIER_RESUME):
         try:
             return header_of(folder / name) or None
         except (FileNotFoundError, SnapshotError):
@@ -166,13 +141,13 @@ def resume_point(folder: Path) -> dict[str, Any] | None:
 
 
 def delete(folder: Path) -> None:
-    """Delete the resume checkpoints of a finished run."""
-    for name in (RESUME, TRAINER):
+    """Delete the snapshot of a finished run."""
+    for name in (RESUME, EARLIER_RESUME):
         (folder / name).unlink(missing_ok=True)
 
 
 class CurveReplay(lightning.Callback):
-    """Keeps the curve of a single model in Lightning's checkpoint, and logs it again when the run continues.
+    """Puts the curve of a run that trains by itself into its snapshots, and logs it again when the run continues.
 
     Args:
         loggers: of the run; the first is the curve.
@@ -185,23 +160,18 @@ class CurveReplay(lightning.Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        rows = {epoch: dict(row) for epoch, row in self.curve.rows.items()}
-        if trainer.training:  # Lightning logs the training epoch only after this checkpoint
-            ended = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
-            rows.setdefault(trainer.current_epoch, {}).update(ended)
-        checkpoint["curve"] = rows
+        rows = {row[0]: row for row in self.curve.finished()}
+        if trainer.training:  # Lightning logs the training objective only after this checkpoint, so it is added here
+            epoch = trainer.current_epoch
+            *_, numbers = rows.get(epoch, (epoch, 0, {}))
+            ended = {TRAINING_OBJECTIVE: float(trainer.callback_metrics[TRAINING_OBJECTIVE])}
+            rows[epoch] = epoch, trainer.global_step, numbers | ended
+        checkpoint["rows"] = list(rows.values())
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        replay(checkpoint["curve"], self.loggers)
-
-
-def replay(rows: Mapping[int, Mapping[str, float]], loggers: Sequence[Any]) -> None:
-    """Log the rows of a curve, by epoch, to loggers that do not have them."""
-    for epoch, row in rows.items():
-        for logger in loggers:
-            logger.log_metrics({"epoch": float(epoch), **row}, epoch)
+        replay(checkpoint["rows"], self.loggers)
 
 
 def _check_noise(path: Path, noise: Tensor | None) -> None:
@@ -232,20 +202,22 @@ def _layout(weights: Any) -> dict[str, Any]:
     return {str(name): (t.shape, t.dtype) if isinstance(t, Tensor) else None for name, t in items}
 
 
-def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: PackedData) -> str | None:
+def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: DataModule) -> str | None:
     """Why a run cannot continue from a snapshot with its id, or None if it can."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    remembered = len(OPTIMIZERS.named(run.train.optimizer).packed.states)
-    if snapshot.moments.shape != (remembered, trained + -trained % ALIGNMENT):
-        return f"moments of shape {[*snapshot.moments.shape]} of {trained} parameters"
     order, here = _layout(snapshot.order), data.training(run.seed)
     if order != _layout(here.next_epoch()):
         return "the order of its batches is written in another way"
     done, given = snapshot.epochs, int(snapshot.order["given"])
     if not 0 <= done <= run.train.epochs or not 0 <= given < len(here):
         return f"{done} of {run.train.epochs} epochs and {given} of {len(here)} steps"
+    if snapshot.moments is None:
+        return None  # Lightning checks the rest
     if snapshot.divergence is None and snapshot.steps != done * len(here) + given:
         return f"{snapshot.steps} steps, of {done} epochs of {len(here)} and {given} more"
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    remembered = len(OPTIMIZERS.named(run.train.optimizer).packed.states)
+    if snapshot.moments.shape != (remembered, trained + -trained % ALIGNMENT):
+        return f"moments of shape {[*snapshot.moments.shape]} of {trained} parameters"
     return None
 
 

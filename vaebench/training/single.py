@@ -26,26 +26,26 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.models.epoch import REMEDY
 from vaebench.records import provenance
-from vaebench.records.run_folder import CHECKPOINT, TRAINER
+from vaebench.records.run_folder import CHECKPOINT, RESUME
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
-from vaebench.training.packed.snapshot import SnapshotError, contents
+from vaebench.training.model_files import save_checkpoint
 from vaebench.training.rates import LearningRateStages
 from vaebench.training.resume import (
     CurveReplay,
     PeriodicCheckpoint,
     StoppedError,
-    find_trainer_checkpoint,
+    find_snapshot,
     put_aside,
-    replay,
 )
 from vaebench.training.signals import DeferredSignals
+from vaebench.training.snapshot import SnapshotError, read, replay
 from vaebench.training.stopping import StopEarly
 from vaebench.training.tf32 import is_allowed, tf32
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,
-    SealedCheckpoints,
+    Snapshots,
     accelerator,
     configure_process,
     device,
@@ -81,7 +81,7 @@ class Job(NamedTuple):
         folder: of the run.
         on_epoch: called after every epoch.
         every: seconds between resume checkpoints.
-        resume: the resume checkpoint from which training continues, or None.
+        resume: the file of the snapshot from which training continues, or None.
     """
 
     run: Run
@@ -92,18 +92,17 @@ class Job(NamedTuple):
 
 
 def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float) -> Fitted:
-    """Train a run on `train.devices` devices and write its checkpoint. It continues from a resume checkpoint, if any.
+    """Train a run on `train.devices` devices and write its checkpoint. It continues from its snapshot, if any.
 
     Raises:
         ValueError: if there are not so many devices, or the likelihood needs whole batches.
         Diverged: if the objective is no longer a finite number.
         WriteError: if a checkpoint cannot be written.
-        NewerSnapshotError: if a newer version of vaebench wrote the resume checkpoint.
+        NewerSnapshotError: if a newer version of vaebench wrote the snapshot.
     """
     data = data_of(run)
     data.setup("fit")
-    resume = find_trainer_checkpoint(run, folder, lambda: MODELS.build(run.model, data.shape, run.seed))
-    job = Job(run, folder, on_epoch, every, resume)
+    job = Job(run, folder, on_epoch, every, resume := _resume(run, folder, data))
     try:
         return _fitted(job, data, loggers)
     except StoppedError:  # the signal that stopped it did not end this process, so training continues
@@ -113,6 +112,15 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
             raise
         put_aside(resume, error)
         return _fitted(job._replace(resume=None), data_of(run), loggers)
+
+
+def _resume(run: Run, folder: Path, data: DataModule) -> Path | None:
+    """The file of the run's snapshot, or None. A snapshot from a pack is put aside: a Trainer has other optimisers."""
+    snapshot, path = find_snapshot(run, folder, MODELS.build(run.model, data.shape, run.seed), data), folder / RESUME
+    if snapshot is not None and snapshot.moments is not None:
+        put_aside(path, SnapshotError(f"{path}: a pack trained the run until now, and now a Trainer trains it"))
+        return None
+    return None if snapshot is None else path
 
 
 def _fitted(job: Job, data: DataModule, loggers: Sequence[Logger]) -> Fitted:
@@ -138,7 +146,7 @@ def _train(
     model = MODELS.build(run.model, data.shape, run.seed)
     model.optimizer = OPTIMIZERS.build(run.train.optimizer)
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
-    saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / TRAINER), deferring.signals, must_stop)
+    saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / RESUME), deferring.signals, must_stop)
     callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveReplay(loggers)]
     clip = run.train.gradient_clip if model.trained_by_gradient else None
     keywords = {"gradient_clip_val": clip, **validation(data), **devices}
@@ -148,7 +156,9 @@ def _train(
             training.fit(model, datamodule=data, ckpt_path=job.resume, weights_only=True)
         if deferring.is_single:
             deferring.signals.defer()
-        _save(training, folder / CHECKPOINT)
+        _save(training, folder / RESUME)  # several processes hand over the curve in it
+        if training.is_global_zero:
+            save_checkpoint(model, folder / CHECKPOINT, training.current_epoch, training.global_step)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         if job.resume is not None and not started.has_started:
             reason = " ".join(str(error).split())[:200]
@@ -194,9 +204,9 @@ def _train_on_several(job: Job, data: DataModule, loggers: Sequence[Logger]) -> 
         )
     _check_devices(run.train.devices)
     _run_processes(job)
-    trained = contents(job.folder / CHECKPOINT)
-    replay(trained["curve"], loggers)
-    model.load_state_dict(trained["state_dict"])
+    trained = read(job.folder / RESUME, run.id)
+    replay(trained.rows, loggers)
+    model.load_state_dict(trained.weights)
     data.to(device())
     return model.to(device())
 
@@ -271,12 +281,12 @@ def _ignore(epoch: int, latest: object) -> None:
 
 
 def _save(training: lightning.Trainer, path: Path) -> None:
-    """Write Lightning's checkpoint. All processes must call this together.
+    """Write a snapshot. All processes must call this together.
 
     Raises:
         WriteError: in the process that writes.
     """
     training.save_checkpoint(path, weights_only=False)
     writer = training.strategy.checkpoint_io
-    if isinstance(writer, SealedCheckpoints) and writer.error is not None:
+    if isinstance(writer, Snapshots) and writer.error is not None:
         raise writer.error

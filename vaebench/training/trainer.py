@@ -1,7 +1,6 @@
 """Lightning's Trainer, as every run uses it."""
 
 import gc
-import io
 import logging
 import signal
 import warnings
@@ -18,12 +17,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
-from vaebench.records.archive import sealed
-from vaebench.records.files import WriteError, write_atomically
+from vaebench.records.files import WriteError
 from vaebench.training import tf32
 from vaebench.training.curve import ReportProgress, Validation
-from vaebench.training.packed.snapshot import FORMAT, contents
 from vaebench.training.signals import DeferredSignals, handled
+from vaebench.training.snapshot import Snapshot, read
 
 ProgressCallback = Callable[[int, Mapping[str, float]], None]
 """Called after every epoch with the number of finished epochs and the latest numbers."""
@@ -40,7 +38,7 @@ def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback
         enable_progress_bar=False,
         enable_model_summary=False,
         # Without LightningEnvironment, Lightning inside a SLURM job would use the job's tasks and signals for itself.
-        plugins=[LightningEnvironment(), SealedCheckpoints(run)],
+        plugins=[LightningEnvironment(), Snapshots(run)],
         log_every_n_steps=1,  # no step logs anything; a larger interval only causes a warning
         **keywords,
     )
@@ -102,14 +100,14 @@ class DeferSignals(lightning.Callback):
         self.signals.restore()
 
 
-class SealedCheckpoints(TorchCheckpointIO):
-    """Writes Lightning's checkpoints atomically and with a checksum, and refuses to read a damaged one.
+class Snapshots(TorchCheckpointIO):
+    """Lets Lightning write its checkpoints as snapshots of a run, and continue from them.
 
     Args:
         run: the run that they belong to.
 
     Attributes:
-        error: why the last checkpoint could not be written. The caller raises it later: other processes wait here.
+        error: why the last snapshot could not be written. The caller raises it later: other processes wait here.
     """
 
     def __init__(self, run: Run) -> None:
@@ -118,17 +116,14 @@ class SealedCheckpoints(TorchCheckpointIO):
     error: WriteError | None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        content, self.error = io.BytesIO(), None
-        torch.save(checkpoint, content)
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        about = {"format": FORMAT, "run": self.run.id, "epochs": epochs, "steps": checkpoint["global_step"]}
+        self.error = None
         try:
-            write_atomically(Path(path), sealed(content.getvalue(), **about))
+            Snapshot.of_trainer(self.run.id, checkpoint).save(Path(path))
         except WriteError as error:
             self.error = error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        return contents(Path(path))
+        return read(Path(path), self.run.id).checkpoint()
 
 
 @contextmanager

@@ -10,8 +10,7 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
 - `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
   member. `adam`, `gradient_descent`: the rules that change a row.
 - `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: diagnostics of all members.
-- `logging`: the epochs of each member, for its loggers. `checkpoint`: the trained model of a member.
-- `snapshot`: a member between two steps, from which it continues in any pack. `resuming`: how a pack continues.
+- `logging`: the epochs of each member, for its loggers. `resuming`: how a pack continues from `training.snapshot`.
 - `torch_private`: the private interfaces of torch that all this uses.
 
 On a CPU with one thread a member has the same bits alone and in any pack. Elsewhere, and compared with the plain step

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from lightning.pytorch.loggers.logger import Logger
 
-Row = tuple[int, int, dict[str, float]]
-"""A finished epoch: its index, the number of steps until its end, and its numbers by name."""
+from vaebench.training.snapshot import Row, replay
 
 
 class History:
@@ -43,8 +42,6 @@ class History:
                 self._send(member, row)
 
     def _send(self, member: int, row: Row) -> None:
-        epoch, step, numbers = row
         self.rows[member].append(row)
-        self.latest[member] = numbers
-        for logger in self.loggers[member]:
-            logger.log_metrics({"epoch": float(epoch), **numbers}, step - 1)
+        *_, self.latest[member] = row
+        replay([row], self.loggers[member])

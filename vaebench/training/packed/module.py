@@ -28,8 +28,8 @@ from vaebench.training.packed.functional import check_compatible
 from vaebench.training.packed.loaders import Block, Chunk, PackedBatches, PackedData, ResidentBatches
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.resuming import Resumable
-from vaebench.training.packed.snapshot import Divergence, Snapshot
 from vaebench.training.packed.stacked import SeedGroups, Stacks
+from vaebench.training.snapshot import Divergence, Snapshot
 
 
 class Pack(Resumable):

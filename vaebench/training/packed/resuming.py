@@ -11,8 +11,8 @@ from vaebench.models.base import Autoencoder
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.logging import History
 from vaebench.training.packed.rows import PackedOptimizer
-from vaebench.training.packed.snapshot import Divergence, Snapshot
 from vaebench.training.packed.stacked import SeedGroups
+from vaebench.training.snapshot import Divergence, Snapshot
 
 
 class Resumable(lightning.LightningModule):
@@ -85,7 +85,7 @@ class Resumable(lightning.LightningModule):
         self.steps_done, self.divergences = start[0].steps, [s.divergence for s in start]
         for member, snapshot in zip(self.models, start, strict=True):
             member.load_state_dict(snapshot.weights)
-        self._optimizer.resume(self.steps_done, [s.moments for s in start])
+        self._optimizer.resume(self.steps_done, [s.moments for s in start if s.moments is not None])
         of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
         for seed, stream in zip(self.seed_groups.seeds, self._noise, strict=True):
             stream.set_state(of[seed].noise)

@@ -1,21 +1,33 @@
-"""A snapshot: the state of a pack's member between two steps. Training continues from it, alone or in any pack."""
+"""A snapshot: the state of a run between two steps of its training. From it the run continues with the same numbers.
+
+One format serves all runs. A member of a pack may continue in any other pack, of one or of many. A run that a Trainer
+trains by itself takes its snapshots at the end of epochs, and also keeps the rest of Lightning's checkpoint in it.
+"""
 
 import io
 import pickle
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
+from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
 
 from vaebench.records.archive import SealError, about, sealed
 from vaebench.records.files import write_atomically
-from vaebench.training.packed.logging import Row
 
-FORMAT = 2
-"""Version of the file format. Version 1 was always written at the end of an epoch, and had no checksum."""
+FORMAT = 3
+"""Version of the file format. Version 1 had no checksum and was always written at the end of an epoch. Up to version 2,
+a run that was trained by itself left Lightning's own checkpoint instead. All of them can be read."""
+
+Row = tuple[int, int, dict[str, float]]
+"""A finished epoch: its index, the number of steps until its end, and its numbers by name."""
+
+DATA = "DataModule"
+"""Where Lightning's checkpoint has the state of the training batches."""
 
 
 class SnapshotError(ValueError):
@@ -34,33 +46,63 @@ class Divergence(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A member's state after some steps.
+    """The state of a run after some steps.
 
     Attributes:
         run: the id of its run.
         epochs: the number of finished epochs.
         steps: the number of steps, including those of an unfinished epoch.
         weights: the state of the model, on the CPU.
-        moments: what the optimiser remembers of each parameter, e.g. two running means of Adam.
+        moments: what the optimiser of a pack remembers of each parameter, e.g. two running means of Adam. None for a
+            run that a Trainer trains by itself.
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
         rows: the logged epochs.
         divergence: the end of its training, if it has diverged.
         total: the sum of the objective in the unfinished epoch.
         seen: the number of observations in that sum.
+        trainer: for a run that a Trainer trains by itself, the rest of Lightning's checkpoint: the optimiser, the loops
+            and the callbacks.
     """
 
     run: str
     epochs: int
     steps: int
     weights: dict[str, Tensor]
-    moments: Float[Tensor, "S P"]
+    moments: Float[Tensor, "S P"] | None
     noise: UInt8[Tensor, " S"]
     order: dict[str, Any]
     rows: list[Row]
     divergence: Divergence | None = None
     total: float = 0.0
     seen: int = 0
+    trainer: dict[str, Any] | None = None
+
+    @classmethod
+    def of_trainer(cls, run: str, checkpoint: Mapping[str, Any]) -> "Snapshot":
+        """The snapshot of a run that a Trainer trains by itself.
+
+        Args:
+            run: its id.
+            checkpoint: of Lightning, with the rows of the curve as `rows`.
+        """
+        rest = dict(checkpoint)
+        return cls(
+            run,
+            rest["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
+            rest["global_step"],
+            rest.pop("state_dict"),
+            None,
+            rest.pop("noise"),
+            rest.pop(DATA),
+            rest.pop("rows"),
+            trainer=rest,
+        )
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Lightning's checkpoint, from which a Trainer continues: the inverse of `of_trainer`."""
+        own = {"state_dict": self.weights, "noise": self.noise, DATA: self.order, "rows": self.rows}
+        return {**(self.trainer or {}), **own}
 
     def save(self, path: Path) -> None:
         """Write the snapshot atomically.
@@ -88,13 +130,23 @@ def read(path: Path, run: str) -> Snapshot:
     """
     content = contents(path)
     try:
-        version, diverged = content.pop("format"), content.pop("death")
-        found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
+        if "loops" in content:
+            version, found = 1, _of_earlier_trainer(header_of(path).get("run", run), content)
+        else:
+            version, diverged = content.pop("format"), content.pop("death")
+            found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
     if version not in range(1, FORMAT + 1) or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
+
+
+def _of_earlier_trainer(run: str, checkpoint: dict[str, Any]) -> Snapshot:
+    """Lightning's own checkpoint, as formats 1 and 2 had it. Its curve is in `curve`, without counts of steps."""
+    epochs, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
+    rows = [(epoch, steps * (epoch + 1) // epochs, row) for epoch, row in checkpoint.pop("curve").items()]
+    return Snapshot.of_trainer(run, {**checkpoint, "rows": rows})
 
 
 def contents(path: Path) -> Any:
@@ -136,3 +188,10 @@ def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
             f"{path}: format {header['format']}, but this version reads up to {FORMAT}; update vaebench"
         )
     return header
+
+
+def replay(rows: Iterable[Row], loggers: Iterable[Logger]) -> None:
+    """Log finished epochs to loggers that do not have them."""
+    for epoch, steps, numbers in rows:
+        for logger in loggers:
+            logger.log_metrics({"epoch": float(epoch), **numbers}, steps - 1)  # Lightning counts steps from zero
