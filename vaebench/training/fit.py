@@ -60,12 +60,10 @@ def fit(
     by_steps: dict[int, list[tuple[int, Member]]] = {}
     for i, one in enumerate(each):
         member = _member(*one, data)
-        if isinstance(member, Exception):
-            fitted[i] = member
-        elif member.start is not None and member.start.moments is None:  # a Trainer trained it by itself before
-            fitted[i] = _fit_or_error(*one, on_epoch, every)
-        else:
+        if isinstance(member, Member):
             by_steps.setdefault(member.steps, []).append((i, member))
+        else:
+            fitted[i] = _fit_or_error(*one, on_epoch, every) if member is None else member
     for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
         for i, outcome in zip(places, _fit_pack(members, data, on_epoch, every), strict=True):
             fitted[i] = outcome
@@ -87,11 +85,15 @@ class Member(NamedTuple):
         return 0 if self.start is None else self.start.steps
 
 
-def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception:
-    """A run with its model and its snapshot, or the error if the model cannot be built."""
+def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception | None:
+    """A run with its model and its snapshot, or the error if the model cannot be built.
+
+    None if the snapshot is one of a run that a Trainer trains by itself: then it continues so.
+    """
     try:
         model = MODELS.build(run.model, data.shape, run.seed)
-        return Member(run, folder, loggers, model, find_snapshot(run, folder, model, data))
+        start = find_snapshot(run, folder, model, data)
+        return None if start is not None and start.moments is None else Member(run, folder, loggers, model, start)
     except NewerSnapshotError:
         raise
     except Exception as error:
