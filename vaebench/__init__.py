@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         METRICS as METRICS,
         MODELS as MODELS,
         NETWORKS as NETWORKS,
+        OPTIMIZERS as OPTIMIZERS,
         POSTERIORS as POSTERIORS,
         PRIORS as PRIORS,
         SCHEDULES as SCHEDULES,
@@ -39,22 +40,35 @@ if TYPE_CHECKING:
         ScheduleSpec as ScheduleSpec,
         Seed as Seed,
     )
+    from vaebench.config.seeding import generator as generator, seeded as seeded
     from vaebench.data.batch import Batch as Batch
     from vaebench.data.binarization import Binarization as Binarization
     from vaebench.data.datamodule import DataModule as DataModule
     from vaebench.data.datasets.base import Dataset as Dataset, Examples as Examples, Splits as Splits
-    from vaebench.evaluation.estimators.base import Estimator as Estimator
+    from vaebench.evaluation.estimators.base import (
+        Estimator as Estimator,
+        mean_over_observations as mean_over_observations,
+    )
     from vaebench.evaluation.scoring import Scores as Scores, score as score
     from vaebench.evaluation.measure import measure as measure
-    from vaebench.evaluation.metrics.base import Diagnostic as Diagnostic, ScalarMean as ScalarMean
+    from vaebench.evaluation.metrics.base import (
+        Columns as Columns,
+        Diagnostic as Diagnostic,
+        MeanOverObservations as MeanOverObservations,
+        ScalarMean as ScalarMean,
+    )
     from vaebench.models.ae import AE as AE
     from vaebench.models.base import Autoencoder as Autoencoder
     from vaebench.models.beta_vae import BetaVAE as BetaVAE
     from vaebench.models.draws import Draws as Draws
     from vaebench.models.parts.corruptions import Corruption as Corruption
     from vaebench.models.parts.likelihoods import Likelihood as Likelihood
-    from vaebench.models.parts.networks import Network as Network
-    from vaebench.models.parts.posteriors import Posterior as Posterior, reparameterise as reparameterise
+    from vaebench.models.parts.networks import Decoder as Decoder, Network as Network
+    from vaebench.models.parts.posteriors import (
+        Form as Form,
+        Posterior as Posterior,
+        reparameterise as reparameterise,
+    )
     from vaebench.models.parts.priors import Prior as Prior
     from vaebench.models.parts.schedules import Schedule as Schedule
     from vaebench.models.subject import DeterministicSubject as DeterministicSubject, Subject as Subject
@@ -67,6 +81,7 @@ if TYPE_CHECKING:
     )
     from vaebench.records.record import Estimate as Estimate, NotApplicable as NotApplicable, Record as Record
     from vaebench.sweeps.trained import load as load
+    from vaebench.training.optimizers import Optimizer as Optimizer
 
 __version__ = "0.1.0"
 
@@ -74,25 +89,27 @@ EXPORTS = {
     "vaebench.config": ("ConfigError", "Run", "Study", "load_study"),
     "vaebench.config.registry": (
         *("BINARIZATIONS", "CORRUPTIONS", "DATASETS", "ESTIMATORS", "LIKELIHOODS", "METRICS", "MODELS", "NETWORKS"),
-        *("POSTERIORS", "PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec", "NetworkSpec"),
-        *("PosteriorSpec", "PriorSpec", "ScheduleSpec", "Fraction", "NonNegative", "Positive", "PositiveInt", "Seed"),
+        *("OPTIMIZERS", "POSTERIORS", "PRIORS", "SCHEDULES", "BinarizationSpec", "CorruptionSpec", "LikelihoodSpec"),
+        *("NetworkSpec", "PosteriorSpec", "PriorSpec", "ScheduleSpec", "Fraction", "NonNegative", "Positive"),
+        *("PositiveInt", "Seed"),
     ),
+    "vaebench.config.seeding": ("generator", "seeded"),
     "vaebench.data.batch": ("Batch",),
     "vaebench.data.binarization": ("Binarization",),
     "vaebench.data.datamodule": ("DataModule",),
     "vaebench.data.datasets.base": ("Dataset", "Examples", "Splits"),
-    "vaebench.evaluation.estimators.base": ("Estimator",),
+    "vaebench.evaluation.estimators.base": ("Estimator", "mean_over_observations"),
     "vaebench.evaluation.measure": ("measure",),
     "vaebench.evaluation.scoring": ("Scores", "score"),
-    "vaebench.evaluation.metrics.base": ("Diagnostic", "ScalarMean"),
+    "vaebench.evaluation.metrics.base": ("Columns", "Diagnostic", "MeanOverObservations", "ScalarMean"),
     "vaebench.models.ae": ("AE",),
     "vaebench.models.base": ("Autoencoder",),
     "vaebench.models.beta_vae": ("BetaVAE",),
     "vaebench.models.draws": ("Draws",),
     "vaebench.models.parts.corruptions": ("Corruption",),
     "vaebench.models.parts.likelihoods": ("Likelihood",),
-    "vaebench.models.parts.networks": ("Network",),
-    "vaebench.models.parts.posteriors": ("Posterior", "reparameterise"),
+    "vaebench.models.parts.networks": ("Decoder", "Network"),
+    "vaebench.models.parts.posteriors": ("Form", "Posterior", "reparameterise"),
     "vaebench.models.parts.priors": ("Prior",),
     "vaebench.models.parts.schedules": ("Schedule",),
     "vaebench.models.subject": ("DeterministicSubject", "Subject"),
@@ -100,6 +117,7 @@ EXPORTS = {
     "vaebench.records.description": ("Description", "Direction", "Panel", "Role"),
     "vaebench.records.record": ("Estimate", "NotApplicable", "Record"),
     "vaebench.sweeps.trained": ("load",),
+    "vaebench.training.optimizers": ("Optimizer",),
 }
 """Module -> the names that the package takes from it at their first use (PEP 562). Type checkers read those above."""
 

@@ -97,10 +97,16 @@ class Import(NamedTuple):
         except ImportFault:
             raise
         except Exception as error:
-            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source.path]
-            place = ":".join([source.path, *map(str, lines[-1:])])
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            place = place_of(error, [self]) or source.path
             raise ImportFault(f"{place}: cannot be imported ({reason})") from error
+
+
+def place_of(error: BaseException, imports: Iterable[Import]) -> str | None:
+    """The file and line of these imports in which an error arose; None if it arose without them."""
+    paths = {source.path for each in imports for source in each.sources}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in paths]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
 # -- what is visible in this process ----------------------------------------------------------------------------------

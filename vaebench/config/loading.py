@@ -11,10 +11,9 @@ from vaebench.config import grid, imports, overrides, presentation
 from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
-from vaebench.config.imports import Import, ImportFault
+from vaebench.config.imports import Import
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.shipped import CONF, located, names
-from vaebench.config.signature import SignatureError
 from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MISSING
@@ -79,7 +78,7 @@ def _import(document: Document, path: Path) -> list[Fault]:
             imports.check_names(found)
             imports.use(found)
             _read_components(found[-1])
-        except (ImportFault, SignatureError, ValueError) as error:
+        except ValueError as error:
             faults.append(Fault(document.line((IMPORTS, i)), (IMPORTS, i), str(error)))
     imports.use(found)
     return faults

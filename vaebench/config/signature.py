@@ -6,6 +6,7 @@ may use the names of `vaebench.config.registry` and Python's literals, nothing e
 """
 
 import ast
+import copy
 import inspect
 import re
 import textwrap
@@ -19,7 +20,7 @@ from typing import Any
 import vaebench
 
 
-class SignatureError(TypeError):
+class SignatureError(ValueError):
     """An annotation or a default that cannot be read without importing its module."""
 
 
@@ -106,6 +107,7 @@ class ClassSource:
 
     def _value(self, node: ast.expr, names: Mapping[str, Any]) -> Any:
         try:
+            node = _Bare(self.file).visit(copy.deepcopy(node))
             if odd := next((n for n in ast.walk(node) if not isinstance(n, READABLE)), None):
                 raise TypeError(f"{type(odd).__name__} is not read")
             return eval(compile(ast.Expression(node), self.file, "eval"), {**names, "__builtins__": TYPES})
@@ -114,6 +116,10 @@ class ClassSource:
                 f"{self.file}:{node.lineno}: {self.name}: {ast.unparse(node)!r} cannot be read without importing "
                 f"the file ({error}); use the names of vaebench.config.registry"
             ) from None
+
+
+NAMING = ("vaebench", "vaebench.config.registry", "typing")
+"""Modules with the names that annotations use."""
 
 
 def _passed_up(init: ast.FunctionDef) -> set[str]:
@@ -133,6 +139,17 @@ def arguments_described(docstring: str) -> dict[str, str]:
         r"^(\w+): ((?:.+\n?(?:[ \t]+.+\n?)*))", textwrap.dedent(section[1]) if section else "", re.MULTILINE
     )
     return {name: " ".join(text.split()) for name, text in found}
+
+
+class _Bare(ast.NodeTransformer):
+    """Turns `vaebench.Positive` into `Positive`: the name that a file has through a module, into the name itself."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        bare = ast.copy_location(ast.Name(node.attr, ast.Load()), node)
+        return bare if _is_module(self.file, ast.unparse(node.value)) else node
 
 
 READABLE = (
@@ -177,6 +194,12 @@ def imported_from(file: str, name: str) -> tuple[str, ...]:
         if isinstance(node, ast.Import) and (package, "vaebench") in ((a.asname or a.name, a.name) for a in node.names):
             return tuple(module_files(vaebench.MODULES.get(last, "vaebench")))
     return ()
+
+
+def _is_module(file: str, name: str) -> bool:
+    """Whether a file has, under this name, a module whose names annotations and defaults may use."""
+    imports = (node for node in _tree(_text(file)).body if isinstance(node, ast.Import))
+    return any((a.asname or a.name) == name and a.name in NAMING for node in imports for a in node.names)
 
 
 def _files(file: str, module: str, level: int) -> list[str]:

@@ -17,11 +17,12 @@ import torch
 
 from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
-from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
+from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS
 from vaebench.config.source_map import RunFault
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key
+from vaebench.sweeps.run import reason_of
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]
@@ -53,7 +54,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         if spec not in known:
             known[spec] = _data(run, engine)
         preview, faults = known[spec]
-        found[run.id] = [*_devices(run, engine), *_optimizer(run), *faults]
+        found[run.id] = [*_devices(run, engine), *_optimizer(run), *_instruments(run), *faults]
         if preview is not None:
             found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
         if preview is not None and not found[run.id]:
@@ -116,6 +117,19 @@ def _optimizer(run: Run) -> Iterator[Place]:
         yield ("train", "optimizer"), str(error)
 
 
+def _instruments(run: Run) -> Iterator[Place]:
+    """Why a metric or an estimator of a user's file cannot be made. Without this, it would be known after training."""
+    metrics = METRICS.asked_for() if run.evaluate.metrics is None else run.evaluate.metrics
+    chosen = [(METRICS, "metrics", spec) for spec in metrics]
+    for registry, key, spec in (*chosen, *((ESTIMATORS, "estimators", spec) for spec in run.evaluate.estimators)):
+        name = spec if isinstance(spec, str) else spec["name"]
+        if registry.origin(name) is not None:
+            try:
+                registry.build(spec)
+            except Exception as error:
+                yield ("evaluate", key), f"{name} cannot be made: {reason_of(error, run)}"
+
+
 def _data(run: Run, engine: Engine) -> tuple[Preview | None, list[Place]]:
     """What is known about a run's data before it is loaded, and its faults."""
     try:
@@ -124,6 +138,10 @@ def _data(run: Run, engine: Engine) -> tuple[Preview | None, list[Place]]:
     except (ValueError, OSError) as error:
         is_path = "path" in run.config["data"] and isinstance(error, OSError)
         return None, [(("data", "path") if is_path else ("data",), " ".join(str(error).split()))]
+    except Exception as error:
+        if DATASETS.origin(run.config["data"]["name"]) is None:
+            raise
+        return None, [(("data",), reason_of(error, run))]
 
 
 def _batch(run: Run, preview: Preview) -> Iterator[Place]:
@@ -152,8 +170,9 @@ def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
                 MODELS.build(run.model, preview.shape, 0)
         except ValueError as error:
             yield ("model",), " ".join(str(error).split())
-        except Exception:
-            return  # not a fault of the study: this model cannot be built on the meta device
+        except Exception as error:  # an error of another kind: this model cannot be built on the meta device
+            if isinstance(error, NameError | AttributeError | ImportError | TypeError) and run.imports:
+                yield ("model",), reason_of(error, run)
     elif made.likelihood.refits and run.train.devices > 1:
         name = type(made.likelihood).__name__
         yield ("train", "devices"), f"{name} takes its variance from a whole batch; expected 1, got {run.train.devices}"

@@ -157,7 +157,7 @@ def _outcome(
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
     except Exception as error:
-        return replace(bare, reason=_reason(error), provenance=_provenance(run, "cpu", how))
+        return replace(bare, reason=reason_of(error, run), provenance=_provenance(run, "cpu", how))
 
 
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution, cache: Cache) -> Record:
@@ -236,5 +236,8 @@ def _provenance(run: Run, device: str, how: Execution) -> dict[str, Any]:
     )
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+def reason_of(error: BaseException, run: Run) -> str:
+    """What happened, and the line of the user's own file in which it did."""
+    place = imports.place_of(error, run.imports)
+    what = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    return what if place is None or place in what else f"{what} ({place})"

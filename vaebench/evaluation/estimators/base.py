@@ -121,6 +121,6 @@ def mean_over_observations(
         weights: the reliability of the importance weights behind the values.
     """
     n = len(values)
-    error = float(values.double().std()) / math.sqrt(n) if n > 1 else None
-    monte_carlo = None if noise is None else float(noise.double().sum().sqrt()) / n
-    return Estimate(name, float(values.double().mean()), error, n, monte_carlo, weights=weights)
+    error = float(values.detach().double().std()) / math.sqrt(n) if n > 1 else None
+    monte_carlo = None if noise is None else float(noise.detach().double().sum().sqrt()) / n
+    return Estimate(name, float(values.detach().double().mean()), error, n, monte_carlo, weights=weights)
