@@ -115,7 +115,7 @@ def test_a_prior_may_be_any_distribution() -> None:
         ({"encoder": lambda x: "z"}, r"expected q\(z\|x\).*got str"),
         (
             {"decoder": lambda z: z.new_zeros(len(z), 1, 4, 4), "likelihood": None},
-            r"got Tensor.*likelihood=",
+            r"got a tensor.*likelihood=",
         ),
         ({"likelihood": lambda m: Normal(m[..., :2], 1.0)}, r"shape \[1, 4, 4\], got \[1, 4, 2\]"),
         ({"prior": Normal(torch.zeros(5), 1.0)}, r"a prior over 2 units.*got \[5\]"),

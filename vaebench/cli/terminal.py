@@ -88,7 +88,7 @@ def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (ValueError, LookupError, OSError) as error:
+        except (ValueError, LookupError, OSError, FloatingPointError) as error:
             _print_error(_message(error))
             raise typer.Exit(1) from None
         if console.exit_code:

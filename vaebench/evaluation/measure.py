@@ -69,7 +69,10 @@ def applicable_to(
     model: Autoencoder, metrics: Sequence[Diagnostic], draws: int
 ) -> tuple[list[Diagnostic], dict[str, str]]:
     """The metrics that apply to a model, and for each column of a metric that does not apply the reason."""
-    reasons = [metric.applies_to(model) for metric in metrics]
+    reasons = [
+        metric.applies_to(model) or (None if metric.reads_log_densities_only else model.without_code)
+        for metric in metrics
+    ]
     pairs = list(zip(metrics, reasons, strict=True))
     return [m for m, r in pairs if r is None], {c: r for m, r in pairs if r is not None for c in m.columns(draws)}
 

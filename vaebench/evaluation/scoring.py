@@ -96,6 +96,7 @@ def score(
         raise ValueError(f"{type(model).__name__} has no prior p(z), and so no log p(x); use a model with a prior")
     if not len(x):
         raise ValueError("expected at least one observation to score, got none")
+    x = model.as_batch(x).x
     with evaluating(model):
         if annealing is not None:
             return Scores.of("ais", annealing.log_weights(model, x, seed))  # type: ignore[arg-type]

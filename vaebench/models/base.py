@@ -56,6 +56,9 @@ class Autoencoder(Usable, ABC):
     form = Form.NONE
     """What is known about q(z|x)."""
 
+    without_code: str | None = None
+    """Why q(z|x) has no mean, so that an observation has no code; None if it has one."""
+
     linear = False
     """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""
 

@@ -3,20 +3,23 @@
 So they are measured by the same metrics and estimators, and are used by the same methods, as every other model.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from vaebench.config.registry import LIKELIHOODS, PRIORS, Spec
+from vaebench.data.batch import Batch
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
+from vaebench.models.parts.given import GivenLikelihood, GivenPosterior, GivenPrior, Unflattened, is_discrete
 from vaebench.models.parts.likelihoods import Likelihood
-from vaebench.models.parts.posteriors import CorrelatedNormal, DiagonalHead, Form
-from vaebench.models.parts.priors import Encode, Prior
+from vaebench.models.parts.posteriors import CorrelatedNormal, DiagonalHead, Form, components, reparameterise
+from vaebench.models.parts.priors import Prior
 from vaebench.models.vae import VAE
 
 Module = Callable[[Tensor], Any]
@@ -31,10 +34,12 @@ class Subject(VAE):
     """A variational autoencoder whose parts come from elsewhere.
 
     Args:
-        encoder: of a batch `[B, *event]`. It returns q(z|x) as a Normal or a MultivariateNormal, or the mean and the
-            log-variance as a pair, as one tensor `[B, 2L]`, or under `embedding` and `log_covariance`.
+        encoder: of a batch `[B, *event]`. It returns q(z|x) over `[B, L]` as a distribution, or the mean and the
+            log-variance as a pair, as one tensor `[B, 2L]`, or under `embedding` and `log_covariance`. A distribution
+            that is not normal needs `log_prob`, and `rsample` or `sample`. Every KL is then a mean over draws. If its
+            mean has no closed form, what needs a mean is left blank, with this reason.
         decoder: of latents `[B, L]`. It returns p(x|z), or what the likelihood takes.
-        x: some observations; they give the shapes of x and z.
+        x: some observations. They give the shapes of x and z. Encoder and decoder are put into evaluation mode.
         likelihood: p(x|z), from the output of the decoder.
         prior: p(z): by its name here, as an object, as a distribution, or as a function that returns one.
         beta: the weight of the rate in training; only the forecast of active units reads it.
@@ -53,17 +58,22 @@ class Subject(VAE):
         prior: Spec | Prior | Distribution | Callable[[], Distribution] = "StandardNormal",
         beta: float = 1.0,
     ) -> None:
-        _begin(self, encoder, decoder, x)
+        first = _begin(self, encoder, decoder, x)
         with torch.no_grad():
-            posterior = self.encode(x[:1])
-            self.form = Form.DIAGONAL if isinstance(posterior, Normal) else Form.GAUSSIAN
-            self.latent_dim = posterior.mean.shape[-1]
+            posterior = self.encode(first)
+            if isinstance(posterior, GivenPosterior):
+                self.form, self.without_code = Form.OTHER, posterior.without_mean
+            else:
+                self.form = Form.DIAGONAL if isinstance(posterior, Normal) else Form.GAUSSIAN
+            self.latent_dim = components(posterior).event_shape[-1]
+            z = reparameterise(posterior, first.new_zeros(1, self.latent_dim))
             self.posterior = DiagonalHead(self.latent_dim)
-            self.likelihood = _likelihood(self, likelihood, posterior.mean)
-            self.prior = _prior(prior, self.latent_dim, self.shape)
+            self.likelihood = _likelihood(self, likelihood, z)
+            self.prior = _prior(prior, self.latent_dim, self.shape).to(first)
             event = self.prior(self.encode).event_shape
         if event != (self.latent_dim,):
             raise ValueError(f"expected a prior over {self.latent_dim} units, as the encoder has, got {[*event]}")
+        _check_decoder(self, z, first)
         self.standard_normal_prior = self.prior.standard_normal
         self.register_buffer("beta", torch.tensor(float(beta)))
 
@@ -72,6 +82,9 @@ class Subject(VAE):
 
     def parameters_at(self, z: Tensor) -> Any:
         return _parameters_at(self, z)
+
+    def as_batch(self, given: Any) -> Batch:
+        return _checked(self, super().as_batch(given))
 
 
 class DeterministicSubject(AE):
@@ -87,11 +100,14 @@ class DeterministicSubject(AE):
     def __init__(
         self, encoder: Module, decoder: Module, x: Float[Tensor, "B *event"], *, likelihood: Given = None
     ) -> None:
-        _begin(self, encoder, decoder, x)
+        first = _begin(self, encoder, decoder, x)
         with torch.no_grad():
-            code = self.encode(x[:1]).mean
+            code = self.encode(first).mean
+            if code.ndim != 2:
+                raise ValueError(f"expected codes [B, L] from the encoder, got shape {[*code.shape]}; flatten them")
             self.latent_dim = code.shape[-1]
             self.likelihood = _likelihood(self, likelihood, code)
+        _check_decoder(self, code, first)
 
     def encode(self, x: Tensor) -> Normal:
         code = _tensor(self.encoder(x), "embedding")
@@ -104,16 +120,31 @@ class DeterministicSubject(AE):
     def parameters_at(self, z: Tensor) -> Any:
         return _parameters_at(self, z)
 
+    def as_batch(self, given: Any) -> Batch:
+        return _checked(self, super().as_batch(given))
 
-def _begin(model: Autoencoder, encoder: Module, decoder: Module, x: Tensor) -> None:
-    """What the constructor of `Autoencoder` does, with parts that exist already."""
+
+def _begin(model: Autoencoder, encoder: Module, decoder: Module, x: Any) -> Tensor:
+    """What the constructor of `Autoencoder` does, with parts that exist already; returns the first observation."""
     super(Autoencoder, model).__init__()
-    if x.ndim < 2 or not len(x):
-        raise ValueError(f"expected some observations [B, …] as the third argument, got shape {[*x.shape]}")
+    if not isinstance(x, Tensor) or x.ndim < 2 or not len(x):
+        got = f"shape {[*x.shape]}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"expected some observations [B, …] as the third argument, got {got}")
     model.shape, model.seed, model.learning_rate = tuple(x.shape[1:]), 0, 1e-3
     model.encoder, model.decoder = encoder, decoder  # type: ignore[assignment]
     model.register_buffer("progress", torch.ones(()))
     model.optimizer, model.generator, model._noise_state = torch.optim.Adam, None, None
+    numbers = (p for part in (encoder, decoder) if isinstance(part, nn.Module) for p in part.parameters())
+    kind = next((p for p in numbers if p.is_floating_point()), x)
+    model.to(kind.device, kind.dtype if kind.is_floating_point() else torch.float32).eval()
+    first, _ = Autoencoder.as_batch(model, x[:1])
+    return first.to(model.device)
+
+
+def _checked(model: Autoencoder, batch: Batch) -> Batch:
+    """The batch, if the likelihood allows such observations."""
+    model.likelihood.check(batch.x)
+    return batch
 
 
 def posterior_of(output: Any) -> Distribution:
@@ -127,83 +158,24 @@ def posterior_of(output: Any) -> Distribution:
     """
     if isinstance(output, Independent) and isinstance(output.base_dist, Normal):
         output = output.base_dist
-    if isinstance(output, Normal):
+    if isinstance(output, Normal) and len(output.batch_shape) == 2:
         return output
-    if isinstance(output, MultivariateNormal):
+    if isinstance(output, MultivariateNormal | LowRankMultivariateNormal) and len(output.batch_shape) == 1:
         return CorrelatedNormal(output.loc, scale_tril=output.scale_tril, validate_args=False)
+    if isinstance(output, Distribution):
+        return GivenPosterior(output)
     if isinstance(output, Mapping):
         output = [output[key] for key in ("embedding", "log_covariance") if key in output]
     if isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] % 2 == 0:
         output = output.chunk(2, -1)
     if isinstance(output, tuple | list) and len(output) == 2 and all(isinstance(each, Tensor) for each in output):
         mean, log_variance = output
-        return Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
-    got = f"a tensor of shape {[*output.shape]}" if isinstance(output, Tensor) else type(output).__name__
+        if mean.ndim == 2 and mean.shape == log_variance.shape:
+            return Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
     raise ValueError(
-        f"expected q(z|x) from the encoder: a Normal, a MultivariateNormal, or (mean, log-variance), got {got}; for "
-        "codes without a variance use DeterministicSubject"
+        f"expected q(z|x) from the encoder: a distribution over [B, L], or (mean, log-variance) of shape [B, L] each, "
+        f"got {_described(output)}; for codes without a variance use DeterministicSubject"
     )
-
-
-class GivenLikelihood(Likelihood):
-    """p(x|z) of a decoder that returns distributions: they take the place of parameters.
-
-    Args:
-        shape: of an observation.
-        decoder: what makes the distributions.
-        discrete: whether they are probabilities.
-    """
-
-    def __init__(self, shape: tuple[int, ...], decoder: Module, discrete: bool) -> None:
-        super().__init__(shape)
-        self.decoder, self.discrete = decoder, discrete
-
-    def pixels(self, parameters: Any) -> Any:
-        return parameters
-
-    def forward(self, parameters: Any) -> Any:
-        return parameters
-
-    def log_prob(self, parameters: Any, x: Tensor) -> Tensor:
-        log_px: Tensor = parameters.log_prob(x)
-        return log_px
-
-
-class Unflattened(Distribution):
-    """A distribution of batch shape `[N]` under another batch shape of N members."""
-
-    def __init__(self, flat: Distribution, batch: torch.Size) -> None:
-        super().__init__(batch, flat.event_shape, validate_args=False)
-        self.flat = flat
-
-    @property
-    def mean(self) -> Tensor:
-        return self.flat.mean.reshape(self.batch_shape + self.event_shape)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        return self.flat.sample(sample_shape).reshape(*sample_shape, *self.batch_shape, *self.event_shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        whole = value.expand(self.batch_shape + self.event_shape).reshape(-1, *self.event_shape)
-        return self.flat.log_prob(whole).reshape(self.batch_shape)
-
-
-class GivenPrior(Prior):
-    """A prior that is a distribution, or a function that returns one."""
-
-    def __init__(self, latent_dim: int, shape: tuple[int, ...], given: Distribution | Callable[[], Any]) -> None:
-        super().__init__(latent_dim, shape)
-        self.given = given
-        p = self.forward(lambda x: Normal(x, x))
-        base = p.base_dist if isinstance(p, Independent) else p
-        standard = isinstance(base, Normal) and bool((base.mean == 0).all() and (base.stddev == 1).all())
-        self.standard_normal = isinstance(given, Distribution) and standard  # that of a function may change
-
-    def forward(self, encode: Encode) -> Distribution:
-        p = self.given if isinstance(self.given, Distribution) else self.given()
-        if not isinstance(p, Distribution):
-            raise ValueError(f"expected a distribution as the prior, got {type(p).__name__}")
-        return Independent(p, len(p.batch_shape), validate_args=False) if p.batch_shape else p
 
 
 def _prior(given: Any, latent_dim: int, shape: tuple[int, ...]) -> Prior:
@@ -222,18 +194,40 @@ def _likelihood(model: Autoencoder, given: Given, z: Tensor) -> Likelihood:
     if isinstance(given, str | Mapping):
         return LIKELIHOODS.build(given, model.shape)
     raw = model.decoder
-    decoder: Module = raw if given is None else lambda z: given(_tensor(raw(z), "reconstruction"))
-    p = decoder(z)
+    decoder: Module = raw if given is None else lambda z: given(_unwrapped(raw(z), "reconstruction"))
+    p = _decoded(decoder, z)
     if not isinstance(p, Distribution):
         raise ValueError(
-            f"expected p(x|z) as a distribution, got {type(p).__name__}; give likelihood=, e.g. 'Bernoulli' "
+            f"expected p(x|z) as a distribution, got {_described(p)}; give likelihood=, e.g. 'Bernoulli' "
             "(of logits) or {'name': 'Gaussian', 'variance': 1.0}"
         )
     if (p.batch_shape + p.event_shape)[1:] != model.shape:
         got = [*(p.batch_shape + p.event_shape)[1:]]
         raise ValueError(f"expected p(x|z) over observations of shape {[*model.shape]}, got {got}")
-    support = p.support
-    return GivenLikelihood(model.shape, decoder, bool(getattr(support, "is_discrete", False)))
+    return GivenLikelihood(model.shape, decoder, is_discrete(p))
+
+
+def _decoded(decoder: Module, z: Tensor) -> Any:
+    """What a decoder returns.
+
+    Raises:
+        ValueError: if it does not take these latents.
+    """
+    try:
+        return decoder(z)
+    except (RuntimeError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the decoder fails on latents of shape {[*z.shape]}: {reason}") from error
+
+
+def _check_decoder(model: Autoencoder, z: Tensor, x: Tensor) -> None:
+    """Refuse a decoder that does not take the encoder's latents, or whose p(x|z) is not over one observation."""
+    with torch.no_grad():
+        p = _decoded(model.decode, z)
+        if p.batch_shape != z.shape[:1] or p.event_shape != model.shape:
+            got = f"batch {[*p.batch_shape]} and event {[*p.event_shape]}"
+            raise ValueError(f"expected p(x|z) of batch [B] and event {[*model.shape]}, got {got} for B = 1")
+        model.likelihood.check(x)
 
 
 def _parameters_at(model: Autoencoder, z: Tensor) -> Any:
@@ -242,18 +236,37 @@ def _parameters_at(model: Autoencoder, z: Tensor) -> Any:
         p = model.likelihood.decoder(flat)
         return Unflattened(Independent(p, len(p.batch_shape) - 1, validate_args=False), z.shape[:-1])
     output = _tensor(model.decoder(flat), "reconstruction")
-    return output.reshape(*z.shape[:-1], *model.shape)
+    found, shape = output.shape[1:], model.shape
+    is_flat = found == (math.prod(shape),)
+    if not is_flat and [n for n in found if n != 1] != [n for n in shape if n != 1]:
+        raise ValueError(
+            f"expected parameters of shape {[*shape]} for each latent from the decoder, got {[*found]}; if it has the "
+            "parameters of several numbers, give likelihood= a function of them that returns a distribution"
+        )
+    return output.reshape(*z.shape[:-1], *shape)
+
+
+def _unwrapped(output: Any, key: str) -> Any:
+    """What a module returned, perhaps under a key."""
+    return output[key] if isinstance(output, Mapping) and key in output else output
 
 
 def _tensor(output: Any, key: str) -> Tensor:
     """The tensor that a module returned, perhaps under a key."""
-    found = output[key] if isinstance(output, Mapping) else output
+    found = _unwrapped(output, key)
     if not isinstance(found, Tensor):
-        raise ValueError(
-            f"expected a tensor from {'the encoder' if key == 'embedding' else 'the decoder'}, "
-            f"got {type(found).__name__}"
-        )
+        part, remedy = ("encoder", "") if key == "embedding" else ("decoder", "; give likelihood= a function of it")
+        raise ValueError(f"expected a tensor from the {part}, got {_described(found)}{remedy}")
     return found
+
+
+def _described(output: Any) -> str:
+    """What a module returned, for messages."""
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {[*output.shape]}"
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {len(output)}: {', '.join(map(_described, output))}"
+    return f"a mapping of {', '.join(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """The variational autoencoder, trained on the evidence lower bound."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import nan
 from typing import Annotated, Any
 
 import torch
@@ -107,7 +108,7 @@ class VAE(Autoencoder):
             else:  # small tensors allocated between large temporary ones would leave gaps in the memory
                 torch.stack(terms, out=out[:, drawn : drawn + len(z)])
             drawn += len(z)
-        reconstruction = self.decode(posterior.mean).mean
+        reconstruction = self.decode(posterior.mean).mean if self.without_code is None else torch.full_like(x, nan)
         whole = map(torch.cat, zip(*tables, strict=True)) if out is None else out
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
 

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as BadSettings
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 
 from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
-from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS
+from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
 from vaebench.config.source_map import RunFault
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
@@ -120,8 +121,9 @@ def _optimizer(run: Run) -> Iterator[Place]:
 def _instruments(run: Run) -> Iterator[Place]:
     """Why a metric or an estimator of a user's file cannot be made. Without this, it would be known after training."""
     metrics = METRICS.asked_for() if run.evaluate.metrics is None else run.evaluate.metrics
-    chosen = [(METRICS, "metrics", spec) for spec in metrics]
-    for registry, key, spec in (*chosen, *((ESTIMATORS, "estimators", spec) for spec in run.evaluate.estimators)):
+    chosen: list[tuple[Registry[Any], str, Spec]] = [(METRICS, "metrics", spec) for spec in metrics]
+    chosen += [(ESTIMATORS, "estimators", spec) for spec in run.evaluate.estimators]
+    for registry, key, spec in chosen:
         name = spec if isinstance(spec, str) else spec["name"]
         if registry.origin(name) is not None:
             try:

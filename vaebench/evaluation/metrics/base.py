@@ -31,6 +31,9 @@ class Subject(Protocol):
     classes: int | None
     """The number of classes that it predicts, or None."""
 
+    without_code: str | None
+    """Why q(z|x) has no mean, so that an observation has no code; None if it has one."""
+
     form: Form
     """What is known about q(z|x)."""
 
@@ -56,6 +59,9 @@ class Diagnostic(Metric, ABC):
 
     reads_codes_only: ClassVar[bool] = False
     """Whether it reads nothing but codes (the means of q(z|x)) and labels, so that it can grade codes of any origin."""
+
+    reads_log_densities_only: ClassVar[bool] = False
+    """Whether it reads no code and no reconstruction, so that it needs no mean of q(z|x)."""
 
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""

@@ -30,6 +30,8 @@ class ELBO(ScalarMean):
     The mean over all K draws; unbiased. It is minus the sum of the rate and the distortion of the same draws.
     """
 
+    reads_log_densities_only = True
+
     column = "elbo"
     description = Description("ELBO", Panel.BOUNDS, 10, "nats", Direction.HIGHER, role=Role.BOUND)
 
@@ -55,6 +57,8 @@ class IWAE(MeanOverObservations):
     Args:
         k: sizes of the bounds, each a divisor of the number of draws; those of 1, 5, 50, 500, 5000 that are, if None.
     """
+
+    reads_log_densities_only = True
 
     shapes: list[Tensor]
     effective: list[Tensor]
@@ -113,6 +117,8 @@ class EffectiveSampleSize(Diagnostic):
     Between 1 and K. Itself estimated from the weights, so a heavy tail that no draw has met does not show.
     """
 
+    reads_log_densities_only = True
+
     sizes: list[Tensor]
 
     def __init__(self) -> None:
@@ -148,6 +154,8 @@ class ParetoK(Diagnostic):
     is flattering, as k̂ is safe only below 1 − 1/log10(K). k̂ is drawn towards 0.5 with the weight of ten draws and has a
     standard deviation of about (1 + k)/√(tail). Where the largest weights are tied there is no tail and no k̂.
     """
+
+    reads_log_densities_only = True
 
     shapes: list[Tensor]
     draws: int = 0

@@ -28,6 +28,8 @@ class Rate(ScalarMean):
     The mean over the K draws, unbiased for any prior.
     """
 
+    reads_log_densities_only = True
+
     column = "rate"
     description = Description("rate", Panel.OBJECTIVE, 50, "nats", role=Role.RATE)
 
@@ -47,6 +49,8 @@ class Distortion(ScalarMean):
 
     The mean over the K draws; for a deterministic model, at its code.
     """
+
+    reads_log_densities_only = True
 
     column = "distortion"
     description = Description(

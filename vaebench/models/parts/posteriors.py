@@ -32,6 +32,7 @@ class Form(Enum):
     DIAGONAL = "a normal distribution with independent units"
     GAUSSIAN = "a normal distribution whose units depend on each other"
     FLOW = "a flow, whose single units have no density in closed form"
+    OTHER = "no normal distribution"
     LAYERED = "a normal distribution of each of two layers, the second given the first"
     NONE = "no latent z with a prior p(z) and a posterior q(z|x)"
 
