@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from vaebench.__main__ import app
 from vaebench.config import load
+from vaebench.records import provenance
 from vaebench.records.record import Estimate, Record, encode, read, write
 from vaebench.records.validity import identity
 from vaebench.reporting.ledger import claims, rendering
@@ -35,6 +36,9 @@ grid: {model.beta: [1, 4], seed: 0..2}
 PUBLISHED = {"rule": "published", "reason": "two runs"}
 STATED = {"rule": "stated", "value": 0.1, "reason": "as printed"}
 SEEDS = {"rule": "seeds", "reason": "one run"}
+
+COMMIT = provenance.code()["commit"] or "c0ffee"
+"""One that exists, where there is a git checkout."""
 
 BLANK = Record(id="", study="tiny", status="done", config={}, estimates=[Estimate("elbo", -23.0)])
 
@@ -63,10 +67,15 @@ def records(*elbos: float, beta: float = 1.0, **changes: object) -> list[Record]
     for seed, elbo in enumerate(elbos):
         config = template.config | {"seed": seed}
         one = Record(id=identity(config), study="tiny", status="done", config=config)
-        one = replace(one, estimates=[Estimate("elbo", elbo)], provenance={"commit": "c0ffee", "command": "sweep"})
+        one = replace(one, estimates=[Estimate("elbo", elbo)], provenance={"commit": COMMIT, "command": "sweep"})
         made.append(replace(one, **changes))
         write(made[-1], Path("runs/paper/tiny") / made[-1].id / "record.json")
     return made
+
+
+def one_seed() -> None:
+    """Make the protocol one of a single seed."""
+    Path("conf/paper/tiny.yaml").write_text(STUDY.replace("0..2", "[0]"), encoding="utf-8")
 
 
 def judged(one: Claim) -> Judgement:
@@ -110,11 +119,11 @@ def test_what_is_not_verified_is_never_judged(here: Path) -> None:
 
 
 def test_another_sample_a_smaller_budget_and_what_does_not_compare(here: Path) -> None:
-    records(-23.0, -23.0)
+    records(-23.0, -23.0, -23.1)
     assert judged(claim(STATED, sample="drawn again")).verdict is Verdict.OTHER_SAMPLE
     assert judged(claim(STATED, published=9.0, sample="drawn again")).verdict is Verdict.DIFFERS
     shorter = judged(claim(STATED, budget=[121, 3280, "epochs"]))
-    assert (shorter.verdict, shorter.budget) == (Verdict.SMALLER_BUDGET, (121, 3280, "epochs"))
+    assert (shorter.verdict, shorter.budgets) == (Verdict.SMALLER_BUDGET, ((121, 3280, "epochs"),))
     assert judged(claim(STATED, incomparable="other pixels")).reason == "other pixels"
 
 
@@ -122,18 +131,75 @@ def test_missing_numbers_seeds_and_failed_runs_are_a_smaller_budget(here: Path) 
     both = claim(STATED)
     both = replace(both, points=[*both.points, replace(both.points[0], of={"model.beta": 4.0})])
     records(-23.0)
-    assert judged(both).budget == (1, 2, "numbers")
-    assert judged(claim(SEEDS)).budget == (1, 2, "seeds")
+    assert judged(both).budgets == ((1, 2, "numbers"),)
+    one_seed()
+    assert judged(claim(SEEDS)).budgets == ((1, 2, "seeds"),)
     assert judged(claim(PUBLISHED, [23.0, 23.2])).verdict is Verdict.REPRODUCED, "one seed has an interval of theirs"
     records(-23.0, -23.0, status="failed", reason="loss is NaN", estimates=[])
-    assert judged(claim(STATED)).budget == (0, 2, "runs")
+    assert judged(claim(STATED)).budgets == ((0, 2, "runs"),)
+
+
+@pytest.mark.parametrize("tolerance", [PUBLISHED, STATED, SEEDS], ids=lambda t: t["rule"])
+def test_fewer_runs_than_the_protocol_has_reproduce_nothing(here: Path, tolerance: dict) -> None:
+    """Half of the seeds could be the half that agrees."""
+    records(-23.0, -23.01)
+    found = judged(claim(tolerance, [22.0, 24.0] if tolerance is PUBLISHED else 23.0))
+    assert found.budgets == ((2, 3, "runs"),)
+    assert found.points[0].value == pytest.approx(23.005), "what was measured is shown"
+    records(-23.0, -23.01, -23.02, -23.03)
+    assert judged(claim(STATED)).verdict is Verdict.REPRODUCED, "more seeds are welcome"
+
+
+def test_one_run_measured_with_many_seeds_is_one_run(here: Path) -> None:
+    run = load("conf/paper/tiny.yaml").runs[0].config
+    for seed in range(3):
+        config = {"measurement": "fault", "run": run, "seed": seed}
+        made = replace(BLANK, id=identity(config), study="exact", config=config)
+        write(made, Path("runs") / MEASURED / f"fault-{made.id}.json")
+    point = {"name": "x", "published": -23, "read": "elbo", "of": {"run.model.beta": 1.0}}
+    protocol = {"measurement": "fault", "run": "conf/paper/tiny.yaml"}
+    assert judged(claim(STATED, protocol=protocol, points=[point])).budgets == ((1, 3, "runs"),)
+
+
+def test_a_shortened_protocol_is_judged_until_the_whole_one_has_records(here: Path) -> None:
+    whole = STUDY.replace("epochs: 1", "epochs: 82")
+    Path("conf/paper/whole.yaml").write_text(whole, encoding="utf-8")
+    records(-25.0, -25.1, -24.9)
+    one = claim(STATED, whole="conf/paper/whole.yaml", budget=[1, 82, "epochs"])
+    assert rendering.judged(one, Path("runs")).budgets == ((1, 82, "epochs"),)
+    for seed in range(3):
+        config = load("conf/paper/whole.yaml").runs[0].config | {"seed": seed}
+        full = replace(BLANK, id=identity(config), study="whole", config=config, estimates=[Estimate("elbo", -23.0)])
+        write(full, Path("runs/paper/whole") / full.id / "record.json")
+    assert rendering.judged(one, Path("runs")).verdict is Verdict.REPRODUCED
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_reproduces_nothing(here: Path, odd: float) -> None:
-    records(-23.0, odd, -23.0)
-    assert judged(claim(STATED)).verdict is Verdict.DIFFERS
-    assert judged(claim(SEEDS)).verdict is not Verdict.REPRODUCED
+    for numbers in ((odd, -23.0, -23.0), (-23.0, odd, -23.0), (-23.0, -23.0, odd)):
+        records(*numbers)
+        one = claim(STATED)
+        assert judged(one).verdict is Verdict.DIFFERS
+        assert judged(replace(one, points=[replace(one.points[0], pick=claims.Pick.LARGEST)])).verdict is Verdict.DIFFERS
+        assert judged(claim(SEEDS)).verdict is not Verdict.REPRODUCED
+
+
+@pytest.mark.parametrize("odd", [None, True, "-23", [-23.0], {"mean": -23.0}])
+def test_what_is_no_number_reproduces_nothing(here: Path, odd: object) -> None:
+    """As a fact, and as the last value of a curve whose earlier value would do."""
+    records(-1.0, -1.1, -1.2, estimates=[], facts={"elbo": odd})
+    assert judged(claim(STATED)).budgets == ((0, 1, "numbers"),)
+    if odd is None:
+        one_seed()
+        two_epochs = {"epoch": [1, 2], "elbo": [-23.0, None]}
+        config = records(-1.0)[0].config
+        config = config | {"train": config["train"] | {"epochs": 2}}
+        one = replace(BLANK, id=identity(config), config=config, estimates=[], curve=two_epochs)
+        Path("conf/paper/tiny.yaml").write_text(
+            Path("conf/paper/tiny.yaml").read_text().replace("epochs: 1", "epochs: 2"), encoding="utf-8"
+        )
+        write(one, path_of(one))
+        assert judged(claim(STATED)).budgets == ((0, 1, "numbers"),)
 
 
 def test_the_largest_of_many_starts_counts_and_not_their_mean(here: Path) -> None:
@@ -148,6 +214,7 @@ def test_the_largest_of_many_starts_counts_and_not_their_mean(here: Path) -> Non
 
 def test_other_seeds_count_and_other_protocols_do_not(here: Path) -> None:
     """Every leaf of the configuration but the seeds belongs to the protocol."""
+    one_seed()
     config = load("conf/paper/tiny.yaml").runs[0].config
 
     def changed(value: object) -> object:
@@ -169,6 +236,7 @@ def test_other_seeds_count_and_other_protocols_do_not(here: Path) -> None:
         found = judged(claim(STATED))
         if without_seeds(variant) == without_seeds(config):
             assert found.verdict is Verdict.REPRODUCED
+            assert variant["seed"] + variant["data"].get("data_seed", 0) > 0
         elif variant["model"] != config["model"] | {"beta": 2.0}:
             assert found.verdict is Verdict.NOT_COMPARABLE
             assert one.id in found.reason
@@ -193,6 +261,67 @@ def test_a_record_that_was_changed_by_hand_is_refused(here: Path) -> None:
         assert str(path_of(one)) in found.reason
 
 
+def test_a_seed_that_is_none_is_another_protocol(here: Path) -> None:
+    """A key that was added, or a value that is no seed, in a record whose id and checksum fit."""
+    config = records(-23.0, -23.1, -22.9)[0].config
+    for forged in (config | {"other_seed": 1}, config | {"data": config["data"] | {"seed": "any"}}):
+        shutil.rmtree("runs")
+        one = replace(BLANK, id=identity(forged), config=forged)
+        write(one, path_of(one))
+        assert judged(claim(STATED)).verdict is Verdict.NOT_COMPARABLE
+
+
+def test_a_copy_is_refused(here: Path) -> None:
+    """A run twice, and a training whose numbers came back under another seed, with a new id and a new checksum."""
+    one, other, _ = records(-23.0, -23.1, -22.9, curve={"epoch": [1], "train/objective": [-30.0]})
+    assert judged(claim(STATED)).verdict is Verdict.REPRODUCED
+    shutil.copytree("runs/paper/tiny", "kept")
+    again = Path("runs/paper/tiny/records") / f"{one.id}.json"
+    again.parent.mkdir()
+    shutil.copy(path_of(one), again)
+    found = judged(claim(STATED))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "has the run of" in found.reason
+    again.unlink()
+    write(replace(one, id=other.id, config=other.config), path_of(other))
+    found = judged(claim(STATED))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "has the numbers of" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [
+        ({"commit": None}, "names no command or no commit"),
+        ({"command": ""}, "names no command or no commit"),
+        ({"dirty": True}, "its code was changed after commit"),
+        ({"commit": "0123456789" * 4}, "its commit 0123456789 is not in the history"),
+    ],
+)
+def test_a_published_record_that_nobody_can_repeat_is_refused(project: Path, forged: dict, said: str) -> None:
+    if provenance.code()["commit"] is None:
+        pytest.skip("no git checkout")
+    path = sorted(Path("results/paper/tiny").glob("*/record.json"))[0]
+    one = read(path)
+    write(replace(one, provenance=one.provenance | forged), path)
+    (found, *_) = rendering.judgements(Path("results"))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert said in found.reason
+    shutil.move("results/paper/tiny", "runs/paper/tiny")
+    (found, *_) = rendering.judgements(Path("results"), Path("runs"))
+    assert found.verdict is Verdict.REPRODUCED, "of records that are not published, nobody asks it"
+
+
+def test_a_measurement_has_its_name(here: Path) -> None:
+    config = {"measurement": "spectrum", "seed": 0}
+    made = replace(BLANK, id=identity(config), study="exact", config=config)
+    write(made, Path("runs") / MEASURED / "spectrum-0123456789.json")
+    point = {"name": "x", "published": -23, "read": "elbo"}
+    found = judged(claim(STATED, protocol={"measurement": "spectrum"}, points=[point]))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert f"spectrum-{made.id}.json" in found.reason
+
+
 def test_a_record_without_a_checksum_is_refused(here: Path) -> None:
     """As format 1 had none: whoever takes the checksum out and writes another version could write any number."""
     (one,) = records(-23.0)
@@ -209,15 +338,24 @@ def test_a_number_that_was_added_later_does_not_count(here: Path) -> None:
     """It may have been measured with other draws than the protocol says."""
     (one,) = records(-23.0)
     write(replace(one, provenance=one.provenance | {"later": [{"names": ["elbo"]}]}), path_of(one))
-    assert judged(claim(STATED)).budget == (0, 1, "numbers")
+    assert judged(claim(STATED)).budgets == ((0, 1, "numbers"),)
 
 
 def test_a_record_of_another_study_is_refused(here: Path) -> None:
+    """Copied in as it is; and under the name of this study, where its configuration still says what it is."""
+    records(-23.0, -23.1, -22.9)
+    config = records(-23.0)[0].config
+    config = config | {"model": config["model"] | {"latent_dim": 3}}
+    other = replace(BLANK, id=identity(config), config=config)
+    write(other, path_of(other))
+    found = judged(claim(STATED))
+    assert (found.verdict, found.evidence.foreign, len(found.points[0].values)) == (Verdict.REPRODUCED, [other.id], 3)
     records(-23.0, study="other")
     assert judged(claim(STATED)).verdict is Verdict.NOT_COMPARABLE
 
 
 def test_a_measurement_is_of_its_protocol(here: Path) -> None:
+    one_seed()
     config = {"measurement": "spectrum", "seed": 5}
     made = replace(BLANK, id=identity(config), study="exact", config=config)
     write(made, Path("runs") / MEASURED / f"spectrum-{made.id}.json")
@@ -228,9 +366,10 @@ def test_a_measurement_is_of_its_protocol(here: Path) -> None:
     assert judged(replace(alone, protocol={"measurement": "spectrum", "n": 5})).verdict is Verdict.NOT_COMPARABLE
     of_runs = replace(alone, protocol={"measurement": "spectrum", "run": "conf/paper/tiny.yaml"})
     assert judged(of_runs).verdict is Verdict.NOT_COMPARABLE
-    config = {"measurement": "spectrum", "run": load("conf/paper/tiny.yaml").runs[1].config, "seed": 5}
-    made = replace(made, id=identity(config), config=config)
-    write(made, Path("runs") / MEASURED / f"spectrum-{made.id}.json")
+    for run in load("conf/paper/tiny.yaml").runs:
+        config = {"measurement": "spectrum", "run": run.config, "seed": 5}
+        made = replace(made, id=identity(config), config=config)
+        write(made, Path("runs") / MEASURED / f"spectrum-{made.id}.json")
     assert judged(of_runs).verdict is Verdict.REPRODUCED
 
 

@@ -87,11 +87,18 @@ def report(studies: Studies = None, check: Check = False) -> None:
 def ledger(
     records: Annotated[Path, typer.Argument(help="Folder of the records; only results/ is written to.")] = RESULTS,
     check: Check = False,
+    claim: Annotated[int | None, typer.Option(help="Print all numbers of this claim, and write nothing.")] = None,
 ) -> None:
     """Judge every claim of results/paper/claims.yaml from the records alone, and write the ledger beside it."""
     from vaebench.reporting.ledger import rendering
 
     judged = rendering.judgements(RESULTS, records)
+    if claim is not None:
+        chosen = [j for j in judged if j.claim.id == claim]
+        if not chosen:
+            raise ValueError(f"expected a claim from {judged[0].claim.id} to {judged[-1].claim.id}, got {claim}")
+        console.print(rendering.one(chosen[0]), soft_wrap=True)
+        return
     console.print(rendering.terminal(judged), soft_wrap=True)
     for fault in (fault for j in judged for fault in j.evidence.faults):
         console.print(line(("refused:", "red"), f" {fault}"), soft_wrap=True)

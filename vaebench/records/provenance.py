@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -20,6 +21,21 @@ def code() -> dict[str, Any]:
     commit = _git(here, "rev-parse", "HEAD")
     changed = _git(here, "status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
     return {"commit": commit, "dirty": None if commit is None else bool(changed)}
+
+
+def not_in_history(commits: Collection[str]) -> set[str]:
+    """Those commits that are not in the history of this source; none where git does not know the whole history."""
+    known = _history()
+    return set(commits) - known if known else set()
+
+
+@cache
+def _history() -> frozenset[str]:
+    """Every commit up to this source; none outside a git checkout, or if git has only the last commits."""
+    here = Path(__file__).parent
+    if _git(here, "rev-parse", "--is-shallow-repository") != "false":
+        return frozenset()
+    return frozenset((_git(here, "rev-list", "HEAD") or "").split())
 
 
 def versions() -> dict[str, Any]:

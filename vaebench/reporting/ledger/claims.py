@@ -129,6 +129,11 @@ class Claim:
         sample: why the data are another sample of the same law; empty where they are the same.
         incomparable: why the numbers do not compare; empty where they do.
         budget: how much of the source's budget the protocol has; None for all of it.
+        whole: the study with all of that budget. Where it has records, they are judged in place of the shorter ones.
+        options: where the source's text and its code differ, or two versions of its code: which says what, and the
+            command that runs it so.
+        printed: the option that the published number belongs to.
+        rest: what was not run although the source has it, with the command.
         beside: the claim next to which this one is read.
     """
 
@@ -146,9 +151,16 @@ class Claim:
     sample: str = ""
     incomparable: str = ""
     budget: Budget | None = None
+    whole: Path | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    printed: str = ""
+    rest: str = ""
     beside: int | None = None
 
     def __post_init__(self) -> None:
+        if self.printed and self.printed not in self.options:
+            wanted = " or ".join(self.options) or "options"
+            raise ValueError(f"claim {self.id}: expected {wanted} as the option that was printed, got {self.printed}")
         wanting = [p.name for p in self.points if p.tolerance is None and self.tolerance is None]
         if wanting:
             raise ValueError(f"claim {self.id}: expected a tolerance before the run, got none for {wanting[0]}")

@@ -1,6 +1,6 @@
-"""The records that speak to a claim: intact, and of its protocol in everything but the seeds."""
+"""The records that speak to a claim: intact, each once, and of its protocol in everything but the seeds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from vaebench.config import ConfigError, load
-from vaebench.records import record
+from vaebench.records import provenance, record
 from vaebench.records.plain_json import sha256
 from vaebench.records.record import SEAL, Record, RecordError
 from vaebench.records.run_folder import PAPER, place, record_paths
-from vaebench.reporting.ledger.claims import Claim
+from vaebench.reporting.ledger.claims import FILE, Claim
 
 MEASURED = Path(PAPER, "exact")
 """Folder of the records of exact measurements, below `runs` and `results`: `spectrum-3f2a61c09b.json`."""
@@ -23,19 +23,25 @@ MEASUREMENT = "measurement"
 SEED = "seed"
 """The end of the keys that choose a sample or a start. A protocol may be repeated with others."""
 
+RUN = "run"
+"""Key of a measurement's configuration: the trained run that is measured."""
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What is known about a claim.
 
     Attributes:
-        records: of the protocol, done, sorted by id.
+        records: of the protocol, done, sorted by file.
+        protocols: the configurations that the protocol asks for, one a run.
         failed: how many runs of the protocol have a record that says why they failed.
-        faults: files that are damaged, were changed after they were written, or have no checksum.
+        faults: why a file is refused: it is damaged, was changed after it was written, has no checksum, repeats another
+            file, or is published and does not say which code wrote it.
         foreign: ids of intact records in the same folder that are of another protocol.
     """
 
     records: list[Record] = field(default_factory=list)
+    protocols: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     faults: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -44,20 +50,27 @@ class Evidence:
 def evidence(claim: Claim, root: Path) -> Evidence:
     """The records below `root`, which is `results` or `runs`, that speak to a claim.
 
+    Those that stand beside the claims are published, and must also say how to repeat them.
+
     Raises:
         ConfigError: if the claim's study has a file that does not load.
     """
     if claim.protocol is None:
         return Evidence()
     if isinstance(claim.protocol, dict):
-        protocol = dict(claim.protocol)
-        runs = _runs(Path(protocol.pop("run"))) if "run" in protocol else [None]
-        protocols = [protocol if run is None else protocol | {"run": run} for run in runs]
-        return _sorted_out((root / MEASURED).glob(f"{protocol[MEASUREMENT]}-[!.]*.json"), protocols)
-    if not claim.protocol.is_file():
+        protocol = {SEED: 0} | claim.protocol
+        runs = _runs(Path(protocol.pop(RUN))) if RUN in protocol else [None]
+        protocols = [protocol if run is None else protocol | {RUN: run} for run in runs]
+        found = _sorted_out((root / MEASURED).glob(f"{protocol[MEASUREMENT]}-[!.]*.json"), protocols)
+    elif claim.protocol.is_file():
+        study = load(claim.protocol)
+        paths = record_paths(root / place(claim.protocol))
+        found = _sorted_out(paths, [run.config for run in study.runs], study.name)
+    else:
         return Evidence()  # a protocol that needs what this version does not have
-    study = load(claim.protocol)
-    return _sorted_out(record_paths(root / place(claim.protocol)), [run.config for run in study.runs], study.name)
+    if (root / FILE).is_file():
+        found.faults.extend(_without_origin(found.records))
+    return found
 
 
 def _runs(study: Path) -> list[dict[str, Any]]:
@@ -66,35 +79,70 @@ def _runs(study: Path) -> list[dict[str, Any]]:
 
 
 def without_seeds(config: Any) -> Any:
-    """A configuration without its seeds, wherever they stand.
+    """A configuration with 0 for each of its seeds, wherever they stand. What is no seed by its value stays.
 
-    >>> without_seeds({"data": {"name": "LinearGaussian", "data_seed": 3}, "seed": 0})
-    {'data': {'name': 'LinearGaussian'}}
+    >>> without_seeds({"data": {"name": "LinearGaussian", "data_seed": 3}, "seed": 7})
+    {'data': {'name': 'LinearGaussian', 'data_seed': 0}, 'seed': 0}
     """
     if isinstance(config, Mapping):
-        return {key: without_seeds(value) for key, value in config.items() if not str(key).endswith(SEED)}
+        return {k: 0 if k.endswith(SEED) and type(v) is int and v >= 0 else without_seeds(v) for k, v in config.items()}
     return config
 
 
 def _sorted_out(paths: Iterable[Path], protocols: list[dict[str, Any]], study: str | None = None) -> Evidence:
     allowed = {sha256(without_seeds(protocol)) for protocol in protocols}
-    found = Evidence()
-    failed = 0
+    found: dict[Path, Record] = {}
+    failed, faults, foreign = 0, [], []
     for path in sorted(paths):
         try:
-            one = record.read(path, study)
-            if not isinstance(entries := from_json(path.read_bytes()), dict) or SEAL not in entries:
-                raise RecordError(f"{path}: has no checksum, since an earlier version wrote it; repeat the run")
+            one = _intact(path, study)
         except RecordError as error:
-            found.faults.append(str(error))
+            faults.append(str(error))
             continue
         if sha256(without_seeds(one.config)) not in allowed:
-            found.foreign.append(one.id)
+            foreign.append(one.id)
         elif one.status == "failed":
             failed += 1
         else:
-            found.records.append(one)
-    return Evidence(found.records, failed, found.faults, found.foreign)
+            found[path] = one
+    faults += _repeated(found)
+    return Evidence(list(found.values()), protocols, failed, faults, foreign)
+
+
+def _intact(path: Path, study: str | None) -> Record:
+    """The record of a file, which is the one that was written there."""
+    one = record.read(path, study)
+    if not isinstance(entries := from_json(path.read_bytes()), dict) or SEAL not in entries:
+        raise RecordError(f"{path}: has no checksum, since an earlier version wrote it; repeat the run")
+    if path.parent.name == MEASURED.name and path.stem != f"{one.config.get(MEASUREMENT)}-{one.id}":
+        raise RecordError(f"{path}: expected the name {one.config.get(MEASUREMENT)}-{one.id}.json; restore the file")
+    return one
+
+
+def _repeated(found: Mapping[Path, Record]) -> Iterator[str]:
+    """Files with the run of another file, and trainings with the numbers of another seed."""
+    seen: dict[str, Path] = {}
+    for path, one in found.items():
+        numbers = sha256([list(map(str, one.estimates)), one.curve]) if one.curve else one.id
+        for key in {one.id, numbers}:
+            if (first := seen.setdefault(key, path)) != path:
+                yield f"{path}: has the {'run' if key == one.id else 'numbers'} of {first}; delete the copy"
+
+
+def _without_origin(records: Sequence[Record]) -> Iterator[str]:
+    """Records that do not say how to repeat them: no command, no commit, or a commit that is not in the history.
+
+    Where git cannot say which commits there are, a commit is believed.
+    """
+    unknown = provenance.not_in_history({str(r.provenance.get("commit")) for r in records})
+    for one in records:
+        origin, name = one.provenance, f"record {one.id} of {one.study}"
+        if not origin.get("command") or not origin.get("commit"):
+            yield f"{name}: names no command or no commit, so nobody can repeat it; publish a run of a git checkout"
+        elif origin.get("dirty"):
+            yield f"{name}: its code was changed after commit {origin['commit'][:10]}; publish a run of a clean checkout"
+        elif origin["commit"] in unknown:
+            yield f"{name}: its commit {origin['commit'][:10]} is not in the history; restore the record from git"
 
 
 __all__ = ["MEASURED", "MEASUREMENT", "ConfigError", "Evidence", "evidence", "without_seeds"]

@@ -13,7 +13,7 @@ from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.evidence import evidence
 from vaebench.reporting.ledger.plot import plot, standalone
 from vaebench.reporting.ledger.verdict import Judgement, judge
-from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, details, line, summary
+from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, about, details, legend, line, summary
 from vaebench.reporting.page.page import environment
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.latex import escape
@@ -22,12 +22,6 @@ NAME = "ledger"
 
 WIDTHS = (3, 25, 15, 15, 14)
 """Columns of the terminal's table: 80 with the gaps between them."""
-
-ABOUT = (
-    "Each claim is judged from the records alone, under a tolerance that was stated before the run. Of a claim with "
-    "several numbers, the table shows the one that is farthest from its source, in units of what is allowed."
-)
-
 
 def judgements(results: Path, root: Path | None = None) -> list[Judgement]:
     """Every claim of `results/paper/claims.yaml`, judged.
@@ -39,8 +33,15 @@ def judgements(results: Path, root: Path | None = None) -> list[Judgement]:
     Raises:
         ValueError: if the claims or a study of theirs are not valid.
     """
-    found = published.read(results / published.FILE)
-    return [judge(claim, evidence(claim, root or results)) for claim in found]
+    return [judged(claim, root or results) for claim in published.read(results / published.FILE)]
+
+
+def judged(claim: published.Claim, root: Path) -> Judgement:
+    """The verdict on a claim from the records below `root`: of the whole protocol, or else of the shortened one."""
+    whole = replace(claim, protocol=claim.whole, budget=None)
+    if claim.whole is not None and (found := evidence(whole, root)).records:
+        return judge(whole, found)
+    return judge(claim, evidence(claim, root))
 
 
 def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
@@ -52,8 +53,9 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
         ".tex": _latex(judged, every),
         ".html": page.render(
             title="The ledger",
-            about=ABOUT,
+            about=about(judged),
             summary=summary(judged),
+            legend=legend(judged),
             figure=drawn,
             headings=HEADINGS,
             number_headings=NUMBER_HEADINGS,
@@ -83,12 +85,21 @@ def terminal(judged: Sequence[Judgement]) -> str:
     return "\n".join([table, "", *reasons, summary(judged)])
 
 
+def one(judgement: Judgement) -> str:
+    """One claim for the terminal: what is known of it, and all its numbers."""
+    found = details(judgement)
+    facts = [f"{heading}: {escaping.visible(text)}" for heading, text in found.facts]
+    numbers = tabulate([[*map(escaping.visible, row)] for row in found.numbers], NUMBER_HEADINGS, disable_numparse=True)
+    head = f"{found.line.id}. {escaping.visible(found.line.title)}: {escaping.visible(found.line.verdict)}"
+    return "\n".join([head, "", *facts, "", numbers])
+
+
 def _wrapped(cells: Sequence[str]) -> list[str]:
     return ["\n".join(wrap(escaping.visible(c), width)) for c, width in zip(cells, WIDTHS, strict=True)]
 
 
 def _markdown(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
-    parts = ["# The ledger", f"{summary(judged)}.", ABOUT]
+    parts = ["# The ledger", f"{summary(judged)}.", about(judged), "\n".join(f"- *{v}*: {text}" for v, text in legend(judged))]
     if plot(judged) is not None:
         parts.append(f"![published against measured]({NAME}.svg)")
     parts.append(_pipe([d.line for d in every], HEADINGS))

@@ -1,14 +1,18 @@
 """A published number and the measured one, compared under the tolerance that was stated before the run."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
+from vaebench.records.plain_json import sha256
 from vaebench.records.record import Record
 from vaebench.reporting.ledger.claims import Budget, Claim, Pick, Point, Rule, State
-from vaebench.reporting.ledger.evidence import Evidence
+from vaebench.reporting.ledger.evidence import RUN, Evidence
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.intervals import prediction_half_width, t_interval
+from vaebench.reporting.tables.reliability import weights
 
 
 class Verdict(StrEnum):
@@ -17,11 +21,25 @@ class Verdict(StrEnum):
     REPRODUCED = "reproduced"
     DIFFERS = "differs"
     OTHER_SAMPLE = "other sample"
-    """Within the tolerance, on another sample of the same law."""
     SMALLER_BUDGET = "budget smaller"
     NOT_COMPARABLE = "not comparable"
     NOT_RUN = "not run"
     NOT_VERIFIED = "not verified"
+
+
+MEANINGS = {
+    Verdict.REPRODUCED: "every number of the claim lies within its tolerance, on the data of the source",
+    Verdict.DIFFERS: "at least one number lies outside its tolerance",
+    Verdict.OTHER_SAMPLE: (
+        "every number lies within its tolerance, but our data are another sample of the same law, since the source's own "
+        "are not at hand: agreement, and no reproduction"
+    ),
+    Verdict.SMALLER_BUDGET: "less was run than the source or the protocol says, so the difference says little",
+    Verdict.NOT_COMPARABLE: "the records are refused or are of another protocol, or the numbers mean different things",
+    Verdict.NOT_RUN: "there is no record",
+    Verdict.NOT_VERIFIED: "nobody here has read the source, so the number is not shown and never judged",
+}
+"""What each verdict means, in words for the reader of the ledger."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +50,15 @@ class Measured:
         point: the published number.
         values: the measured ones, one a record.
         allowed: the largest difference that counts as the same; None where too few runs are there to tell.
+        runs: how many different runs were measured, and how many the protocol has.
+        unreliable: whether a value rests on importance weights that are not to be trusted.
     """
 
     point: Point
     values: list[float]
     allowed: float | None
+    runs: tuple[int, int] = (0, 0)
+    unreliable: bool = False
 
     @property
     def published(self) -> float:
@@ -45,9 +67,11 @@ class Measured:
 
     @property
     def value(self) -> float | None:
-        """The measured number; None if there is none."""
+        """The measured number; None if there is none, NaN if one of several is not finite."""
         if not self.values:
             return None
+        if not all(map(math.isfinite, self.values)):
+            return math.nan
         return max(self.values, key=abs) if self.point.pick is Pick.LARGEST else t_interval(self.values).mean
 
     @property
@@ -79,7 +103,7 @@ class Judgement:
         verdict: what the records say.
         points: every point with its numbers.
         reason: why it is not comparable; empty for other verdicts.
-        budget: what was spent of what, for the verdict that the budget is smaller.
+        budgets: what was spent of what, for the verdict that the budget is smaller.
         evidence: the records, and the files that were left out.
     """
 
@@ -87,7 +111,7 @@ class Judgement:
     verdict: Verdict
     points: list[Measured] = field(default_factory=list)
     reason: str = ""
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
 
     @property
@@ -99,11 +123,11 @@ class Judgement:
 
 def judge(claim: Claim, evidence: Evidence) -> Judgement:
     """The verdict on a claim. Nothing but these records counts, and one damaged file is enough to refuse them all."""
-    points = [_measured(claim, point, evidence.records) for point in claim.points]
+    points = [_measured(claim, point, evidence) for point in claim.points]
 
-    def verdict(which: Verdict, reason: str = "", budget: Budget | None = None) -> Judgement:
+    def verdict(which: Verdict, reason: str = "", budgets: tuple[Budget, ...] = ()) -> Judgement:
         shown = [] if which is Verdict.NOT_VERIFIED else points
-        return Judgement(claim, which, shown, reason, budget, evidence)
+        return Judgement(claim, which, shown, reason, budgets, evidence)
 
     if claim.state is State.MEMORY:
         return verdict(Verdict.NOT_VERIFIED)
@@ -115,30 +139,34 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
         return verdict(Verdict.NOT_COMPARABLE, f"the records are of another protocol ({', '.join(evidence.foreign)})")
     if not evidence.records and not evidence.failed:
         return verdict(Verdict.NOT_RUN)
-    if short := _short(points, evidence):
-        return verdict(Verdict.SMALLER_BUDGET, budget=short)
-    if claim.budget is not None:
-        return verdict(Verdict.SMALLER_BUDGET, budget=claim.budget)
+    if budgets := (*filter(None, [claim.budget]), *_short(points, evidence)):
+        return verdict(Verdict.SMALLER_BUDGET, budgets=budgets)
     if not points or any(not point.excess <= 1 for point in points):
         return verdict(Verdict.DIFFERS)
     return verdict(Verdict.OTHER_SAMPLE if claim.sample else Verdict.REPRODUCED)
 
 
-def _short(points: list[Measured], evidence: Evidence) -> Budget | None:
-    """What is missing, although something was run: failed runs, points without a number, seeds for an interval."""
+def _short(points: list[Measured], evidence: Evidence) -> Iterator[Budget]:
+    """What is missing, although something was run: failed runs, points without a number, runs, seeds for an interval.
+
+    Only the first of these, since the others follow from it.
+    """
     done = len(evidence.records)
+    measured = [p for p in points if p.values]
     if evidence.failed:
-        return Budget(done, done + evidence.failed, "runs")
-    measured = sum(bool(p.values) for p in points)
-    if measured < len(points):
-        return Budget(measured, len(points), "numbers")
-    fewest = min((len(p.values) for p in points if p.allowed is None), default=None)
-    return None if fewest is None else Budget(fewest, 2, "seeds")
+        yield Budget(done, done + evidence.failed, "runs")
+    elif len(measured) < len(points):
+        yield Budget(len(measured), len(points), "numbers")
+    elif any(found < asked for found, asked in (p.runs for p in points)):
+        found, asked = min((p.runs for p in points), key=lambda runs: runs[0] / max(1, runs[1]))
+        yield Budget(found, asked, "runs" if len(points) == 1 else "runs for each number")
+    elif fewest := min((len(p.values) for p in points if p.allowed is None), default=0):
+        yield Budget(fewest, 2, "seeds")
 
 
-def _measured(claim: Claim, point: Point, records: list[Record]) -> Measured:
-    chosen = [r for r in records if _matches(r, point)]
-    values = [value for r in chosen if (value := _read(r, point)) is not None]
+def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
+    found = [(r, value) for r in evidence.records if _matches(r.config, point) and (value := _read(r, point)) is not None]
+    values = [value for _, value in found]
     tolerance = claim.allowed(point)
     match tolerance.rule:
         case Rule.STATED:
@@ -147,13 +175,25 @@ def _measured(claim: Claim, point: Point, records: list[Record]) -> Measured:
             allowed = prediction_half_width(point.values, max(1, len(values)))
         case Rule.SEEDS:
             allowed = prediction_half_width(values, 1) if values else None
-    return Measured(point, values, None if allowed is None else math.hypot(allowed, point.error))
+    # A run that is measured with several seeds is one run.
+    different = {sha256(r.config.get(RUN, r.config)) for r, _ in found}
+    asked = sum(_matches(protocol, point) for protocol in evidence.protocols)
+    return Measured(
+        point, values, None if allowed is None else math.hypot(allowed, point.error), (len(different), asked),
+        any(_unreliable(r, point) for r, _ in found),
+    )  # fmt: skip
 
 
-def _matches(record: Record, point: Point) -> bool:
-    """Whether the record is of the configuration that the point is about."""
-    there = dict(leaves_of(record.config))
+def _matches(config: dict[str, Any], point: Point) -> bool:
+    """Whether it is the configuration that the point is about."""
+    there = dict(leaves_of(config))
     return all(there.get(path) == value for path, value in point.of.items())
+
+
+def _unreliable(record: Record, point: Point) -> bool:
+    estimate = record.estimate(point.read)
+    behind = None if estimate is None else weights(record, estimate)
+    return behind is not None and behind.unreliable
 
 
 def _read(record: Record, point: Point) -> float | None:
@@ -165,8 +205,9 @@ def _read(record: Record, point: Point) -> float | None:
     later = {name for added in record.provenance.get("later", []) for name in added["names"]}
     estimate = None if point.read in later else record.estimate(point.read)
     found = estimate.value if estimate is not None else record.facts.get(point.read)
-    if found is None:
-        found = next((v for v in reversed(record.curve.get(point.read, [])) if v is not None), None)
+    if found is None and (column := record.curve.get(point.read)):
+        found = column[-1]  # of the last epoch: an earlier value is no number of the trained model
     if isinstance(found, list):
         found = found[point.index] if point.index is not None and point.index < len(found) else None
-    return None if found is None else point.times * float(found) + point.plus
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    return point.times * float(found) + point.plus if is_number else None

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vaebench.reporting.ledger.claims import State
-from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict
+from vaebench.reporting.ledger.evidence import RUN, SEED
+from vaebench.reporting.ledger.verdict import MEANINGS, Judgement, Measured, Verdict
+from vaebench.reporting.select import leaves_of
+from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
 STATES = {
     State.READ: "read in the authors' code, log or text",
@@ -48,6 +51,18 @@ class Details(NamedTuple):
     numbers: list[tuple[str, ...]]
 
 
+ABOUT = (
+    "Each claim is judged from the records alone, under a tolerance that was stated before the run. Of a claim with "
+    "several numbers, the table shows the one that is farthest from its source, in units of what is allowed."
+)
+
+
+def about(judgements: Sequence[Judgement]) -> str:
+    """What the reader must know of the numbers."""
+    marked = any(m.unreliable for j in judgements for m in j.points)
+    return f"{ABOUT} {EXPLANATION}" if marked else ABOUT
+
+
 def counts(judgements: Sequence[Judgement]) -> list[tuple[Verdict, int]]:
     """How many claims have each verdict, in the order of the verdicts."""
     found = Counter(j.verdict for j in judgements)
@@ -59,14 +74,19 @@ def summary(judgements: Sequence[Judgement]) -> str:
     return f"{len(judgements)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts(judgements))}"
 
 
+def legend(judgements: Sequence[Judgement]) -> list[tuple[Verdict, str]]:
+    """What the verdicts that occur mean."""
+    return [(verdict, MEANINGS[verdict]) for verdict, _ in counts(judgements)]
+
+
 def verdict(judgement: Judgement) -> str:
     """The verdict with what belongs to it: by how much, how much of what, or why."""
-    worst, budget = judgement.worst, judgement.budget
+    worst, budgets = judgement.worst, judgement.budgets
     match judgement.verdict:
         case Verdict.DIFFERS if worst is not None and worst.difference is not None:
             return f"differs by {worst.difference:+.3g}"
-        case Verdict.SMALLER_BUDGET if budget is not None:
-            return f"budget smaller ({budget.spent:g} of {budget.full:g} {budget.unit})"
+        case Verdict.SMALLER_BUDGET if budgets:
+            return f"budget smaller ({'; '.join(f'{b.spent:g} of {b.full:g} {b.unit}' for b in budgets)})"
         case Verdict.NOT_COMPARABLE if judgement.reason:
             return f"not comparable because {judgement.reason}"
     return str(judgement.verdict)
@@ -94,7 +114,11 @@ def details(judgement: Judgement) -> Details:
         ("command", claim.command),
         ("tolerance", "; ".join(dict.fromkeys(claim.allowed(p).reason for p in claim.points))),
         ("other sample", claim.sample),
+        ("text and code", "; ".join(f"{name}: {command}" for name, command in claim.options.items())),
+        ("the number belongs to", claim.printed),
+        ("not run", claim.rest),
         ("read beside", "" if claim.beside is None else f"claim {claim.beside}"),
+        ("seeds", ", ".join(_seeds(judgement))),
         ("commits", ", ".join(_commits(judgement))),
         ("left out", "; ".join(evidence.faults)),
         ("of another protocol", ", ".join(evidence.foreign)),
@@ -130,12 +154,32 @@ def _value(measured: Measured) -> str:
         return NONE
     scale = half_width or measured.allowed or 0.0
     text = f"{value:.{_decimals(scale)}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
-    return f"{text} ± {half_width:.2g}" if half_width else text
+    text = f"{text} ± {half_width:.2g}" if half_width else text
+    return f"{text} {MARK}" if measured.unreliable else text
 
 
 def _decimals(scale: float) -> int:
     """So many that the number shows a tenth of the scale."""
     return next((n for n in range(12) if scale * 10**n >= 1), 12) + 1
+
+
+def _seeds(judgement: Judgement) -> list[str]:
+    """Every seed of the records, as `seed 0, 1, 2`; those that are the same in all are left out, except for the last."""
+    found: dict[str, set[int]] = {}
+    for one in judgement.evidence.records:
+        for path, value in leaves_of(one.config):
+            if path.endswith(SEED):
+                found.setdefault(path.removeprefix(f"{RUN}."), set()).add(value)
+    several = {path: seeds for path, seeds in found.items() if len(seeds) > 1}
+    return [f"{path} {_span(seeds)}" for path, seeds in (several or found).items()]
+
+
+def _span(seeds: set[int]) -> str:
+    """`0..99` for whole numbers without a gap, else `0, 2, 5`."""
+    inside = sorted(seeds)
+    if len(inside) > 2 and inside[-1] - inside[0] == len(inside) - 1:
+        return f"{inside[0]}..{inside[-1]}"
+    return " ".join(map(str, inside))
 
 
 def _commits(judgement: Judgement) -> list[str]:
