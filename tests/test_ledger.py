@@ -1,10 +1,14 @@
 """The ledger: which verdict follows from which records, and what never counts as a reproduction."""
 
+import contextlib
 import json
 import math
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,12 +20,14 @@ from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.record import Estimate, Record, encode, read, write
 from vaebench.records.validity import identity
+from vaebench.records.weights import Weights
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
 from vaebench.reporting.ledger.evidence import MEASURED, evidence, without_seeds
 from vaebench.reporting.ledger.verdict import Judgement, Verdict, judge
-from vaebench.reporting.ledger.words import summary
+from vaebench.reporting.ledger.words import about, details, summary
 from vaebench.reporting.tables.intervals import prediction_half_width
+from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,8 +185,8 @@ def test_a_number_that_is_not_finite_reproduces_nothing(here: Path, odd: float) 
     for numbers in ((odd, -23.0, -23.0), (-23.0, odd, -23.0), (-23.0, -23.0, odd)):
         records(*numbers)
         one = claim(STATED)
-        assert judged(one).verdict is Verdict.DIFFERS
-        assert judged(replace(one, points=[replace(one.points[0], pick=claims.Pick.LARGEST)])).verdict is Verdict.DIFFERS
+        largest = replace(one, points=[replace(one.points[0], pick=claims.Pick.LARGEST)])
+        assert judged(one).verdict is judged(largest).verdict is Verdict.DIFFERS
         assert judged(claim(SEEDS)).verdict is not Verdict.REPRODUCED
 
 
@@ -294,7 +300,7 @@ def test_a_copy_is_refused(here: Path) -> None:
     [
         ({"commit": None}, "names no command or no commit"),
         ({"command": ""}, "names no command or no commit"),
-        ({"dirty": True}, "its code was changed after commit"),
+        ({"dirty": True}, "its code was changed after"),
         ({"commit": "0123456789" * 4}, "its commit 0123456789 is not in the history"),
     ],
 )
@@ -389,6 +395,10 @@ def test_a_measurement_is_of_its_protocol(here: Path) -> None:
             "- {id: 1, title: t, source: s, state: read, points: [{name: a, published: 1, read: b}]}",
             "a tolerance before",
         ),
+        (
+            "- {id: 1, title: t, source: s, state: read, options: {text: a, code: b}, printed: both}",
+            "expected text or code as the option that was printed, got both",
+        ),
         ("a: [", "expected YAML"),
     ],
 )
@@ -408,6 +418,7 @@ def test_the_shipped_claims_name_their_source_protocol_and_command() -> None:
     for one in SHIPPED:
         assert one.source
         assert one.points or one.protocol is None, f"claim {one.id} is run and has no number"
+        assert not one.options or one.printed, f"claim {one.id}: which option was printed?"
         if isinstance(one.protocol, Path):
             assert one.command.startswith(f"python -m vaebench sweep {one.protocol}")
             assert (ROOT / one.protocol).is_file()
@@ -419,17 +430,94 @@ def test_the_shipped_claims_name_their_source_protocol_and_command() -> None:
 def test_every_protocol_is_claimed() -> None:
     named = {
         str(one.protocol if isinstance(one.protocol, Path) else (one.protocol or {}).get("run")) for one in SHIPPED
-    }
+    } | {word for one in SHIPPED for command in one.options.values() for word in command.split()}
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "conf/paper").glob("*.yaml")} <= named
 
 
-def test_what_counts_as_reproduced_names_a_clean_commit_and_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[list[Judgement]]:
+    """The judgements of the published records, in the folder of the project."""
+    with contextlib.chdir(ROOT):
+        yield rendering.judgements(Path("results"))
+
+
+@cache
+def configurations(study: str, overrides: tuple[str, ...] = ()) -> dict[str, dict]:
+    """The configurations of a study's runs by their ids."""
+    with contextlib.chdir(ROOT):
+        return {run.id: run.config for run in load(study, overrides).runs}
+
+
+def asked(command: str) -> tuple[str, str | None, list[str]]:
+    """A command of vaebench: its verb, what it is about, and the other words."""
+    python, flag, package, verb, about, *rest = command.split()
+    assert (python, flag, package) == ("python", "-m", "vaebench"), command
+    return verb, about, rest
+
+
+def test_every_command_of_the_ledger_is_valid() -> None:
+    """Of a claim and its options: the study loads with these overrides, or the measurement takes what it is given."""
+    from vaebench.calibration.measurements import ALONE, OF_RUNS
+
+    commands = [c for one in SHIPPED for c in (one.command, *one.options.values()) if c]
+    commands += [found[0] for one in SHIPPED if (found := re.findall(r"python -m vaebench .*?(?=;|$)", one.rest))]
+    assert len(commands) > 20
+    for verb, study, rest in map(asked, dict.fromkeys(commands)):
+        if verb == "sweep":
+            assert configurations(study, tuple(rest))
+        else:
+            assert (verb, study in (OF_RUNS if rest else ALONE)) == ("measure", True)
+            assert all(map(configurations, rest))
+
+
+@pytest.mark.slow
+def test_every_sweep_of_the_ledger_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for one in rendering.judgements(Path("results")):
+    for one in SHIPPED:
+        for verb, study, rest in map(asked, {one.command, *one.options.values()} - {""}):
+            if verb == "sweep":
+                assert "nothing is started now" in run(verb, study, *rest, "--dry-run")
+
+
+def test_what_counts_as_reproduced_names_a_commit_and_the_command_that_repeats_it(shipped: list[Judgement]) -> None:
+    """Of every record that a verdict rests on: the commit is in the history, and the command leads to this record."""
+    assert sum(j.verdict is Verdict.REPRODUCED for j in shipped) >= 14
+    commits = {made.provenance["commit"] for one in shipped for made in one.evidence.records}
+    assert provenance.not_in_history(commits) == set()
+    for one in shipped:
+        assert not one.evidence.faults
         for made in one.evidence.records:
-            assert made.provenance["commit"], made.id
             assert made.provenance["dirty"] is False, made.id
-            assert made.provenance["command"].startswith("python -m vaebench "), made.id
+            verb, about, rest = asked(made.provenance["command"])
+            if verb == "train":
+                *overrides, flag, id_ = rest
+                assert (flag, id_) == ("--id", made.id)
+                assert made.id in configurations(about, tuple(overrides))
+            else:
+                *studies, flag, seed = rest
+                assert (verb, flag) == ("measure", "--seed")
+                assert (about, int(seed)) == (made.config["measurement"], made.config["seed"])
+                runs = [config for study in studies for config in configurations(study).values()]
+                assert made.config.get("run") in (runs or [None])
+
+
+def test_no_tolerance_was_changed_after_its_run(shipped: list[Judgement], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the commit of every record, the claims have the same published numbers and tolerances as today."""
+    monkeypatch.chdir(ROOT)
+    commits = {made.provenance["commit"] for one in shipped for made in one.evidence.records}
+    if not provenance.not_in_history({"0" * 40}) or provenance.not_in_history(commits):
+        pytest.skip("git does not have the whole history")
+    then = {c: {x["id"]: x for x in yaml.safe_load(_at(c, f"results/{claims.FILE}"))} for c in commits}
+    now = {x["id"]: x for x in yaml.safe_load(Path("results", claims.FILE).read_text(encoding="utf-8"))}
+    for one in shipped:
+        for made in one.evidence.records:
+            earlier = then[made.provenance["commit"]][one.claim.id]
+            for entry in ("tolerance", "points", "state", "sample", "incomparable"):
+                assert earlier.get(entry) == now[one.claim.id].get(entry), (one.claim.id, made.id, entry)
+
+
+def _at(commit: str, path: str) -> str:
+    return subprocess.run(["git", "show", f"{commit}:{path}"], capture_output=True, encoding="utf-8", check=True).stdout
 
 
 # -- renderings -------------------------------------------------------------------------------------------------------
@@ -475,6 +563,23 @@ def test_the_verb_writes_the_ledger_and_checks_it(project: Path) -> None:
     assert "1 not run" in run("ledger", "runs"), "records elsewhere are judged by the same claims"
 
 
+def test_one_claim_is_printed_in_full(project: Path) -> None:
+    said = run("ledger", "--claim", "1")
+    for words in ("reproduced", "seeds: seed 0..2", f"commits: {COMMIT[:10]}", "loss", "23.00"):
+        assert words in said
+    assert not list(Path("results/paper").glob("ledger.*"))
+    assert "expected a claim from 1 to 3, got 9" in run("ledger", "--claim", "9", status=1)
+
+
+def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
+    collapsed = Weights(pareto_k=0.9, effective=2.0, draws=100)
+    records(-23.0, -23.1, -22.9, estimates=[Estimate("elbo", -23.0, weights=collapsed)])
+    found = judged(claim(STATED))
+    assert MARK in details(found).numbers[0][2]
+    assert EXPLANATION in about([found])
+    assert EXPLANATION not in about([judged(claim(STATED, state="memory"))])
+
+
 def test_the_ledger_follows_from_the_records(project: Path) -> None:
     run("ledger")
     (one, *_) = [read(p) for p in Path("results/paper/tiny").glob("*/record.json")]
@@ -503,13 +608,14 @@ def test_the_page_escapes_and_has_one_plot(project: Path) -> None:
     assert "http" not in Path("results/paper/ledger.svg").read_text().replace("http://www.w3.org/2000/svg", "")
 
 
-def test_the_readme_shows_the_plot_and_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    readme = Path("README.md").read_text(encoding="utf-8")
+def test_the_readme_shows_the_plot_and_the_count(shipped: list[Judgement]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "results/paper/ledger.svg" in readme
-    assert summary(rendering.judgements(Path("results"))) in readme
+    assert summary(shipped) in readme
 
 
-def test_the_committed_ledger_follows_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_ledger_follows_from_the_records(
+    shipped: list[Judgement], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
-    assert rendering.check(rendering.judgements(Path("results")), Path("results")) == []
+    assert rendering.check(shipped, Path("results")) == []

@@ -58,7 +58,7 @@ def evidence(claim: Claim, root: Path) -> Evidence:
     if claim.protocol is None:
         return Evidence()
     if isinstance(claim.protocol, dict):
-        protocol = {SEED: 0} | claim.protocol
+        protocol: dict[str, Any] = {SEED: 0} | claim.protocol
         runs = _runs(Path(protocol.pop(RUN))) if RUN in protocol else [None]
         protocols = [protocol if run is None else protocol | {RUN: run} for run in runs]
         found = _sorted_out((root / MEASURED).glob(f"{protocol[MEASUREMENT]}-[!.]*.json"), protocols)
@@ -124,7 +124,7 @@ def _repeated(found: Mapping[Path, Record]) -> Iterator[str]:
     seen: dict[str, Path] = {}
     for path, one in found.items():
         numbers = sha256([list(map(str, one.estimates)), one.curve]) if one.curve else one.id
-        for key in {one.id, numbers}:
+        for key in dict.fromkeys((one.id, numbers)):
             if (first := seen.setdefault(key, path)) != path:
                 yield f"{path}: has the {'run' if key == one.id else 'numbers'} of {first}; delete the copy"
 
@@ -140,7 +140,7 @@ def _without_origin(records: Sequence[Record]) -> Iterator[str]:
         if not origin.get("command") or not origin.get("commit"):
             yield f"{name}: names no command or no commit, so nobody can repeat it; publish a run of a git checkout"
         elif origin.get("dirty"):
-            yield f"{name}: its code was changed after commit {origin['commit'][:10]}; publish a run of a clean checkout"
+            yield f"{name}: its code was changed after {origin['commit'][:10]}; publish a run of a clean checkout"
         elif origin["commit"] in unknown:
             yield f"{name}: its commit {origin['commit'][:10]} is not in the history; restore the record from git"
 

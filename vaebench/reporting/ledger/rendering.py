@@ -23,6 +23,7 @@ NAME = "ledger"
 WIDTHS = (3, 25, 15, 15, 14)
 """Columns of the terminal's table: 80 with the gaps between them."""
 
+
 def judgements(results: Path, root: Path | None = None) -> list[Judgement]:
     """Every claim of `results/paper/claims.yaml`, judged.
 
@@ -99,7 +100,8 @@ def _wrapped(cells: Sequence[str]) -> list[str]:
 
 
 def _markdown(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
-    parts = ["# The ledger", f"{summary(judged)}.", about(judged), "\n".join(f"- *{v}*: {text}" for v, text in legend(judged))]
+    meanings = "\n".join(f"- *{verdict}*: {text}" for verdict, text in legend(judged))
+    parts = ["# The ledger", f"{summary(judged)}.", about(judged), meanings]
     if plot(judged) is not None:
         parts.append(f"![published against measured]({NAME}.svg)")
     parts.append(_pipe([d.line for d in every], HEADINGS))

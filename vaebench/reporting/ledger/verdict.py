@@ -28,11 +28,11 @@ class Verdict(StrEnum):
 
 
 MEANINGS = {
-    Verdict.REPRODUCED: "every number of the claim lies within its tolerance, on the data of the source",
+    Verdict.REPRODUCED: "every number of the claim lies within its tolerance",
     Verdict.DIFFERS: "at least one number lies outside its tolerance",
     Verdict.OTHER_SAMPLE: (
-        "every number lies within its tolerance, but our data are another sample of the same law, since the source's own "
-        "are not at hand: agreement, and no reproduction"
+        "every number lies within its tolerance, but our data are another sample of the same law, since those of the "
+        "source are not at hand; so the numbers agree, but it is no reproduction"
     ),
     Verdict.SMALLER_BUDGET: "less was run than the source or the protocol says, so the difference says little",
     Verdict.NOT_COMPARABLE: "the records are refused or are of another protocol, or the numbers mean different things",
@@ -165,7 +165,8 @@ def _short(points: list[Measured], evidence: Evidence) -> Iterator[Budget]:
 
 
 def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
-    found = [(r, value) for r in evidence.records if _matches(r.config, point) and (value := _read(r, point)) is not None]
+    chosen = [(r, _read(r, point)) for r in evidence.records if _matches(r.config, point)]
+    found = [(r, value) for r, value in chosen if value is not None]
     values = [value for _, value in found]
     tolerance = claim.allowed(point)
     match tolerance.rule:
@@ -175,13 +176,14 @@ def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
             allowed = prediction_half_width(point.values, max(1, len(values)))
         case Rule.SEEDS:
             allowed = prediction_half_width(values, 1) if values else None
-    # A run that is measured with several seeds is one run.
-    different = {sha256(r.config.get(RUN, r.config)) for r, _ in found}
-    asked = sum(_matches(protocol, point) for protocol in evidence.protocols)
+    different = {sha256(r.config.get(RUN, r.config)) for r, _ in found}  # a run that is measured twice is one run
     return Measured(
-        point, values, None if allowed is None else math.hypot(allowed, point.error), (len(different), asked),
+        point,
+        values,
+        None if allowed is None else math.hypot(allowed, point.error),
+        (len(different), sum(_matches(protocol, point) for protocol in evidence.protocols)),
         any(_unreliable(r, point) for r, _ in found),
-    )  # fmt: skip
+    )
 
 
 def _matches(config: dict[str, Any], point: Point) -> bool:
@@ -204,7 +206,7 @@ def _read(record: Record, point: Point) -> float | None:
     """
     later = {name for added in record.provenance.get("later", []) for name in added["names"]}
     estimate = None if point.read in later else record.estimate(point.read)
-    found = estimate.value if estimate is not None else record.facts.get(point.read)
+    found: Any = estimate.value if estimate is not None else record.facts.get(point.read)
     if found is None and (column := record.curve.get(point.read)):
         found = column[-1]  # of the last epoch: an earlier value is no number of the trained model
     if isinstance(found, list):

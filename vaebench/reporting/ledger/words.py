@@ -164,7 +164,7 @@ def _decimals(scale: float) -> int:
 
 
 def _seeds(judgement: Judgement) -> list[str]:
-    """Every seed of the records, as `seed 0, 1, 2`; those that are the same in all are left out, except for the last."""
+    """The seeds of the records, as `seed 0..2`. A seed that is the same in all is left out if another one varies."""
     found: dict[str, set[int]] = {}
     for one in judgement.evidence.records:
         for path, value in leaves_of(one.config):
