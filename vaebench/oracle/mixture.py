@@ -12,20 +12,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from scipy.optimize import nnls
 from torch import Tensor
 
 ENTRIES = 2**22
 """Entries of a block of observations × atoms: 32 MiB. No larger table is made."""
 
-EM_STEPS, NEWTON_STEPS = 6, 6
+EM_STEPS, NEWTON_STEPS = 6, 3
 """Steps in a round."""
 
 MOST_STARTS = 3000
 """Observations from which mean shift starts."""
+
+LAST, LAST_ROUNDS = 20, 100
+"""So many of the best places are climbed to the end, in at most so many rounds."""
 
 MEETING, SAME_START, SAME_ATOM = 0.05, 1e-3, 1e-4
 """Two starts (in the first round, and later) or two atoms are one if (y − y')·(η − η') is below this."""
@@ -35,6 +39,9 @@ FAR = 100
 
 NEGLIGIBLE = 1e-12
 """The weight of an atom that is dropped."""
+
+PIVOTS = 30
+"""Steps of block pivoting, after which it is taken to run in a circle."""
 
 RIDGE = 1e-6
 """A Newton step on the weights is kept short by this, relative to the Hessian: two atoms may be almost equal."""
@@ -55,6 +62,10 @@ class Component(ABC):
         """a(y) and b(y)."""
 
     @abstractmethod
+    def unit(self, y: Float64[Tensor, "J D"]) -> Float64[Tensor, "J D"]:
+        """The variance of x under the component at τ = 1."""
+
+    @abstractmethod
     def offset(self, x: Float64[Tensor, "N D"]) -> Float64[Tensor, " N"]:
         """c(x)."""
 
@@ -69,6 +80,9 @@ class Gaussian(Component):
     def natural(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return y / self.temperature, -y.square().sum(1) / (2 * self.temperature)
 
+    def unit(self, y: Tensor) -> Tensor:
+        return torch.ones_like(y)
+
     def offset(self, x: Tensor) -> Tensor:
         return -x.square().sum(1) / (2 * self.temperature)
 
@@ -78,6 +92,9 @@ class Bernoulli(Component):
 
     def natural(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return torch.logit(y) / self.temperature, torch.log1p(-y).sum(1) / self.temperature
+
+    def unit(self, y: Tensor) -> Tensor:
+        return y * (1 - y)
 
     def offset(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
@@ -207,7 +224,7 @@ def _quadratic_minimum(
     from zero and takes ten times as long; it takes over where the pivoting runs in a circle.
     """
     free = free.clone()
-    for _ in range(12):
+    for _ in range(PIVOTS):
         w = torch.zeros_like(linear)
         w[free] = torch.cholesky_solve(linear[free, None], torch.linalg.cholesky(hessian[free][:, free]))[:, 0]
         wrong = torch.where(free, w < 0, hessian @ w - linear < -1e-9)
@@ -256,29 +273,40 @@ class Search:
         atoms, observations = self.mixture.atoms, self._starts()
         most = max(100, len(atoms))
         if len(observations) > most:
-            observations = observations[self.log_d(observations).topk(most).indices]
-        return self._climb(torch.cat([observations, atoms]), rounds=4, most=50 + 2 * len(atoms))
+            observations = observations[self._step(observations)[0].topk(most).indices]
+        return self._climb(torch.cat([observations, atoms]), rounds=6, most=50 + 2 * len(atoms))
 
     def thorough(self) -> Maxima:
-        """From every observation, or `MOST_STARTS` of them, from the atoms, and from beside the atoms."""
-        return self._climb(torch.cat([self._starts(), self._beside(), self.mixture.atoms]), 20, MOST_STARTS)
+        """From every observation, or `MOST_STARTS` of them, from the atoms, and from beside the atoms.
+
+        The best places are then climbed to the end.
+        """
+        found = self._climb(torch.cat([self._starts(), self._beside(), self.mixture.atoms]), 30, MOST_STARTS)
+        to_the_end = Search(self.mixture, self.log_density, 0.0)
+        best = to_the_end._climb(found.y[:LAST], LAST_ROUNDS, LAST)
+        return Maxima(torch.cat([best.y, found.y[LAST:]]), torch.cat([best.log_d, found.log_d[LAST:]]))
 
     def _beside(self) -> Float64[Tensor, "S D"]:
-        """Both sides of every atom, where d bends upwards: mean shift would not leave a saddle."""
-        x, atoms, sides = self.mixture.x, self.mixture.atoms, list[Tensor]()
+        """Both sides of every atom, where d bends upwards: mean shift would not leave a saddle.
+
+        Atoms whose observations vary by less than τ in all directions together are left out: d bends downwards there.
+        """
+        x, component, sides = self.mixture.x, self.mixture.component, list[Tensor]()
         random = torch.randn(len(x), 1, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
-        for part, terms in zip(atoms.split(max(1, ENTRIES // len(x))), self._terms(atoms), strict=True):
-            share = torch.softmax(terms, 0)
-            centre, way = share.mT @ x, (share * random).mT @ x
+        for part in self.mixture.atoms.split(max(1, ENTRIES // len(x))):
+            share = torch.softmax(self._terms(part, x, self._constant), 1)
+            centre, unit = share @ x, component.unit(part)
+            total = ((share @ x.square() - centre.square()) / unit).sum(1)
+            steep = total > (1 - SAME_START) * component.temperature
+            part, share, centre, unit = part[steep], share[steep], centre[steep], unit[steep]
+            way = (share.mT * random).mT @ x
             for _ in range(20):  # power iteration for the largest variance around each atom
                 way = way / way.norm(dim=1, keepdim=True).clamp(min=1e-300)
-                along = x @ way.mT - (centre * way).sum(1)
-                way = (share * along).mT @ x - (share * along).sum(0)[:, None] * centre
-            step = 0.3 * way / way.norm(dim=1, keepdim=True).clamp(min=1e-300)
-            # In the unit in which the divergence is |step|².
-            scale = divergence_of_pairs(self.mixture.component, part + 1e-6 * step, part).sqrt() / (0.3e-6)
-            step = step / scale.clamp(min=1e-300)[:, None]
-            sides += [self.mixture.component.inside(part + step), self.mixture.component.inside(part - step)]
+                along = share * (way @ x.mT - (centre * way).sum(1)[:, None])
+                way = along @ x - along.sum(1, keepdim=True) * centre
+            length = (way.square() / (unit * component.temperature)).sum(1, keepdim=True).sqrt()
+            step = 0.3 * way / length.clamp(min=1e-300)
+            sides += [component.inside(part + step), component.inside(part - step)]
         return torch.cat(sides)
 
     def _starts(self) -> Float64[Tensor, "S D"]:
@@ -291,49 +319,72 @@ class Search:
         return inside(x[torch.cat([spaced, worst]).unique()])
 
     def _climb(self, y: Float64[Tensor, "S D"], rounds: int, most: int) -> Maxima:
-        """Mean shift with extrapolation. Starts that meet become one; those that stop below d = 1 go."""
-        log_d = self.log_d(y)
-        for i in range(rounds):
-            y, higher = self._extrapolate(y)
-            gain = higher - log_d
-            promising = (higher + FAR * gain > 0) | (higher >= higher.max())
-            y, log_d = distinct(
-                self.mixture.component, Maxima(y[promising], higher[promising]), SAME_START if i else MEETING, most
-            )
-            if float(gain[promising].max()) < self.precision:
-                break
-        return Maxima(y, log_d)
+        """Mean shift with extrapolation. Starts that meet become one; those that stop below d = 1 go.
 
-    def _extrapolate(self, y: Float64[Tensor, "S D"]) -> tuple[Tensor, Tensor]:
-        """Three steps of mean shift; the last begins at an extrapolation of the first two, where that raises d.
-
-        This is SQUAREM (Varadhan & Roland 2008, https://doi.org/10.1111/j.1467-9469.2007.00585.x).
+        A round takes the steps y → y' → y'', and extrapolates them; it goes on from there if d is larger than at y',
+        and else from y'. This is SQUAREM (Varadhan & Roland 2008, https://doi.org/10.1111/j.1467-9469.2007.00585.x).
         """
-        once = self.shift(y)
-        twice = self.shift(once)
-        first, bend = once - y, twice - 2 * once + y
-        length = first.norm(dim=1, keepdim=True) / bend.norm(dim=1, keepdim=True).clamp(min=1e-300)
-        far = self.mixture.component.inside(y + 2 * length * first + length.square() * bend)
-        far = torch.where(far.isfinite().all(1, keepdim=True), far, twice)
-        better = self.log_d(far) > self.log_d(twice)
-        y = self.shift(torch.where(better[:, None], far, twice))
-        return y, self.log_d(y)
+        component = self.mixture.component
+        log_d, once = self._step(y)
+        for i in range(rounds):
+            before, (higher, twice) = log_d, self._step(once)
+            first, bend = once - y, twice - 2 * once + y
+            length = first.norm(dim=1, keepdim=True) / bend.norm(dim=1, keepdim=True).clamp(min=1e-300)
+            far = component.inside(y + 2 * length * first + length.square() * bend)
+            far = torch.where(far.isfinite().all(1, keepdim=True), far, once)
+            log_d, beyond = self._step(far)
+            better = log_d > higher
+            y, once = torch.where(better[:, None], far, once), torch.where(better[:, None], beyond, twice)
+            log_d = torch.where(better, log_d, higher)
+            gain = log_d - before
+            promising = (log_d + FAR * gain > 0) | (log_d >= log_d.max())
+            y, once, log_d = y[promising], once[promising], log_d[promising]
+            if i < 3 or i % 4 == 0:
+                chosen = distinct_order(component, once, log_d, SAME_START if i else MEETING)[0][:most]
+                y, once, log_d = y[chosen], once[chosen], log_d[chosen]
+            if float(gain[promising].max()) <= self.precision:
+                break
+        log_d = self.log_d(once)
+        order = log_d.argsort(descending=True)
+        return Maxima(once[order], log_d[order])
 
     def log_d(self, y: Float64[Tensor, "S D"]) -> Float64[Tensor, " S"]:
-        """log d(y)."""
-        return torch.cat([torch.logsumexp(terms, 0) for terms in self._terms(y)]) - math.log(len(self.mixture.x))
+        """log d(y), in float64."""
+        x, parts = self.mixture.x, y.split(max(1, ENTRIES // len(self.mixture.x)))
+        return torch.cat([torch.logsumexp(self._terms(part, x, self._constant), 1) for part in parts]) - math.log(len(x))
 
-    def shift(self, y: Float64[Tensor, "S D"]) -> Float64[Tensor, "S D"]:
-        """One step of mean shift, which never lowers d."""
-        parts = [torch.softmax(terms, 0).mT @ self.mixture.x for terms in self._terms(y)]
-        return self.mixture.component.inside(torch.cat(parts))
-
-    def _terms(self, y: Float64[Tensor, "S D"]) -> Iterator[Float64[Tensor, "N M"]]:
-        x = self.mixture.x
-        constant = self.mixture.component.offset(x) - self.log_density
+    def _step(self, y: Float64[Tensor, "S D"]) -> tuple[Float64[Tensor, " S"], Float64[Tensor, "S D"]]:
+        """log d(y), and where a step of mean shift leads, which never lowers d."""
+        x, constant = self._tables
+        log_d, shifted = list[Tensor](), list[Tensor]()
         for part in y.split(max(1, ENTRIES // len(x))):
-            a, b = self.mixture.component.natural(part)
-            yield torch.addmm(b, x, a.mT) + constant[:, None]
+            terms = self._terms(part, x, constant)
+            largest = terms.amax(1, keepdim=True)
+            mass = (terms - largest).exp_()
+            total = mass.sum(1, keepdim=True)
+            log_d.append((largest + total.log())[:, 0])
+            shifted.append(mass @ x / total)
+        return torch.cat(log_d).double() - math.log(len(x)), self.mixture.component.inside(torch.cat(shifted).double())
+
+    @cached_property
+    def _constant(self) -> Float64[Tensor, " N"]:
+        """c(x_n) − log p_n."""
+        return self.mixture.component.offset(self.mixture.x) - self.log_density
+
+    @cached_property
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """Observations and c(x_n) − log p_n for mean shift: in float32 where its rounding is below the precision.
+
+        Mean shift only searches. What it finds is computed in float64.
+        """
+        constant = self._constant
+        rounding = torch.finfo(torch.float32).eps * float(constant.abs().max())
+        dtype = torch.float32 if rounding < self.precision / 4 else torch.float64
+        return self.mixture.x.to(dtype), constant.to(dtype)
+
+    def _terms(self, y: Float64[Tensor, "S D"], x: Tensor, constant: Tensor) -> Float[Tensor, "S N"]:
+        a, b = self.mixture.component.natural(y)
+        return torch.addmm(constant, a.to(x.dtype), x.mT) + b.to(x.dtype)[:, None]
 
 
 def divergence(component: Component, y: Float64[Tensor, "J D"], z: Float64[Tensor, "K D"]) -> Float64[Tensor, "J K"]:
@@ -342,30 +393,24 @@ def divergence(component: Component, y: Float64[Tensor, "J D"], z: Float64[Tenso
     return ((a * y).sum(1)[:, None] + (b * z).sum(1)) - a @ z.mT - y @ b.mT
 
 
-def divergence_of_pairs(component: Component, y: Float64[Tensor, "J D"], z: Float64[Tensor, "J D"]) -> Tensor:
-    """The diagonal of `divergence`."""
-    y, z = component.inside(y), component.inside(z)
-    return ((y - z) * (component.natural(y)[0] - component.natural(z)[0])).sum(1).clamp(min=0)
-
-
-def distinct(component: Component, found: Maxima, least: float, most: int) -> tuple[Tensor, Tensor]:
-    """The places that are not close to a better one, the best first, at most so many."""
-    chosen, _ = distinct_order(component, found.y, found.log_d, least)
-    return found.y[chosen[:most]], found.log_d[chosen[:most]]
-
-
 def distinct_order(component: Component, y: Tensor, score: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """Indices of the places that are not close to one with a higher score, the highest first; and for every place the
     index of the place that stands for it."""
-    order, stands, chosen = score.argsort(descending=True), torch.full((len(y),), -1), list[int]()
-    for part in order.split(256):
-        close = divergence(component, y[part], y) <= least
-        for i, row in zip(part.tolist(), close, strict=True):
-            if stands[i] < 0:
-                chosen.append(i)
-                stands[row & (stands < 0)] = i
-                stands[i] = i
-    return torch.tensor(chosen), stands
+    stands, chosen = torch.full((len(y),), -1), torch.empty(0, dtype=torch.long)
+    for part in score.argsort(descending=True).split(256):
+        if len(chosen):
+            close = divergence(component, y[part], y[chosen]) <= least
+            near = close.any(1)
+            stands[part[near]] = chosen[close[near].to(torch.uint8).argmax(1)]
+            part = part[~near]
+        among, new = divergence(component, y[part], y[part]) <= least, list[int]()
+        for i, row in enumerate(among):
+            if stands[part[i]] < 0:
+                new.append(i)
+                stands[part[row & (stands[part] < 0)]] = part[i]
+                stands[part[i]] = part[i]
+        chosen = torch.cat([chosen, part[new]])
+    return chosen, stands
 
 
 def solve(mixture: Mixture, tolerance: float, most_rounds: int, most_atoms: int) -> tuple[Mixture, float]:
