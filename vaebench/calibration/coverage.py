@@ -43,6 +43,7 @@ TAILS = (0.3, 0.7, 1.2)
 FEW: dict[str, tuple[dict[str, object], int]] = {
     "NaiveMonteCarlo": ({"draws": 100}, SEEDS),
     "AnnealedImportanceSampling": ({"chains": 4, "temperatures": 6, "leapfrog": 1}, SEEDS // 2),
+    "InferenceGap": ({"draws": 50, "steps": 5}, SEEDS),
 }
 """Arguments of costly estimators, and the number of repetitions. Few samples are a hard case for a claimed error."""
 

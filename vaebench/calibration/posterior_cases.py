@@ -5,6 +5,7 @@ posterior every log-weight is log p(x). The nearest diagonal posterior has an EL
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.config.registry import MODELS
 from vaebench.data.batch import Batch
+from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE, FAMILY, InferenceGap
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.vae import VAE
 from vaebench.oracle.probabilistic_pca import (
@@ -42,6 +44,12 @@ ROUNDING = 1e-9
 DRAWS = 500
 """K, for metrics."""
 
+GAP_OBSERVATIONS, WRONG = 60, 0.5
+"""Observations on which the gaps are measured, and by how much the first mean of a wrong encoder is wrong."""
+
+SEARCH = 0.005
+"""The best posterior may be missed by so many nats."""
+
 ITERATIONS = 300
 """Of EM. Each multiplies the distance to the maximum by 0.9 or less here."""
 
@@ -59,7 +67,27 @@ def posterior_grades() -> Iterator[Grade]:
         estimates = measure(_model(spec, density, q), [Batch(x)], diagnostics(tuple(answers)), DRAWS, 0).estimates
         for metric, exacts in answers.items():
             yield from graded(name, metric, exacts, estimates, ROUNDING)
+    yield from _gap_grades(x[:GAP_OBSERVATIONS], density)
     yield from _em_grades(stream)
+
+
+def _gap_grades(x: Tensor, density: ProbabilisticPCA) -> Iterator[Grade]:
+    """The gaps of an encoder that is right, and of one whose first mean is wrong by `WRONG`."""
+    evidence = float(density.log_prob(x).mean())
+    for name, spec in list(CASES.items())[:2]:
+        is_exact = "posterior" in spec
+        q = density.posterior if is_exact else density.posterior.independent()
+        family = 0.0 if is_exact else evidence - float(beta_elbo(x, density, q).mean())
+        for wrong, told in ((0.0, ""), (WRONG, ", first mean wrong")):
+            moved = replace(q, bias=q.bias + wrong * torch.eye(len(q.bias), dtype=q.bias.dtype)[0])
+            amortisation = float((beta_elbo(x, density, q) - beta_elbo(x, density, moved)).mean())
+            answers = [
+                Answer(EVIDENCE, evidence, monte_carlo=ERRORS),
+                Answer(FAMILY, family, monte_carlo=ERRORS),
+                Answer(AMORTISATION, amortisation, monte_carlo=ERRORS),
+            ]
+            found = InferenceGap(observations=len(x)).estimate(_model(spec, density, moved), Batch(x), 0)
+            yield from graded(name + told, "InferenceGap", answers, found, SEARCH)
 
 
 def _answers(x: Tensor, density: ProbabilisticPCA, q: LinearPosterior, is_exact: bool) -> dict[str, list[Answer]]:

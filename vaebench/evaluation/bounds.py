@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -84,14 +84,19 @@ def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any distribution. The usual formula 1/ESS − 1/K
     is its first order. That one holds only if the weights vary little, and never exceeds 1 nat².
     """
+    without = leave_one_out(log_weight)
+    return without.var(0) * (len(without) - 1) ** 2 / len(without)
+
+
+def leave_one_out(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, "K B"]:
+    """log (1/(K − 1)) Σ w without each draw, up to a constant for each observation."""
     log_weight = log_weight.double()
     largest, place = log_weight.max(0, keepdim=True)
     weight = (log_weight - largest).exp()
-    without = torch.log1p(-weight / weight.sum(0))  # θ_k, up to a constant
+    without = torch.log1p(-weight / weight.sum(0))
     # If one weight is nearly the whole sum, 1 − w/Σw is only rounding error. So compute the sum of the others directly.
     others = log_weight.scatter(0, place, -torch.inf).logsumexp(0, keepdim=True)
-    without.scatter_(0, place, others - log_weight.logsumexp(0, keepdim=True))
-    return without.var(0) * (len(without) - 1) ** 2 / len(without)
+    return without.scatter_(0, place, others - log_weight.logsumexp(0, keepdim=True))
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.estimators.base import evenly_spaced, part_of
+from vaebench.evaluation.estimators.inference_gap import EVIDENCE
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.likelihoods import Bernoulli, Gaussian
@@ -44,6 +45,7 @@ DRAWS = 32
 """Draws of the posterior for each observation, from which the objective is estimated."""
 
 CEILING, BRACKET, BELOW, DEPTH, ONSET = "ceiling", "ceiling_bracket", "below_ceiling", "depth_can_buy", "collapse_onset"
+DECODER = "decoder_gap"
 
 COLUMNS: Mapping[str, Description] = {
     CEILING: Description("ceiling of the objective", Panel.COLLAPSE, 90, "nats", within=Within.OBSERVATIONS),
@@ -55,6 +57,10 @@ COLUMNS: Mapping[str, Description] = {
 """Columns of a record. The ceiling holds for E_q[log p(x|z)] − β KL."""
 
 
+DECODER_GAP = Description("decoder gap", Panel.EVIDENCE, 83, "nats", Direction.LOWER, ranked=False)
+"""Of a run that is measured by `InferenceGap` too."""
+
+
 class Absent(Enum):
     """Why a run has no ceiling. The values are the words of a record."""
 
@@ -64,6 +70,7 @@ class Absent(Enum):
     OTHER_LIKELIHOOD = "the ceiling is computed for Gaussian and Bernoulli likelihoods"
     NOT_ASKED = "the study sets evaluate.ceiling: 0"
     NO_WEIGHT = "β = 0: a decoder that reconstructs every observation is the optimum"
+    OTHER_OBSERVATIONS = "InferenceGap must measure the training observations of evaluate.ceiling, and as many of them"
     NO_LINEAR = "the optimum of a linear VAE is known for Gaussian likelihoods"
 
 
@@ -214,6 +221,27 @@ def below_the_ceiling(model: Autoencoder, data: DataModule, cache: Cache) -> Mea
         bought = setting.beta * max(0.0, linear - found.lower)
         outcomes.append(Estimate(DEPTH, bought, n=n, note=note, over=over))
     return Measurement.of(outcomes, COLUMNS)
+
+
+def decoder_gap(measured: Measurement, split: str) -> Measurement:
+    """What decoder and prior lack: the ceiling − what the exact posterior would reach with them.
+
+    nats below ceiling = decoder gap + family gap + amortisation gap, on the same observations.
+
+    Args:
+        measured: with the columns of `below_the_ceiling`, and perhaps those of `InferenceGap`.
+        split: that `InferenceGap` measured.
+    """
+    found = {e.name: e for e in measured.estimates}
+    if EVIDENCE not in found or CEILING not in found:
+        return Measurement([], {})
+    ceiling, exact = found[CEILING], found[EVIDENCE]
+    if split != "train" or (exact.n, exact.over) != (ceiling.n, ceiling.over):
+        return Measurement([], {DECODER: Absent.OTHER_OBSERVATIONS.value})
+    assert isinstance(ceiling.value, float)
+    assert isinstance(exact.value, float)
+    gap = exact._replace(name=DECODER, value=ceiling.value - exact.value, standard_error=None, note=ceiling.note)
+    return Measurement.of([gap], {DECODER: DECODER_GAP})
 
 
 def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | None:

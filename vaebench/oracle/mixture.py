@@ -351,7 +351,9 @@ class Search:
     def log_d(self, y: Float64[Tensor, "S D"]) -> Float64[Tensor, " S"]:
         """log d(y), in float64."""
         x, parts = self.mixture.x, y.split(max(1, ENTRIES // len(self.mixture.x)))
-        return torch.cat([torch.logsumexp(self._terms(part, x, self._constant), 1) for part in parts]) - math.log(len(x))
+        return torch.cat([torch.logsumexp(self._terms(part, x, self._constant), 1) for part in parts]) - math.log(
+            len(x)
+        )
 
     def _step(self, y: Float64[Tensor, "S D"]) -> tuple[Float64[Tensor, " S"], Float64[Tensor, "S D"]]:
         """log d(y), and where a step of mean shift leads, which never lowers d."""

@@ -14,7 +14,7 @@ from vaebench.config import Run, imports
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
-from vaebench.evaluation.ceiling import Cache
+from vaebench.evaluation.ceiling import Cache, decoder_gap
 from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.known_truth import compare_with_truth
 from vaebench.evaluation.measure import (
@@ -166,6 +166,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
     evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data, cache)
     truth = compare_with_truth(model, data, run.evaluate.split, run.seed)
     measured = evaluated.beside(why.measurement).beside(truth)
+    measured = measured.beside(decoder_gap(measured, run.evaluate.split))
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     facts = model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data)
     described = {**CURVES, **model.fact_descriptions, **measured.descriptions}
