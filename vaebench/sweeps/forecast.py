@@ -1,23 +1,31 @@
 """What the data say of a study before it is trained: spectrum, thresholds, active units, values, and the ceiling."""
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vaebench.config import Run
+from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, data_root
 from vaebench.evaluation.estimators.base import evenly_spaced
+from vaebench.models.vae import VAE
 from vaebench.oracle import Spectrum
 from vaebench.oracle import forecast as forecast_units
 from vaebench.oracle.ceiling import CeilingProblem, linear_value
 
 LEADING = 5
 """Eigenvalues that are shown."""
+
+MOST_LINES = 8
+"""Lines that a sweep shows before it begins."""
 
 
 class Value(NamedTuple):
@@ -128,3 +136,43 @@ def _no_latent(x: Float[Tensor, "N *event"], test: Float[Tensor, "M *event"]) ->
     mean = x.double().flatten(1).mean(0).clamp(1e-6, 1 - 1e-6)
     level = test.double().flatten(1).mean(0)
     return -float((level * mean.log() + (1 - level) * (-mean).log1p()).sum())
+
+
+def announced(runs: Sequence[Run]) -> list[str]:
+    """A few lines for a sweep to show before its first epoch: active units and the loss of total collapse.
+
+    They are of every data set, L and σ² with β > 0 and Gaussian noise of one fixed σ². Other runs have no line, and
+    data that cannot be read has none: the run says what is wrong with it.
+    """
+    asked: dict[str, tuple[Any, dict[tuple[int, float], set[float]]]] = {}
+    for run in runs:
+        model, likelihood = run.config["model"], run.config["model"].get("likelihood")
+        beta = model.get("beta", 1.0)
+        fixed = isinstance(likelihood, dict) and likelihood["name"] == "Gaussian" and "latent_dim" in model
+        if fixed and _has_rate(model["name"]) and beta > 0:
+            settings = asked.setdefault(repr(run.data), (run.data, defaultdict(set)))[1]
+            settings[model["latent_dim"], float(likelihood["variance"])].add(float(beta))
+    lines = [line for spec, settings in asked.values() for line in _lines(spec, settings)]
+    more = [f"… {len(lines) - MOST_LINES} more: `vaebench forecast`"] if len(lines) > MOST_LINES else []
+    return lines[:MOST_LINES] + more
+
+
+def _has_rate(model: str) -> bool:
+    return issubclass(MODELS[model], VAE)
+
+
+def _lines(spec: Any, settings: dict[tuple[int, float], set[float]]) -> Iterator[str]:
+    """One line for each L and σ²."""
+    try:
+        dataset = DATASETS.build(spec)
+        data = DataModule(dataset, batch_size=1)
+        data.setup()
+        spectrum = _spectrum(dataset, data.train.x, with_validation=False)
+    except Exception:
+        return
+    for (units, variance), betas in sorted(settings.items()):
+        loss = spectrum.dim / 2 * math.log(2 * math.pi * variance) + spectrum.tail(0) / (2 * variance)
+        kept = {beta: forecast_units(spectrum, units, beta * variance).active_units for beta in sorted(betas)}
+        counts = ", ".join(f"{count} at β = {beta:g}" for beta, count in kept.items())
+        head = f"forecast for {dataset.name}, σ² = {variance:g}: a linear VAE keeps of {units} units {counts}"
+        yield f"{head}; total collapse loses {loss:.2f} nats"

@@ -19,6 +19,7 @@ from vaebench.records.run_folder import LOCK, RECORD
 from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of
 from vaebench.sweeps.progress import Display
 from vaebench.sweeps.run import Execution
@@ -77,6 +78,8 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
             packs = packs_of(pending, how.max_pack_size, engine.workers)
             console.print(line(describe_packs(packs, how.max_pack_size)), soft_wrap=True)
             console.print(line(str(engine)), soft_wrap=True)
+            for text in announced(pending):
+                console.print(line(text), soft_wrap=True)
         display = stack.enter_context(Display(study.name, pending, folder, len(study.runs), console))
         while pending:
             held: list[str] = []
