@@ -1,50 +1,97 @@
-"""Law: every published run that was measured on its training split lies below the ceiling of all VAEs."""
+"""Law: every published run that was measured on its training split lies below the ceiling of all VAEs.
 
-import math
+Records since the key `evaluate.ceiling` carry their distance. Older ones have none. Those of a Gaussian with one fixed
+σ² that were measured on their training split are held against a ceiling that is computed here. No law is stated for
+the others: they were measured on a test split, or train on new pixels, or learned σ².
+"""
+
+import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
+from vaebench.evaluation.ceiling import BELOW, BRACKET, CEILING, DECODER, DEPTH
 from vaebench.oracle.ceiling import CeilingProblem, objective_ceiling
 from vaebench.records import record
 from vaebench.records.record import Record
 
 RESULTS = Path(__file__).parents[1] / "results"
+STUDIES = sorted(str(folder.parent.relative_to(RESULTS)) for folder in RESULTS.rglob("records"))
 
 ERRORS = 5
 """Monte-Carlo errors that a run may be above the ceiling by: by chance, once in 3.5 million."""
 
 
-def runs(study: str) -> dict[float, list[Record]]:
-    """The runs of a study by τ."""
+def number(run: Record, name: str) -> float | None:
+    found = run.estimate(name)
+    return found.value if found is not None and isinstance(found.value, float) else None
+
+
+def done(study: str) -> list[Record]:
+    return [run for run in record.read_all(RESULTS / study) if run.status == "done"]
+
+
+def test_every_record_that_has_its_distance_is_below_its_ceiling() -> None:
+    """Also: what depth can buy and the bracket are not negative, and a decoder's gap lies below the ceiling too."""
+    seen = 0
+    for study in STUDIES:
+        for run in done(study):
+            for name in (BELOW, DECODER):
+                found = run.estimate(name)
+                if found is not None:
+                    seen += 1
+                    assert found.value >= -ERRORS * (found.monte_carlo_error or 0), (study, run.id, name)
+            for name in (BRACKET, DEPTH):
+                assert (number(run, name) or 0) >= 0, (study, run.id, name)
+    assert seen >= 33
+
+
+def computable(study: str) -> dict[str, list[Record]]:
+    """The older runs of a study for which a ceiling can be computed, by data set."""
     found = defaultdict(list)
-    for run in record.read_all(RESULTS / study):
-        if run.status == "done" and run.comparability["split"] == "train" and "variance" in run.facts:
-            found[run.facts["beta"] * run.facts["variance"]].append(run)
+    for run in done(study):
+        config = run.config["model"].get("likelihood") or {}
+        if (
+            run.estimate(CEILING) is None
+            and run.comparability["split"] == "train"
+            and run.comparability["binarize"] is None
+            and config.get("name") == "Gaussian"
+            and run.facts.get("beta")
+            and number(run, "rate") is not None
+            and number(run, "distortion") is not None
+        ):
+            found[json.dumps(run.config["data"])].append(run)
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_published_runs_are_below_their_ceiling() -> None:
-    by_tau = runs("phase")
-    assert len(by_tau) > 10
-    data = DataModule(DATASETS.build({"name": "Digits"}), batch_size=64)
+@pytest.mark.timeout(1800)  # one to ten minutes for a study
+@pytest.mark.parametrize("study", STUDIES)
+def test_older_runs_are_below_a_ceiling_that_is_computed_now(study: str) -> None:
+    groups = computable(study)
+    if not groups:
+        pytest.skip("no run of this study is older than the key and measured on its training split with a fixed σ²")
+    for spec, runs in groups.items():
+        check(json.loads(spec), runs)
+
+
+def check(spec: dict[str, Any], runs: list[Record]) -> None:
+    data = DataModule(DATASETS.build(spec), batch_size=64)
     data.setup()
-    path = CeilingProblem.gaussian(data.train.x).path([*by_tau], tolerance=0.05)
-    for found in path:
-        for run in by_tau[found.tau]:
-            assert run.comparability["checksum"] == data.checksum
-            rate, distortion = run.estimate("rate"), run.estimate("distortion")
-            assert rate is not None
-            assert distortion is not None
-            beta, variance = run.facts["beta"], run.facts["variance"]
-            constant = objective_ceiling(0.0, beta, data.train.x.new_tensor([variance]), 64)
-            ceiling = constant - beta * found.lower
-            objective = -(distortion.value + beta * rate.value)  # type: ignore[operator]
-            error = beta * (rate.monte_carlo_error or 0) + (distortion.monte_carlo_error or 0)
-            assert math.isfinite(objective)
-            assert objective <= ceiling + ERRORS * error
+    taus = {run.facts["beta"] * run.facts["variance"] for run in runs}
+    path = {c.tau: c for c in CeilingProblem.gaussian(data.train.x).path(sorted(taus), tolerance=0.1, most_rounds=6)}
+    for run in runs:
+        if run.comparability["checksum"] != data.checksum:
+            continue  # another sample of this name, for example of another seed
+        beta, variance = run.facts["beta"], run.facts["variance"]
+        constant = objective_ceiling(0.0, beta, data.train.x.new_tensor([variance]), data.train.x[0].numel())
+        rate, distortion = run.estimate("rate"), run.estimate("distortion")
+        assert rate is not None
+        assert distortion is not None
+        objective = -(distortion.value + beta * rate.value)  # type: ignore[operator]
+        error = beta * (rate.monte_carlo_error or 0) + (distortion.monte_carlo_error or 0)
+        assert objective <= constant - beta * path[beta * variance].lower + ERRORS * error, run.id

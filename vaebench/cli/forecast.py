@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebench.cli.arguments import Json, Overrides, study_of
+from vaebench.cli.arguments import RESULTS, RUNS, Json, Overrides, study_of
 from vaebench.cli.terminal import console, print_json
+from vaebench.records.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vaebench.records.record import Record
     from vaebench.sweeps.forecast import DataForecast
 
 
@@ -22,16 +24,21 @@ def forecast(
     variances: Annotated[str, typer.Option(help="σ², with --data.")] = "0.01,0.1,1",
     units: Annotated[str, typer.Option(help="L, with --data.")] = "10,50",
     ceiling: Annotated[int, typer.Option(min=0, help="Observations for the ceiling of deep VAEs; 0 for none.")] = 0,
+    chart: Annotated[Path | None, typer.Option(help="A chart of it as an SVG file, with the runs that exist.")] = None,
     json: Json = False,
 ) -> None:
     """Show the data's spectrum, and for each βσ² active units, collapse, linear optimum and ceiling. Nothing trains."""
     if (study is None) == (data is None):
         raise ValueError("expected a study or --data, and not both, e.g. `vaebench forecast beta` or `--data MNIST`")
+    if chart is not None and not ceiling:
+        raise ValueError("--chart: expected --ceiling N too, the number of observations, e.g. --ceiling 500")
+    place = None
     from vaebench.config.registry import DATASETS
     from vaebench.sweeps.forecast import data_forecast
 
     if study is not None:
-        runs = study_of(study, overrides).runs
+        plan = study_of(study, overrides)
+        runs, place = plan.runs, plan.place
         models = [run.model for run in runs if not isinstance(run.model, str)]
         pairs, latent = _pairs(models), [int(model["latent_dim"]) for model in models if "latent_dim" in model]
         spec: Any = runs[0].data
@@ -43,10 +50,28 @@ def forecast(
         pairs = [(beta, s) for beta in _numbers("--betas", betas) for s in _numbers("--variances", variances)]
         latent = [int(n) for n in _numbers("--units", units)]
     found = data_forecast(DATASETS.build(spec), [b * s for b, s in pairs], latent, ceiling or None, data is not None)
+    if chart is not None:
+        write_atomically(chart, _picture(found, [] if place is None else _finished(place, {r.id for r in runs})).encode())
     if json:
         print_json(_plain(found))
     else:
         _show(found, pairs)
+
+
+def _finished(place: Path, ids: set[str]) -> "list[Record]":
+    """The runs of a study that were trained here, or else are published."""
+    from vaebench.records import record
+
+    found = {r.id: r for root in (RESULTS, RUNS) if (root / place).is_dir() for r in record.read_all(root / place)}
+    return [found[id] for id in sorted(ids & found.keys())]
+
+
+def _picture(found: "DataForecast", records: "list[Record]") -> str:
+    from vaebench.reporting.figures.ceiling import Curve, chart
+
+    curves = [Curve(v.tau, v.collapsed, v.linear, v.lower) for v in found.values if v.lower is not None]
+    assert found.onset is not None
+    return chart(curves, records, found.onset)
 
 
 def _pairs(models: "Sequence[Mapping[str, Any]]") -> list[tuple[float, float]]:

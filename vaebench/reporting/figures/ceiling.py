@@ -1,12 +1,12 @@
 """Runs, the linear optimum and the ceiling of all VAEs over βσ²."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.record import Record
 from vaebench.reporting.figures.base import FacetFigure
 from vaebench.reporting.figures.facets import Facet
-from vaebench.reporting.figures.svg import FAINT, INK, WARNING
+from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, WARNING, panel, standalone, variable
 from vaebench.reporting.tables.rankings import Row
 
 if TYPE_CHECKING:
@@ -56,9 +56,53 @@ class Ceiling(FacetFigure):
         axes.set_ylabel("nats from the ceiling")
 
 
+class Curve(NamedTuple):
+    """What is known at one τ before training, in units of F."""
+
+    tau: float
+    collapsed: float
+    linear: float
+    ceiling: float
+
+
+def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> str:
+    """The forecast as a picture, an SVG file: nats from the ceiling over βσ² for total collapse, the optimum of a linear
+    VAE, and the runs that there are.
+
+    Args:
+        curves: by τ.
+        records: of runs. Those without a ceiling have no disc.
+        onset: the τ from which on total collapse is the optimum.
+    """
+    dots = [point for record in records for point in _points_of((record,))]
+    lines = {"total collapse": (CATEGORIES[5], "collapsed"), "best linear VAE": (CATEGORIES[0], "linear")}
+
+    def plot(axes: "Axes") -> None:
+        for colour, name in lines.values():
+            heights = [getattr(c, name) - c.ceiling for c in curves]
+            axes.plot([c.tau for c in curves], heights, color=colour, marker="." if name == "linear" else "")
+        axes.axhline(0, color=INK, linewidth=1.4)
+        axes.plot([p.tau for p in dots], [p.run for p in dots], "o", color=CATEGORIES[2], alpha=0.7)
+        axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
+        axes.set_xscale("log")
+        axes.set_ylim(top=1.7 * max([0.01, *(c.linear - c.ceiling for c in curves)]))
+        axes.set_xlabel("βσ²")
+        axes.set_ylabel("nats from the ceiling")
+
+    legend = [(variable(colour), text) for text, (colour, _) in lines.items()]
+    legend += [(variable(CATEGORIES[2]), "trained runs")] if dots else []
+    legend += [(variable(INK), "0: the ceiling of all VAEs; dashed: onset of total collapse")]
+    return standalone(panel("Nats from the ceiling of all VAEs", "", plot), legend)
+
+
 def _points(row: Row) -> Iterator[Point]:
-    """Of every run of a row that has a σ², one for all pixels, and a ceiling."""
-    for record in row.group.done:
+    """Of every run of a row."""
+    return _points_of(row.group.done)
+
+
+def _points_of(records: Iterable[Record]) -> Iterator[Point]:
+    """Of every run that has a σ², one for all pixels, and a ceiling."""
+    for record in records:
         below, depth, onset = (_number(record, name) for name in (BELOW, DEPTH, ONSET))
         beta, variance = record.facts.get("beta"), record.facts.get("variance")
         if below is None or depth is None or onset is None or not beta or not variance or _per_pixel(record):

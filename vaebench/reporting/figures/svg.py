@@ -6,7 +6,7 @@ a light and a dark page.
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaebench.reporting.tables.escaping import visible
@@ -31,6 +31,12 @@ WIDTH, HEIGHT, POINTS = 3.7, 2.6, 72
 
 BOTTOM = 0.17
 """The share of the height below the horizontal axis."""
+
+LEFT, TOP, LINE = 50, 16, 12
+"""Where the legend of a picture that is a file stands, and the height of a line."""
+
+LIGHT = {"--c0": "#2f6db5", "--c2": "#17806b", "--c4": "#8a6d00", "--c5": "#bb3b55", "--c6": "#4d5a6b"}
+"""The colours of `style.css`, which a picture on its own cannot read."""
 
 STYLE: dict[str, object] = {
     "svg.fonttype": "none",
@@ -95,6 +101,23 @@ def _fit_left_edge(axes: "Axes") -> None:
     labels = axes.yaxis.get_tightbbox()
     left = 0.02 if labels is None else (axes.bbox.x0 - labels.x0 + 3) / (WIDTH * POINTS)
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
+
+
+def standalone(panel: Panel, legend: Iterable[tuple[str, str]]) -> str:
+    """A picture as a file of its own, readable on a light and on a dark page, with its legend inside.
+
+    Args:
+        panel: the picture.
+        legend: colour, as `variable` names it, and text of every entry.
+    """
+    svg = panel.svg.removesuffix("</svg>")
+    for row, (colour, text) in enumerate(legend):
+        svg += f'<text x="{LEFT}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
+    svg += "</svg>"
+    svg = re.sub(r"var\((--c\d)\)", lambda found: LIGHT.get(found[1], "#777"), svg)
+    svg = re.sub(r"var\(--[a-z]+\)", "#8a909b", svg).replace("currentColor", "#777d88")
+    svg = svg.replace("<text ", '<text fill="#777d88" font-family="sans-serif" ')
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
 def renamed(panel: Panel, prefix: str) -> str:

@@ -1,7 +1,6 @@
 """Published against measured: one plot of all numbers that have both, on the diagonal where they agree."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,13 +21,6 @@ COLOURS = {
     Verdict.NOT_COMPARABLE: CATEGORIES[6],
 }
 
-LEFT, TOP, LINE = 50, 16, 12
-"""Where the legend of the picture stands, far above the diagonal; and the height of a line."""
-
-LIGHT = {"--c0": "#2f6db5", "--c2": "#17806b", "--c4": "#8a6d00", "--c5": "#bb3b55", "--c6": "#4d5a6b"}
-"""The colours of `style.css`, which a picture on its own cannot read."""
-
-
 def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     """The plot; None if nothing was measured."""
     shown = [(j, m) for j in judgements for m in j.points if _is_shown(m)]
@@ -41,18 +33,6 @@ def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     verdicts = dict.fromkeys(j.verdict for j, _ in shown)
     legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
     return Drawn("ledger", TITLE, caption, (panel(TITLE, "", lambda axes: _draw(axes, shown)),), legend)
-
-
-def standalone(drawn: Drawn) -> str:
-    """The picture as a file of its own, readable on a light and on a dark page, with its legend inside."""
-    svg = drawn.panels[0].svg.removesuffix("</svg>")
-    for row, (colour, text) in enumerate(drawn.legend):
-        svg += f'<text x="{LEFT}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
-    svg += "</svg>"
-    svg = re.sub(r"var\((--c\d)\)", lambda found: LIGHT.get(found[1], "#777"), svg)
-    svg = re.sub(r"var\(--[a-z]+\)", "#8a909b", svg).replace("currentColor", "#777d88")
-    svg = svg.replace("<text ", '<text fill="#777d88" font-family="sans-serif" ')
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
 def _is_shown(measured: Measured) -> bool:

@@ -9,9 +9,10 @@ from tabulate import tabulate
 
 from vaebench.records.files import stale, write_all
 from vaebench.records.run_folder import PAPER
+from vaebench.reporting.figures.svg import standalone
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.evidence import evidence
-from vaebench.reporting.ledger.plot import plot, standalone
+from vaebench.reporting.ledger.plot import plot
 from vaebench.reporting.ledger.verdict import Judgement, judge
 from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, about, details, legend, line, summary
 from vaebench.reporting.page.page import environment
@@ -64,7 +65,7 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
         ),
     }
     if drawn is not None:
-        texts[".svg"] = standalone(drawn)
+        texts[".svg"] = standalone(drawn.panels[0], drawn.legend)
     return {results / PAPER / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
 
 
