@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaebench.oracle.ceiling import CeilingProblem, linear_value, objective_ceiling
-from vaebench.oracle.mixture import Bernoulli, Component, Gaussian
+from vaebench.oracle.components import Bernoulli, Component, Gaussian
 from vaebench.oracle.spectrum import Spectrum
 
 CLOSE = 1e-6

@@ -74,3 +74,29 @@ def test_data_alone(here: Path) -> None:
 )
 def test_bad_input_is_one_line(here: Path, arguments: tuple[str, ...], expected: str) -> None:
     assert expected in forecast(*arguments, status=1)
+
+
+def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
+    """A line for each L and σ²; nothing for other likelihoods, or where the data cannot be read."""
+    from vaebench.config import load
+    from vaebench.sweeps.forecast import announced
+
+    study = (here / "conf/study.yaml").read_text()
+    (line,) = announced(load(here / "conf/study.yaml").runs)
+    assert "σ² = 0.5: a linear VAE keeps of 3 units 2 at β = 1, 1 at β = 4; total collapse loses" in line
+    value = json.loads(forecast("conf/study.yaml", "--json"))["eigenvalues"]
+    loss = 1.5 * np.log(2 * np.pi * 0.5) + sum(value)  # Σλ/2σ² with σ² = ½
+    assert line.endswith(f"loses {loss:.2f} nats")
+    for changed in (study.replace("Gaussian, variance: 0.5", "ContinuousBernoulli"), study.replace("mine", "lost")):
+        (here / "conf/other.yaml").write_text(changed)
+        assert announced(load(here / "conf/other.yaml").runs) == []
+
+
+def test_a_chart(here: Path) -> None:
+    said = forecast("conf/study.yaml", "--ceiling", "40", "--chart", "chart.svg")
+    picture = (here / "chart.svg").read_text()
+    assert picture.startswith("<svg xmlns=")
+    assert "best linear VAE" in picture
+    assert "trained runs" not in picture  # there are none
+    assert "--ceiling" in forecast("conf/study.yaml", "--chart", "chart.svg", status=1)
+    assert "βσ²" in said

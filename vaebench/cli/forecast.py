@@ -51,7 +51,8 @@ def forecast(
         latent = [int(n) for n in _numbers("--units", units)]
     found = data_forecast(DATASETS.build(spec), [b * s for b, s in pairs], latent, ceiling or None, data is not None)
     if chart is not None:
-        write_atomically(chart, _picture(found, [] if place is None else _finished(place, {r.id for r in runs})).encode())
+        finished = [] if place is None else _finished(place, {run.id for run in runs})
+        write_atomically(chart, _picture(found, finished).encode())
     if json:
         print_json(_plain(found))
     else:

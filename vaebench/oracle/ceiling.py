@@ -27,7 +27,8 @@ from jaxtyping import Float, Float64, Shaped
 from scipy.optimize import brentq
 from torch import Tensor
 
-from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Bernoulli, Component, Gaussian, Mixture, Search, solve
+from vaebench.oracle.components import Bernoulli, Component, Gaussian
+from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Mixture, Search, solve
 
 TOLERANCE = 5e-3
 """The search ends when the bracket is so many nats wide."""

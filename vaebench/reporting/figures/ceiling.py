@@ -16,6 +16,10 @@ BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"
 """The estimates that are drawn."""
 
 
+LEGEND = 115
+"""Where the legend of the chart begins, in points: on the right, where the curves are low."""
+
+
 class Point(NamedTuple):
     """One run: τ, and what it and the linear optimum lack, in units of F."""
 
@@ -66,8 +70,7 @@ class Curve(NamedTuple):
 
 
 def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> str:
-    """The forecast as a picture, an SVG file: nats from the ceiling over βσ² for total collapse, the optimum of a linear
-    VAE, and the runs that there are.
+    """The forecast as an SVG file: what total collapse, the optimum of a linear VAE and runs lack to the ceiling.
 
     Args:
         curves: by τ.
@@ -91,8 +94,10 @@ def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> s
 
     legend = [(variable(colour), text) for text, (colour, _) in lines.items()]
     legend += [(variable(CATEGORIES[2]), "trained runs")] if dots else []
-    legend += [(variable(INK), "0: the ceiling of all VAEs; dashed: onset of total collapse")]
-    return standalone(panel("Nats from the ceiling of all VAEs", "", plot), legend)
+    legend += [
+        (variable(FAINT), text) for text in ("0: the ceiling of all VAEs", "dashed: total collapse is best beyond")
+    ]
+    return standalone(panel("Nats from the ceiling of all VAEs", "", plot), legend, left=LEGEND)
 
 
 def _points(row: Row) -> Iterator[Point]:

@@ -103,16 +103,17 @@ def _fit_left_edge(axes: "Axes") -> None:
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
 
 
-def standalone(panel: Panel, legend: Iterable[tuple[str, str]]) -> str:
+def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT) -> str:
     """A picture as a file of its own, readable on a light and on a dark page, with its legend inside.
 
     Args:
         panel: the picture.
         legend: colour, as `variable` names it, and text of every entry.
+        left: where the legend begins, in points.
     """
     svg = panel.svg.removesuffix("</svg>")
     for row, (colour, text) in enumerate(legend):
-        svg += f'<text x="{LEFT}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
+        svg += f'<text x="{left}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
     svg += "</svg>"
     svg = re.sub(r"var\((--c\d)\)", lambda found: LIGHT.get(found[1], "#777"), svg)
     svg = re.sub(r"var\(--[a-z]+\)", "#8a909b", svg).replace("currentColor", "#777d88")

@@ -21,6 +21,7 @@ COLOURS = {
     Verdict.NOT_COMPARABLE: CATEGORIES[6],
 }
 
+
 def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     """The plot; None if nothing was measured."""
     shown = [(j, m) for j in judgements for m in j.points if _is_shown(m)]
