@@ -267,6 +267,19 @@ def test_a_record_that_was_changed_by_hand_is_refused(here: Path) -> None:
         assert str(path_of(one)) in found.reason
 
 
+@pytest.mark.parametrize("beside", [("iwae_1",), ("rate", "distortion")])
+def test_a_number_at_odds_with_the_others_is_refused(here: Path, beside: tuple[str, ...]) -> None:
+    """One number was changed by hand, and the checksum was computed again."""
+    parts = {"iwae_1": -23.0, "rate": 10.0, "distortion": 13.0}
+    rest = [Estimate(name, parts[name]) for name in beside]
+    one, *_ = records(-23.0, -23.0, -23.0, estimates=[Estimate("elbo", -23.0), *rest])
+    assert judged(claim(STATED)).verdict is Verdict.REPRODUCED
+    write(replace(one, estimates=[Estimate("elbo", -23.001), *rest]), path_of(one))
+    found = judged(claim(STATED))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "do not fit together" in found.reason
+
+
 def test_a_seed_that_is_none_is_another_protocol(here: Path) -> None:
     """A key that was added, or a value that is no seed, in a record whose id and checksum fit."""
     config = records(-23.0, -23.1, -22.9)[0].config

@@ -22,8 +22,8 @@ COLOURS = {
     Verdict.NOT_COMPARABLE: CATEGORIES[6],
 }
 
-LEFT, TOP, LINE = 50, 16, 12
-"""Where the legend of the picture stands, far above the diagonal; and the height of a line."""
+LEFT, TOP, LINE = 65, 24, 11
+"""Where the legend stands, far above the diagonal and between lines of the grid; and the height of a line."""
 
 LIGHT = {"--c0": "#2f6db5", "--c2": "#17806b", "--c4": "#8a6d00", "--c5": "#bb3b55", "--c6": "#4d5a6b"}
 """The colours of `style.css`, which a picture on its own cannot read."""
