@@ -78,7 +78,7 @@ def sweep(
     log = partial(console.print, soft_wrap=True)
     there = visible()
     max_size = max_pack_size(pack, on_gpu=there > 0 if gpus is None else gpus > 0)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(there)
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log, plan.runs).build(there)
     _check_online(wandb)
     pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
     preflight.refuse(plan, pending, where)
