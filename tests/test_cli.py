@@ -245,3 +245,30 @@ def test_light_verbs_import_nothing_heavy(here, arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_sweep_says_something_before_it_imports_torch(here):
+    """In a process where torch cannot be imported."""
+    code = (
+        "import sys\nsys.modules['torch'] = None\nfrom vaebench.__main__ import app\n"
+        f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}], standalone_mode=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert "import of torch halted" in done.stderr
+    assert done.stdout.startswith("smoke: 4 runs;")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_plan_imports_only_what_training_needs(here):
+    """A dry run of a study without images to score or labels to probe; W&B and charts come after the first training."""
+    later = ("scipy", "sklearn", "pandas", "torchvision", "wandb", "ray", "vaebench.reporting.page")
+    code = (
+        "import sys\nfrom vaebench.__main__ import app\n"
+        f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}, '--dry-run'], standalone_mode=False)\n"
+        f"print(*[m for m in {later} if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == ""

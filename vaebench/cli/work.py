@@ -68,6 +68,8 @@ def sweep(
 
     plan = study_of(study, overrides)
     max_pack_size(pack)  # a wrong option is refused before torch is imported
+    if not json:
+        console.print(line(f"{plan.name}: {counted(plan.runs, 'run')}; PyTorch is loaded"), soft_wrap=True)
     folder = RUNS / plan.place
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
