@@ -68,8 +68,7 @@ def sweep(
 
     plan = study_of(study, overrides)
     max_pack_size(pack)  # a wrong option is refused before torch is imported
-    if not json:
-        console.print(line(f"{plan.name}: {counted(plan.runs, 'run')}; PyTorch is loaded"), soft_wrap=True)
+    _begin(plan, json)
     folder = RUNS / plan.place
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
@@ -91,6 +90,12 @@ def sweep(
     how = Execution(wandb, threads, max_size, save_every, tf32, bf16, wandb_variables(wandb_set))
     outcome = _executed(plan, folder, how, where)
     _conclude(outcome, plan, folder, overrides, wandb)
+
+
+def _begin(plan: "Study", json: bool) -> None:
+    """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
+    if not json:
+        console.print(line(f"{plan.name}: {counted(plan.runs, 'run')}; loading PyTorch"), soft_wrap=True)
 
 
 def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine") -> "Outcome":
