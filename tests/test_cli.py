@@ -57,6 +57,13 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
     assert "differ from their records" in vaebench("table", "--check", status=1)
     vaebench("table")
     assert (here / "results/tiny/table.md").read_bytes() == published
+    (lost, _) = sorted(here.glob("runs/tiny/*/record.json"))
+    lost.unlink()
+    said = vaebench("publish", "conf/tiny.yaml", status=1)
+    assert f"{lost.parent.name} is missing" in said
+    assert "--incomplete" in said
+    vaebench("publish", "conf/tiny.yaml", "--incomplete")
+    assert len(record.read_all(here / "results/tiny")) == 1
 
 
 @pytest.mark.slow

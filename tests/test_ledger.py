@@ -529,6 +529,33 @@ def test_no_tolerance_was_changed_after_its_run(shipped: list[Judgement], monkey
                 assert earlier.get(entry) == now[one.claim.id].get(entry), (one.claim.id, made.id, entry)
 
 
+def test_no_claim_is_reproduced_by_half_of_its_records_or_by_numbers_that_are_none(shipped: list[Judgement]) -> None:
+    """Of every claim that its records reproduce, or would with the data of the source."""
+    agreeing = [j for j in shipped if j.verdict in (Verdict.REPRODUCED, Verdict.OTHER_SAMPLE)]
+    assert len(agreeing) >= 15
+
+    def verdict(one: Judgement, made: list[Record]) -> Verdict:
+        return judge(one.claim, replace(one.evidence, records=made)).verdict
+
+    for one in agreeing:
+        whole = one.evidence.records
+        assert verdict(one, whole) is one.verdict
+        assert verdict(one, whole[: len(whole) // 2]) in (Verdict.SMALLER_BUDGET, Verdict.NOT_RUN), one.claim.id
+        for point in one.claim.points:
+            spoilt = [_without(point.read, r) for r in whole]
+            assert verdict(one, spoilt) in (Verdict.DIFFERS, Verdict.SMALLER_BUDGET), (one.claim.id, point.name)
+
+
+def _without(name: str, one: Record) -> Record:
+    """The record with NaN for every number of that name."""
+    spoilt = [
+        e._replace(value=[math.nan] * len(e.value) if isinstance(e.value, list) else math.nan) for e in one.estimates
+    ]
+    estimates = [bad if bad.name == name else good for bad, good in zip(spoilt, one.estimates, strict=True)]
+    curve = {k: [None] * len(v) if k == name else v for k, v in one.curve.items()}
+    return replace(one, estimates=estimates, curve=curve, facts={k: v for k, v in one.facts.items() if k != name})
+
+
 def _at(commit: str, path: str) -> str:
     return subprocess.run(["git", "show", f"{commit}:{path}"], capture_output=True, encoding="utf-8", check=True).stdout
 

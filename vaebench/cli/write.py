@@ -112,7 +112,12 @@ def ledger(
         raise typer.Exit(1)
 
 
-def publish(study: StudyFile) -> None:
+def publish(
+    study: StudyFile,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Publish what is done, although runs failed or are missing.")
+    ] = False,
+) -> None:
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade, tabulation
     from vaebench.reporting import publish as published
@@ -120,7 +125,8 @@ def publish(study: StudyFile) -> None:
 
     plan = study_of(study)
     runs, results = RUNS / plan.place, RESULTS / plan.place
-    files = published.publish(runs, results, [run.id for run in plan.runs], presentation=plan.presentation)
+    planned = [run.id for run in plan.runs]
+    files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])

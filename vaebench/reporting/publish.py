@@ -145,7 +145,8 @@ def publish(
     if not records:
         raise PublishError(f"{runs}: no records to publish; run the sweep first")
     if faults and not incomplete:
-        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again")
+        remedy = "run the sweep again, or publish what is done with --incomplete"
+        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; {remedy}")
     wanted = {published_record(results, r.id): encode(r) for r in records}
     wanted |= {published_arrays(results, r.id): r.left(path) for r, path in _pictured(records, runs)}
     for path, content in wanted.items():
