@@ -27,6 +27,10 @@ WandbSet = Annotated[
     list[str] | None,
     typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated."),
 ]
+Loggers = Annotated[
+    list[Literal["csv", "tensorboard"]] | None,
+    typer.Option("--logger", help="Log to files beside W&B, in runs/STUDY/csv or runs/STUDY/tensorboard; may be repeated."),
+]
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[
     int, typer.Option(min=1, max=1024, help="CPU threads per run; with one, small runs are reproducible to the bit.")

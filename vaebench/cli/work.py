@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from vaebench.cli.arguments import (
     Engine,
     Gpus,
     Json,
+    Loggers,
     Overrides,
     Pack,
     SaveEvery,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from vaebench.sweeps.engines.base import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.sweep import Outcome
+    from vaebench.training.logs import LoggerName
 
 
 def sweep(
@@ -50,6 +52,7 @@ def sweep(
     overrides: Overrides = None,
     wandb: WandbMode = "offline",
     wandb_set: WandbSet = None,
+    logger: Loggers = None,
     threads: Threads = 1,
     pack: Pack = "auto",
     engine: Engine = "auto",
@@ -80,14 +83,15 @@ def sweep(
     there = visible()
     max_size = max_pack_size(pack, on_gpu=there > 0 if gpus is None else gpus > 0)
     where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log, plan.runs).build(there)
-    _check_online(wandb)
+    _check_logging(wandb, logger)
     pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
     preflight.refuse(plan, pending, where)
     if dry_run:
         _announce(plan, pending, where, max_size, json)
         return
     preflight.check_folder(folder)
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, wandb_variables(wandb_set))
+    variables, logs = wandb_variables(wandb_set), tuple(logger or ())
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, variables, plan.question, logs)
     outcome = _executed(plan, folder, how, where)
     _conclude(outcome, plan, folder, overrides, wandb)
 
@@ -146,6 +150,8 @@ def train(
     overrides: Overrides = None,
     id: Annotated[str | None, typer.Option(help="The run's id, from a record or a table.")] = None,
     wandb: WandbMode = "offline",
+    wandb_set: WandbSet = None,
+    logger: Loggers = None,
     threads: Threads = 1,
     save_every: SaveEvery = 60.0,
     tf32: Tf32 = False,
@@ -163,13 +169,15 @@ def train(
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.worker import Worker, describe_resume
 
-    _check_online(wandb)
+    _check_logging(wandb, logger)
     preflight.refuse(plan, [run], Inline())
     preflight.check_folder(folder)
     if message := describe_resume(run, folder / run.id):
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
-        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16)
+        variables, logs = wandb_variables(wandb_set), tuple(logger or ())
+        options: dict[str, Any] = {"wandb_variables": variables, "question": plan.question, "loggers": logs}
+        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, **options)
         record = Worker(plan.name, axes, folder, how).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
@@ -241,7 +249,7 @@ def calibrate(
 ) -> None:
     """Compare every metric and estimator with exact answers; exit with status 1 if one is wrong."""
     plan = study_of(study)
-    _check_online(wandb)
+    _check_logging(wandb)
     from vaebench.calibration import grade, tabulation
     from vaebench.calibration.calibrate import calibrate as grades_of
     from vaebench.sweeps.run import Execution
@@ -275,8 +283,11 @@ def measure(
             console.print(f"  {estimate.name} {estimate.value}", soft_wrap=True)
 
 
-def _check_online(mode: str) -> None:
-    """Refuse online logging without a login."""
+def _check_logging(mode: str, loggers: "Sequence[LoggerName] | None" = None) -> None:
+    """Refuse W&B online without a login, and a logger without its library."""
+    from vaebench.training.logs import check_installed
+
+    check_installed(loggers or ())
     if mode == "online":
         from vaebench.sweeps.preflight import check_login
 
