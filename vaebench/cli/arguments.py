@@ -28,8 +28,8 @@ WandbSet = Annotated[
     typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated."),
 ]
 Loggers = Annotated[
-    list[Literal["csv", "tensorboard"]] | None,
-    typer.Option("--logger", help="Log to files beside W&B, in runs/STUDY/csv or runs/STUDY/tensorboard; may be repeated."),
+    list[str] | None,
+    typer.Option("--logger", help="Log beside W&B: csv or tensorboard, to runs/STUDY/csv and so on; may be repeated."),
 ]
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[

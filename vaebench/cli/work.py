@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from vaebench.sweeps.engines.base import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.sweep import Outcome
-    from vaebench.training.logs import LoggerName
 
 
 def sweep(
@@ -89,9 +88,7 @@ def sweep(
     if dry_run:
         _announce(plan, pending, where, max_size, json)
         return
-    preflight.check_folder(folder)
-    variables, logs = wandb_variables(wandb_set), tuple(logger or ())
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, variables, plan.question, logs)
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, **_logging(plan, wandb_set, logger))
     outcome = _executed(plan, folder, how, where)
     _conclude(outcome, plan, folder, overrides, wandb)
 
@@ -99,13 +96,22 @@ def sweep(
 def _begin(plan: "Study", json: bool) -> None:
     """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
     if not json:
-        console.print(line(f"{plan.name}: {counted(plan.runs, 'run')}; loading PyTorch"), soft_wrap=True)
+        text = f": {plan.question} {counted(plan.runs, 'run')}; loading PyTorch"
+        console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
+
+
+def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str] | None") -> dict[str, Any]:
+    """The arguments of an execution that say where runs are logged."""
+    variables = wandb_variables(wandb_set)
+    return {"wandb_variables": variables, "question": plan.question, "loggers": tuple(loggers or ())}
 
 
 def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine") -> "Outcome":
     """Execute the runs that are not done. Ctrl-C ends the command with status 130."""
+    from vaebench.sweeps import preflight
     from vaebench.sweeps.sweep import sweep as execute
 
+    preflight.check_folder(folder)
     try:
         with sigterm_as_interrupt():
             return execute(plan, folder, how, console, where)
@@ -122,6 +128,7 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
         plan = replace(plan, presentation=replace(plan.presentation, answer=""))
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
+    _say_where(folder)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
         raise typer.Exit(1)
@@ -175,9 +182,8 @@ def train(
     if message := describe_resume(run, folder / run.id):
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
-        variables, logs = wandb_variables(wandb_set), tuple(logger or ())
-        options: dict[str, Any] = {"wandb_variables": variables, "question": plan.question, "loggers": logs}
-        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, **options)
+        logging = _logging(plan, wandb_set, logger)
+        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, **logging)
         record = Worker(plan.name, axes, folder, how).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
@@ -283,11 +289,11 @@ def measure(
             console.print(f"  {estimate.name} {estimate.value}", soft_wrap=True)
 
 
-def _check_logging(mode: str, loggers: "Sequence[LoggerName] | None" = None) -> None:
-    """Refuse W&B online without a login, and a logger without its library."""
-    from vaebench.training.logs import check_installed
+def _check_logging(mode: str, loggers: "Sequence[str] | None" = None) -> None:
+    """Refuse W&B online without a login, and a logger that is unknown or has no library."""
+    from vaebench.training.logs import check
 
-    check_installed(loggers or ())
+    check(loggers or ())
     if mode == "online":
         from vaebench.sweeps.preflight import check_login
 
@@ -314,9 +320,8 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     if not records:
         return ()
     tables.write(records, folder, remarks, plan.presentation)
-    page, figures = site.write_one(records, folder, plan.presentation, remarks)
+    _, figures = site.write_one(records, folder, plan.presentation, remarks)
     console.print(headline(tables.table(records, remarks, plan.presentation)))
-    console.print(f"every number: {folder / 'table.md'}, runs.csv; charts: {page}", soft_wrap=True)
     results = RESULTS / plan.place
     try:
         reference = record.read_all(results)
@@ -328,3 +333,17 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     for one in lines:
         console.print(one, soft_wrap=True)
     return figures
+
+
+def _say_where(folder: Path) -> None:
+    """Say where the results lie."""
+    places = {
+        "tables": ("table.md", f"{folder}/table.md, table.csv, table.tex; a line for each run: runs.csv"),
+        "page": ("report.html", f"{folder}/report.html"),
+        "W&B": ("wandb", f"wandb leet {folder}/wandb, or wandb sync {folder}/wandb"),
+        "TensorBoard": ("tensorboard", f"tensorboard --logdir {folder}/tensorboard"),
+        "curves": ("csv", f"{folder}/csv/*/metrics.csv"),
+    }
+    for name, (there, text) in places.items():
+        if (folder / there).exists():
+            console.print(line((f"{name:11}", "bold"), f" {text}"), soft_wrap=True)

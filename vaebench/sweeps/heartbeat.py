@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -113,7 +114,9 @@ def _rest(first: str, last: str) -> str:
     >>> _rest("model=VAE,seed=0", "model=VAE,seed=4")
     'seed=4'
     """
-    return last[os.path.commonprefix([first, last]).rfind(",") + 1 :]
+    pairs = zip(first.split(","), last.split(","), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return ",".join(last.split(",")[same:])
 
 
 def read_progress(folders: Sequence[Path]) -> Iterator[Progress]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -148,7 +149,7 @@ class Display:
         for pack in packs:
             name = pack.runs[0]
             if name not in self._bars:
-                there = {"where": visible(pack.where), "rate": "", "latest": ""}
+                there: dict[str, Any] = {"where": visible(pack.where), "rate": "", "latest": ""}
                 self._bars[name] = self._epochs.add_task(visible(pack.name), total=pack.epochs, **there)
             bar = self._epochs.tasks[self._epochs.task_ids.index(self._bars[name])]
             rate = f"{bar.speed:.1f}/s" if bar.speed else ""

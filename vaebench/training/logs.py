@@ -37,12 +37,14 @@ def _tensorboard(root: Path, run: str) -> Logger:
 BUILDERS: Mapping[LoggerName, Callable[[Path, str], Logger]] = {"csv": _csv, "tensorboard": _tensorboard}
 
 
-def check_installed(names: Sequence[LoggerName]) -> None:
-    """Refuse a logger whose library is missing.
+def check(names: Sequence[str]) -> None:
+    """Refuse an unknown logger, and one whose library is missing.
 
     Raises:
-        ValueError: with the command that installs it.
+        ValueError: with what to do.
     """
+    if unknown := [name for name in names if name not in BUILDERS]:
+        raise ValueError(f"--logger: expected {' or '.join(BUILDERS)}, got {unknown[0][:40]!r}")
     if "tensorboard" in names and find_spec("tensorboard") is None:
         raise ValueError("--logger tensorboard needs tensorboard: pip install 'vaebench[tensorboard]'")
 
@@ -66,7 +68,8 @@ class EpochLog:
         """Take numbers of an epoch. Lightning may send those of one epoch in several parts."""
         if self._row and self._row["epoch"] != numbers["epoch"]:
             self._end_epoch()
-        self._row |= {name: number for name, number in numbers.items() if name != "trainer/global_step"}
+        kept = {name: number for name, number in numbers.items() if name != "trainer/global_step"}
+        self._row |= kept | {"epoch": int(numbers["epoch"])}
 
     def conclude(self, numbers: Mapping[str, float]) -> None:
         """Log the run's configuration, for TensorBoard with its final numbers, and close the log."""
@@ -107,7 +110,7 @@ def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[
     Raises:
         ValueError: if a library is missing.
     """
-    check_installed(names)
+    check(names)
     logs = []
     for name in dict.fromkeys(names):
         shutil.rmtree(study / name / folder_name(run), ignore_errors=True)

@@ -77,7 +77,9 @@ class _Headline:
         lines = [len(heading.wrap(console, width)) for heading, width in zip(headings, widths, strict=True)]
         for i, (heading, width) in enumerate(zip(headings, widths, strict=True)):
             is_label = i < self.sheet.labels
-            above = Text("\n" * (0 if is_label else max(lines[self.sheet.labels :]) - lines[i]))  # headings end on one line
+            above = Text(
+                "\n" * (0 if is_label else max(lines[self.sheet.labels :]) - lines[i])
+            )  # headings end on one line
             most = None if is_label else width
             justify: Literal["left", "right"] = "left" if is_label else "right"
             grid.add_column(above + heading, justify=justify, overflow="fold", min_width=width, max_width=most)

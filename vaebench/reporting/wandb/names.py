@@ -1,5 +1,7 @@
 """The names that W&B knows: the project, the kinds of runs, and the keys of curves, numbers and media."""
 
+import os
+
 from vaebench.records.record import Record
 from vaebench.reporting.tables.quantities import Fact, quantities
 
@@ -19,6 +21,11 @@ PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
 
 EPOCH_PICTURES = (PAIRS, SAMPLES)
 """What a model in training shows."""
+
+
+def project() -> str:
+    """The W&B project: as WANDB_PROJECT says, else `vaebench`."""
+    return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
 def key(split: str, name: str) -> str:

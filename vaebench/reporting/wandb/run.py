@@ -14,7 +14,7 @@ from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.homes import redirect_folders
 from vaebench.reporting.wandb.media import artifacts, epoch_pictures, pictures
-from vaebench.reporting.wandb.names import EPOCH, PROJECT, TRAIN, cautions, headline, is_sentence, remarks
+from vaebench.reporting.wandb.names import EPOCH, TRAIN, cautions, headline, is_sentence, project, remarks
 
 Mode = Literal["offline", "online", "disabled"]
 
@@ -127,12 +127,7 @@ def tracked(
     notes = os.environ.get("WANDB_NOTES") or question
     about: dict[str, Any] = {"group": study, "job_type": TRAIN, "name": run.slug, "config": config, "notes": notes}
     experiment = opened(mode, folder.parent, tags=tags, **about)
-    experiment.define_metric(EPOCH, hidden=True)
-    for pattern in ("train/*", "val/*"):
-        experiment.define_metric(pattern, step_metric=EPOCH)
-    for name, description in curves.items():
-        if (best := BEST.get(description.better)) is not None:
-            experiment.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
+    _define_axes(experiment, curves)
     tracker, exit_code = Tracker(experiment, folder, notes), 1
     try:
         yield tracker
@@ -142,6 +137,16 @@ def tracked(
             experiment.finish(exit_code=exit_code)
         except (OSError, wandb.Error) as error:
             log.warning("the W&B run of %s could not be finished: %s", run.id, error)
+
+
+def _define_axes(experiment: Any, curves: Mapping[str, Description]) -> None:
+    """Draw curves over epochs, and keep the best number of each curve."""
+    experiment.define_metric(EPOCH, hidden=True)
+    for pattern in ("train/*", "val/*"):
+        experiment.define_metric(pattern, step_metric=EPOCH)
+    for name, description in curves.items():
+        if (best := BEST.get(description.better)) is not None:
+            experiment.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
 
 
 def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -> Any:
@@ -172,7 +177,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     noted = {"notes": os.environ.get("WANDB_NOTES") or None, "entity": os.environ.get("WANDB_ENTITY") or None}
     try:
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            project=project(),
             tags=list(dict.fromkeys([*tags, *own])),
             dir=str(study),
             mode=mode,
