@@ -61,9 +61,7 @@ def _panels(study: Study, records: Sequence[Record], entity: str, expected: Mapp
     groups = [f"config.{path}" for path in axes(study) if path != SEED]
     for section in workspace(study, records, entity, expected).sections:
         is_figures = section.name == FIGURES_SECTION
-        runs = wr.Runset(
-            entity=entity,
-            project=project(),
+        runs = wr.Runset(  # of the report's project: W&B would ask its server for one that is named here
             name="The sweep" if is_figures else "Its runs",
             filters=chosen(study, [AGGREGATE if is_figures else TRAIN]),
             groupby=[] if is_figures else groups,
