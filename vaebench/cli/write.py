@@ -154,7 +154,8 @@ def dashboard(
         from vaebench.sweeps.run import expected_of  # imports torch
 
         expected = expected_of(plan.runs[0])
-    owner = (entity or dashboards.logged_in().default_entity if save else entity) or ""
+    usual = dashboards.logged_in().default_entity if save else None
+    owner = entity or usual or ""
     made = dashboards.workspace(plan, records, owner, expected)
     told = reports.report(plan, records, owner, expected)
     for section, panels in dashboards.outline(made):
