@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tabulate import tabulate
 
 from vaebench.records.record import DUPLICATES
+from vaebench.reporting.tables import runs
 from vaebench.reporting.tables.escaping import field, line
 from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
@@ -79,6 +80,7 @@ def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
     parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
+    parts += [f"Ids, and every number of each run: [{runs.NAME}]({runs.NAME})."]
     block = ""
     for sheet in laid_out.sheets:
         parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
