@@ -80,7 +80,7 @@ def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
     parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
-    parts += [f"Ids, and every number of each run: [{runs.NAME}]({runs.NAME})."]
+    parts += [f"The ids, and every number of each run, stand in {runs.NAME}."]
     block = ""
     for sheet in laid_out.sheets:
         parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
