@@ -232,7 +232,7 @@ def tally(found: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Run chains, or count the results in files; 1 if anything was lost, repeated or changed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engines", default="inline", help="with commas between: inline, ray, slurm, local")
+    parser.add_argument("--engines", default="inline", help="with commas between: inline, processes, ray, slurm, local")
     parser.add_argument("--kills", type=int, default=100, help="at least this many")
     parser.add_argument("--first", type=int, default=0, help="seed of the first chain")
     parser.add_argument("--to", type=Path, default=Path("kills.jsonl"), help="file that gets one line for each chain")

@@ -142,6 +142,7 @@ def drawn(chance: random.Random, engines: list[str]) -> tuple[list[str], str]:
     engine = chance.choice(engines)
     where = {
         "inline": ["--engine", "inline"],
+        "processes": ["--engine", "processes", "--workers", "2"],
         "ray": ["--engine", "ray", "--workers", "2"],
         "slurm": ["--engine", "slurm", "--workers", "2"],
         "local": ["--engine", "slurm", "--slurm", "cluster=local", "--workers", "2"],

@@ -84,6 +84,24 @@ def test_the_end_of_a_sweep_fits_80_columns(table: Table) -> None:
     assert "…" not in said.replace(answer(table)[0], "")
 
 
+@pytest.mark.parametrize(("width", "is_narrow"), [(80, False), (24, True)])
+def test_a_terminal_breaks_no_interval_and_names_the_columns_without_room(width: int, is_narrow: bool) -> None:
+    made = tables.table([record(seed, {"name": name}) for name in ("VAE", "AE") for seed in (0, 1)])
+    console = Console(width=width, markup=False, file=StringIO(), record=True)
+    console.print(in_terminal(made))
+    grid = console.export_text().partition("The highest")[0]
+    assert all(line.count("[") == line.count("]") for line in grid.splitlines())
+    assert ("[" in grid) is not is_narrow
+    assert ("no room here for" in grid) is is_narrow
+
+
+def test_a_bound_that_one_row_has_is_no_headline() -> None:
+    rows = [record(seed) for seed in (0, 1)]
+    rows += [record(seed, {"name": "IWAE"}, estimates=[Estimate("elbo", -20.0 - seed, 0.1, 360)]) for seed in (0, 1)]
+    made = tables.table(rows)
+    assert [made.quantities[i].name for i in headline(made, made.blocks[0])] == ["elbo"]
+
+
 def test_the_bound_of_a_headline_rests_on_no_collapsed_weights() -> None:
     bad = Weights(effective=2.0, pareto_k=1.5, draws=50)
     tight = Estimate("iwae_50", -19.0, 0.1, 360, weights=bad)

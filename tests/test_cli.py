@@ -57,12 +57,19 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
     assert "differ from their records" in vaebench("table", "--check", status=1)
     vaebench("table")
     assert (here / "results/tiny/table.md").read_bytes() == published
+    (lost, _) = sorted(here.glob("runs/tiny/*/record.json"))
+    lost.unlink()
+    said = vaebench("publish", "conf/tiny.yaml", status=1)
+    assert f"{lost.parent.name} is missing" in said
+    assert "--incomplete" in said
+    vaebench("publish", "conf/tiny.yaml", "--incomplete")
+    assert len(record.read_all(here / "results/tiny")) == 1
 
 
 @pytest.mark.slow
 def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
     said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
-    assert "charts: runs/tiny/report.html" in said
+    assert "runs/tiny/report.html" in said
     (path, _) = sorted(here.glob("runs/tiny/*/record.json"))
     assert "KL per unit in nats" in vaebench("show", path.parent.name)
     vaebench("publish", "conf/tiny.yaml")
@@ -241,6 +248,33 @@ def test_light_verbs_import_nothing_heavy(here, arguments):
         "import sys\nfrom vaebench.__main__ import app\n"
         f"try: app({arguments!r}, standalone_mode=False)\nexcept BaseException: pass\n"
         "print(*[m for m in ('torch', 'lightning', 'torchmetrics', 'sklearn', 'wandb') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_sweep_says_something_before_it_imports_torch(here):
+    """In a process where torch cannot be imported."""
+    code = (
+        "import sys\nsys.modules['torch'] = None\nfrom vaebench.__main__ import app\n"
+        f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}], standalone_mode=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert "import of torch halted" in done.stderr
+    assert done.stdout.startswith("smoke: 4 runs;")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_plan_imports_only_what_training_needs(here):
+    """A dry run of a study without images to score or labels to probe; W&B and charts come after the first training."""
+    later = ("scipy", "sklearn", "pandas", "torchvision", "wandb", "ray", "vaebench.reporting.page")
+    code = (
+        "import sys\nfrom vaebench.__main__ import app\n"
+        f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}, '--dry-run'], standalone_mode=False)\n"
+        f"print(*[m for m in {later} if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

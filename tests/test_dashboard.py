@@ -13,8 +13,10 @@ from vaebench.__main__ import app
 from vaebench.config import Study, load
 from vaebench.records import record
 from vaebench.reporting.figures import FIGURES
-from vaebench.reporting.wandb import workspace
-from vaebench.reporting.wandb.names import PICTURES, UNIT_CURVE, headline
+from vaebench.reporting.page.summary import answer
+from vaebench.reporting.tables import table as tables
+from vaebench.reporting.wandb import report, workspace
+from vaebench.reporting.wandb.names import EPOCH_PICTURES, PICTURES, UNIT_CURVE, epoch_key, headline
 from vaebench.sweeps.run import expected_of
 from vaebench.training.curve import CURVES
 
@@ -111,7 +113,25 @@ def test_every_panel_asks_for_what_a_run_of_the_study_has(view, records):
 def test_figures_and_pictures_are_those_that_are_logged(view):
     media = [key for p in panels(view, "Media Browser") for key in p["mediaKeys"]]
     figures = [f"figures/{figure.name}" for figure in FIGURES]
-    assert media == [*figures, *(f"test/{name}" for name in PICTURES)]
+    assert media == [*figures, *(epoch_key(name) for name in EPOCH_PICTURES), *(f"test/{name}" for name in PICTURES)]
+
+
+def test_the_report_has_the_answer_the_headline_and_every_panel_of_the_workspace(beta, records, view):
+    made = json.loads(workspace.encoded(report.report(beta, records, "somebody")))
+    blocks = made["spec"]["blocks"]
+    text = json.dumps(blocks, ensure_ascii=False)
+    table = tables.table(records, (), beta.presentation)
+    assert answer(table)[0] in text
+    assert "| beta" in text
+    assert "[^" not in text
+    kinds = [panel["viewType"] for block in blocks for grid in [block.get("metadata", {})] for panel in _panels(grid)]
+    bank = view["spec"]["section"]["panelBankConfig"]
+    assert kinds == [panel["viewType"] for section in bank["sections"] for panel in section["panels"]]
+    assert made["displayName"].startswith("beta: What does β buy")
+
+
+def _panels(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    return metadata.get("panelBankSectionConfig", {}).get("panels", [])
 
 
 def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):
@@ -128,6 +148,8 @@ def test_the_verb_writes_the_json_and_says_what_is_in_it(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "Axes and numbers (ParallelCoordinatesPlot)" in done.output
     assert json.loads((tmp_path / "runs/grid/dashboard.json").read_text())["displayName"] == "grid"
+    told = json.loads((tmp_path / "runs/grid/wandb_report.json").read_text())
+    assert told["displayName"] == "grid: Does the dashboard know the axes?"
 
 
 def test_saving_asks_for_a_login(tmp_path, monkeypatch):
@@ -145,3 +167,5 @@ def test_without_the_library_the_extra_is_named(beta, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
         workspace.workspace(beta)
+    with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
+        report.report(beta)

@@ -17,15 +17,19 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import load
+from vaebench.records import provenance
 from vaebench.records.record import Record
 from vaebench.records.run_folder import PROGRESS, RESUME
+from vaebench.sweeps.engines import processes
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.processes import METHOD, Processes
 from vaebench.sweeps.engines.ray import RETRIES, Ray
 from vaebench.sweeps.packs import max_pack_size
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
+from vaebench.training import memory
 
 STUDY = """
 question: Does it come out the same?
@@ -98,18 +102,39 @@ def packs(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("said", "visible", "expected"),
     [
-        (Choice(), 0, Inline),
+        (Choice(), 0, Processes),
+        (Choice(workers=3), 0, Processes),
+        (Choice(workers=1), 0, Inline),
+        (Choice(threads=4), 0, Inline),
+        (Choice(workers=2, threads=2), 0, Ray),
+        (Choice("ray", workers=2), 0, Ray),
         (Choice(), 1, Inline),
+        (Choice(workers=2), 1, Ray),
         (Choice(), 2, Ray),
         (Choice(gpus=0.5), 1, Ray),
         (Choice(gpus=0.0), 1, Ray),
-        (Choice(gpus=0.0), 0, Inline),
+        (Choice(gpus=0.0), 0, Processes),
         (Choice(address="auto"), 0, Ray),
         (Choice("inline"), 2, Inline),
     ],
 )
-def test_an_engine_uses_what_is_there(said, visible, expected):
+def test_an_engine_uses_what_is_there(said, visible, expected, monkeypatch):
+    monkeypatch.setattr(provenance, "cores", lambda: 4)
     assert isinstance(said.build(visible), expected)
+
+
+@pytest.mark.parametrize(
+    ("workers", "devices", "runs", "expected"), [(None, 1, 9, 4), (None, 1, 3, 3), (3, 1, 9, 3), (None, 2, 9, 2)]
+)
+def test_there_are_never_more_threads_than_cores_nor_more_processes_than_runs(
+    workers, devices, runs, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(provenance, "cores", lambda: 4)
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("seed: 0..1", "seed: 0..8"))
+    chosen = load(tmp_path / "tiny.yaml", ["beta=1", f"train.devices={devices}"]).runs[:runs]
+    engine = Choice(workers=workers, runs=chosen).build(0)
+    assert engine.workers == expected
+    assert f"{expected} packs at a time on {expected} of 4 cores" in str(engine)
 
 
 def test_more_workers_and_threads_than_cores_are_refused():
@@ -118,6 +143,8 @@ def test_more_workers_and_threads_than_cores_are_refused():
     with pytest.raises(ValueError, match=message):
         Choice("ray", workers=cores, threads=2).build(0)
     assert isinstance(Choice("ray", workers=cores, threads=2, address="auto").build(0), Ray)
+    with pytest.raises(ValueError, match=rf"--workers: expected at most {cores}, the cores .*, got {cores + 1}"):
+        Choice(workers=cores + 1).build(0)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +152,10 @@ def test_more_workers_and_threads_than_cores_are_refused():
     [
         (Choice("inline", workers=2), "--workers: the engine inline does not have it"),
         (Choice("inline", address="auto"), "--address: the engine inline does not have it"),
-        (Choice(slurm=["partition=gpu"]), "--slurm: the engine inline does not have it"),
+        (Choice(slurm=["partition=gpu"]), "--slurm: the engine processes does not have it"),
+        (Choice("inline", slurm=["partition=gpu"]), "--slurm: the engine inline does not have it"),
+        (Choice("processes", threads=2), "--engine processes: each of its processes has one thread"),
+        (Choice("processes", address="auto"), "--address: the engine processes does not have it"),
         (Choice("ray", slurm=["partition=gpu"]), "--slurm: the engine ray does not have it"),
         (Choice("ray", gpus=0.5), "--gpus: expected at most 0, the GPUs that are visible here, got 0.5"),
         (Choice(gpus=1.0), "--gpus: expected at most 0, the GPUs that are visible here, got 1"),
@@ -145,6 +175,42 @@ def test_an_error_stops_no_other_item():
     (_, error), (_, result) = Inline().map(max_pack_size, ["none", "3"])
     assert "expected auto, off" in str(error)
     assert result == 3
+
+
+class OfTwoParts(Exception):
+    """An error that cannot travel between processes: what it is made of is not what it says."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def raise_of_two_parts(item: str) -> None:
+    raise OfTwoParts(item, "parts")
+
+
+def sharers(item: object) -> int:
+    """How many packs share the memory, where this is called."""
+    return memory.sharers
+
+
+def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
+    monkeypatch.setattr(processes, "RETRIES", 1)
+    engine = Processes(2)
+    with engine:
+        outcomes = dict(engine.map(max_pack_size, ["none", "3", "4"]))
+        ((_, foreign),) = engine.map(raise_of_two_parts, ["two"])
+        deaths = [death for _, death in engine.map(os._exit, [3, 3, 3])]
+        assert dict(engine.map(sharers, range(4))) == dict.fromkeys(range(4), 2)
+        members = [member.process for member in engine._members]
+    assert type(outcomes["none"]) is ValueError
+    assert str(outcomes["none"]).endswith("got 'none'")
+    assert (outcomes["3"], outcomes["4"]) == (3, 4)
+    assert str(foreign) == "OfTwoParts: two parts"
+    assert [str(death).partition(";")[0] for death in deaths] == [
+        "the process of this pack died, 2 times in a row (status 3)"
+    ] * 3
+    assert memory.sharers == 1
+    assert [process.exitcode for process in members] == [0, 0]
 
 
 @pytest.mark.slow
@@ -178,8 +244,16 @@ def test_a_worker_without_gpus_sees_none(monkeypatch):
     assert seen == ""
 
 
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "ray": lambda: Ray(workers=2),
+    METHOD: lambda: Processes(2),
+    "spawn": lambda: Processes(2, "spawn"),
+}
+
+
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expected, engine):
     """Two workers, and one of them is killed when its runs have left a snapshot."""
     killed = []
 
@@ -188,7 +262,7 @@ def test_a_worker_killed_in_the_middle_of_a_pack_moves_no_number(tmp_path, expec
         os.kill(killed[0], signal.SIGKILL)
 
     with once(lambda: bool(training(tmp_path) and packs(tmp_path)), kill):
-        assert swept(tmp_path, Ray(workers=2)) == expected
+        assert swept(tmp_path, ENGINES[engine]()) == expected
     assert killed != [os.getpid()]
 
 
@@ -208,11 +282,16 @@ def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, exp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)], ids=["killed", "ended"])
-def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, sent, status):
-    """Two workers by Ray are stopped with their driver; this process goes on, in packs of another size."""
+@pytest.mark.parametrize("engine", ["ray", "processes"])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGINT, 130)],
+    ids=["killed", "ended", "interrupted"],
+)
+def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, sent, status, engine):
+    """Two workers are stopped with their driver; this process goes on, in packs of another size."""
     (tmp_path / "tiny.yaml").write_text(STUDY)
-    command = "sweep tiny.yaml --wandb disabled --engine ray --workers 2 --save-every 0"
+    command = f"sweep tiny.yaml --wandb disabled --engine {engine} --workers 2 --save-every 0"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, "-m", "vaebench", *command.split()], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL

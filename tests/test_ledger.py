@@ -267,6 +267,19 @@ def test_a_record_that_was_changed_by_hand_is_refused(here: Path) -> None:
         assert str(path_of(one)) in found.reason
 
 
+@pytest.mark.parametrize("beside", [("iwae_1",), ("rate", "distortion")])
+def test_a_number_at_odds_with_the_others_is_refused(here: Path, beside: tuple[str, ...]) -> None:
+    """One number was changed by hand, and the checksum was computed again."""
+    parts = {"iwae_1": -23.0, "rate": 10.0, "distortion": 13.0}
+    rest = [Estimate(name, parts[name]) for name in beside]
+    one, *_ = records(-23.0, -23.0, -23.0, estimates=[Estimate("elbo", -23.0), *rest])
+    assert judged(claim(STATED)).verdict is Verdict.REPRODUCED
+    write(replace(one, estimates=[Estimate("elbo", -23.001), *rest]), path_of(one))
+    found = judged(claim(STATED))
+    assert found.verdict is Verdict.NOT_COMPARABLE
+    assert "do not fit together" in found.reason
+
+
 def test_a_seed_that_is_none_is_another_protocol(here: Path) -> None:
     """A key that was added, or a value that is no seed, in a record whose id and checksum fit."""
     config = records(-23.0, -23.1, -22.9)[0].config
@@ -514,6 +527,33 @@ def test_no_tolerance_was_changed_after_its_run(shipped: list[Judgement], monkey
             earlier = then[made.provenance["commit"]][one.claim.id]
             for entry in ("tolerance", "points", "state", "sample", "incomparable"):
                 assert earlier.get(entry) == now[one.claim.id].get(entry), (one.claim.id, made.id, entry)
+
+
+def test_no_claim_is_reproduced_by_half_of_its_records_or_by_numbers_that_are_none(shipped: list[Judgement]) -> None:
+    """Of every claim that its records reproduce, or would with the data of the source."""
+    agreeing = [j for j in shipped if j.verdict in (Verdict.REPRODUCED, Verdict.OTHER_SAMPLE)]
+    assert len(agreeing) >= 15
+
+    def verdict(one: Judgement, made: list[Record]) -> Verdict:
+        return judge(one.claim, replace(one.evidence, records=made)).verdict
+
+    for one in agreeing:
+        whole = one.evidence.records
+        assert verdict(one, whole) is one.verdict
+        assert verdict(one, whole[: len(whole) // 2]) in (Verdict.SMALLER_BUDGET, Verdict.NOT_RUN), one.claim.id
+        for point in one.claim.points:
+            spoilt = [_without(point.read, r) for r in whole]
+            assert verdict(one, spoilt) in (Verdict.DIFFERS, Verdict.SMALLER_BUDGET), (one.claim.id, point.name)
+
+
+def _without(name: str, one: Record) -> Record:
+    """The record with NaN for every number of that name."""
+    spoilt = [
+        e._replace(value=[math.nan] * len(e.value) if isinstance(e.value, list) else math.nan) for e in one.estimates
+    ]
+    estimates = [bad if bad.name == name else good for bad, good in zip(spoilt, one.estimates, strict=True)]
+    curve = {k: [None] * len(v) if k == name else v for k, v in one.curve.items()}
+    return replace(one, estimates=estimates, curve=curve, facts={k: v for k, v in one.facts.items() if k != name})
 
 
 def _at(commit: str, path: str) -> str:

@@ -77,6 +77,20 @@ def test_a_pipe_gets_a_line_about_running_packs_and_where_they_run(runs, tmp_pat
     assert list(read_progress(folders)) == []
 
 
+def test_what_a_pack_has_done_and_where_is_never_cut(runs, tmp_path):
+    """At 80 columns, only the names of the runs may be."""
+    left(tmp_path, runs, host="a-machine-with-a-long-name", name="x" * 200, epoch=163, epochs=400)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    display = Display("tiny", runs, tmp_path, 3, console)
+    display.update()
+    with console.capture() as captured:
+        console.print(display._epochs)
+    (shown,) = captured.get().splitlines()
+    assert "163/400 epochs" in shown
+    assert f"a-machine-with-a-long-name:{os.getpid()}" in shown
+    assert len(shown) <= 80
+
+
 def test_a_heartbeat_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "WRITE_SECONDS", 3600.0)
     beat = Heartbeat([tmp_path / "a"], ["seed=0"], 9)

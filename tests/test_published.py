@@ -44,7 +44,7 @@ def test_the_same_records_agree_to_the_digit():
     comparison = compare([replace(r, provenance={"seconds": 9.0}) for r in PUBLISHED], PUBLISHED)
     assert [d.is_same for d in comparison.deviations] == [True]
     assert comparison.outside == comparison.unmatched == []
-    assert comparison.lines() == ["1 cells against the published seeds' 95 % prediction intervals: 1 identical"]
+    assert comparison.lines() == ["1 numbers compared with the published ones: 1 identical"]
 
 
 @pytest.mark.parametrize("beyond", [-0.5, 0.25])

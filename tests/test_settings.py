@@ -22,7 +22,7 @@ from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
-from vaebench.sweeps.engines.ray import Ray
+from vaebench.sweeps.engines.processes import Processes
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep
@@ -195,7 +195,7 @@ def test_what_else_is_measured_moves_nothing(name, path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_where_a_run_is_executed_moves_nothing(path, tmp_path):
-    """All models and likelihoods, in packs in this process, and one by one in two workers of Ray."""
+    """All models and likelihoods, every metric and estimator: in packs in this process, one by one in two others."""
     runs = [made(pair, path, seed=seed).named(f"{'-'.join(pair)}-{seed}", "") for pair in PAIRS for seed in range(2)]
     study = Study("settings", tmp_path / "settings.yaml", Presentation("Where?"), tuple(runs), ())
 
@@ -206,6 +206,6 @@ def test_where_a_run_is_executed_moves_nothing(path, tmp_path):
         assert not outcome.failed
         return outcome.records
 
-    packed, alone = swept("packed", Inline()), swept("alone", Ray(workers=2), max_pack_size=1)
+    packed, alone = swept("packed", Inline()), swept("alone", Processes(2), max_pack_size=1)
     for one, other in zip(packed, alone, strict=True):
         unmoved(one, other)

@@ -17,7 +17,7 @@ NAME = "calibration"
 RIGHT, WRONG = "yes", "NO"
 
 HEADINGS = ("metric or estimator", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
-WIDTHS = (0.1, 0.1, 0.1, None, None, None, None, None, 0.1)
+WIDTHS = (0.1, 0.12, 0.12, None, None, None, None, None, 0.09)
 """Of the columns in LaTeX with long texts, as parts of a line; the other columns are as wide as their numbers."""
 
 BREAKS = re.compile(r"\\_|/|,|\(|=|-(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
@@ -88,7 +88,7 @@ def _csv(grades: Sequence[Grade]) -> str:
 def _latex(grades: Sequence[Grade]) -> str:
     """A table of many pages; its long texts break, so that it is as wide as a line."""
     lines = [r"% \usepackage{booktabs,longtable,array}; written by vaebench, not by hand"]
-    lines += [r"{\tiny\setlength{\tabcolsep}{2pt}", rf"\begin{{longtable}}{{{COLUMNS}}}"]
+    lines += [r"{\tiny\setlength{\tabcolsep}{1.5pt}", rf"\begin{{longtable}}{{{COLUMNS}}}"]
     lines += [r"\toprule", _line(("problem", *HEADINGS)), r"\midrule", r"\endhead"]
     lines += [_line((grade.problem, *_cells(grade))) for grade in grades]
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}}"]) + "\n"

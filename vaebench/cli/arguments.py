@@ -27,6 +27,10 @@ WandbSet = Annotated[
     list[str] | None,
     typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated."),
 ]
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option("--logger", help="Log beside W&B: csv or tensorboard, to runs/STUDY/csv and so on; may be repeated."),
+]
 Pack = Annotated[str, typer.Option(help="How many runs may train as one program: auto, off or a number.")]
 Threads = Annotated[
     int, typer.Option(min=1, max=1024, help="CPU threads per run; with one, small runs are reproducible to the bit.")
@@ -35,12 +39,12 @@ Threads = Annotated[
 Tf32 = Annotated[bool, typer.Option("--tf32", help="Train with TF32 products on a GPU; evaluation stays float32.")]
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Decode draws in bfloat16: a preview; records have its error.")]
 Engine = Annotated[
-    Literal["auto", "inline", "ray", "slurm"],
-    typer.Option(help="Where packs run; auto: Ray for several GPUs or workers, else this process."),
+    Literal["auto", "inline", "processes", "ray", "slurm"],
+    typer.Option(help="Where packs run; auto: all cores, this process for one GPU, Ray for several or a cluster."),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Packs at the same time; with Ray, one per GPU (or core) by default."),
+    typer.Option(min=1, help="Packs at the same time; by default one per GPU, or core without a GPU; 1: one core."),
 ]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per pack; with Ray, 0.5 lets two packs share one.")]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster: auto, HOST:6379 or ray://HOST:10001.")]

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from vaebench.cli.arguments import (
     Engine,
     Gpus,
     Json,
+    Loggers,
     Overrides,
     Pack,
     SaveEvery,
@@ -50,6 +51,7 @@ def sweep(
     overrides: Overrides = None,
     wandb: WandbMode = "offline",
     wandb_set: WandbSet = None,
+    logger: Loggers = None,
     threads: Threads = 1,
     pack: Pack = "auto",
     engine: Engine = "auto",
@@ -68,6 +70,7 @@ def sweep(
 
     plan = study_of(study, overrides)
     max_pack_size(pack)  # a wrong option is refused before torch is imported
+    _begin(plan, json)
     folder = RUNS / plan.place
     from vaebench.sweeps import preflight
     from vaebench.sweeps.engines.base import gpus as visible
@@ -78,23 +81,37 @@ def sweep(
     log = partial(console.print, soft_wrap=True)
     there = visible()
     max_size = max_pack_size(pack, on_gpu=there > 0 if gpus is None else gpus > 0)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log).build(there)
-    _check_online(wandb)
+    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log, plan.runs).build(there)
+    _check_logging(wandb, logger)
     pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
     preflight.refuse(plan, pending, where)
     if dry_run:
         _announce(plan, pending, where, max_size, json)
         return
-    preflight.check_folder(folder)
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, wandb_variables(wandb_set))
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, **_logging(plan, wandb_set, logger))
     outcome = _executed(plan, folder, how, where)
     _conclude(outcome, plan, folder, overrides, wandb)
 
 
+def _begin(plan: "Study", json: bool) -> None:
+    """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
+    if not json:
+        text = f": {plan.question} {counted(plan.runs, 'run')}; loading PyTorch"
+        console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
+
+
+def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str] | None") -> dict[str, Any]:
+    """The arguments of an execution that say where runs are logged."""
+    variables = wandb_variables(wandb_set)
+    return {"wandb_variables": variables, "question": plan.question, "loggers": tuple(loggers or ())}
+
+
 def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine") -> "Outcome":
     """Execute the runs that are not done. Ctrl-C ends the command with status 130."""
+    from vaebench.sweeps import preflight
     from vaebench.sweeps.sweep import sweep as execute
 
+    preflight.check_folder(folder)
     try:
         with sigterm_as_interrupt():
             return execute(plan, folder, how, console, where)
@@ -111,6 +128,7 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
         plan = replace(plan, presentation=replace(plan.presentation, answer=""))
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
     tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
+    _say_where(folder)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
         raise typer.Exit(1)
@@ -139,6 +157,8 @@ def train(
     overrides: Overrides = None,
     id: Annotated[str | None, typer.Option(help="The run's id, from a record or a table.")] = None,
     wandb: WandbMode = "offline",
+    wandb_set: WandbSet = None,
+    logger: Loggers = None,
     threads: Threads = 1,
     save_every: SaveEvery = 60.0,
     tf32: Tf32 = False,
@@ -156,13 +176,14 @@ def train(
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.worker import Worker, describe_resume
 
-    _check_online(wandb)
+    _check_logging(wandb, logger)
     preflight.refuse(plan, [run], Inline())
     preflight.check_folder(folder)
     if message := describe_resume(run, folder / run.id):
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
-        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16)
+        logging = _logging(plan, wandb_set, logger)
+        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, **logging)
         record = Worker(plan.name, axes, folder, how).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":
@@ -234,7 +255,7 @@ def calibrate(
 ) -> None:
     """Compare every metric and estimator with exact answers; exit with status 1 if one is wrong."""
     plan = study_of(study)
-    _check_online(wandb)
+    _check_logging(wandb)
     from vaebench.calibration import grade, tabulation
     from vaebench.calibration.calibrate import calibrate as grades_of
     from vaebench.sweeps.run import Execution
@@ -268,8 +289,11 @@ def measure(
             console.print(f"  {estimate.name} {estimate.value}", soft_wrap=True)
 
 
-def _check_online(mode: str) -> None:
-    """Refuse online logging without a login."""
+def _check_logging(mode: str, loggers: "Sequence[str] | None" = None) -> None:
+    """Refuse W&B online without a login, and a logger that is unknown or has no library."""
+    from vaebench.training.logs import check
+
+    check(loggers or ())
     if mode == "online":
         from vaebench.sweeps.preflight import check_login
 
@@ -296,9 +320,8 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     if not records:
         return ()
     tables.write(records, folder, remarks, plan.presentation)
-    page, figures = site.write_one(records, folder, plan.presentation, remarks)
+    _, figures = site.write_one(records, folder, plan.presentation, remarks)
     console.print(headline(tables.table(records, remarks, plan.presentation)))
-    console.print(f"every number: {folder / 'table.md'}, runs.csv; charts: {page}", soft_wrap=True)
     results = RESULTS / plan.place
     try:
         reference = record.read_all(results)
@@ -310,3 +333,17 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     for one in lines:
         console.print(one, soft_wrap=True)
     return figures
+
+
+def _say_where(folder: Path) -> None:
+    """Say where the results lie."""
+    places = {
+        "tables": ("table.md", f"{folder}/table.md, table.csv, table.tex; a line for each run: runs.csv"),
+        "page": ("report.html", f"{folder}/report.html"),
+        "W&B": ("wandb", f"wandb leet {folder}/wandb, or wandb sync {folder}/wandb"),
+        "TensorBoard": ("tensorboard", f"tensorboard --logdir {folder}/tensorboard"),
+        "curves": ("csv", f"{folder}/csv/*/metrics.csv"),
+    }
+    for name, (there, text) in places.items():
+        if (folder / there).exists():
+            console.print(line((f"{name:11}", "bold"), f" {text}"), soft_wrap=True)

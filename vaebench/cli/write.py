@@ -112,7 +112,12 @@ def ledger(
         raise typer.Exit(1)
 
 
-def publish(study: StudyFile) -> None:
+def publish(
+    study: StudyFile,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Publish what is done, although runs failed or are missing.")
+    ] = False,
+) -> None:
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade, tabulation
     from vaebench.reporting import publish as published
@@ -120,7 +125,8 @@ def publish(study: StudyFile) -> None:
 
     plan = study_of(study)
     runs, results = RUNS / plan.place, RESULTS / plan.place
-    files = published.publish(runs, results, [run.id for run in plan.runs], presentation=plan.presentation)
+    planned = [run.id for run in plan.runs]
+    files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
     if grades := grade.read(runs):
         files += [grade.write(grades, results), *tabulation.write(grades, results)]
     files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])
@@ -133,13 +139,14 @@ def dashboard(
     save: Annotated[bool, typer.Option("--save", help="Save it to W&B. This needs a login.")] = False,
     entity: Annotated[str | None, typer.Option(help="The W&B entity. Default: W&B's default entity.")] = None,
 ) -> None:
-    """Write a study's W&B workspace to runs/STUDY/dashboard.json and list its panels; --save saves it to W&B."""
+    """Write a study's W&B workspace and report as JSON to runs/STUDY and list the panels; --save saves both to W&B."""
     from vaebench.records import record
     from vaebench.records.files import write_atomically
+    from vaebench.reporting.wandb import report as reports
     from vaebench.reporting.wandb import workspace as dashboards
 
     plan = study_of(study, overrides)
-    path = RUNS / plan.place / "dashboard.json"
+    folder = RUNS / plan.place
     records = record.read_all(RUNS / plan.place) or record.read_all(RESULTS / plan.place)
     if records:
         expected = {}
@@ -147,14 +154,18 @@ def dashboard(
         from vaebench.sweeps.run import expected_of  # imports torch
 
         expected = expected_of(plan.runs[0])
-    made = dashboards.workspace(plan, records, entity or "", expected)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, dashboards.encoded(made))
+    usual = dashboards.logged_in().default_entity if save else None
+    owner = entity or usual or ""
+    made = dashboards.workspace(plan, records, owner, expected)
+    told = reports.report(plan, records, owner, expected)
     for section, panels in dashboards.outline(made):
         console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
-    console.print(str(path), soft_wrap=True)
-    if save:
-        console.print(dashboards.save(plan, records, entity, expected), soft_wrap=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("dashboard.json", made), ("wandb_report.json", told)):
+        write_atomically(folder / name, dashboards.encoded(content))
+        console.print(str(folder / name), soft_wrap=True)
+    for view in (made, told) if save else ():
+        console.print(str(view.save().url), soft_wrap=True)
 
 
 def _print_stale(files: Sequence[Path], verb: str) -> None:

@@ -77,7 +77,7 @@ class Component(_Kind):
     @property
     def name(self) -> Scalar:
         """The key `name` in the mapping."""
-        return Scalar(Literal[tuple(self.registry)])
+        return _one_of(tuple(self.registry))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,12 @@ def kind_of(annotation: Any) -> Kind:
             nonempty = any(isinstance(mark, MinLen) for mark in args[1:])
             return replace(inner, nonempty=nonempty, distinct=Distinct() in args[1:])
     return Section(annotation) if is_dataclass(annotation) else Scalar(annotation)  # type: ignore[arg-type]
+
+
+@cache
+def _one_of(names: tuple[str, ...]) -> Scalar:
+    """One of these names."""
+    return Scalar(Literal[names])
 
 
 @cache

@@ -102,13 +102,30 @@ def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[Run
     """The valid runs, and the faults of the others."""
     runs: list[Run] = []
     run_faults: list[RunFault] = []
+    known: dict[str, Run] = {}
     for i, point in enumerate(source_map.points):
         try:
-            run = Run.of(lines.resolved(point.applied_to(source_map.base)))
+            run = _run(lines.resolved(point.applied_to(source_map.base)), known)
             runs.append(run.named(point.label() or run.config["model"]["name"], source))
         except (Refused, DeadReference) as error:
             run_faults += [RunFault(i, keys, text) for keys, text in error.places]
     return tuple(runs), run_faults
+
+
+def _run(values: Mapping[str, Any], known: dict[str, Run]) -> Run:
+    """The run with these values. Of runs that differ in the seed alone, the rest is checked once, since seeds are many.
+
+    Args:
+        values: as written.
+        known: a run for all values but the seed; it is extended.
+
+    Raises:
+        Refused: if the values are not valid.
+    """
+    rest = repr({key: value for key, value in values.items() if key != "seed"})
+    if "seed" in values and rest in known:
+        return known[rest].with_seed(values["seed"])
+    return known.setdefault(rest, Run.of(values))
 
 
 def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[Fault]]:

@@ -229,6 +229,21 @@ class Run:
         """The run's name everywhere: the hash of its configuration."""
         return identity(self.config)
 
+    def with_seed(self, seed: Any) -> "Run":
+        """The same run with another seed.
+
+        Raises:
+            Refused: if it is no seed.
+        """
+        run = copy(self)
+        try:
+            run.__dict__["seed"] = validated(SECTIONS["seed"].kind, seed)
+        except Invalid as error:
+            raise Refused(((("seed", *keys)), text) for keys, text in error.faults) from None
+        run.__dict__["config"] = {**self.config, "seed": run.seed}
+        run.__dict__.pop("id", None)
+        return run
+
     def named(self, slug: str, source: str) -> "Run":
         """The same run with its label and its origin in a study."""
         run = copy(self)

@@ -16,7 +16,7 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.measure import estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
-from vaebench.records.images import Pictures, Pixels, write
+from vaebench.records.images import Pictures, Pixels, in_rows, sheet, write
 from vaebench.records.record import Record
 from vaebench.records.run_folder import ARRAYS
 
@@ -93,6 +93,25 @@ def make_images(
             labels=np.empty(0, np.int64) if many.label is None else many.label.cpu().numpy(),
             **_altered(model, x, asked),
         )
+
+
+@torch.no_grad()
+def sheets(model: Autoencoder, data: DataModule, split: str) -> dict[str, Pixels] | None:
+    """Reconstructions below their observations, and samples, as grids; None as for `make_images`.
+
+    The observations and the noise are the same at every call, so that grids of two epochs can be compared.
+    """
+    if len(model.shape) != 3 or model.shape[0] not in (1, 3):
+        return None
+    pairs, samples, _, _ = _counts(prod(model.shape), model.latent_dim)
+    with evaluating(model), seeded(model.seed, "pictures"):
+        x = evenly_spaced(data.batches(split), pairs).x
+        codes = model.encode(x).mean
+        _, _, drawn = _latent_range(model, codes, samples)
+        grids = {"reconstructions": _pixels(torch.stack([x, model.decode(codes).mean]))}
+        if drawn is not None:
+            grids["samples"] = in_rows(_pixels(model.decode(drawn).mean))
+    return {name: sheet(grid) for name, grid in grids.items()}
 
 
 def _altered(model: Autoencoder, x: Float[Tensor, "N C H W"], asked: Sequence[Estimator]) -> dict[str, Pixels]:

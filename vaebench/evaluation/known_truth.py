@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vaebench.config.seeding import generator
@@ -150,6 +149,8 @@ def recovery(learned: Float64[Tensor, "D L"], true: Float64[Tensor, "D F"]) -> t
     - `dictionary_uniqueness`: the number of features that are the nearest one of some unit, divided by the smaller of
       the number of units and of features. (Counted after a matching it would always be 1.)
     """
+    from scipy.optimize import linear_sum_assignment
+
     lengths = learned.norm(dim=0)
     cosines = ((learned / lengths.clamp(min=1e-30)).mT @ (true / true.norm(dim=0))).abs()  # [L, F]
     units, features = cosines.shape

@@ -132,8 +132,8 @@ class VAE(Autoencoder):
 
         def log_px(z: Tensor) -> Tensor:
             flat = z.reshape(-1, *z.shape[-2:])
-            parts = flat.tensor_split(-(-len(flat) // most))
-            return torch.cat([score(self.parameters_at(part)) for part in parts]).view(z.shape[:-1])
+            parts = [score(self.parameters_at(part)) for part in flat.tensor_split(-(-len(flat) // most))]
+            return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(z.shape[:-1])
 
         return log_px
 

@@ -24,7 +24,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Shaped
-from scipy.optimize import brentq
 from torch import Tensor
 
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
@@ -304,6 +303,7 @@ def _entropy(x: Float64[Tensor, "N D"]) -> float:
 
 def _root(ratio: Float64[Tensor, " N"], tau: float) -> float:
     """The largest τ at which the mean of exp(ratio/τ) is 1, if it is above 1 at this τ; else this τ."""
+    from scipy.optimize import brentq  # late, since few runs have a ceiling
 
     def log_d(at: float) -> float:
         return float(torch.logsumexp(ratio / at, 0)) - math.log(len(ratio))

@@ -15,7 +15,6 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Float64
-from scipy.optimize import nnls
 from torch import Tensor
 
 from vaebench.oracle.components import Component, distinct_order, divergence
@@ -176,6 +175,8 @@ def _quadratic_minimum(
         if not bool(wrong.any()):
             return w
         free = free ^ wrong
+    from scipy.optimize import nnls  # late, since few runs have a ceiling
+
     factor = torch.linalg.cholesky(hessian)
     aim = torch.linalg.solve_triangular(factor, linear[:, None], upper=False)[:, 0]
     return torch.from_numpy(nnls(factor.mT.numpy(), aim.numpy(), maxiter=10 * len(linear))[0])

@@ -68,11 +68,7 @@ class Pictures:
     @property
     def drawn(self) -> Pixels | None:
         """The samples in rows of ten; None without a prior."""
-        if not len(self.samples):
-            return None
-        columns = min(10, len(self.samples))
-        whole = len(self.samples) // columns * columns
-        return sheet(self.samples[:whole].reshape(-1, columns, *self.samples.shape[1:]))
+        return sheet(in_rows(self.samples)) if len(self.samples) else None
 
     @property
     def moved(self) -> Pixels:
@@ -93,6 +89,13 @@ class Pictures:
     def compared(self) -> Pixels | None:
         """The altered images; None if there are none."""
         return sheet(self.altered) if len(self.altered) else None
+
+
+def in_rows(images: Pixels, most: int = 10) -> Pixels:
+    """Images `[N, C, H, W]` in whole rows of at most `most`, `[R, K, C, H, W]`; what fills no row is left out."""
+    columns = min(most, len(images))
+    whole = len(images) // columns * columns
+    return images[:whole].reshape(-1, columns, *images.shape[1:])
 
 
 def sheet(grid: Pixels, gap: int = 1) -> Pixels:

@@ -1,6 +1,5 @@
 """Where a number comes from: the code, the libraries, the machine."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Collection
@@ -44,10 +43,10 @@ def versions() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # on macOS a process may always use all cores
+    """The cores that this process may use: what the affinity and the limits of a container leave of the machine."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def now() -> str:

@@ -89,9 +89,15 @@ class Comparison(NamedTuple):
         same = sum(d.is_same for d in self.deviations)
         unknown = sum(d.excess is None for d in self.deviations)
         within = len(self.deviations) - same - unknown - len(self.outside)
-        counted = {"identical": same, "within": within, "outside": len(self.outside), "of one published seed": unknown}
-        shown = ", ".join(f"{count} {word}" for word, count in counted.items() if count)
-        head = f"{len(self.deviations)} cells against the published seeds' 95 % prediction intervals: {shown}"
+        interval = "the 95 % prediction interval of the published seeds"
+        counted = {
+            "identical": same,
+            f"within {interval}": within,
+            f"outside {'it' if within else interval}": len(self.outside),
+            "of one published seed, which allows no interval": unknown,
+        }
+        shown = ", ".join(f"{count} {words}" for words, count in counted.items() if count)
+        head = f"{len(self.deviations)} numbers compared with the published ones: {shown}"
         explained = [EXPLANATION] if any(any(d.marks) for d in self.outside) else []
         return [*([head] if self.deviations else []), *map(str, self.outside), *explained, *self.unmatched]
 
@@ -145,7 +151,8 @@ def publish(
     if not records:
         raise PublishError(f"{runs}: no records to publish; run the sweep first")
     if faults and not incomplete:
-        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; run the sweep again")
+        remedy = "run the sweep again, or publish what is done with --incomplete"
+        raise PublishError(f"{runs}: not published: {'; '.join(faults)}; {remedy}")
     wanted = {published_record(results, r.id): encode(r) for r in records}
     wanted |= {published_arrays(results, r.id): r.left(path) for r, path in _pictured(records, runs)}
     for path, content in wanted.items():

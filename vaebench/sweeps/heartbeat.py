@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -38,7 +39,7 @@ class Progress(NamedTuple):
         gpu: the GPU, as CUDA_VISIBLE_DEVICES names it; empty without one.
         epoch: finished epochs.
         epochs: all epochs.
-        latest: the newest numbers, if the pack is one run.
+        latest: the newest number that tells how training goes, by its heading, if the pack is one run.
     """
 
     runs: list[str]
@@ -67,7 +68,7 @@ class Heartbeat:
 
     def __init__(self, folders: Sequence[Path], slugs: Sequence[str], epochs: int) -> None:
         self.path = folders[0] / PROGRESS
-        name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {slugs[-1]}"
+        name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {_rest(slugs[0], slugs[-1])}"
         here = (socket.gethostname(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self._start = Progress([f.name for f in folders], name, *here, 0, epochs, {})
         self._written = -WRITE_SECONDS
@@ -105,6 +106,17 @@ class Heartbeat:
         """Remove the file."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def _rest(first: str, last: str) -> str:
+    """A run's name without the settings at its front that another run has as well.
+
+    >>> _rest("model=VAE,seed=0", "model=VAE,seed=4")
+    'seed=4'
+    """
+    pairs = zip(first.split(","), last.split(","), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return ",".join(last.split(",")[same:])
 
 
 def read_progress(folders: Sequence[Path]) -> Iterator[Progress]:

@@ -5,18 +5,13 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from vaebench.config import Run
@@ -24,6 +19,7 @@ from vaebench.records import record
 from vaebench.records.description import Role
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import PROGRESS, RECORD
+from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import Quantity, quantities, with_role
 from vaebench.reporting.tables.reliability import MARK
@@ -32,6 +28,9 @@ from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 
 REST = (Role.ACTIVE_UNITS, Role.RECONSTRUCTION_ERROR)
 """What the line of a finished run shows after its bounds."""
+
+BAR = 20
+"""Characters of the bar of the whole sweep."""
 
 POLL_SECONDS = 0.5
 """Seconds between two looks at the runs' folders."""
@@ -52,18 +51,18 @@ class Display:
     """
 
     def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:
-        self.console, self.folder, self.total = console, folder, total
+        self.console, self.study, self.folder, self.total = console, study, folder, total
         self._sweep = Bars(
-            _text("{task.description}", "bold"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
+            _text("{task.description}", "bold"), BarColumn(bar_width=BAR), _text("{task.completed}/{task.total} runs"),
+            TimeElapsedColumn(_whole()), TimeRemainingColumn(elapsed_when_finished=True, table_column=_whole()),
+            _text("left"), console=console,
         )  # fmt: skip
         self._epochs = Bars(
-            _text("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("epochs"),
-            _text("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(),
-            _text("{task.fields[latest]}"), console=console,
+            _text("  {task.fields[where]}"), _text("{task.completed}/{task.total} epochs"),
+            _text("{task.fields[rate]}"), TimeRemainingColumn(table_column=_whole()), _text("left"),
+            _Rest("{task.description}{task.fields[latest]}"), console=console,
         )  # fmt: skip
-        self._task = self._sweep.add_task(study, total=total, completed=total - len(runs))
+        self._task = self._sweep.add_task(visible(study), total=total, completed=total - len(runs))
         self._live = Live(Group(self._sweep, self._epochs), console=console, refresh_per_second=4, transient=True)
         self._left = {run.id: run for run in runs}
         self._before = {run.id: record.written_at(folder / run.id / RECORD) for run in runs}
@@ -140,25 +139,48 @@ class Display:
         del self._left[run.id]
         self._sweep.advance(self._task)
         place = f"[{self.total - len(self._left)}/{self.total}]"
-        self.console.print(line(f"{place} {run.id} {run.slug}: ") + summary(outcome), soft_wrap=True)
+        # In a terminal, words are kept whole; in a file, a run is one line.
+        text = line(f"{place} {run.id} {run.slug}: ") + summary(outcome)
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def _draw(self, packs: Sequence[Progress]) -> None:
-        """One bar for each pack that trains; the bars of other packs are removed."""
+        """One line for each pack that trains, as many as the terminal has room for; the lines of others are removed."""
+        room = max(1, self.console.height - 4)
         for pack in packs:
             name = pack.runs[0]
             if name not in self._bars:
-                text = f"{pack.where}: {pack.name}"
-                self._bars[name] = self._epochs.add_task(text, total=pack.epochs, rate="", latest="")
+                there: dict[str, Any] = {"where": visible(pack.where), "rate": "", "latest": ""}
+                self._bars[name] = self._epochs.add_task(visible(pack.name), total=pack.epochs, **there)
             bar = self._epochs.tasks[self._epochs.task_ids.index(self._bars[name])]
-            rate = f"{bar.speed:.1f} a second" if bar.speed else ""
-            self._epochs.update(bar.id, completed=pack.epoch, rate=rate, latest=_latest(pack))
+            rate = f"{bar.speed:.1f}/s" if bar.speed else ""
+            shown = list(self._bars).index(name) < room
+            self._epochs.update(bar.id, completed=pack.epoch, rate=rate, latest=_latest(pack), visible=shown)
+        hidden = f", {len(packs) - room} packs not shown" if len(packs) > room else ""
+        self._sweep.update(self._task, description=visible(self.study) + hidden)
         for name in self._bars.keys() - {pack.runs[0] for pack in packs}:
             self._epochs.remove_task(self._bars.pop(name))
 
 
+def _whole() -> Column:
+    """A column that is never cut."""
+    return Column(no_wrap=True)
+
+
 def _text(text: str, style: str = "none") -> TextColumn:
-    """A column with text of the user, which is not read as markup."""
-    return TextColumn(text, style=style, markup=False)
+    """A column that is never cut, with text that is not read as markup."""
+    return TextColumn(text, style=style, markup=False, table_column=_whole())
+
+
+class _Rest(TextColumn):
+    """The last column: it gets the room that the others leave, on one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, markup=False, table_column=Column(ratio=1))
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
 
 
 def summary(outcome: Record | Exception) -> Text:
@@ -186,9 +208,9 @@ def _number(outcome: Record, quantity: Quantity) -> str | None:
         return None
     caution = reading.caution(quantity.description)
     said = f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else ""
-    return f"{quantity.heading} {figure(reading.value, 2)}{said}"
+    places = None if reading.value.is_integer() else 2
+    return f"{quantity.heading} {figure(reading.value, places)}{said}"
 
 
 def _latest(pack: Progress) -> str:
-    known = (name for name in ("val/elbo", "val/objective") if name in pack.latest)
-    return next((f"{name.partition('/')[2]} {pack.latest[name]:.2f}" for name in known), "")
+    return "".join(f", {visible(heading)} {value:.2f}" for heading, value in pack.latest.items())

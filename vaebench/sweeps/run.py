@@ -33,11 +33,13 @@ from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CEILINGS, CHECKPOINT, RECORD, WEIGHTS
-from vaebench.reporting.wandb import Mode, tracked
+from vaebench.reporting.wandb import Mode, Tracker, tracked
+from vaebench.reporting.wandb.names import headline
 from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
 from vaebench.training.curve import CURVES, EpochLogger
 from vaebench.training.fit import fit
+from vaebench.training.logs import EpochLog, LoggerName, logged
 from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
@@ -66,6 +68,10 @@ class Execution:
 
     wandb_variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of W&B that options set, by their names."""
+    question: str = ""
+    """The question of the study, for the notes of W&B runs."""
+    loggers: tuple[LoggerName, ...] = ()
+    """Logs beside W&B."""
 
     def apply(self) -> None:
         """Configure this process."""
@@ -111,22 +117,21 @@ def execute_pack(
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         pairs = zip(runs, folders, strict=True)
-        trackers = [stack.enter_context(tracked(run, study, folder, how.wandb, CURVES)) for run, folder in pairs]
+        watchers = [_Watchers(run, study, folder, how, stack) for run, folder in pairs]
         started, parts = perf_counter(), 1
         try:
             with tf32(how.tf32):
-                loggers = [[EpochLogger(write) for write in t.writers] for t in trackers]
-                fitted = fit(runs, folders, loggers, watch, how.save_every)
+                fitted = fit(runs, folders, [w.loggers for w in watchers], watch, how.save_every)
         except (WriteError, NewerSnapshotError):
             raise
         except Exception as error:
             parts = _parts(len(runs), error)
             fitted = [error] if parts == 1 else []
         seconds = (perf_counter() - started) / len(runs)
-        for run, folder, tracker, trained in zip(runs, folders, trackers, fitted, strict=parts == 1):
+        for run, folder, watcher, trained in zip(runs, folders, watchers, fitted, strict=parts == 1):
             bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
             outcome = _outcome(run, bare, trained, seconds, folder, how)
-            tracker.conclude(outcome)
+            watcher.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
                 resume.delete(folder)  # after any other error the same command continues from the snapshot
@@ -134,6 +139,27 @@ def execute_pack(
     if parts > 1:
         for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):
             yield from execute_pack(runs[a:b], study, axes, folders[a:b], how, watch)
+
+
+class _Watchers:
+    """W&B and the other logs of a run, open as long as the stack."""
+
+    def __init__(self, run: Run, study: str, folder: Path, how: Execution, stack: ExitStack) -> None:
+        opened = tracked(run, study, folder, how.wandb, CURVES, how.question)
+        self.tracker: Tracker = stack.enter_context(opened)
+        self.logs: list[EpochLog] = stack.enter_context(logged(run, folder.parent, how.loggers))
+
+    @property
+    def loggers(self) -> list[EpochLogger]:
+        """What takes the numbers of every epoch, and W&B the pictures too."""
+        told = [EpochLogger(write, self.tracker.show) for write in self.tracker.writers]
+        return [*told, *(EpochLogger(log.write) for log in self.logs)]
+
+    def conclude(self, outcome: Record) -> None:
+        """Log a record."""
+        self.tracker.conclude(outcome)
+        for log in self.logs:
+            log.conclude(headline(outcome))
 
 
 def _parts(members: int, error: Exception) -> int:

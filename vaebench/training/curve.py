@@ -9,7 +9,8 @@ from torch import nn
 
 from vaebench.evaluation.measure import Measurement, columns, diagnostics, measure
 from vaebench.models.base import Autoencoder
-from vaebench.records.description import Description, Direction, Panel
+from vaebench.records.description import Description, Direction, Panel, Role
+from vaebench.records.images import Pixels
 from vaebench.training.packed.metrics import PackDiagnostics
 from vaebench.training.packed.module import Pack
 from vaebench.training.snapshot import Row
@@ -20,14 +21,20 @@ DRAWS = 10
 CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
 """Diagnostics worth watching while a model trains."""
 
+MEASURED = {f"val/{name}": description for name, description in columns(diagnostics(CHEAP), DRAWS).items()}
+"""What validation measures at each point of a curve."""
+
 CURVES = {
     "train/objective": Description("objective in training", Panel.TRAINING, 0, "nats", Direction.HIGHER),
     "val/objective": Description("validation objective", Panel.TRAINING, 5, "nats", Direction.HIGHER),
 } | {
-    f"val/{name}": description._replace(heading=f"validation {description.heading}", panel=Panel.TRAINING, role=None)
-    for name, description in columns(diagnostics(CHEAP), DRAWS).items()
+    name: description._replace(heading=f"validation {description.heading}", panel=Panel.TRAINING, role=None)
+    for name, description in MEASURED.items()
 }
 """How to show the columns of a curve."""
+
+WATCHED = (*(name for name, description in MEASURED.items() if description.role is Role.BOUND), *CURVES)
+"""The numbers of an epoch that tell a watcher how training goes: the first that a model has."""
 
 UNITS = 64
 """Curves of single units are logged only if there are at most this many units: a chart of more is unreadable."""
@@ -86,11 +93,16 @@ class EpochLogger(Logger):
 
     Args:
         write: receives the numbers of an epoch, by name.
+        show: receives grids of pixels, by name, and the epoch; None if it takes no pictures.
     """
 
-    def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Mapping[str, Any]], None],
+        show: Callable[[Mapping[str, Pixels], int], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.write = write
+        self.write, self.show = write, show
 
     @property
     def name(self) -> str:
@@ -133,7 +145,7 @@ class ReportProgress(lightning.Callback):
     """Calls a progress callback after every epoch.
 
     Args:
-        on_epoch: called with the number of finished epochs and the latest numbers.
+        on_epoch: called with the number of finished epochs and the newest number of `WATCHED`, by its heading.
     """
 
     def __init__(self, on_epoch: Callable[[int, Mapping[str, float]], None]) -> None:
@@ -143,7 +155,8 @@ class ReportProgress(lightning.Callback):
         latest: Any = trainer.callback_metrics
         if isinstance(pl_module, Pack):
             latest = pl_module.history.latest[0] if len(pl_module.models) == 1 else {}
-        self.on_epoch(trainer.current_epoch + 1, {k: float(v) for k, v in latest.items()})
+        known = [name for name in WATCHED if name in latest]
+        self.on_epoch(trainer.current_epoch + 1, {CURVES[name].heading: float(latest[name]) for name in known[:1]})
 
 
 def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:

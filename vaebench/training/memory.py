@@ -25,6 +25,9 @@ PER_ACTIVATION = 3
 SHARE = 0.5
 """Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""
 
+sharers = 1
+"""How many packs train at the same time in this memory. An engine sets it in each of its processes."""
+
 
 class TooLargeError(MemoryError):
     """These runs do not fit in memory together.
@@ -51,7 +54,7 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     """
     n, free = len(models), available()
     needed = needs(models, batch_size)
-    each, most = needed // n, int(SHARE * free * n / needed)
+    each, most = needed // n, int(SHARE / sharers * free * n / needed)
     if each > (whole := capacity()):
         raise TooLargeError(
             f"this run needs about {_mebibytes(each)} of memory for its parameters and activations, and "
@@ -61,7 +64,7 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     if n > 1 and n > most:
         raise TooLargeError(
             f"{n} members need about {_mebibytes(needed)}, of {_mebibytes(free)} that are free "
-            f"a pack takes at most {SHARE:.0%}; its parts are trained one after the other",
+            f"a pack takes at most {SHARE / sharers:.0%}; its parts are trained one after the other",
             max(1, most),
         )
 

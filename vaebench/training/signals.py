@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import sleep
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,13 @@ NOTICE = b"stopping as soon as a snapshot is written; once more stops at once\n"
 def is_main_thread() -> bool:
     """Whether this is the main thread: only it may set signal handlers."""
     return threading.current_thread() is threading.main_thread()
+
+
+def exit_with_parent(parent: int) -> None:
+    """Exit when the parent dies, so that no orphaned process trains on. It is the target of a thread."""
+    while os.getppid() == parent:
+        sleep(0.2)
+    os._exit(1)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import sleep
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ from vaebench.training.resume import (
     find_snapshot,
     put_aside,
 )
-from vaebench.training.signals import DeferredSignals
+from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.snapshot import SnapshotError, read, replay
 from vaebench.training.stopping import StopEarly
 from vaebench.training.tf32 import is_allowed, tf32
@@ -251,7 +250,7 @@ def _run_processes(job: Job) -> None:
 def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int, fast: bool) -> None:
     """One of the processes. It ignores Ctrl-C, which reaches all of them: their parent tells them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
     configure_process(threads)
     imports.use(job.run.imports)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -267,13 +266,6 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
         known = isinstance(error, Diverged | SnapshotError | StoppedError)
         errors.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise
-
-
-def _exit_with_parent(parent: int) -> None:
-    """Exit when the parent dies, so that no orphaned process trains on."""
-    while os.getppid() == parent:
-        sleep(0.2)
-    os._exit(1)
 
 
 def _ignore(epoch: int, latest: object) -> None:

@@ -20,11 +20,12 @@ from vaebench.data.datamodule import DataModule
 from vaebench.records.files import WriteError
 from vaebench.training import tf32
 from vaebench.training.curve import ReportProgress, Validation
+from vaebench.training.pictures import EpochPictures
 from vaebench.training.signals import DeferredSignals, handled
 from vaebench.training.snapshot import Snapshot, read
 
 ProgressCallback = Callable[[int, Mapping[str, float]], None]
-"""Called after every epoch with the number of finished epochs and the latest numbers."""
+"""Called after every epoch with the number of finished epochs and the newest number of the curve, by its heading."""
 
 
 def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
@@ -32,7 +33,7 @@ def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback
     keywords = {"devices": 1, "accelerator": accelerator(), **keywords}
     return lightning.Trainer(
         max_epochs=run.train.epochs,
-        callbacks=[Validation(), ReportProgress(on_epoch), *callbacks],
+        callbacks=[Validation(), ReportProgress(on_epoch), EpochPictures(), *callbacks],
         check_val_every_n_epoch=run.train.validate_every,
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -2,14 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -18,6 +13,9 @@ from vaebench.evaluation.metrics.base import Diagnostic, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
+
+if TYPE_CHECKING:  # scikit-learn is imported when the first classifier learns, not when a run starts
+    from sklearn.base import BaseEstimator
 
 FOLDS = 5
 """Parts of the split; each is classified by what was learnt on the others."""
@@ -47,7 +45,7 @@ class Probe(Diagnostic):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     @abstractmethod
-    def classifier(self) -> BaseEstimator:
+    def classifier(self) -> "BaseEstimator":
         """A fresh classifier, in scikit-learn's sense."""
 
     def applies_to(self, model: Subject) -> str | None:
@@ -67,6 +65,8 @@ class Probe(Diagnostic):
         codes, labels = (dim_zero_cat(state).cpu().numpy() for state in (self.codes, self.labels))
         if (reason := self.unfit(codes, labels)) is not None:
             return (NotApplicable(self.column, reason),)
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
         order = np.lexsort((*codes.T, labels))
         codes, labels = codes[order].astype(np.float64), labels[order]
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
@@ -104,7 +104,11 @@ class LinearProbe(Probe):
         super().__init__()
         self.inverse_penalty = inverse_penalty
 
-    def classifier(self) -> BaseEstimator:
+    def classifier(self) -> "BaseEstimator":
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         return make_pipeline(StandardScaler(), LogisticRegression(C=self.inverse_penalty, max_iter=1000))
 
 
@@ -128,7 +132,9 @@ class NearestNeighbours(Probe):
         super().__init__()
         self.neighbours = neighbours
 
-    def classifier(self) -> BaseEstimator:
+    def classifier(self) -> "BaseEstimator":
+        from sklearn.neighbors import KNeighborsClassifier
+
         return KNeighborsClassifier(self.neighbours)
 
     def unfit(self, codes: np.ndarray, labels: np.ndarray) -> str | None:

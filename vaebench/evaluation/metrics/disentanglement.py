@@ -11,9 +11,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -63,7 +60,6 @@ class FactorScore(Diagnostic):
 
     observations: int | None = None
     """How many observations are used at most, chosen at random; None for all."""
-
     reads_codes_only = True
     codes: list[Tensor]
     factors: list[Tensor]
@@ -91,8 +87,7 @@ class FactorScore(Diagnostic):
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         if not len(self.factors):
             return self._blank("the data has no factors")
-        codes = dim_zero_cat(self.codes).double().cpu().numpy()
-        factors = dim_zero_cat(self.factors).cpu().numpy()
+        codes, factors = dim_zero_cat(self.codes).double().cpu().numpy(), dim_zero_cat(self.factors).cpu().numpy()
         if not np.isfinite(codes).all():
             return self._blank("the codes are not finite")
         total, random = len(codes), np.random.RandomState(0)
@@ -101,11 +96,9 @@ class FactorScore(Diagnostic):
         varied = factors[:, (factors != factors[:1]).any(0)]
         if varied.shape[1] < 2:
             return self._blank(f"{varied.shape[1]} factors vary, and fewer than two cannot be told apart")
-        values = self.scores(codes, varied, random)
+        values = zip(self.described, self.scores(codes, varied, random), strict=True)
         over = f"{len(codes)} of {total}" if len(codes) < total else None
-        return tuple(
-            Estimate(n, float(v), None, len(codes), over=over) for n, v in zip(self.described, values, strict=True)
-        )
+        return tuple(Estimate(n, float(v), None, len(codes), over=over) for n, v in values)
 
     def _blank(self, reason: str) -> tuple[NotApplicable, ...]:
         return tuple(NotApplicable(name, reason) for name in self.described)
@@ -226,6 +219,8 @@ def _svc_accuracy(unit: Codes, factor: NDArray[np.int64]) -> float:
     n = int(TRAINED_ON * len(unit))
     if len(np.unique(factor[:n])) < 2:
         return float((factor[n:] == factor[0]).mean())
+    from sklearn.svm import LinearSVC
+
     machine = LinearSVC(C=0.01, class_weight="balanced", max_iter=10_000, random_state=0)
     return float(machine.fit(unit[:n, None], factor[:n]).score(unit[n:, None], factor[n:]))
 
@@ -299,6 +294,8 @@ def _boosted(codes: Codes, factor: NDArray[np.int64]) -> Boosted:
     n = int(TRAINED_ON * len(codes))
     if len(np.unique(factor[:n])) < 2:
         return Boosted(np.zeros(codes.shape[1]), float((factor[n:] == factor[0]).mean()))
+    from sklearn.ensemble import GradientBoostingClassifier
+
     trees = GradientBoostingClassifier(random_state=0).fit(codes[:n], factor[:n])
     return Boosted(np.abs(trees.feature_importances_), float(trees.score(codes[n:], factor[n:])))
 
@@ -389,6 +386,8 @@ class BetaVAEScore(FactorScore):
         self.batches = batches
 
     def scores(self, codes: Codes, factors: Factors, random: np.random.RandomState) -> Iterator[float]:
+        from sklearn.linear_model import LogisticRegression
+
         drawn = list(Interventions(factors, random).pairs(self.batches + -(-self.batches // 2)))
         shared = np.array([factor for factor, _, _ in drawn])
         features = np.stack([abs(codes[first] - codes[second]).mean(0) for _, first, second in drawn])
@@ -396,5 +395,6 @@ class BetaVAEScore(FactorScore):
         if len(np.unique(shared[train])) < 2:
             yield float((shared[test] == shared[0]).mean())
             return
-        regression = LogisticRegression(max_iter=10_000).fit(features[train], shared[train])
-        yield regression.score(features[test], shared[test])
+        yield (
+            LogisticRegression(max_iter=10_000).fit(features[train], shared[train]).score(features[test], shared[test])
+        )

@@ -35,7 +35,7 @@ def bernoulli_log_prob(x: Float[Tensor, "B *shape"]) -> LogProb:
     def log_prob(logits: Tensor) -> Tensor:
         signed = logits.flatten(2).mul_(sign)
         products = _products(torch.sigmoid(signed))
-        if bool((products >= torch.finfo(x.dtype).tiny).all()):
+        if bool(products.amin() >= torch.finfo(x.dtype).tiny):
             return products.log_().sum(-1)
         return logsigmoid(signed).sum(-1)
 

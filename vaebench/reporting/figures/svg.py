@@ -32,8 +32,8 @@ WIDTH, HEIGHT, POINTS = 3.7, 2.6, 72
 BOTTOM = 0.17
 """The share of the height below the horizontal axis."""
 
-LEFT, TOP, LINE = 50, 16, 12
-"""Where the legend of a picture that is a file stands, and the height of a line."""
+LEFT, TOP, LINE = 65, 24, 11
+"""Where the legend of a picture that is a file stands, between lines of the grid; and the height of a line."""
 
 LIGHT = {"--c0": "#2f6db5", "--c2": "#17806b", "--c4": "#8a6d00", "--c5": "#bb3b55", "--c6": "#4d5a6b"}
 """The colours of `style.css`, which a picture on its own cannot read."""

@@ -23,6 +23,9 @@ MEASUREMENT = "measurement"
 SEED = "seed"
 """The end of the keys that choose a sample or a start. A protocol may be repeated with others."""
 
+AT_ODDS = 1e-6
+"""The relative difference from which two numbers that must be equal are not. In published records it is below 1e-9."""
+
 RUN = "run"
 """Key of a measurement's configuration: the trained run that is measured."""
 
@@ -116,7 +119,22 @@ def _intact(path: Path, study: str | None) -> Record:
         raise RecordError(f"{path}: has no checksum, since an earlier version wrote it; repeat the run")
     if path.parent.name == MEASURED.name and path.stem != f"{one.config.get(MEASUREMENT)}-{one.id}":
         raise RecordError(f"{path}: expected the name {one.config.get(MEASUREMENT)}-{one.id}.json; restore the file")
+    if at_odds := _at_odds(one):
+        raise RecordError(f"{path}: its numbers do not fit together: {at_odds}; repeat the run")
     return one
+
+
+def _at_odds(one: Record) -> str:
+    """Why the numbers of a record cannot come from one evaluation: a bound and its parts come from the same draws."""
+    found = {e.name: e.value for e in one.scalars if not isinstance(e.value, list)}
+    sums = {"iwae_1": found.get("iwae_1")}
+    if {"rate", "distortion"} <= found.keys():
+        sums["−rate − distortion"] = -found["rate"] - found["distortion"]
+    elbo = found.get("elbo")
+    for name, other in sums.items():
+        if elbo is not None and other is not None and abs(elbo - other) > AT_ODDS * max(1.0, abs(elbo), abs(other)):
+            return f"expected elbo {elbo} to be {name}, {other}"
+    return ""
 
 
 def _repeated(found: Mapping[Path, Record]) -> Iterator[str]:

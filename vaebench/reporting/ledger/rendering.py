@@ -121,10 +121,10 @@ def _pipe(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
 
 def _latex(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
     lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand"]
-    lines += [r"\begin{longtable}{rp{0.3\linewidth}p{0.18\linewidth}p{0.18\linewidth}p{0.2\linewidth}}"]
+    lines += [r"\begin{longtable}{rp{0.27\linewidth}p{0.15\linewidth}p{0.15\linewidth}p{0.2\linewidth}}"]
     lines += [r"\toprule", _row([r"\#", *map(escape, HEADINGS[1:])]), r"\midrule", r"\endhead"]
     lines += [_row(map(escape, d.line)) for d in every]
-    lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {escape(summary(judged))}.\par"]
+    lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {escape(f'{summary(judged)}. {about(judged)}')}\par"]
     return "\n".join(lines) + "\n"
 
 

@@ -81,7 +81,14 @@ def varying(values: Sequence[Any], path: str = "") -> list[str]:
 
 
 def describe(value: Any, peers: Sequence[Any]) -> str:
-    """A value in words that tell it from its peers: `4`, `BetaVAE (beta=4)`, `epochs=10, batch_size=8`."""
+    """A value in words that tell it from its peers: `4`, `BetaVAE (beta=4)`, `epochs=10, batch_size=8`.
+
+    >>> describe([{"name": "Masking", "fraction": 0.1}, {"name": "Other"}], [])
+    'Masking + Other'
+    """
+    if _is_parts(value):
+        each = [part for peer in peers if _is_parts(peer) for part in peer]
+        return " + ".join(describe(part, each) for part in value)
     if not isinstance(value, Mapping):
         return plain(value)
     name = value.get("name")
@@ -92,6 +99,11 @@ def describe(value: Any, peers: Sequence[Any]) -> str:
     if name is None:
         return parts
     return f"{name} ({parts})" if parts else str(name)
+
+
+def _is_parts(value: Any) -> bool:
+    """Whether a value is a list of components, each with its class."""
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) and "name" in v for v in value)
 
 
 def plain(value: Any) -> str:

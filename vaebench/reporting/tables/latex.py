@@ -36,6 +36,7 @@ SYMBOLS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "²": r"\textsuperscript{2}",
+    "°": r"$^{\circ}$",
     "ᵀ": r"\textsuperscript{T}",
     "†": r"\dag{}",
     "–": "--",

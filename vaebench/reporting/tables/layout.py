@@ -110,19 +110,27 @@ def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[She
 def headline(table: Table, block: Block) -> list[int]:
     """The columns that answer the study's question: the best bound that can be trusted, and what the study names.
 
-    After these come active units, collapsed units and the error of reconstruction, as far as there is room.
+    After these come active units, collapsed units and the error of reconstruction, as far as there is room. A column
+    is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
     """
     room = MOST_HEADLINE - len(table.headings) - 1  # the column of seeds
     quantities, repeated = table.quantities, repeats(table, block)
     named = [i for name in table.presentation.headline for i, q in enumerate(quantities) if q.name == name]
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
-    found = [i for i in dict.fromkeys((*_best_bound(table, block), *named, *usual)) if _says(block, i)]
+    wanted = dict.fromkeys((*_best_bound(table, block), *named, *(i for i in usual if _compares(block, i))))
+    found = [i for i in wanted if _says(block, i) and _constant(block, quantities[i], i) is None]
     return sorted(i for i in found[:room] if i not in repeated)
+
+
+def _compares(block: Block, column: int) -> bool:
+    """Whether two rows have the column, or the only row of the block."""
+    having = sum(row.cells[column].interval is not None for row in block.rows)
+    return having >= min(2, len(block.rows))
 
 
 def _best_bound(table: Table, block: Block) -> list[int]:
     """The tightest bound that no row of the block has to mark; none if there is no bound."""
-    bounds = [i for i, q in enumerate(table.quantities) if q.description.role is Role.BOUND and _says(block, i)]
+    bounds = [i for i, q in enumerate(table.quantities) if q.description.role is Role.BOUND and _compares(block, i)]
     sound = [i for i in bounds if all(row.cells[i].caution is None for row in block.rows)]
     return (sound or bounds)[-1:]
 

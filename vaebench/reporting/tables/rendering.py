@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tabulate import tabulate
 
 from vaebench.records.record import DUPLICATES
+from vaebench.reporting.tables import runs
 from vaebench.reporting.tables.escaping import field, line
 from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
@@ -79,11 +80,12 @@ def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
     parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
+    parts += [f"The ids, and every number of each run, stand in {runs.NAME}."]
     block = ""
     for sheet in laid_out.sheets:
         parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
         block = sheet.block
-        parts += [f"**{sheet.caption}**", *([_grid(sheet)] if sheet.rows else [])]
+        parts += [f"**{sheet.caption}**", *([grid(sheet)] if sheet.rows else [])]
         parts += [safe(sheet.constants)] if sheet.constants else []
     failures = [f"- {line(run)}: {safe(reason)}" for run, reason in table.failures]
     parts += ["Runs that failed:", "\n".join(failures)] if failures else []
@@ -138,16 +140,17 @@ def _numbers(interval: Interval | None) -> tuple[str, str, str]:
     return repr(interval.mean + 0.0), half_width, str(interval.n)  # 0.0 takes the sign from -0.0
 
 
-def _grid(sheet: Sheet) -> str:
-    headings = [_text(heading) for heading in sheet.headings]
+def grid(sheet: Sheet, notes: bool = True) -> str:
+    """A sheet as a grid of Markdown, with the marks of its footnotes if `notes`."""
+    headings = [_text(heading, notes) for heading in sheet.headings]
     align = ["left"] * sheet.labels + ["right"] * (len(headings) - sheet.labels)
-    rows = [[_text(entry) for entry in row] for row in sheet.rows]
+    rows = [[_text(entry, notes) for entry in row] for row in sheet.rows]
     return tabulate(rows, headings, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: Entry, notes: bool) -> str:
     text = entry.text if entry.is_number else safe(entry.text)
     text = f"**{text}**" if entry.best else text
     mark = MARK if entry.marked else ""
     spread = "" if entry.spread is None else f" {entry.spread}"
-    return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes)
+    return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes if notes)

@@ -15,9 +15,9 @@ from vaebench.reporting.tables.layout import decimals, shown
 from vaebench.reporting.tables.reliability import MARK
 
 LEGEND = (
-    "Means over the seeds that both have. The difference, first minus second, is paired by seed, with its 95 % "
-    "Student-t interval; one seed has no interval, and pairs that agree to the digits shown have none. Bold: the "
-    "interval excludes zero. Without any true difference, one in twenty does so by chance."
+    "Means over the seeds that both have, with 95 % Student-t intervals; of two seeds both values, [a, b]. The "
+    "difference, first minus second, is paired by seed; one seed has no interval, and pairs that agree to the digits "
+    "shown have none. Bold: the interval excludes zero. Without any true difference, one in twenty does so by chance."
 )
 
 

@@ -157,7 +157,7 @@ def _grid() -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     grid.add_column(overflow="fold")
     return grid
 

@@ -1,14 +1,14 @@
 """What W&B shows and keeps of a run or a sweep: images, figures, tables and artifacts."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.records import images as files
 from vaebench.records.record import Record, encode
 from vaebench.records.run_folder import ARRAYS, CHECKPOINT, RECORD
-from vaebench.reporting.wandb.names import PAIRS, PLANE, SAMPLES, TRAVERSALS, figure_key, key, split_of
+from vaebench.reporting.wandb.names import PAIRS, PLANE, SAMPLES, TRAVERSALS, epoch_key, figure_key, key, split_of
 
 if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
@@ -38,6 +38,13 @@ def pictures(record: Record, folder: Path) -> dict[str, Any]:
         for name, (pixels, caption) in sheets.items()
         if pixels is not None
     }
+
+
+def epoch_pictures(sheets: Mapping[str, files.Pixels]) -> dict[str, Any]:
+    """Grids of pixels of a model in training, under the keys of validation."""
+    import wandb
+
+    return {epoch_key(name): wandb.Image(files.coloured(pixels)) for name, pixels in sheets.items()}
 
 
 def figures(drawn: Sequence["Drawn"]) -> dict[str, Any]:

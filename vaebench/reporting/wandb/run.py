@@ -13,13 +13,16 @@ from vaebench.records.description import Description, Direction
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.homes import redirect_folders
-from vaebench.reporting.wandb.media import artifacts, pictures
-from vaebench.reporting.wandb.names import EPOCH, PROJECT, TRAIN, cautions, headline
+from vaebench.reporting.wandb.media import artifacts, epoch_pictures, pictures
+from vaebench.reporting.wandb.names import EPOCH, TRAIN, cautions, headline, is_sentence, project, remarks
 
 Mode = Literal["offline", "online", "disabled"]
 
 BEST = {Direction.HIGHER: "max", Direction.LOWER: "min"}
 """W&B keeps the best number of all epochs beside the last one, where one of two numbers is better."""
+
+LONGEST_TITLE = 63
+"""Characters of the title of an alert."""
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,12 @@ class Tracker:
     Attributes:
         experiment: the W&B run; None if W&B is disabled.
         folder: of the run.
+        notes: what the notes of the W&B run begin with.
         exit_code: with which the W&B run ends; not 0 until the run is done.
     """
 
-    def __init__(self, experiment: Any | None, folder: Path) -> None:
-        self.experiment, self.folder = experiment, folder
+    def __init__(self, experiment: Any | None, folder: Path, notes: str = "") -> None:
+        self.experiment, self.folder, self.notes = experiment, folder, notes
         self.exit_code = 1
 
     @property
@@ -42,10 +46,27 @@ class Tracker:
         """Functions that are called with the numbers of an epoch."""
         return [] if self.experiment is None else [self.experiment.log]
 
-    def conclude(self, record: Record) -> None:
-        """Logs a record: numbers in the summary, facts in the configuration, images, and artifacts.
+    def show(self, sheets: Mapping[str, Any], epoch: int) -> None:
+        """Logs pictures of the model in training. If W&B cannot take them, that is a warning.
 
-        If W&B cannot take all of it, that is a warning, because the record is on disk.
+        Args:
+            sheets: grids of pixels by name, `[H, W, C + 1]`.
+            epoch: counted from one.
+        """
+        if self.experiment is None:
+            return
+        import wandb
+
+        try:
+            self.experiment.log(epoch_pictures(sheets) | {EPOCH: epoch})
+        except (OSError, wandb.Error) as error:
+            log.warning("W&B could not take the pictures of epoch %d: %s", epoch, error)
+
+    def conclude(self, record: Record) -> None:
+        """Logs a record: numbers in the summary, facts in the configuration, remarks in the notes, images, artifacts.
+
+        A run that failed, for example because it diverged, sends an alert. Offline, the alert waits in the log. If W&B
+        cannot take all of it, that is a warning, because the record is on disk.
         """
         if self.experiment is None:
             return
@@ -59,19 +80,15 @@ class Tracker:
 
     def _log(self, record: Record) -> None:
         assert self.experiment is not None
-        remarks = {e.name: e.note for e in record.estimates if e.note is not None}
-        self.experiment.config.update(
-            {
-                "facts": record.facts,
-                "comparability": record.comparability,
-                "not_applicable": record.not_applicable,
-                "remarks": remarks,
-                "provenance": record.provenance,
-            },
-            allow_val_change=True,
-        )
+        facts = {name: fact for name, fact in record.facts.items() if not is_sentence(fact)}
+        settings = {"facts": facts, "comparability": record.comparability, "provenance": record.provenance}
+        self.experiment.config.update(settings, allow_val_change=True)
         numbers = {**headline(record), **cautions(record)}
         self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
+        self.experiment.notes = "\n\n".join([*([self.notes] if self.notes else []), *remarks(record)])
+        if record.status == "failed":
+            title = f"{record.study}: run {record.id} failed"[:LONGEST_TITLE]
+            self.experiment.alert(title, record.reason or "no reason", level="ERROR")
         if media := pictures(record, self.folder):
             self.experiment.log(media)
         for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
@@ -80,12 +97,25 @@ class Tracker:
 
 @contextmanager
 def tracked(
-    run: Run, study: str, folder: Path, mode: Mode, curves: Mapping[str, Description] = MappingProxyType({})
+    run: Run,
+    study: str,
+    folder: Path,
+    mode: Mode,
+    curves: Mapping[str, Description] = MappingProxyType({}),
+    question: str = "",
 ) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
     A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
     configuration.
+
+    Args:
+        run: the run.
+        study: stem of the study's file.
+        folder: of the run.
+        mode: of W&B.
+        curves: how the numbers of epochs are described.
+        question: of the study, for the notes, unless WANDB_NOTES says something else.
     """
     if mode == "disabled":
         yield Tracker(None, folder)
@@ -94,14 +124,11 @@ def tracked(
 
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
-    experiment = opened(mode, folder.parent, tags=tags, group=study, job_type=TRAIN, name=run.slug, config=config)
-    experiment.define_metric(EPOCH, hidden=True)
-    for pattern in ("train/*", "val/*"):
-        experiment.define_metric(pattern, step_metric=EPOCH)
-    for name, description in curves.items():
-        if (best := BEST.get(description.better)) is not None:
-            experiment.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
-    tracker, exit_code = Tracker(experiment, folder), 1
+    notes = os.environ.get("WANDB_NOTES") or question
+    about: dict[str, Any] = {"group": study, "job_type": TRAIN, "name": run.slug, "config": config, "notes": notes}
+    experiment = opened(mode, folder.parent, tags=tags, **about)
+    _define_axes(experiment, curves)
+    tracker, exit_code = Tracker(experiment, folder, notes), 1
     try:
         yield tracker
         exit_code = tracker.exit_code
@@ -110,6 +137,16 @@ def tracked(
             experiment.finish(exit_code=exit_code)
         except (OSError, wandb.Error) as error:
             log.warning("the W&B run of %s could not be finished: %s", run.id, error)
+
+
+def _define_axes(experiment: Any, curves: Mapping[str, Description]) -> None:
+    """Draw curves over epochs, and keep the best number of each curve."""
+    experiment.define_metric(EPOCH, hidden=True)
+    for pattern in ("train/*", "val/*"):
+        experiment.define_metric(pattern, step_metric=EPOCH)
+    for name, description in curves.items():
+        if (best := BEST.get(description.better)) is not None:
+            experiment.define_metric(name, step_metric=EPOCH, summary=f"{best},last")
 
 
 def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -> Any:
@@ -140,7 +177,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     noted = {"notes": os.environ.get("WANDB_NOTES") or None, "entity": os.environ.get("WANDB_ENTITY") or None}
     try:
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            project=project(),
             tags=list(dict.fromkeys([*tags, *own])),
             dir=str(study),
             mode=mode,

@@ -14,7 +14,18 @@ from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.labels import SEED, canonical
 from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
 from vaebench.reporting.tables.reliability import MARK, RESTS
-from vaebench.reporting.wandb.names import AGGREGATE, EPOCH, PICTURES, PROJECT, TRAIN, UNIT_CURVE, figure_key, key
+from vaebench.reporting.wandb.names import (
+    AGGREGATE,
+    EPOCH,
+    EPOCH_PICTURES,
+    PICTURES,
+    TRAIN,
+    UNIT_CURVE,
+    epoch_key,
+    figure_key,
+    key,
+    project,
+)
 
 BESIDE_AXES = (
     *(Role.RATE, Role.DISTORTION, Role.RECONSTRUCTION_ERROR),
@@ -27,6 +38,9 @@ WIDE = 100.0
 
 UNFINISHED = ("failed", "crashed", "killed")
 """States of runs that do not count in means over seeds."""
+
+FIGURES_SECTION = "Figures of the sweep"
+"""The section that shows the run of the sweep; the others show its runs."""
 
 
 class Measured(NamedTuple):
@@ -65,7 +79,7 @@ def workspace(
     Raises:
         ValueError: if the library that builds it is not installed.
     """
-    ws, _ = _library()
+    ws, _ = library()
     along = axes(study)
     splits = {
         split: _measured(split, records, expected) for split in sorted({run.evaluate.split for run in study.runs})
@@ -73,7 +87,7 @@ def workspace(
     shown = [m.key for measured in splits.values() for m in _beside_axes(measured)]
     return ws.Workspace(
         entity=entity,
-        project=PROJECT,
+        project=project(),
         name=study.name,
         sections=[
             _figures(),
@@ -81,11 +95,16 @@ def workspace(
             *(s for split, measured in splits.items() for s in _sections(split, along, measured)),
         ],
         runset_settings=ws.RunsetSettings(
-            filters=f"Group = '{study.name}' and JobType in {[TRAIN, AGGREGATE]} and State not in {list(UNFINISHED)}",
+            filters=chosen(study, [TRAIN, AGGREGATE]),
             groupby=[ws.Config(path) for path in along if path != SEED],
             pinned_columns=[*map(_column, along), *(f"summary:{name}" for name in shown)],
         ),
     )
+
+
+def chosen(study: Study, kinds: list[str]) -> str:
+    """The filter for the finished runs of a study, of these job types."""
+    return f"Group = '{study.name}' and JobType in {kinds} and State not in {list(UNFINISHED)}"
 
 
 def axes(study: Study) -> dict[str, bool]:
@@ -103,48 +122,48 @@ def outline(found: Any) -> list[tuple[str, list[str]]]:
 
 
 def encoded(found: Any) -> bytes:
-    """The workspace as the JSON that W&B receives."""
+    """A workspace or a report as the JSON that W&B receives."""
     model = found._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
     return (json.dumps(model, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def save(study: Study, records: Sequence[Record], entity: str | None, expected: Mapping[str, Description]) -> str:
-    """Saves the workspace of a study as a new view, and returns its URL.
+def logged_in() -> Any:
+    """W&B's interface for the user who is logged in.
 
     Raises:
-        ValueError: if nobody is logged in, or if the library is not installed.
+        ValueError: if nobody is logged in, or if wandb-workspaces is not installed.
     """
-    _library()
+    library()
     import wandb
 
     try:
-        api = wandb.Api()
+        return wandb.Api()
     except wandb.errors.UsageError:
         raise ValueError(
             "nobody is logged in to W&B: run `wandb login`, or leave out --save for the JSON alone"
         ) from None
-    return str(workspace(study, records, entity or api.default_entity or "", expected).save().url)
 
 
 def _curves(records: Sequence[Record], expected: Mapping[str, Description]) -> Any:
-    ws, wr = _library()
+    ws, wr = library()
     names = {name: record.description(name) for record in records for name in record.curve} or expected
     curves = sorted((d.place, name) for name, d in names.items() if d.panel is Panel.TRAINING)
     lines = [wr.LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH) for _, name in curves]
     units = wr.LinePlot(title="KL per unit in nats", x=EPOCH, metric_regex=f"{UNIT_CURVE}.*", title_x=EPOCH)
-    return ws.Section("Curves", panels=[*lines, units], is_open=True)
+    shown = [wr.MediaBrowser(title=f"{name} over epochs", media_keys=[epoch_key(name)]) for name in EPOCH_PICTURES]
+    return ws.Section("Curves", panels=[*lines, units, *shown], is_open=True)
 
 
 def _figures() -> Any:
     """The figures of the study's page, which the W&B run of the sweep has."""
-    ws, wr = _library()
+    ws, wr = library()
     keys = [figure_key(figure.name) for figure in FIGURES]
-    return ws.Section("Figures of the sweep", panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
+    return ws.Section(FIGURES_SECTION, panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
 
 
 def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> Iterator[Any]:
     """What was measured on a split: all runs at once, the numbers by the panels of the tables, and images."""
-    ws, wr = _library()
+    ws, wr = library()
     yield ws.Section(f"Runs, {split}", panels=_overview(split, along, measured), is_open=True)
     for panel in Panel:
         inside = [m for m in measured if m.quantity.description.panel is panel]
@@ -157,7 +176,7 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
 
 def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> list[Any]:
     """Parallel coordinates of axes and numbers, rate against distortion, and the highest value of the last bound."""
-    _, wr = _library()
+    _, wr = library()
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
     columns = [column(wr.Config(path), path, log=wide or None) for path, wide in along.items()]
     columns += [column(number(m.key), m.title) for m in _beside_axes(measured)]
@@ -220,7 +239,7 @@ def _described(panel: Any) -> str:
     return f"{panel.title} ({type(panel).__name__})"
 
 
-def _library() -> tuple[Any, Any]:
+def library() -> tuple[Any, Any]:
     """The two modules of wandb-workspaces: one for workspaces, one for panels."""
     try:
         from wandb_workspaces import workspaces

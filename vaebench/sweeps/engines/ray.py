@@ -22,7 +22,10 @@ RETRIES = 5
 TIMEOUT = 10.0
 """Seconds in which a cluster must answer."""
 
-FORWARDED = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY")
+FORWARDED = (
+    *("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT"),
+    *("WANDB_TAGS", "WANDB_NOTES", "WANDB_X_DISABLE_STATS"),
+)
 """Environment variables that workers get from this process."""
 
 FIXED = {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}

@@ -1,0 +1,86 @@
+"""An import hook: packages whose `__init__` imports everything they have are imported part by part.
+
+Lightning needs one class of torchmetrics, `Metric`. To get it, Python executes `torchmetrics/__init__.py`, which
+imports metrics of sound, text and images, and for these scipy.signal and torchvision. wandb imports its job launcher in
+the same way. The hook does for these packages what PEP 562 proposes: a name is imported from the file that has it when
+it is first used. Which file has it is read from the package's own `__init__`.
+A name that this does not tell is found by executing the whole `__init__`: nothing is missing, it only comes later.
+
+`vaebench/__init__.py` installs the hook. It imports nothing itself.
+"""
+
+import ast
+import importlib
+import sys
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import find_spec, resolve_name
+from types import ModuleType
+
+PACKAGES = (
+    "torchmetrics",
+    "torchmetrics.functional",
+    "torchmetrics.functional.image",
+    "torchmetrics.utilities",
+    "wandb.sdk.launch",
+)
+"""The packages that are imported part by part."""
+
+
+class LateFinder:
+    """Find these packages as Python does, but load them with `LateLoader`."""
+
+    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The specification of one of `PACKAGES`, with the loader replaced; None for every other module."""
+        if fullname not in PACKAGES:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = LateLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class LateLoader(SourceFileLoader):
+    """Execute of a package's `__init__` what imports nothing of the package; the rest waits until it is used."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute all but conditions and imports from the package itself, and give the module a `__getattr__`."""
+        tree = ast.parse(self.get_data(self.path))
+        places: dict[str, tuple[str, str]] = {}
+        now: list[ast.stmt] = []
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and (source := self._inside(node)) and node.names[0].name != "*":
+                places |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
+            elif not isinstance(node, ast.If):
+                now.append(node)
+
+        def __getattr__(name: str) -> object:  # noqa: N807
+            return self._late(module, name, *places.get(name, (module.__name__, name)))
+
+        module.__getattr__ = __getattr__  # type: ignore[method-assign]
+        exec(compile(ast.Module(now, []), self.path, "exec"), module.__dict__)
+
+    def _inside(self, node: ast.ImportFrom) -> str:
+        """The module that a statement imports from, if it is the package or in it; otherwise empty."""
+        source = resolve_name("." * node.level + (node.module or ""), self.name)
+        return source if f"{source}.".startswith(f"{self.name}.") else ""
+
+    def _late(self, module: ModuleType, name: str, source: str, original: str) -> object:
+        """What a package calls `name`, from the module that has it as `original`."""
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.name!r} has no attribute {name!r}")
+        if source != self.name:
+            found = getattr(importlib.import_module(source), original)
+        elif find_spec(f"{source}.{original}") is not None:
+            return importlib.import_module(f"{source}.{original}")
+        else:
+            del module.__getattr__
+            super().exec_module(module)
+            return getattr(module, name)
+        setattr(module, name, found)
+        return found
+
+
+def install() -> None:
+    """Put the finder before all others, once in each process."""
+    if not any(isinstance(finder, LateFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, LateFinder())

@@ -1,0 +1,204 @@
+"""Packs side by side in processes of this machine: the default on a CPU with several cores.
+
+Each process has one core and one thread, so a run has the same bits as in a sweep on one core. Threads of one process
+were tried as well: small operations spend their time waiting for Python's lock, and two threads took twice the
+processor time of one. On Linux the processes are forks of this one, so nothing is imported a second time.
+"""
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any
+
+from vaebench.records import provenance
+from vaebench.sweeps.engines.base import Engine, Item, Result
+from vaebench.training import memory
+from vaebench.training.signals import NOTICE, exit_with_parent
+
+RETRIES = 5
+"""How often a pack is tried again after its process died. It continues from its last snapshot."""
+
+METHOD = "fork" if sys.platform == "linux" else "spawn"
+"""How a process is started. The system libraries of macOS do not survive a fork."""
+
+PATIENCE = 10.0
+"""Seconds in which a process must end after it was told to stop twice, or after its last pack."""
+
+
+@dataclass
+class Member:
+    """A process and this end of the pipe to it.
+
+    Attributes:
+        process: the process.
+        pipe: takes a function and an item, and gives the result or the exception.
+        function: the function that the process knows; it is sent once, not with every item.
+        item: what it works on; None if it is idle.
+    """
+
+    process: BaseProcess
+    pipe: Connection
+    function: Any = None
+    item: Any = None
+
+
+class Processes(Engine):
+    """Maps a function over items in several processes of this machine.
+
+    Args:
+        workers: the number of processes, one thread each.
+        method: how they are started.
+    """
+
+    def __init__(self, workers: int, method: str = METHOD) -> None:
+        self._workers, self._context = workers, multiprocessing.get_context(method)
+        self._members: list[Member] = []
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    def __str__(self) -> str:
+        cores, load = provenance.cores(), os.getloadavg()[0]
+        return (
+            f"{self._workers} packs at a time on {self._workers} of {cores} cores, each in a process with one thread "
+            f"(--workers 1 takes one core); load of the machine now: {load:.1f}"
+        )
+
+    def __enter__(self) -> None:
+        # Before any other thread is started here: a fork copies locks in the state in which other threads hold them.
+        gc.freeze()  # so that no garbage collection writes to memory that the processes share
+        self._members = [self._start() for _ in range(self._workers)]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for member in self._members:
+                if kind is None:
+                    with suppress(OSError):
+                        member.pipe.send(None)
+                else:
+                    _tell_to_stop(member)
+            if kind is not None and any(member.item is not None for member in self._members):
+                os.write(2, NOTICE)
+            self._wait_for_end(None if kind else PATIENCE)
+        finally:
+            for member in self._members:
+                member.process.kill()
+                member.process.join()
+                member.pipe.close()
+            self._members = []
+
+    def _wait_for_end(self, seconds: float | None) -> None:
+        """Wait for the processes; each may have a snapshot to write. Another Ctrl-C tells them to stop at once."""
+        try:
+            for member in self._members:
+                member.process.join(seconds)
+        except KeyboardInterrupt:
+            for member in self._members:
+                _tell_to_stop(member)
+            for member in self._members:
+                member.process.join(PATIENCE)
+            raise
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result | Exception]]:
+        left = deque((item, 0) for item in items)
+        deaths: dict[int, int] = {}  # of the packs that processes work on now, by the process
+        while left or deaths:
+            for member in self._members:
+                if left and member.item is None:
+                    member.item, deaths[id(member)] = left.popleft()
+                    self._give(member, function)
+            ready = wait([end for m in self._members if m.item is not None for end in (m.pipe, m.process.sentinel)])
+            for member in [m for m in self._members if m.pipe in ready or m.process.sentinel in ready]:
+                item, died = member.item, deaths.pop(id(member))
+                try:
+                    member.item, result = None, member.pipe.recv()
+                except (EOFError, OSError):
+                    member.process.join()
+                    result = _death(member.process.exitcode, died + 1)
+                    self._replace(member)
+                    if died < RETRIES:
+                        left.appendleft((item, died + 1))
+                        continue
+                yield item, result
+
+    def _give(self, member: Member, function: Any) -> None:
+        known = member.function is function
+        member.function = function
+        with suppress(OSError):  # the process has died; `map` sees that when it waits
+            member.pipe.send((None if known else function, member.item))
+
+    def _start(self) -> Member:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, os.getpid(), self._workers))  # type: ignore[attr-defined]
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads. Those of NumPy's library wait for work and hold no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+        theirs.close()  # so that the pipe ends when the process does
+        return Member(process, ours)
+
+    def _replace(self, member: Member) -> None:
+        member.pipe.close()
+        self._members[self._members.index(member)] = self._start()
+
+
+def _work(pipe: Connection, parent: int, workers: int) -> None:
+    """A process: execute what the parent sends, until it sends None or tells this process to stop.
+
+    Ctrl-C reaches all processes of a terminal, and so may SIGTERM. Therefore only the parent listens to them, and tells
+    this process to stop by SIGUSR1. A training that runs then writes its snapshot first.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
+    memory.sharers = workers
+    function: Any = None
+    try:
+        signal.signal(signal.SIGUSR1, signal.default_int_handler)
+        while (task := pipe.recv()) is not None:
+            function = task[0] or function
+            pipe.send(_outcome(function, task[1]))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if (wandb := sys.modules.get("wandb")) is not None:
+            wandb.teardown()  # a process of multiprocessing does not call what was registered for its end
+
+
+def _outcome(function: Callable[[Item], Result], item: Item) -> Result | Exception:
+    try:
+        return function(item)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(f"{type(error).__name__}: {error}")  # the error itself cannot travel
+        return error
+
+
+def _death(status: int | None, times: int) -> RuntimeError:
+    reason = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+    advice = "with too little memory, the system kills the largest process; --workers 1 needs less"
+    return RuntimeError(f"the process of this pack died, {times} times in a row ({reason}); {advice}")
+
+
+def _tell_to_stop(member: Member) -> None:
+    with suppress(ProcessLookupError, TypeError):  # it has ended
+        os.kill(member.process.pid, signal.SIGUSR1)  # type: ignore[arg-type]
