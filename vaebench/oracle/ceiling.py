@@ -39,11 +39,11 @@ RATIO, ON_THE_WAY = 0.75, 4
 """τ is lowered by at most this factor at a time, with so many rounds on the way (Rose 1998, doi 10.1109/5.726788)."""
 
 DEEP, MANY, MOST_OBSERVATIONS = 0.45, 0.25, 2000
-"""Where τ < 0.45 λ₁, or where a third of N atoms were needed before, the search begins with one atom an observation, if
-N is not too large for that. At a low τ almost all of them stay, and a descent would add them one after another."""
+"""Where τ < 0.45 λ₁, or where a quarter of N atoms were needed before, the search begins with one atom an observation,
+if N is not too large for that. At a low τ almost all of them stay, and a descent would add them one after another."""
 
-EM_FROM_OBSERVATIONS = (12,)
-"""Steps of EM from there. If the bracket is still wide after the last, the weights are moved by Newton steps."""
+EM_FROM_OBSERVATIONS = 12
+"""Steps of EM from there. If the bracket is still wide then, the weights are moved by Newton steps."""
 
 MEMORISED = 0.1
 """The rate is near its cap log N if it is within so many nats of it."""
@@ -190,11 +190,9 @@ class CeilingProblem:
         """A mixture that began with an atom at every observation; its weights are moved where that is not enough."""
         component, n = self.component(tau), len(self.x)
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
-        mixture = Mixture(self.x, component, component.inside(self.x), weights).merged()
-        for steps in EM_FROM_OBSERVATIONS:
-            mixture = mixture.em(steps)
-            if Search.of(mixture, tolerance).quick().largest <= tolerance:
-                return mixture
+        mixture = Mixture(self.x, component, component.inside(self.x), weights).merged().em(EM_FROM_OBSERVATIONS)
+        if Search.of(mixture, tolerance).quick().largest <= tolerance:
+            return mixture
         return mixture.newton(NEWTON_STEPS).em(EM_STEPS).merged()
 
     def _at(self, tau: float, mixture: Mixture) -> Mixture:
