@@ -40,8 +40,9 @@ import vaebench  # noqa: F401 (before lightning)
 
 import torch
 from agreement import agreement
+from beside import OtherWork
 from bounding import NETS, PYTHAE, K, bounds_of, error_of, floors, operations, pythae_of, trained
-from clock import DEVICE, NAME, ON_GPU, OtherWork, now, peak
+from clock import DEVICE, NAME, ON_GPU, now, peak
 from gpu_table import LOOP, table
 from one_pack import dataset_of, train
 from peers import LARGE, OURS, flops, mnist
