@@ -69,9 +69,9 @@ def tally(per_observation: Float[Tensor, " B"]) -> Float64[Tensor, "2"]:
 
 
 def divergence(name: str, value: float, where: str) -> str:
-    """The message of a training that has diverged.
+    """How a training has diverged.
 
     >>> divergence("train/objective", float("nan"), "epoch 3")
-    'train/objective became nan in epoch 3; lower model.learning_rate, or set train.gradient_clip'
+    'train/objective became nan in epoch 3'
     """
-    return f"{name} became {value:.3g} in {where}; {REMEDY}"
+    return f"{name} became {value:.3g} in {where}"

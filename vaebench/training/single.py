@@ -23,7 +23,6 @@ from vaebench.config import Run, imports
 from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.models.epoch import REMEDY
 from vaebench.records import provenance
 from vaebench.records.run_folder import CHECKPOINT, RESUME
 from vaebench.training.curve import Curve
@@ -64,7 +63,7 @@ class Fitted(NamedTuple):
 
 def with_advice(error: Diverged, data: DataModule) -> Diverged:
     """The error, with advice about the data if their values are too large: a smaller learning rate would not help."""
-    return error if data.too_large is None else Diverged(f"{str(error).partition(';')[0]}; {data.too_large}")
+    return error if data.too_large is None else Diverged(error.what, data.too_large)
 
 
 def data_of(run: Run) -> DataModule:
@@ -165,8 +164,7 @@ def _train(
         # torch.distributions raises a ValueError for a parameter that is not finite.
         if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
             raise
-        text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
-        raise Diverged(f"{text}; {REMEDY}") from error
+        raise Diverged(f"a parameter is no longer a finite number in epoch {training.current_epoch}") from error
     finally:
         deferring.signals.restore()
     deferring.signals.deliver()
