@@ -55,8 +55,7 @@ from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.training import memory
-from vaebench.training.tf32 import tf32
-from vaebench.training.trainer import configure_process
+from vaebench.training.trainer import configure_process, tf32
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name

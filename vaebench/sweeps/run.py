@@ -44,8 +44,7 @@ from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
 from vaebench.training.snapshot import NewerSnapshotError
-from vaebench.training.tf32 import tf32
-from vaebench.training.trainer import ProgressCallback, configure_process
+from vaebench.training.trainer import ProgressCallback, configure_process, tf32
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
 from vaebench.records.run_folder import CHECKPOINT, RESUME
+from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint
-from vaebench.training.rates import LearningRateStages
 from vaebench.training.resume import (
     CurveReplay,
     PeriodicCheckpoint,
@@ -38,8 +38,6 @@ from vaebench.training.resume import (
 )
 from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.snapshot import SnapshotError, read, replay
-from vaebench.training.stopping import StopEarly
-from vaebench.training.tf32 import is_allowed, tf32
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,
@@ -48,6 +46,8 @@ from vaebench.training.trainer import (
     configure_process,
     device,
     interruptible,
+    is_tf32_allowed,
+    tf32,
     trainer,
     validation,
 )
@@ -226,7 +226,7 @@ def _run_processes(job: Job) -> None:
         port = free.getsockname()[1]
     spawn, signals = multiprocessing.get_context("spawn"), DeferredSignals()
     stop, errors = spawn.Event(), spawn.SimpleQueue()
-    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_allowed())
+    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_tf32_allowed())
     context = start_processes(_rank, arguments, nprocs=job.run.train.devices, join=False, start_method="spawn")
     signals.defer()
     try:

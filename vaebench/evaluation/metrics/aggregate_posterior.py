@@ -15,8 +15,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS
 from vaebench.evaluation.metrics.base import Diagnostic, Subject, without_densities
 from vaebench.evaluation.metrics.rate import without_unit_priors
-from vaebench.models.chunk_size import ChunkSize
-from vaebench.models.draws import Draws
+from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
