@@ -89,7 +89,7 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
         axes: paths of its grid, for the table.
         folder: of this run.
         how: settings that do not define the numbers.
-        watch: told of every epoch.
+        watch: called after every epoch.
     """
     (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
     return outcome

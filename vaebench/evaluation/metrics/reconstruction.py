@@ -92,8 +92,8 @@ class SSIM(ImageScore):
     """Structural similarity (Wang et al. 2004), at most 1, mean over images: Gaussian window of 11 × 11 pixels with
     σ = 1.5, K1 = 0.01, K2 = 0.03, range 1.
 
-    Averaged over the windows that lie within the image, as the authors do, and over channels; images under 11 × 11
-    have no such window, hence no number.
+    Averaged over the windows that lie within the image, as the authors do, and over channels. Images below 11 × 11
+    pixels have no such window, so they have no number.
     """
 
     column = "ssim"
