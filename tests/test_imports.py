@@ -505,9 +505,7 @@ def test_annotations_may_name_the_module_that_they_come_from(tmp_path: Path) -> 
 
 UNMADE = {
     "runs": ('"my_estimate", 7.0', "gone, 7.0", None),
-    "estimator": (
-        "    def applies_to(self, model):\n        return None\n", "", r"study\.yaml:\d+: evaluate\.estimators: .*abstract"
-    ),
+    "estimator": ("    def applies_to(self, model):\n        return None\n", "", r"evaluate\.estimators: .*abstract"),
     "data set": ("self.size = size", "self.size = sizes", r"yaml:\d+: data: NameError: .*'sizes'.*\(\S+mine\.py:\d+\)"),
     "metric": (
         'column = "my_metric"', "def __init__(self):\n        gone", r"evaluate\.metrics: MyMetric.*NameError.*mine\.py"
