@@ -339,9 +339,8 @@ class Interventions:
 class FactorVAEScore(FactorScore):
     """The score of FactorVAE (Kim & Mnih 2018): does the unit that varies least tell which factor is fixed?
 
-    A batch is 64 observations with one factor in common. In each batch, one unit votes for the factor: the unit with
-    the smallest variance, relative to its variance over all observations. The score is the accuracy of the majority's
-    vote on other batches.
+    In each batch of 64 observations with one factor in common, the unit with the smallest variance, relative to its
+    variance over all observations, votes for the factor. The score is the accuracy of the majority on other batches.
 
     Args:
         votes: how many batches decide the majority, and how many it is measured on.
