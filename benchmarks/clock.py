@@ -1,12 +1,9 @@
-"""How the benchmarks measure time: processor time of one thread on a CPU, elapsed time on a GPU; and what else ran."""
+"""How the benchmarks measure time: processor time of one thread on a CPU, elapsed time on a GPU."""
 
-import os
 from itertools import pairwise
 from time import perf_counter, process_time
 
 import torch
-
-from vaebench.records import provenance
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if ON_GPU else torch.device("cpu")
@@ -30,20 +27,3 @@ def peak() -> float:
         a @ a
         marks.append(now())
     return 2 * n**3 / min(b - a for a, b in pairwise(marks))
-
-
-class OtherWork:
-    """What else ran on the machine: its load average, the number of processes that compute or wait to, this one too."""
-
-    def __init__(self) -> None:
-        self.seen = [os.getloadavg()[0]]
-
-    def __str__(self) -> str:
-        self.seen.append(os.getloadavg()[0])
-        low, high, cores = min(self.seen), max(self.seen), provenance.cores()
-        busy = "; other work ran beside it" if high > 2 else ""
-        return f"Load average {low:.1f} to {high:.1f} on {cores} cores while it ran, with itself in it{busy}."
-
-    def look(self) -> None:
-        """Note the load now."""
-        self.seen.append(os.getloadavg()[0])

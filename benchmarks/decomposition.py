@@ -22,6 +22,8 @@ from statistics import median
 from time import process_time
 from typing import NamedTuple
 
+from beside import OtherWork
+
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
 METRICS = ("RateDecomposition", "TotalCorrelation")
 SIZES = ((2500, 64), (5000, 64), (10_000, 64), (10_000, 8))
@@ -49,10 +51,11 @@ class Measured(NamedTuple):
 
 def main() -> int:
     """Measure, print and write the table; the number of broken claims."""
+    beside = OtherWork()
     runs = [measured(m, n, units) for _ in range(ROUNDS) for n, units in SIZES for m in METRICS]
     cases = dict.fromkeys((r.metric, r.n, r.units) for r in runs)
     rows = [merged([r for r in runs if (r.metric, r.n, r.units) == case]) for case in cases]
-    text = table(rows)
+    text = table(rows, str(beside))
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -77,7 +80,7 @@ def merged(runs: list[Measured]) -> Measured:
     return runs[0]._replace(ratio=median(r.ratio for r in runs), memory=max(r.memory for r in runs))
 
 
-def table(rows: list[Measured]) -> str:
+def table(rows: list[Measured], beside: str) -> str:
     """Markdown."""
     head = ("metric", "N", "L", "matrix products", "MiB", "claimed", "[N, N] would be", "[N, N, L] would be")
     lines = [head, tuple("---" for _ in head)]
@@ -89,7 +92,11 @@ def table(rows: list[Measured]) -> str:
     return (
         "# The decomposition of the rate over N² pairs\n\n"
         "Time in products of an N × L by an L × N matrix, memory in MiB beyond what was taken in; one CPU thread, "
-        "float64.\n`python benchmarks/decomposition.py` writes this and fails if a claim does.\n\n" + body + "\n"
+        "float64.\n`python benchmarks/decomposition.py` writes this and fails if a claim does.\n"
+        + beside
+        + "\n\n"
+        + body
+        + "\n"
     )
 
 

@@ -40,8 +40,9 @@ import vaebench  # noqa: F401 (before lightning)
 
 import torch
 from agreement import agreement
+from beside import OtherWork
 from bounding import NETS, PYTHAE, K, bounds_of, error_of, floors, operations, pythae_of, trained
-from clock import DEVICE, NAME, ON_GPU, OtherWork, now, peak
+from clock import DEVICE, NAME, ON_GPU, now, peak
 from gpu_table import LOOP, table
 from one_pack import dataset_of, train
 from peers import LARGE, OURS, flops, mnist
@@ -54,8 +55,7 @@ from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.training import memory
-from vaebench.training.tf32 import tf32
-from vaebench.training.trainer import configure_process
+from vaebench.training.trainer import configure_process, tf32
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name

@@ -21,8 +21,7 @@ from vaebench.training.curve import Curve
 from vaebench.training.packed import cuda_graph
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.tf32 import tf32
-from vaebench.training.trainer import accelerator
+from vaebench.training.trainer import accelerator, tf32
 
 
 class Training(NamedTuple):

@@ -24,7 +24,8 @@ import vaebench  # noqa: F401 (before lightning)
 
 # isort: split
 
-from clock import NAME, ON_GPU, OtherWork, now
+from beside import OtherWork
+from clock import NAME, ON_GPU, now
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name

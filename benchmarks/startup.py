@@ -1,29 +1,34 @@
-"""How long does a command take that trains nothing?
+"""How long does a command take that trains nothing, or very little?
 
 The commands are `--help`; a study with a fault in its YAML; `table` over 1000 records, copied from the 30 of
-results/beta with other ids and seeds; `list`; and `doctor`, which imports torch. Each measurement is a new process,
-with the files in the cache. The table has medians of seven rounds, in turns, and the time of Python alone for
-comparison.
+results/beta with other seeds; `list`; `doctor`, which imports torch; and a sweep of conf/smoke.yaml, four short
+runs, once until its first line is said and once from the command to its tables. Each measurement is a new process, with
+the files in the cache. The table has medians of seven rounds, in turns, and the time of Python alone for comparison.
 
     python benchmarks/startup.py
 
-writes results/benchmarks/startup.md. It fails if `--help` takes more than 0.4 s of processor time, the fault more than
-0.8 s, or the table more than 2 s. The seconds are those of this machine. They are processor time, because other work on
-the machine changes it least.
+writes results/benchmarks/startup.md. It fails if `--help` takes more than 0.4 s of processor time, the fault or the
+first line more than 0.8 s, or the table more than 2 s. Nothing is claimed of the whole sweep. The seconds are those of
+this machine. They are processor time, because other work on the machine changes it least.
 """
 
-import hashlib
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
+
+from beside import OtherWork
+
+from vaebench.records import record
+from vaebench.records.validity import identity
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
@@ -32,11 +37,15 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTEC
 
 
 class Command(NamedTuple):
-    """What is run, the status that it ends with, and the seconds that are claimed."""
+    """What is run, the status that it ends with, and the seconds that are claimed; of all, or to the first line."""
 
     arguments: tuple[str, ...]
     status: int = 0
     most: float | None = None
+    whole: bool = True
+
+
+SMOKE = ("-m", "vaebench", "sweep", "conf/smoke.yaml")
 
 
 COMMANDS = {
@@ -46,6 +55,8 @@ COMMANDS = {
     f"`table` over {RECORDS} records": Command(("-m", "vaebench", "table"), 0, 2.0),
     "`list`": Command(("-m", "vaebench", "list")),
     "`doctor`": Command(("-m", "vaebench", "doctor")),
+    "first line of `sweep conf/smoke.yaml`": Command(SMOKE, most=0.8, whole=False),
+    "`sweep conf/smoke.yaml`, 4 runs to their tables": Command(SMOKE),
 }
 BASE = next(iter(COMMANDS))
 
@@ -59,13 +70,14 @@ class Seconds(NamedTuple):
 
 def main() -> int:
     """Measure, print and write the table; the number of broken claims."""
+    beside = OtherWork()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         for command in COMMANDS.values():
             seconds(command, folder)  # so that the files are in the cache
         rounds = [{name: seconds(c, folder) for name, c in COMMANDS.items()} for _ in range(ROUNDS)]
     seen = {name: Seconds(*(median(r[name][i] for r in rounds) for i in range(2))) for name in COMMANDS}
-    text = table(seen)
+    text = table(seen, str(beside))
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -85,37 +97,42 @@ def prepare(folder: Path) -> None:
     )
     records = folder / "results" / STUDY / "records"
     records.mkdir(parents=True)
-    found = [
-        json.loads(p.read_text(encoding="utf-8")) for p in sorted((ROOT / "results" / STUDY / "records").glob("*.json"))
-    ]
-    seeds = 1 + max(record["config"]["seed"] for record in found)
+    found = record.read_all(ROOT / "results" / STUDY)
+    seeds = 1 + max(r.config["seed"] for r in found)
     for i in range(RECORDS):
-        record = json.loads(json.dumps(found[i % len(found)]))
-        record["config"]["seed"] += seeds * (i // len(found))
-        record["id"] = hashlib.sha256(str(i).encode()).hexdigest()[:10]
-        (records / f"{record['id']}.json").write_text(json.dumps(record), encoding="utf-8")
+        one = found[i % len(found)]
+        config = one.config | {"seed": one.config["seed"] + seeds * (i // len(found))}
+        made = replace(one, id=identity(config), config=config)
+        record.write(made, records / f"{made.id}.json")
 
 
 def seconds(command: Command, folder: str) -> Seconds:
-    """Of one fresh process."""
+    """Of one fresh process, which finds no earlier runs. After its first line it is killed, if no more is asked."""
+    shutil.rmtree(Path(folder) / "runs", ignore_errors=True)
     before, start = getrusage(RUSAGE_CHILDREN), perf_counter()
-    arguments = [sys.executable, *command.arguments]
-    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    arguments, pipe = [sys.executable, *command.arguments], subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=folder, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
+        if not command.whole:
+            assert process.stdout is not None
+            assert process.stdout.readline(), f"{command.arguments} said nothing"
+            process.kill()
+        said = process.communicate()[1]
     clock, after = perf_counter() - start, getrusage(RUSAGE_CHILDREN)
-    if done.returncode != command.status:
+    if command.whole and process.returncode != command.status:
         raise RuntimeError(
-            f"{command.arguments}: expected status {command.status}, got {done.returncode}: {done.stderr}"
+            f"{command.arguments}: expected status {command.status}, got {process.returncode}: {said[-500:]}"
         )
     return Seconds(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, clock)
 
 
-def table(seen: dict[str, Seconds]) -> str:
+def table(seen: dict[str, Seconds], beside: str) -> str:
     """Markdown."""
     lines = [
         "# Until a command has answered",
         "",
         f"Fresh processes, files in the cache, medians of {ROUNDS} rounds in turns. Seconds are this machine's;",
         "claimed is the processor's time. `python benchmarks/startup.py` writes this and fails if a claim does.",
+        beside,
         "",
         "| command | processor, s | by the clock, s | claimed at most, s | over Python alone |",
         "| --- | --- | --- | --- | --- |",

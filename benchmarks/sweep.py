@@ -25,6 +25,10 @@ from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
 
+# isort: split
+
+from beside import OtherWork
+
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
 STUDY, RUNS, ROUNDS = ROOT / "conf" / "beta.yaml", 30, 1
@@ -38,8 +42,6 @@ PARTS = ("training steps", "validation", "evaluation", "opening of W&B runs")
 
 def main() -> int:
     """Measure, print and write the table; the number of broken claims."""
-    from clock import OtherWork  # it imports torch, which a child measures
-
     beside = OtherWork()
     rounds = [in_fresh_process() for _ in range(ROUNDS)]
     seen = {name: median(r[name] for r in rounds) for name in rounds[0]}

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from vaebench.evaluation.metrics import aggregate_posterior
 from vaebench.evaluation.metrics.aggregate_posterior import AggregatePosterior
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 
 
 def mixture(n: int, units: int, std: tuple[float, float], seed: int = 0) -> tuple[AggregatePosterior, torch.Tensor]:

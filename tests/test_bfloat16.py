@@ -15,7 +15,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.reporting.page.provenance import conditions
 from vaebench.sweeps import run as runs
 from vaebench.sweeps.run import Execution, execute
-from vaebench.training.tf32 import is_allowed, tf32
+from vaebench.training.trainer import is_tf32_allowed, tf32
 
 K, N = 64, 16
 STUDY = """
@@ -77,13 +77,13 @@ def test_a_record_says_it_and_is_compared_only_with_its_like(tmp_path):
 
 def test_training_alone_may_use_tf32(tmp_path, monkeypatch):
     seen: list[bool] = []
-    monkeypatch.setattr(runs, "fit", lambda *_: seen.append(is_allowed()) or [ValueError("enough")])
+    monkeypatch.setattr(runs, "fit", lambda *_: seen.append(is_tf32_allowed()) or [ValueError("enough")])
     (tmp_path / "s.yaml").write_text(STUDY)
     (run,) = load(tmp_path / "s.yaml").runs
     for asked in (True, False):
         execute(run, "s", [], tmp_path / str(asked), Execution(wandb="disabled", tf32=asked), lambda *_: None)
     assert seen == [True, False]
-    assert not is_allowed()
+    assert not is_tf32_allowed()
 
 
 def test_without_a_gpu_products_keep_their_precision():

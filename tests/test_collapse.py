@@ -6,7 +6,6 @@ from stationary_points import stationary_point
 
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
 from vaebench.evaluation.collapse import CAUSES, FORECAST, PROBE, Diagnosis, diagnose
 from vaebench.evaluation.measure import Measurement
 from vaebench.evaluation.stationarity import linear_vae_at, off_diagonal_share
@@ -139,13 +138,11 @@ def test_without_a_forecast_the_counts_stay_blank_with_the_reason(data: DataModu
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_has_the_same_columns_or_a_reason(name: str) -> None:
+def test_every_model_has_the_same_columns_or_a_reason(name: str, data: DataModule) -> None:
     """A blank of a record says why; a forecast for a model that is not linear says that it is a reference."""
-    digits = DataModule(Digits(), batch_size=64)
-    digits.setup()
-    model = MODELS.build({"name": name, "latent_dim": 3, "likelihood": "Gaussian"}, digits.shape, 0)
+    model = MODELS.build({"name": name, "latent_dim": 3, "likelihood": "Gaussian"}, data.shape, 0)
     model.eval()
-    made = recorded(diagnose(model, digits))
+    made = recorded(diagnose(model, data))
     for column in (*CAUSES, *PROBE):
         reading = Quantity(column).read(made)
         assert (reading.value is None) == (column in made.not_applicable)

@@ -9,14 +9,13 @@ from torch.distributions import Normal
 from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators import image_distances
-from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES
+from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES, erase, shift
 from vaebench.evaluation.estimators.image_distances import EncodedImages, cross_entropy, relative
-from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.evaluation.metrics.base import without_densities
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Panel

@@ -16,7 +16,7 @@ from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.data.batch import Batch
 from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation.measure import Measurement, estimate, estimators
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE

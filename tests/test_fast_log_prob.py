@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.data.batch import Batch
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.fast_log_prob import bernoulli_log_prob
 from vaebench.models.vae import ROWS, VAE
 

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from vaebench.__main__ import app
 from vaebench.config import ConfigError, Refused, Run, imports, load, schema
 from vaebench.config.imports import Import
-from vaebench.config.registry import METRICS, MODELS, REGISTRIES
+from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
 from vaebench.records import record
 from vaebench.reporting.tables import table as tables
+from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.ray import Ray
@@ -481,3 +484,52 @@ def test_an_import_is_plain_data(mine: Path) -> None:
     found = imports.read("mine.py", mine)
     assert pickle.loads(pickle.dumps(found)) == found
     assert isinstance(found, Import)
+
+
+def test_annotations_may_name_the_module_that_they_come_from(tmp_path: Path) -> None:
+    """`import vaebench as vb` and `vb.Positive`, as well as `from vaebench import Positive`."""
+    (tmp_path / "mine.py").write_text(
+        "import typing as t\n\nimport vaebench as vb\n\n\n@vb.MODELS.register\nclass Mine(vb.VAE):\n"
+        '    """Mine."""\n\n    def __init__(self, shape, seed=0, *, gamma: vb.Positive = 1.0, '
+        "how: vb.PriorSpec | None = None, rest: t.Any = 1, **kwargs: t.Any) -> None:\n"
+        "        super().__init__(shape, seed, **kwargs)\n"
+    )
+    imports.give([str(tmp_path / "mine.py")])
+    assert MODELS.keywords("Mine").keys() == {"gamma", "how", "rest", *MODELS.keywords("VAE")}
+    assert MODELS.keywords("Mine")["gamma"].annotation is Positive
+    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text().replace("vb.Positive", "open('x')"))
+    done = CliRunner().invoke(app, ["list", "Mine", "--import", str(tmp_path / "mine.py")])
+    assert done.exit_code == 1
+    assert re.match(r"error: \S+mine\.py:10: Mine: .*open.* cannot be read without importing", done.output)
+
+
+UNMADE = {
+    "runs": ('"my_estimate", 7.0', "gone, 7.0", None),
+    "estimator": ("    def applies_to(self, model):\n        return None\n", "", r"evaluate\.estimators: .*abstract"),
+    "data set": ("self.size = size", "self.size = sizes", r"yaml:\d+: data: NameError: .*'sizes'.*\(\S+mine\.py:\d+\)"),
+    "metric": (
+        'column = "my_metric"', "def __init__(self):\n        gone", r"evaluate\.metrics: MyMetric.*NameError.*mine\.py"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNMADE)
+def test_what_cannot_be_made_is_refused_before_training(mine: Path, case: str) -> None:
+    old, new, said = UNMADE[case]
+    assert old in MINE
+    (mine / "mine.py").write_text(MINE.replace(old, new) + f"\n# of {mine}\n")
+    study = load(mine / "study.yaml")
+    if said is None:
+        preflight.refuse(study, study.runs, Inline())
+        return
+    with pytest.raises(ConfigError, match=said):
+        preflight.refuse(study, study.runs, Inline())
+
+
+def test_a_failure_in_a_file_of_the_user_says_its_line(mine: Path) -> None:
+    changed = MINE.replace("return half(self.gamma * self.beta)", "return gone")
+    (mine / "mine.py").write_text(f"{changed}\n# of {mine}\n")
+    line = changed[: changed.index("return gone")].count("\n") + 1
+    for made in swept(mine).records:
+        assert made.status == "failed"
+        assert re.search(rf"NameError: .*'gone'.* \(\S*mine\.py:{line}\)$", made.reason), made.reason

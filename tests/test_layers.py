@@ -110,6 +110,14 @@ def test_the_package_is_its_rooms() -> None:
     assert table == [*reversed(ROOMS)], "the README's table of rooms"
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    rooms = "|".join(ROOMS)
+    named = re.findall(rf"`(?:vaebench/)?((?:{rooms})/[\w/.]*)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    assert [path for path in named if not (PACKAGE / path).exists()] == []
+
+
 @pytest.mark.parametrize("path", files("vaebench"), ids=name)
 def test_an_import_points_down_only(path: Path) -> None:
     """Inside a function too: an import that is late is still a dependency."""

@@ -342,7 +342,7 @@ def test_a_measurement_has_its_name(here: Path) -> None:
 
 
 def test_a_record_without_a_checksum_is_refused(here: Path) -> None:
-    """As format 1 had none: whoever takes the checksum out and writes another version could write any number."""
+    """As format 1 had none: without the checksum and with another version, any number could be written."""
     (one,) = records(-23.0)
     entries = json.loads(path_of(one).read_text())
     del entries["sha256"]

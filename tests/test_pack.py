@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -86,8 +87,10 @@ def test_a_member_of_thirty_has_the_bits_it_has_alone(name):
 
 
 @pytest.mark.parametrize("name", TOGETHER)
-def test_a_pack_agrees_with_the_plain_model_in_a_plain_trainer(name):
-    check_against_plain(lambda: various(name, 2), 5, SHORT)
+def test_a_pack_agrees_with_the_plain_model_in_a_plain_trainer(name, tmp_path):
+    """And each of its members leaves an ordinary checkpoint."""
+    pack = check_against_plain(lambda: various(name, 2), 5, SHORT)
+    check_checkpoint(pack, MODELS[name], tmp_path / "model.ckpt")
 
 
 def check_against_plain(
@@ -174,7 +177,7 @@ def test_a_member_that_diverges_stops_and_the_others_keep_their_bits(how):
     assert pack.is_active == [True, False, True, True]
     step, reason = pack.divergences[1]
     assert step < 5
-    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d; lower model\.l", reason)
+    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d$", reason)
     assert curves[1] == {"epoch": []}
 
 
@@ -184,12 +187,11 @@ def test_a_pack_stops_when_all_members_have_diverged():
     assert pack.current_epoch < 2
 
 
-@pytest.mark.parametrize("name", TOGETHER)
-def test_a_member_leaves_an_ordinary_checkpoint(name, tmp_path):
-    pack, _ = packed(various(name, 2), 1)
-    save_checkpoint(pack.members[1], tmp_path / "model.ckpt", 1, pack.steps_done)
-    assert (tmp_path / "model.ckpt").stat().st_size < 1.5 * 4 * sum(p.numel() for p in pack.parameters()) / 2 + 10_000
-    loaded = MODELS[name].load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
+def check_checkpoint(pack: Pack, cls: type[Autoencoder], path: Path) -> None:
+    """It has the parameters of one member and not of all, and gives the member as a model by itself."""
+    save_checkpoint(pack.members[1], path, 1, pack.steps_done)
+    assert path.stat().st_size < 1.5 * 4 * sum(p.numel() for p in pack.parameters()) / 2 + 10_000
+    loaded = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert dict(loaded.hparams) == dict(pack.members[1].hparams)
     assert same_bits(loaded, pack.members[1])
     alone = unpack(pack.members[1], pack.device)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,33 @@ def test_every_verb_works_from_a_wheel_in_an_empty_folder(empty: Path) -> None:
         verb(*arguments)
     verb("compare", "smoke", "smoke")
     verb("evaluate", f"runs/smoke/{ids[0]}", "--draws", "5")
+
+
+FILES = sorted((ROOT / "conf").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT / "conf")))
+def test_every_published_study_passes_every_check_before_training(empty: Path, file: Path) -> None:
+    assert "nothing is started now" in vaebench("sweep", str(file), "--dry-run")
+
+
+def shown_commands() -> list[str]:
+    """The sweeps that the texts show, without those of a machine with more GPUs or a cluster."""
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    found = re.findall(r"^ +python -m vaebench (sweep [^#\n]+?)(?: +#.*)?$", texts, re.M)
+    return sorted({c for c in found if "--address" not in c and "--gpus" not in c and "online" not in c})
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_every_sweep_that_the_texts_show_passes_the_same_checks(empty: Path, command: str) -> None:
+    (empty / "conf").symlink_to(ROOT / "conf")
+    assert "nothing is started now" in vaebench(*command.removesuffix(" --dry-run").split(), "--dry-run")
+
+
+def test_every_study_that_the_texts_show_is_one(empty: Path) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    blocks = [block for text in texts for block in re.findall(r"^```yaml\n(question:.*?)^```$", text, re.M | re.S)]
+    assert blocks
+    for block in blocks:
+        (empty / "study.yaml").write_text(block)
+        assert "nothing is started now" in vaebench("sweep", "study.yaml", "--dry-run")

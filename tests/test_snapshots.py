@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -40,10 +41,29 @@ class StoppedError(Exception):
     """What ends a training early."""
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[Run, ...]:
+    path = tmp_path_factory.mktemp("study") / "tiny.yaml"
+    path.write_text(STUDY)
+    return load(path).runs
+
+
+@pytest.fixture(scope="module")
+def trained(runs, tmp_path_factory) -> Path:
+    """Where the runs have left their snapshots and checkpoints after all epochs."""
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(runs, trained) -> list[Fitted | Exception]:
+    """The runs trained without a stop."""
+    return fitted(runs, trained)
+
+
 @pytest.fixture
-def runs(tmp_path: Path) -> tuple[Run, ...]:
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    return load(tmp_path / "tiny.yaml").runs
+def snapshot(runs, whole, trained, tmp_path) -> Path:
+    """A copy of the snapshot that the first run has left after all epochs, in a folder with its checkpoint."""
+    return shutil.copytree(trained / runs[0].id, tmp_path / runs[0].id) / RESUME
 
 
 def fitted(runs, folder: Path, stop: int | None = None) -> list[Fitted | Exception]:
@@ -68,9 +88,8 @@ def assert_same(found: Fitted | Exception, expected: Fitted | Exception) -> None
 
 
 @pytest.mark.parametrize("parts", [[[0, 1, 2, 3]], [[3], [1, 0], [2]]], ids=["together", "in other packs"])
-def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, tmp_path, parts):
+def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, whole, tmp_path, parts):
     """The first two were stopped after one epoch, the others after three."""
-    whole = fitted(runs, tmp_path / "whole")
     for pair, stop in ((runs[:2], 2), (runs[2:], 4)):
         with pytest.raises(StoppedError):
             fitted(pair, tmp_path, stop)
@@ -80,9 +99,8 @@ def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, tmp
             assert_same(found, whole[i])
 
 
-def test_what_was_trained_is_not_trained_again(runs, tmp_path):
-    first = fitted(runs, tmp_path)
-    for found, expected in zip(fitted(runs, tmp_path, stop=5), first, strict=True):
+def test_what_was_trained_is_not_trained_again(runs, whole, trained):
+    for found, expected in zip(fitted(runs, trained, stop=5), whole, strict=True):
         assert_same(found, expected)
 
 
@@ -148,9 +166,8 @@ class Stranger:
 
 
 @pytest.mark.parametrize("how", ["half", "empty", "zeros", "stranger", "torch's stranger"])
-def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, how):
-    fitted(runs[:1], tmp_path)
-    path, made = tmp_path / runs[0].id / RESUME, tmp_path / "made"
+def test_a_bad_file_is_put_aside_and_executes_nothing(runs, snapshot, tmp_path, caplog, how):
+    path, made = snapshot, tmp_path / "made"
     content = path.read_bytes()
     if how == "torch's stranger":
         torch.save({"format": 1, "run": Stranger(made)}, path)
@@ -167,46 +184,40 @@ def test_a_bad_file_is_put_aside_and_executes_nothing(runs, tmp_path, caplog, ho
     assert not made.exists()
 
 
-def test_the_snapshot_of_another_run_is_refused_by_name(runs, tmp_path):
-    fitted(runs[:1], tmp_path)
+def test_the_snapshot_of_another_run_is_refused_by_name(runs, snapshot):
     with pytest.raises(
         SnapshotError, match=f"expected format {FORMAT} of run {runs[1].id}, got format {FORMAT} of '{runs[0].id}'"
     ):
-        read(tmp_path / runs[0].id / RESUME, runs[1].id)
+        read(snapshot, runs[1].id)
 
 
-def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, tmp_path, caplog):
+def test_the_snapshot_of_another_kind_of_device_is_put_aside(runs, snapshot, caplog):
     """A GPU's generator has a state of 16 bytes, with which no other can go on."""
-    fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / RESUME
-    content = torch.load(path, weights_only=True)
-    torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, path)
+    content = torch.load(snapshot, weights_only=True)
+    torch.save(content | {"noise": torch.zeros(16, dtype=torch.uint8)}, snapshot)
     with caplog.at_level(logging.WARNING):
-        assert found(runs[0], path.parent) is None
+        assert found(runs[0], snapshot.parent) is None
     assert "its noise is not that of a training on this device, cpu; kept as" in caplog.text
 
 
-def test_a_full_disk_stops_no_training(runs, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_stops_no_training(runs, whole, tmp_path, monkeypatch, caplog):
     def full(self: Snapshot, path: Path) -> None:
         raise WriteError(f"{path}: no space left")
 
-    expected = fitted(runs, tmp_path / "whole")
     monkeypatch.setattr(Snapshot, "save", full)
     with caplog.at_level(logging.WARNING):
-        for found, whole in zip(fitted(runs, tmp_path), expected, strict=True):
-            assert_same(found, whole)
+        for found, expected in zip(fitted(runs, tmp_path), whole, strict=True):
+            assert_same(found, expected)
     assert "no space left; training goes on" in caplog.text
 
 
 # -- what is kept proves itself ---------------------------------------------------------------------------------------
 
 
-def test_whichever_bit_is_flipped_a_checkpoint_is_refused(runs, tmp_path):
+def test_whichever_bit_is_flipped_a_checkpoint_is_refused(snapshot):
     """At 400 places drawn over each file, and at every bit of its last 200 bytes, where the archive's index ends."""
-    fitted(runs[:1], tmp_path)
     chance = random.Random(0)
-    for name in (RESUME, CHECKPOINT):
-        path = tmp_path / runs[0].id / name
+    for path in (snapshot, snapshot.with_name(CHECKPOINT)):
         whole = path.read_bytes()
         contents(path)
         last = range(8 * (len(whole) - 200), 8 * len(whole))
@@ -218,10 +229,8 @@ def test_whichever_bit_is_flipped_a_checkpoint_is_refused(runs, tmp_path):
                 contents(path)
 
 
-def test_wherever_it_is_cut_a_checkpoint_is_refused(runs, tmp_path):
-    fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / RESUME
-    whole = path.read_bytes()
+def test_wherever_it_is_cut_a_checkpoint_is_refused(snapshot):
+    path, whole = snapshot, snapshot.read_bytes()
     for length in [*range(0, len(whole), len(whole) // 50), *range(len(whole) - 50, len(whole))]:
         path.write_bytes(whole[:length])
         with pytest.raises(SnapshotError, match=rf"^{path}: damaged"):
@@ -249,21 +258,23 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("said", MISFITS)
-def test_a_snapshot_that_does_not_fit_is_put_aside_and_the_run_begins_anew(runs, tmp_path, caplog, said):
+def test_a_snapshot_that_does_not_fit_is_put_aside(runs, snapshot, caplog, said):
     """Each can be read, and is as some other version might have written it."""
-    (whole,) = fitted(runs[:1], tmp_path)
-    path = tmp_path / runs[0].id / RESUME
-    rewritten(path, **MISFITS[said](read(path, runs[0].id)))
-    wrong = path.read_bytes()
+    rewritten(snapshot, **MISFITS[said](read(snapshot, runs[0].id)))
+    wrong = snapshot.read_bytes()
     with caplog.at_level(logging.WARNING):
-        assert_same(fitted(runs[:1], tmp_path)[0], whole)
+        assert found(runs[0], snapshot.parent) is None
     assert said in caplog.text
     assert "kept as resume.damaged, the run begins anew" in caplog.text
-    assert path.with_suffix(".damaged").read_bytes() == wrong
+    assert snapshot.with_suffix(".damaged").read_bytes() == wrong
 
 
-def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog):
-    (whole,) = fitted(runs[:1], tmp_path / "whole")
+def test_a_run_whose_snapshot_does_not_fit_begins_anew(runs, whole, snapshot):
+    rewritten(snapshot, steps=26)
+    assert_same(fitted(runs[:1], snapshot.parents[1])[0], whole[0])
+
+
+def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, whole, tmp_path, caplog):
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=4)
     path = tmp_path / runs[0].id / RESUME
@@ -272,13 +283,12 @@ def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, tmp_path, caplog
     torch.save({k: v for k, v in old.items() if k not in ("total", "seen", "trainer")} | {"format": 1}, content)
     path.write_bytes(content.getvalue())
     assert read(path, runs[0].id).epochs == 3
-    assert_same(fitted(runs[:1], tmp_path)[0], whole)
+    assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
     assert "anew" not in caplog.text
 
 
-def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, tmp_path):
-    path = tmp_path / runs[0].id / RESUME
-    fitted(runs[:1], tmp_path)
+def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, snapshot, tmp_path):
+    path = snapshot
     newer = sealed(b"PK\x05\x06" + bytes(18), format=FORMAT + 1, run=runs[0].id)
     path.write_bytes(newer)
     with pytest.raises(NewerSnapshotError, match=f"^{path}: format {FORMAT + 1}, .* up to {FORMAT}; update vaebench$"):
@@ -289,12 +299,16 @@ def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, tmp_path):
 # -- signals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypatch, sent):
-    """79 steps an epoch, of which Lightning is given 50 at a time: within, at the ends of either, at the last step."""
-    stops = [1, 50, 51, 79, 128, 130, 157, 158]
+EVERYWHERE = [1, 50, 51, 79, 128, 130, 157, 158]
+"""Of 79 steps an epoch Lightning is given 50 at a time: within, at the ends of either, at the last step."""
+
+
+@pytest.mark.parametrize(
+    ("sent", "stops"), [(signal.SIGINT, EVERYWHERE), (signal.SIGTERM, [51])], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypatch, sent, stops):
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 5, batch_size: 256", "epochs: 2, batch_size: 16"))
-    runs = load(tmp_path / "tiny.yaml").runs[:3]
+    runs = load(tmp_path / "tiny.yaml").runs[:2]
     whole = fitted(runs, tmp_path / "whole")
     step, left = Pack._step, list(stops)
 

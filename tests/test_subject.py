@@ -249,6 +249,11 @@ def test_a_trusted_pickle_is_read(saved: Path) -> None:
             '{"name": "VAEConfig", "input_dim": "x", "latent_dim": 1}',
             "no configuration",
         ),
+        (
+            "model_config.json",
+            '{"name": "VAEConfig", "input_dim": [2], "latent_dim": 1, "reconstruction_loss": "l1"}',
+            "mse .* or bce .*got 'l1'",
+        ),
         ("model_config.json", "[", "no configuration"),
         ("model_config.json", None, "no such file"),
         ("model.pt", None, "no such file"),

@@ -14,9 +14,8 @@ from torch import Tensor
 from vaebench.config.seeding import generator
 from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.models.ae import AE
+from vaebench.models.contractive_ae import StochasticContractiveAE, squared_jacobian
 from vaebench.models.denoising_ae import DenoisingAE
-from vaebench.models.jacobian import squared_jacobian
-from vaebench.models.stochastic_contractive_ae import StochasticContractiveAE
 from vaebench.oracle import Spectrum
 from vaebench.records.record import Estimate
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from vaebench.calibration import autoencoder_identities, constructed_codes
+from vaebench.calibration import autoencoder_identities
 from vaebench.calibration.faults import BATCH, elbo_without_draws, information_within_batches
 from vaebench.config import Run, Study
 from vaebench.data.batch import Batch
@@ -21,6 +22,7 @@ from vaebench.data.datasets.linear_gaussian import LinearGaussian
 from vaebench.data.datasets.mnist import MNIST, SCALE
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import diagnostics, evaluating, measure
+from vaebench.evaluation.metrics.disentanglement import MIG, SAP, completeness, disentanglement, modularity
 from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.vae import VAE
 from vaebench.oracle import Spectrum, maximum_likelihood
@@ -30,6 +32,29 @@ from vaebench.records.validity import identity
 from vaebench.reporting.ledger.evidence import MEASUREMENT
 from vaebench.sweeps.reevaluate import trained
 from vaebench.training import memory
+
+FACTORS, VALUES, OBSERVATIONS = 5, 10, 3000
+"""Factors that are independent and uniform, their values, and the observations."""
+
+
+def constructed_codes(seed: int) -> Iterator[Estimate]:
+    """DCI and modularity of importances made by hand; MIG and SAP of codes that are the factors, empty, or doubled."""
+    one, two = np.eye(10), np.concatenate([np.eye(5), np.eye(5)], 1)
+    yield Estimate("dci_diagonal", disentanglement(one))
+    yield Estimate("dci_empty", disentanglement(np.zeros((10, 10))))
+    yield Estimate("dci_one_code_of_two_factors", disentanglement(two))
+    yield Estimate("dci_two_codes_of_one_factor", completeness(two.T))
+    yield Estimate("modularity_diagonal", modularity(one))
+    yield Estimate("modularity_one_empty_code", modularity(np.diag([1.0, 1.0, 0.0])))
+    yield Estimate("modularity_one_code_of_two_factors", modularity(two))
+    random = np.random.RandomState(seed)
+    factors = random.randint(VALUES, size=(OBSERVATIONS, FACTORS)).astype(np.int64)
+    codes = {"identity": factors, "empty": np.zeros_like(factors), "doubled": np.concatenate([factors, factors], 1)}
+    for name, code in codes.items():
+        for score in (MIG(), SAP()):
+            (value,) = score.scores(code.astype(np.float64), factors, random)
+            yield Estimate(f"{type(score).__name__.lower()}_{name}", float(value), n=OBSERVATIONS)
+
 
 DRAWS = 4096
 """K, of the bounds whose gap to the evidence is measured."""
@@ -95,7 +120,7 @@ ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {
     "linear_subspace": autoencoder_identities.linear_subspace,
     "regularised_linear": autoencoder_identities.regularised_linear,
     "contraction": autoencoder_identities.contraction,
-    "constructed_codes": constructed_codes.constructed_codes,
+    "constructed_codes": constructed_codes,
 }
 """Measurements that need no trained run, by the name in their configuration."""
 

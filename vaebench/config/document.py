@@ -30,6 +30,10 @@ class Fault(NamedTuple):
     text: str
 
 
+class NotYaml(str):
+    """The text about a syntax that YAML does not have."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One YAML text, in the dialect of `vaebench.config.dialect`; `${…}` is not resolved here."""
@@ -211,7 +215,6 @@ def _syntax(error: yaml.MarkedYAMLError) -> Fault:
     elif "mapping values are not allowed" in problem:
         problem = "a second `:` on the line, or a wrong indentation; put text that holds `: ` in quotes"
     else:
-        problem = (
-            f"not YAML: {' '.join([error.context or '', problem]).strip()}; check brackets, quotes and indentation"
-        )
+        said = " ".join([error.context or "", problem]).strip()
+        problem = NotYaml(f"not YAML: {said}; check brackets, quotes and indentation")
     return Fault(mark.line + 1 if mark else 1, (), problem)

@@ -16,7 +16,7 @@ from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.shipped import CONF, located, names
 from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
-from vaebench.config.validation import MISSING
+from vaebench.config.validation import MissingKey
 
 HEAD = (*presentation.KEYS, IMPORTS, "grid")
 """The keys of a study file beside the sections of a run."""
@@ -53,7 +53,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
         raise AssertionError from None
     runs, run_faults = _runs(source_map, _words(given, assignments))
     if wrong:  # a key that seems to be missing may be one that a faulty axis would have set
-        run_faults = [fault for fault in run_faults if not fault.text.startswith(MISSING)]
+        run_faults = [fault for fault in run_faults if not isinstance(fault.text, MissingKey)]
     _refuse(path, [*faults, *wrong, *source_map.faults(run_faults)])
     _refuse(path, _repeats(document, runs, source_map.points))
     return Study(path.stem, path, presentation.of(document), runs, tuple(axis.key for axis in axes), source_map)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vaebench.config.document import Document, Fault
+from vaebench.config.document import Document, Fault, NotYaml
 from vaebench.config.fields import Fields, walk
 from vaebench.config.grid import Axis, GridError, points, span
 from vaebench.config.registry import nearest
@@ -72,7 +72,7 @@ def _values(key: str, text: str) -> Sequence[Any]:
     document = Document(f"values: [{text}]")
     if faults := document.faults:
         unreadable = f"expected values with commas between them, got {text[:60]!r}; quote it as YAML would"
-        raise GridError(Fault(0, (key,), unreadable if faults[0].text.startswith("not YAML") else faults[0].text))
+        raise GridError(Fault(0, (key,), unreadable if isinstance(faults[0].text, NotYaml) else faults[0].text))
     try:
         return span(text) or document.value["values"]
     except ValueError as error:

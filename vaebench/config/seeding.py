@@ -15,7 +15,7 @@ import torch
 def stream(seed: int, purpose: str) -> int:
     """The 63-bit seed of one stream of a run, e.g. `stream(0, "noise")`."""
     words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)
-    return int(words[0] >> 1)
+    return int(words[0]) >> 1
 
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:

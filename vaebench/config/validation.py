@@ -34,8 +34,9 @@ from vaebench.config.registry import Registry, UnknownName, did_you_mean
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 """No conversion but from a whole number to a float, and finite numbers only."""
 
-MISSING = "missing; "
-"""The beginning of the text about a key that must be given."""
+
+class MissingKey(str):
+    """The text about a key that must be given."""
 
 
 class Invalid(ValueError):
@@ -111,7 +112,7 @@ class _Check:
         for key, each in fields.items():
             value = _canonical(given.get(key, each.default))
             if value is EMPTY:
-                self.faults[*at, key] = f"{MISSING}expected {described(each.kind)}"
+                self.faults[*at, key] = MissingKey(f"missing; expected {described(each.kind)}")
             else:
                 checked[key] = self.value(each.kind, value, (*at, key), each.default)
         for key in [str(key) for key in given if key not in fields]:

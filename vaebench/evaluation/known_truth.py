@@ -16,10 +16,10 @@ from vaebench.evaluation.collapse import training_spectrum
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import Autoencoder
+from vaebench.models.contractive_ae import StochasticContractiveAE
 from vaebench.models.denoising_ae import DenoisingAE
 from vaebench.models.parts.corruptions import GaussianNoise
 from vaebench.models.parts.likelihoods import Gaussian
-from vaebench.models.stochastic_contractive_ae import StochasticContractiveAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Direction, Panel

@@ -17,7 +17,7 @@ from vaebench.models.draws import Draws
 class AE(Autoencoder):
     """Autoencoder: max log p(x|z = f(x)).
 
-    It has no prior and no posterior density, hence no bound on log p(x): these metrics do not apply.
+    It has no prior and no posterior density, and so no bound on log p(x): these metrics do not apply.
     """
 
     def noise(self, batch_size: int, generator: torch.Generator) -> Tensor:

@@ -27,7 +27,19 @@ CLASS = "vaebench_model"
 
 
 class Diverged(FloatingPointError):
-    """The objective is no longer a finite number."""
+    """The objective is no longer a finite number.
+
+    Args:
+        what: which number, and where in the training.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, what: str, remedy: str = epoch.REMEDY) -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
 
 
 class Autoencoder(Usable, ABC):

@@ -1,13 +1,38 @@
-"""The contractive autoencoder: a code that small changes of the observation hardly move."""
+"""Contractive autoencoders: a code that small changes of the observation hardly move."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import vjp, vmap
 
 from vaebench.config.registry import MODELS, NonNegative
 from vaebench.models.ae import AE
-from vaebench.models.jacobian import squared_jacobian
+from vaebench.models.denoising_ae import DenoisingAE
+
+
+def squared_jacobian(
+    encode: Callable[[Tensor], Float[Tensor, "B L"]], x: Float[Tensor, "B *event"]
+) -> Float[Tensor, " B"]:
+    """‖∂h/∂x‖²_F of each observation: the sum of all L·D squared derivatives. It is exact, from L backward passes.
+
+    Gradients flow through the result into the parameters of the encoder, and it can be mapped by `torch.func.vmap`.
+
+    Args:
+        encode: the code h of each observation. It must not depend on the other observations of the batch.
+        x: the observations.
+
+    >>> squared_jacobian(lambda x: x @ torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.zeros(1, 2))
+    tensor([14.])
+    """
+    with torch.inference_mode(False):  # validation runs in inference mode, in which nothing can be differentiated
+        code, backward = vjp(encode, x.clone())[:2]
+        units = torch.eye(code.shape[-1], dtype=code.dtype, device=code.device)
+        # The rows of a batch are independent, so one backward pass gives ∂h_j/∂x of every observation.
+        gradients = vmap(lambda unit: backward(unit.expand_as(code))[0])(units)
+        return gradients.square().flatten(2).sum((0, 2))
 
 
 @MODELS.register
@@ -27,3 +52,24 @@ class ContractiveAE(AE):
 
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         return super().objective(x, noise) - self.contraction * squared_jacobian(self.encoder, x)
+
+
+@MODELS.register
+class StochasticContractiveAE(DenoisingAE):
+    """Stochastic contractive autoencoder: max log p(x|z = h(x)) − λ‖h(x) − h(x̃)‖², x̃ a corruption of x.
+
+    The decoder sees the clean code. Gaussian noise of a small standard deviation s gives the objective of
+    `ContractiveAE` with the weight λs², because E‖h(x + sε) − h(x)‖² = s²‖∂h/∂x‖²_F + O(s⁴).
+
+    Args:
+        contraction: λ, the weight of the penalty.
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int = 0, *, contraction: NonNegative = 1.0, **kwargs: Any) -> None:
+        super().__init__(shape, seed, **kwargs)
+        self.contraction = contraction
+
+    def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
+        code = self.encoder(x)
+        moved = (code - self.encoder(self.corruption(x, noise))).square().sum(-1)
+        return self.likelihood.log_prob(self.decoder(code), x) - self.contraction * moved

@@ -1,4 +1,7 @@
-"""The draws of a model for a batch, and their log-densities. Metrics read nothing else."""
+"""The draws of a model for a batch, their log-densities, and how many are computed at a time.
+
+Metrics read nothing else of a model.
+"""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -61,3 +64,17 @@ class Draws(_Fields):
     @cached_property
     def _computed(self) -> dict[Callable[[Tensor], Tensor], Tensor]:
         return {}
+
+
+class ChunkSize(NamedTuple):
+    """Elements computed at a time. A chunk fits a CPU's cache; on an accelerator it fills one kernel launch.
+
+    The chunk size decides in which order random numbers are used. So the size on a CPU is part of every result.
+    """
+
+    cpu: int
+    accelerator: int
+
+    def on(self, x: Tensor) -> int:
+        """The chunk size on the device of a tensor."""
+        return self.cpu if x.device.type == "cpu" else self.accelerator

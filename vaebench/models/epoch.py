@@ -3,8 +3,8 @@
 `Autoencoder` runs an epoch for one model, `vaebench.training.packed.module.Pack` for many at once. Both are
 LightningModules with hooks of the same names, and both are made of the functions and names in this file:
 
-1. Each step takes the next noise of `TRAINING_NOISE`. `progress` says how much of the training is over, and thereby
-   in which phase it is (`Autoencoder.phase_at`). Each phase starts with a new optimiser.
+1. Each step takes the next noise of `TRAINING_NOISE`. `progress` says how much of the training is over, and so in
+   which phase it is (`Autoencoder.phase_at`). Each phase starts with a new optimiser.
 2. `total` adds up the objective over the observations of the epoch.
 3. Before validation, and after the last epoch, `Autoencoder.refit` recomputes what the likelihood
    estimates from the training split: the σ² of `OptimalGaussian`.
@@ -69,9 +69,9 @@ def tally(per_observation: Float[Tensor, " B"]) -> Float64[Tensor, "2"]:
 
 
 def divergence(name: str, value: float, where: str) -> str:
-    """The message of a training that has diverged.
+    """How a training has diverged.
 
     >>> divergence("train/objective", float("nan"), "epoch 3")
-    'train/objective became nan in epoch 3; lower model.learning_rate, or set train.gradient_clip'
+    'train/objective became nan in epoch 3'
     """
-    return f"{name} became {value:.3g} in {where}; {REMEDY}"
+    return f"{name} became {value:.3g} in {where}"

@@ -31,7 +31,7 @@ class FreeBitsVAE(VAE):
     """
 
     fixed = ("prior", "posterior")
-    one_device = "its free bits are of a whole batch, of which each device has only a part"
+    one_device = "its free bits are of a whole batch, but each device has only a part of it"
 
     def __init__(
         self,

@@ -74,7 +74,11 @@ def read(folder: Path, trust: bool = False) -> PythaeModel:
     if name not in known:
         raise ValueError(f"{folder}: {name or 'no'} model; expected one of {', '.join(known)}")
     shape, latent_dim = tuple(config["input_dim"]), int(config["latent_dim"])
-    binary = config.get("reconstruction_loss", "mse") == "bce"
+    if (loss := config.get("reconstruction_loss", "mse")) not in ("mse", "bce"):
+        raise ValueError(
+            f"{folder}: expected the reconstruction loss mse (a Gaussian) or bce (Bernoulli), got {loss!r}"
+        )
+    binary = loss == "bce"
     encoder = _network(folder, "encoder", config, trust) or _Encoder(prod(shape), latent_dim, name in DETERMINISTIC)
     decoder = _network(folder, "decoder", config, trust) or _Decoder(shape, latent_dim, logits=binary)
     for part, own in (("encoder", encoder), ("decoder", decoder)):
@@ -112,7 +116,11 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file; give the folder that pythae's trainer wrote, e.g. final_model")
     try:
         state: dict[str, Tensor] = torch.load(path, "cpu", weights_only=True)["model_state_dict"]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, ValueError, TypeError) as error:
+    except pickle.UnpicklingError:  # torch's own message advises to read it all the same
+        raise ValueError(
+            f"{path}: expected a dictionary of tensors, got other objects; nothing of it was run"
+        ) from None
+    except (RuntimeError, KeyError, EOFError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path}: expected a dictionary of tensors, and read nothing else ({reason})") from None
     return state

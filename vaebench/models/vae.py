@@ -14,8 +14,7 @@ from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
 from vaebench.data.batch import Batch
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import ChunkSize
-from vaebench.models.draws import Draws
+from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.records.description import Description, Panel
 

@@ -44,8 +44,7 @@ from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
 from vaebench.training.snapshot import NewerSnapshotError
-from vaebench.training.tf32 import tf32
-from vaebench.training.trainer import ProgressCallback, configure_process
+from vaebench.training.trainer import ProgressCallback, configure_process, tf32
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
         axes: paths of its grid, for the table.
         folder: of this run.
         how: settings that do not define the numbers.
-        watch: told of every epoch.
+        watch: called after every epoch.
     """
     (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
     return outcome

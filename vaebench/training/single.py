@@ -23,13 +23,12 @@ from vaebench.config import Run, imports
 from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.models.epoch import REMEDY
 from vaebench.records import provenance
 from vaebench.records.run_folder import CHECKPOINT, RESUME
+from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint
-from vaebench.training.rates import LearningRateStages
 from vaebench.training.resume import (
     CurveReplay,
     PeriodicCheckpoint,
@@ -39,8 +38,6 @@ from vaebench.training.resume import (
 )
 from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.snapshot import SnapshotError, read, replay
-from vaebench.training.stopping import StopEarly
-from vaebench.training.tf32 import is_allowed, tf32
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,
@@ -49,6 +46,8 @@ from vaebench.training.trainer import (
     configure_process,
     device,
     interruptible,
+    is_tf32_allowed,
+    tf32,
     trainer,
     validation,
 )
@@ -64,7 +63,7 @@ class Fitted(NamedTuple):
 
 def with_advice(error: Diverged, data: DataModule) -> Diverged:
     """The error, with advice about the data if their values are too large: a smaller learning rate would not help."""
-    return error if data.too_large is None else Diverged(f"{str(error).partition(';')[0]}; {data.too_large}")
+    return error if data.too_large is None else Diverged(error.what, data.too_large)
 
 
 def data_of(run: Run) -> DataModule:
@@ -165,8 +164,7 @@ def _train(
         # torch.distributions raises a ValueError for a parameter that is not finite.
         if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
             raise
-        text = f"a parameter is no longer a finite number in epoch {training.current_epoch}"
-        raise Diverged(f"{text}; {REMEDY}") from error
+        raise Diverged(f"a parameter is no longer a finite number in epoch {training.current_epoch}") from error
     finally:
         deferring.signals.restore()
     deferring.signals.deliver()
@@ -228,7 +226,7 @@ def _run_processes(job: Job) -> None:
         port = free.getsockname()[1]
     spawn, signals = multiprocessing.get_context("spawn"), DeferredSignals()
     stop, errors = spawn.Event(), spawn.SimpleQueue()
-    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_allowed())
+    arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_tf32_allowed())
     context = start_processes(_rank, arguments, nprocs=job.run.train.devices, join=False, start_method="spawn")
     signals.defer()
     try:

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
 
+from vaebench.models.epoch import REMEDY
 from vaebench.records.archive import SealError, about, sealed
 from vaebench.records.files import write_atomically
 
@@ -39,7 +40,7 @@ class NewerSnapshotError(ValueError):
 
 
 class Divergence(NamedTuple):
-    """The step at which a member's objective was no longer a finite number, and the message for the user."""
+    """The step at which a member's objective was no longer a finite number, and which number it was."""
 
     step: int
     reason: str
@@ -134,12 +135,17 @@ def read(path: Path, run: str) -> Snapshot:
             version, found = 1, _of_earlier_trainer(header_of(path).get("run", run), content)
         else:
             version, diverged = content.pop("format"), content.pop("death")
-            found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
+            found = Snapshot(**content, divergence=None if diverged is None else _divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
     if version not in range(1, FORMAT + 1) or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
+
+
+def _divergence(step: int, reason: str) -> Divergence:
+    """What a snapshot says of a divergence; up to format 2 the remedy was a part of it."""
+    return Divergence(step, reason.removesuffix(f"; {REMEDY}"))
 
 
 def _of_earlier_trainer(run: str, checkpoint: dict[str, Any]) -> Snapshot:

@@ -18,7 +18,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
 from vaebench.records.files import WriteError
-from vaebench.training import tf32
 from vaebench.training.curve import ReportProgress, Validation
 from vaebench.training.pictures import EpochPictures
 from vaebench.training.signals import DeferredSignals, handled
@@ -53,7 +52,7 @@ def validation(data: DataModule) -> dict[str, Any]:
 def configure_process(threads: int) -> None:
     """Prepare a process for training: set its threads and precision, and silence what Lightning logs by default."""
     torch.set_num_threads(threads)
-    tf32.forbid()
+    forbid_tf32()
     if not gc.get_freeze_count():
         gc.freeze()  # libraries' objects live as long as the process; a garbage collection over them takes 0.3 s
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -137,3 +136,34 @@ def interruptible() -> Iterator[None]:
             if isinstance(exit_, SIGTERMException) or isinstance(exit_.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from exit_
             raise  # not by Lightning, but by a cluster that queues the job again
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """A block in which TF32 is allowed or not. After it, TF32 is not allowed.
+
+    With TF32, matrix products and convolutions on a CUDA device have 10 bits of mantissa instead of 23. On an H200 a
+    large product is eight times as fast. Training may use it if the user asks for it. Evaluation never does, so bounds
+    are always computed in float32. On a CPU nothing changes.
+    """
+    _allow_tf32(allowed)
+    try:
+        yield
+    finally:
+        _allow_tf32(False)
+
+
+def forbid_tf32() -> None:
+    """Compute in float32 alone. By default torch allows TF32 in convolutions."""
+    _allow_tf32(False)
+
+
+def is_tf32_allowed() -> bool:
+    """Whether TF32 is allowed now."""
+    return torch.backends.cudnn.allow_tf32
+
+
+def _allow_tf32(allowed: bool) -> None:
+    # On some CPUs "high" would change the products too.
+    torch.set_float32_matmul_precision("high" if allowed and torch.cuda.is_available() else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed

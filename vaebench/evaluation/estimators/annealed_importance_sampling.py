@@ -14,7 +14,7 @@ from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Bias, Description, Direction, Panel, Within
 from vaebench.records.record import Estimate

@@ -18,12 +18,35 @@ from vaebench.evaluation.estimators.image_distances import (
     relative,
     squared_error,
 )
-from vaebench.evaluation.estimators.image_edits import erase, shift
 from vaebench.evaluation.metrics.base import without_densities
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Direction, Panel, Role, Within
 from vaebench.records.record import Estimate, NotApplicable
+
+
+def shift(x: Float[Tensor, "N C H W"], pixels: int) -> Float[Tensor, "N C H W"]:
+    """Shift images to the right. Pixels that leave on the right are lost, and background enters on the left.
+
+    >>> shift(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 1).flatten().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    moved = torch.zeros_like(x)
+    moved[..., pixels:] = x[..., :-pixels]
+    return moved
+
+
+def erase(x: Float[Tensor, "N C H W"], share: float) -> Float[Tensor, "N C H W"]:
+    """Erase the uppermost rows: as few as together hold at least this share of the ink, the sum of all pixels.
+
+    >>> erase(torch.tensor([[[[1.0], [2.0], [5.0]]]]), 0.25).flatten().tolist()
+    [0.0, 0.0, 5.0]
+    """
+    ink = x.double().sum((1, 3))
+    above = ink.cumsum(1) - ink  # ink in the rows above each row
+    kept = above >= share * ink.sum(1, keepdim=True)
+    return x * kept[:, None, :, None]
+
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)
 """Shares of the ink at which the arrays say how the choice changes with the share that is erased."""

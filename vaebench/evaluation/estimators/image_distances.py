@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy
 
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.records.record import Estimate, NotApplicable
 
 ROWS = ChunkSize(2**11, 2**14)

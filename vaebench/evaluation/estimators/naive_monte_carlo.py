@@ -12,7 +12,7 @@ from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Description, Panel, Within
 from vaebench.records.record import Estimate

@@ -15,8 +15,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS
 from vaebench.evaluation.metrics.base import Diagnostic, Subject, without_densities
 from vaebench.evaluation.metrics.rate import without_unit_priors
-from vaebench.models.chunk_size import ChunkSize
-from vaebench.models.draws import Draws
+from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
@@ -30,9 +29,9 @@ class AggregatePosterior:
     """q(z) = (1/N) Σ_n q(z|x_n), a mixture of N diagonal Gaussians, and its one-dimensional marginals, in float64.
 
     The exponents −(z_m − μ_n)²/2s_n² of a block of M points and all N components are one matrix product of
-    (z², z, 1) and (−1/2s², μ/s², −μ²/2s²), summed over all L units for the joint density and over one for a marginal,
-    so that nothing larger than the block is ever held. What the product loses to cancellation is eps·(z/s)², less than
-    float32 draws have lost before unless z/s > 1e8.
+    (z², z, 1) and (−1/2s², μ/s², −μ²/2s²). For the joint density the product sums over all L units, for a marginal over
+    one. So memory never holds more than a block. The product loses eps·(z/s)² to cancellation. That is less than
+    float32 draws have lost before, unless z/s > 1e8.
 
     Attributes:
         mean: μ, `[N, L]`.
@@ -186,10 +185,11 @@ class RateDecomposition(AggregateDiagnostic):
     """R = I_q(x;z) + KL(q(z)‖p(z)), nats per observation, with q(z) = (1/N) Σ_n q(z|x_n) over the whole evaluated
     split (Hoffman & Johnson 2016).
 
-    I is the mean of log q(z_n|x_n) − log q(z_n) at the kept draws: unbiased for the mutual information of z and the
-    number of an observation in the split, and never above log N, the cap. As an estimate for all x it is too low, and
-    KL(q(z)‖p(z)) as much too high, by (E[q(z|x)/q(z)] − 1)/2N to first order; within 0.1 nats of the cap it is marked
-    saturated. Any prior. That the parts add up to the rate of the same draws is checked, and said where they do not.
+    I is the mean of log q(z_n|x_n) − log q(z_n) at the kept draws. It is unbiased for the mutual information of z and
+    the number of an observation in the split, and never above log N, the cap. As an estimate for all x it is too low,
+    by (E[q(z|x)/q(z)] − 1)/2N to first order. KL(q(z)‖p(z)) is too high by the same amount. Within 0.1 nats of the cap,
+    I is marked as saturated. The prior may be any. The parts must add up to the rate of the same draws; a note says
+    where they do not.
     """
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -219,11 +219,12 @@ class TotalCorrelation(AggregateDiagnostic):
     """KL(q(z)‖p(z)) = TC + Σ_i KL(q(z_i)‖p(z_i)), TC = KL(q(z)‖Π_i q(z_i)), nats per observation, with q(z) =
     (1/N) Σ_n q(z|x_n) over the whole evaluated split (Chen et al. 2018).
 
-    Means at the kept draws of log q(z) − Σ_i log q(z_i) and log q(z_i) − log p(z_i): unbiased for the split's own q(z),
-    so a small one may come out below zero. As estimates for all x, each unit's KL is too high by (E[q(z_i|x)/q(z_i)] −
-    1)/2N to first order, and the total correlation by what is left of the whole's (see `RateDecomposition`). It costs
-    N²L exponentials. The array `rate_identity` is R of the same draws, I, TC, Σ_i KL_i, R − (I + TC + Σ_i KL_i), and
-    what rounding may leave of that; more is said beside the numbers.
+    Means at the kept draws of log q(z) − Σ_i log q(z_i) and log q(z_i) − log p(z_i). They are unbiased for the split's
+    own q(z), so a small one may come out below zero. As an estimate for all x, the KL of a unit is too high by
+    (E[q(z_i|x)/q(z_i)] − 1)/2N to first order. The total correlation is too high by the rest of the bias of
+    KL(q(z)‖p(z)) (see `RateDecomposition`). It costs N²L exponentials. The array `rate_identity` has R of the same
+    draws, I, TC, Σ_i KL_i, R − (I + TC + Σ_i KL_i), and the largest difference that rounding explains. If the
+    difference is larger, a note beside the numbers says so.
     """
 
     def applies_to(self, model: Subject) -> str | None:

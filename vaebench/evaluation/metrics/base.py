@@ -51,8 +51,8 @@ def without_densities(model: Subject, *known: Form) -> str | None:
 class Diagnostic(Metric, ABC):
     """A measurement of a model on a split.
 
-    `update` takes the draws of one batch, any number of times, in any sizes; states declare beside themselves how they
-    merge across processes, by sums and counts, so the result is the same whole, batchwise and over ranks.
+    `update` takes the draws of one batch, any number of times, in any sizes. Each state declares how it merges across
+    processes, for example as a sum. So the result is the same from one batch, from many, and from several processes.
     """
 
     full_state_update = False
@@ -120,7 +120,7 @@ class MeanOverObservations(Diagnostic):
         """The columns under their names."""
 
     def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
-        """Variance of every entry from the finite number of draws, where it can be told."""
+        """Variance of every entry from the finite number of draws; None if it cannot be estimated."""
         return None
 
     def update(self, draws: Draws) -> None:

@@ -93,8 +93,8 @@ class IWAE(MeanOverObservations):
 
     def monte_carlo_variance(self, draws: Draws) -> Float64[Tensor, "B C"] | None:
         variances = [bounds.variance_of_groups(groups, draws.log_weight) for groups in self._groups]
-        told = [variance for variance in variances if variance is not None]
-        return torch.stack(told, 1) if told else None
+        known = [variance for variance in variances if variance is not None]
+        return torch.stack(known, 1) if known else None
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
         noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
@@ -150,9 +150,10 @@ class ParetoK(Diagnostic):
     over observations, and the share above 0.7.
 
     Weights of shape k have 1/k finite moments: from 0.5 on no variance, from 1 on no mean. The generalised Pareto
-    distribution is fitted to the largest min(K/5, 3√K) weights, so 25 draws are the fewest; below some 2200 the share
-    is flattering, as k̂ is safe only below 1 − 1/log10(K). k̂ is drawn towards 0.5 with the weight of ten draws and has a
-    standard deviation of about (1 + k)/√(tail). Where the largest weights are tied there is no tail and no k̂.
+    distribution is fitted to the largest min(K/5, 3√K) weights, so at least 25 draws are needed. k̂ is safe only below
+    1 − 1/log10(K), which is less than 0.7 for fewer than about 2200 draws; then the share is too low. k̂ is pulled
+    towards 0.5 with the weight of ten draws, and has a standard deviation of about (1 + k)/√(tail). If the largest
+    weights are equal, there is no tail and no k̂.
     """
 
     reads_log_densities_only = True

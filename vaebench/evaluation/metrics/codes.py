@@ -1,15 +1,16 @@
-"""How well a simple classifier reads the label from the code: a linear probe and nearest neighbours."""
+"""How well the label can be read from the code: by a linear probe, nearest neighbours, or the model itself."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, Positive, PositiveInt
-from vaebench.evaluation.metrics.base import Diagnostic, Subject
+from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
@@ -142,3 +143,35 @@ class NearestNeighbours(Probe):
         if known < self.neighbours:
             return f"{known} observations are known in a fold, fewer than {self.neighbours} neighbours"
         return super().unfit(codes, labels)
+
+
+@METRICS.register
+class ClassificationError(ScalarMean):
+    """Share of observations whose most probable class is not their label, in %, for a model with a classifier.
+
+    The model has learnt from the labels of the training split. (`LinearProbe` instead reads labels from the code of any
+    model.)
+    """
+
+    column = "classification_error"
+    description = Description(
+        "error of the classifier in % (lower is better)", Panel.REPRESENTATION, 50, "%", Direction.LOWER
+    )
+    missing = "the model predicts no classes"
+
+    def applies_to(self, model: Subject) -> str | None:
+        return None if model.classes is not None else f"this {type(model).__name__} has no classifier"
+
+    def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
+        assert draws.logits is not None
+        assert draws.label is not None
+        return 100 * draws.logits.argmax(-1).ne(draws.label).double()
+
+    def update(self, draws: Draws) -> None:
+        if draws.logits is not None and draws.label is not None:
+            super().update(draws)
+        elif draws.logits is not None:
+            self.missing = "the data has no labels"
+
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
+        return super().compute() if int(self.count) else (NotApplicable(self.column, self.missing),)

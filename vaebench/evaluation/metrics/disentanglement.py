@@ -33,7 +33,7 @@ TRAINED_ON = 2 / 3
 """The share of observations from which a classifier learns; its accuracy is measured on the others."""
 
 BATCH = 64
-"""Observations with one factor in common, of which the FactorVAE and β-VAE scores take a statistic."""
+"""The number of observations with one factor in common. The scores of FactorVAE and β-VAE read a statistic of them."""
 
 PRUNED = 0.05
 """The FactorVAE score leaves out units with a smaller standard deviation, as disentanglement_lib's experiments do."""
@@ -183,9 +183,9 @@ class Modularity(FactorScore):
 class SAP(FactorScore):
     """Separated attribute predictability (Kumar et al. 2018): how much better the best unit predicts a factor.
 
-    Mean over factors of the best unit's score minus the second best's. A unit's score is its squared correlation with
-    the factor, which takes the numbers of a factor's values as amounts; or, for factors that are classes only, the
-    accuracy of a linear support vector machine on other observations.
+    Mean over factors of the best unit's score minus the second best's. If factors are amounts, a unit's score is its
+    squared correlation with the number of the factor's value. If factors are classes only, it is the accuracy of a
+    linear support vector machine on other observations.
 
     Args:
         continuous: whether factors are amounts. If not, the support vector machine classifies their values.
@@ -339,8 +339,8 @@ class Interventions:
 class FactorVAEScore(FactorScore):
     """The score of FactorVAE (Kim & Mnih 2018): does the unit that varies least tell which factor is fixed?
 
-    For 64 observations with one factor in common, the unit of the smallest variance, relative to its variance over all
-    observations, votes for the factor. The score is the accuracy of the majority's vote on other batches.
+    In each batch of 64 observations with one factor in common, the unit with the smallest variance, relative to its
+    variance over all observations, votes for the factor. The score is the accuracy of the majority on other batches.
 
     Args:
         votes: how many batches decide the majority, and how many it is measured on.
@@ -373,7 +373,7 @@ class FactorVAEScore(FactorScore):
 class BetaVAEScore(FactorScore):
     """The score of β-VAE (Higgins et al. 2017): does the mean |z − z′| of pairs tell which factor they share?
 
-    The accuracy of a logistic regression from the mean over 64 pairs to the factor, on other batches.
+    A logistic regression predicts the factor from the mean over 64 pairs. The score is its accuracy on other batches.
 
     Args:
         batches: how many batches train the regression; half as many measure it.

@@ -1,4 +1,4 @@
-"""Which latent units carry information about x, and which have collapsed to the prior."""
+"""Which latent units carry information about x, which have collapsed to the prior, and which a sparse code uses."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.evaluation.metrics.base import Diagnostic, Subject
+from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
 from vaebench.evaluation.metrics.rate import unit_kl, without_latents, without_unit_priors
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, FlowPosterior
 from vaebench.models.parts.two_layers import TwoLayers
-from vaebench.records.description import Description, Panel, Role
+from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate
 
 
@@ -106,3 +106,35 @@ class CollapsedUnits(Diagnostic):
             Estimate("collapse_curve", collapsed[:, 1:].double().mean(0).tolist(), n=n),
             Estimate("collapse_epsilon", list(GRID), n=n),
         )
+
+
+@METRICS.register
+class Sparsity(ScalarMean):
+    """L0, the mean number of units of a code that are not 0; and dead units, which are 0 for every observation."""
+
+    column = "l0"
+    description = Description("L0", Panel.OBJECTIVE, 95)
+    used: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("used", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def applies_to(self, model: Subject) -> str | None:
+        return None if model.sparse else f"the codes of {type(model).__name__} are not sparse"
+
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        dead = Description("dead units", Panel.OBJECTIVE, 96, better=Direction.LOWER)
+        return {**super().columns(draws), "dead_units": dead}
+
+    def per_observation(self, draws: Draws) -> Tensor:
+        return (draws.posterior.mean != 0).double().sum(-1)
+
+    def update(self, draws: Draws) -> None:
+        super().update(draws)
+        self.used = self.used + (draws.posterior.mean != 0).double().sum(0)
+
+    def compute(self) -> tuple[Estimate, ...]:
+        (l0,) = super().compute()
+        assert isinstance(l0, Estimate)
+        return l0, Estimate("dead_units", float((self.used == 0).sum()), n=l0.n)

@@ -27,21 +27,6 @@ class Verdict(StrEnum):
     NOT_VERIFIED = "not verified"
 
 
-MEANINGS = {
-    Verdict.REPRODUCED: "every number of the claim lies within its tolerance",
-    Verdict.DIFFERS: "at least one number lies outside its tolerance",
-    Verdict.OTHER_SAMPLE: (
-        "every number lies within its tolerance, but our data are another sample of the same law, since those of the "
-        "source are not at hand; so the numbers agree, but it is no reproduction"
-    ),
-    Verdict.SMALLER_BUDGET: "less was run than the source or the protocol says, so the difference says little",
-    Verdict.NOT_COMPARABLE: "the records are refused or are of another protocol, or the numbers mean different things",
-    Verdict.NOT_RUN: "there is no record",
-    Verdict.NOT_VERIFIED: "nobody here has read the source, so the number is not shown and never judged",
-}
-"""What each verdict means, in words for the reader of the ledger."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """A point of a claim with what was measured.
@@ -86,7 +71,7 @@ class Measured:
 
     @property
     def excess(self) -> float:
-        """The difference in units of what is allowed: up to 1 is the same. Infinite where it cannot be told, or NaN."""
+        """The difference in units of what is allowed: up to 1 is the same. Infinite if it is unknown or NaN."""
         if self.difference is None or self.allowed is None or not math.isfinite(self.difference):
             return math.inf
         if self.allowed == 0:

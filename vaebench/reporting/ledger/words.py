@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vaebench.reporting.ledger.claims import State
 from vaebench.reporting.ledger.evidence import RUN, SEED
-from vaebench.reporting.ledger.verdict import MEANINGS, Judgement, Measured, Verdict
+from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.reliability import EXPLANATION, MARK
 
@@ -16,6 +16,20 @@ STATES = {
     State.EXACT: "exact: a theorem or a closed form",
     State.MEMORY: "not verified",
 }
+
+MEANINGS = {
+    Verdict.REPRODUCED: "every number of the claim lies within its tolerance",
+    Verdict.DIFFERS: "at least one number lies outside its tolerance",
+    Verdict.OTHER_SAMPLE: (
+        "every number lies within its tolerance, but our data are another sample of the same law, since those of the "
+        "source are not at hand; so the numbers agree, but it is no reproduction"
+    ),
+    Verdict.SMALLER_BUDGET: "less was run than the source or the protocol says, so the difference says little",
+    Verdict.NOT_COMPARABLE: "the records are refused or are of another protocol, or the numbers mean different things",
+    Verdict.NOT_RUN: "there is no record",
+    Verdict.NOT_VERIFIED: "nobody here has read the source, so the number is not shown and never judged",
+}
+"""What each verdict means, in words for the reader of the ledger."""
 
 HEADINGS = ("#", "claim", "published", "measured", "verdict")
 """Of the table of claims."""

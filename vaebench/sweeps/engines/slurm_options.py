@@ -50,7 +50,7 @@ class SlurmOptions:
     Args:
         cluster: `local` and `debug` try the engine without SLURM: in processes of this machine, or in this process.
         time: minutes of a job. It may be short: a job that runs out of time is queued again and continues.
-        signal_delay: seconds before the end of that time at which the job is told to stop.
+        signal_delay: seconds before the end of that time. Then the job gets the signal to stop.
         setup: a line of shell before the job, e.g. `module load cuda`.
         sbatch: further options of sbatch, by their names without dashes at the front; True means no value.
     """

@@ -95,7 +95,7 @@ class ResidentBatches(PackedBatches):
             yield self._blocks(done, min(last, whole), size, last)
 
     def _blocks(self, done: int, whole: int, size: int, last: int) -> Iterator[Block]:
-        """The steps from `done` to `last`, of which the last may have a smaller batch."""
+        """The steps from `done` to `last`. The last step may have a smaller batch."""
         for first in range(done, whole, BLOCK):
             yield Block(size, min(BLOCK, whole - first))
         if last > whole:

@@ -13,8 +13,7 @@ from vaebench.data.batch import Batch
 from vaebench.evaluation.measure import Measurement, applicable_to, columns, measure
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import ChunkSize
-from vaebench.models.draws import Draws
+from vaebench.models.draws import ChunkSize, Draws
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.stacked import SeedGroups, Stacks
 

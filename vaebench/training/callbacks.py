@@ -1,13 +1,32 @@
-"""Early stopping: training ends when a number of the validation split no longer improves."""
+"""What a Trainer does to a run besides its steps: the learning rate in stages, and early stopping."""
 
 from typing import Any
 
 import lightning
 
-from vaebench.config import EarlyStopping
+from vaebench.config import EarlyStopping, Train
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Direction
 from vaebench.training.curve import CURVES
+
+
+class LearningRateStages(lightning.Callback):
+    """Sets the learning rate of every epoch to the model's times the factor of its stage.
+
+    Args:
+        train: how the model is trained.
+    """
+
+    def __init__(self, train: Train) -> None:
+        self.train = train
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not self.train.stages:
+            return
+        for group in (group for optimizer in trainer.optimizers for group in optimizer.param_groups):
+            # Not a product with the last rate: so a run that continues has the same rates.
+            base = group.setdefault("rate_before_stages", group["lr"])
+            group["lr"] = base * self.train.rate_factor(trainer.current_epoch)
 
 
 class StopEarly(lightning.Callback):

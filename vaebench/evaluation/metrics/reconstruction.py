@@ -1,11 +1,14 @@
-"""How well a reconstruction matches its image: squared error, PSNR, SSIM."""
+"""How well a reconstruction matches its observation: squared error, explained variance, PSNR, SSIM."""
 
+from collections.abc import Mapping
+
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import ScalarMean, Subject
+from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, NotApplicable
@@ -89,8 +92,8 @@ class SSIM(ImageScore):
     """Structural similarity (Wang et al. 2004), at most 1, mean over images: Gaussian window of 11 × 11 pixels with
     σ = 1.5, K1 = 0.01, K2 = 0.03, range 1.
 
-    Averaged over the windows that lie within the image, as the authors do, and over channels; images under 11 × 11
-    have no such window, hence no number.
+    Averaged over the windows that lie within the image, as the authors do, and over channels. Images below 11 × 11
+    pixels have no such window, so they have no number.
     """
 
     column = "ssim"
@@ -103,3 +106,43 @@ class SSIM(ImageScore):
         )
         inner = slice(WINDOW // 2, -(WINDOW // 2))  # beyond it torchmetrics reflects the image at its border
         return full[..., inner, inner].mean((1, 2, 3))
+
+
+@METRICS.register
+class ExplainedVariance(Diagnostic):
+    """1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², both sums over the whole split, x̄ its mean; at most 1.
+
+    It is one ratio of two sums. A mean of the ratios of batches or observations is another number, because it gives
+    observations near the mean a large weight.
+    """
+
+    error: Tensor
+    squares: Tensor
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("error", "squares", "total", "count"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def applies_to(self, model: Subject) -> str | None:
+        return None
+
+    def columns(self, draws: int) -> Mapping[str, Description]:
+        described = Description("explained variance", Panel.REPRESENTATION, 5, better=Direction.HIGHER)
+        return {"explained_variance": described}
+
+    def update(self, draws: Draws) -> None:
+        x = draws.x.double().flatten(1)
+        self.error = self.error + (x - draws.reconstruction.double().flatten(1)).square().sum()
+        self.squares = self.squares + x.square().sum()
+        self.total = self.total + x.sum(0)
+        self.count = self.count + len(x)
+
+    def compute(self) -> tuple[Estimate | NotApplicable, ...]:
+        n = int(self.count)
+        variance = float(self.squares - self.total.square().sum() / n)
+        if variance <= 1e-12 * float(self.squares):
+            return (NotApplicable("explained_variance", "all observations are equal: there is no variance"),)
+        return (Estimate("explained_variance", 1 - float(self.error) / variance, n=n),)
