@@ -16,7 +16,7 @@ from vaebench.evaluation.estimators.base import Estimator, mean_over_observation
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
 from vaebench.evaluation.pareto import weights_of
 from vaebench.models.base import Autoencoder
-from vaebench.models.chunk_size import ChunkSize
+from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.posteriors import (
     CorrelatedNormal,
     Form,
