@@ -142,6 +142,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "never validated": {"train": {"validate_every": 1000}},
     "saved after every epoch": {"how": Execution(wandb="disabled", save_every=0.0)},
     "W&B": {"how": Execution(wandb="offline")},
+    "other logs": {"how": Execution(wandb="disabled", loggers=("csv", "tensorboard"))},
     "packs of two": {"beside": 1},
     "other metrics": {"evaluate": {"metrics": [*METRICS][::-1]}},
     "no estimators": {"evaluate": {"estimators": []}},

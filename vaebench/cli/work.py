@@ -338,7 +338,7 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
 def _say_where(folder: Path) -> None:
     """Say where the results lie."""
     places = {
-        "tables": ("table.md", f"{folder}/table.md, table.csv, table.tex; a line for each run: runs.csv"),
+        "tables": ("table.md", f"{folder}/table.md, .csv, .tex; a line for each run: runs.csv"),
         "page": ("report.html", f"{folder}/report.html"),
         "W&B": ("wandb", f"wandb leet {folder}/wandb, or wandb sync {folder}/wandb"),
         "TensorBoard": ("tensorboard", f"tensorboard --logdir {folder}/tensorboard"),
