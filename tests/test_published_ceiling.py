@@ -1,8 +1,9 @@
 """Law: every published run that was measured on its training split lies below the ceiling of all VAEs.
 
 Records since the key `evaluate.ceiling` carry their distance. Older ones have none. Those of a Gaussian with one fixed
-σ² that were measured on their training split are held against a ceiling that is computed here. No law is stated for
-the others: they were measured on a test split, or train on new pixels, or learned σ².
+σ² that were measured on their training split are held against a ceiling that is computed here, if the split has at most
+2000 observations. No law is stated for the others: they were measured on a test split, train on new pixels, learned σ²,
+or are linear VAEs on 4096 observations, whose exact optimum is known and tested elsewhere.
 """
 
 import json
@@ -15,7 +16,7 @@ import pytest
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.ceiling import BELOW, BRACKET, CEILING, DECODER, DEPTH
-from vaebench.oracle.ceiling import CeilingProblem, objective_ceiling
+from vaebench.oracle.ceiling import MOST_OBSERVATIONS, CeilingProblem, objective_ceiling
 from vaebench.records import record
 from vaebench.records.record import Record
 
@@ -82,6 +83,8 @@ def test_older_runs_are_below_a_ceiling_that_is_computed_now(study: str) -> None
 def check(spec: dict[str, Any], runs: list[Record]) -> None:
     data = DataModule(DATASETS.build(spec), batch_size=64)
     data.setup()
+    if len(data.train.x) > MOST_OBSERVATIONS:
+        pytest.skip(f"a ceiling of {len(data.train.x)} observations takes too long for a test")
     taus = {run.facts["beta"] * run.facts["variance"] for run in runs}
     path = {c.tau: c for c in CeilingProblem.gaussian(data.train.x).path(sorted(taus), tolerance=0.1, most_rounds=6)}
     for run in runs:
