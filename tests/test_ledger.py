@@ -483,15 +483,6 @@ def test_every_command_of_the_ledger_is_valid() -> None:
             assert all(map(configurations, rest))
 
 
-@pytest.mark.slow
-def test_every_sweep_of_the_ledger_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    for one in SHIPPED:
-        for verb, study, rest in map(asked, {one.command, *one.options.values()} - {""}):
-            if verb == "sweep":
-                assert "nothing is started now" in run(verb, study, *rest, "--dry-run")
-
-
 def test_what_counts_as_reproduced_names_a_commit_and_the_command_that_repeats_it(shipped: list[Judgement]) -> None:
     """Of every record that a verdict rests on: the commit is in the history, and the command leads to this record."""
     assert sum(j.verdict is Verdict.REPRODUCED for j in shipped) >= 14

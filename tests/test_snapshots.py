@@ -138,6 +138,7 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     path.rename(path.with_name(EARLIER_RESUME))
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
     assert not path.with_name(EARLIER_RESUME).exists()
+    assert_same(fitted(runs[:1], tmp_path, stop=5)[0], whole[0])  # it is trained: no epoch is left
 
 
 def as_before(snapshot: Snapshot) -> bytes:
