@@ -16,7 +16,7 @@ BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"
 """The estimates that are drawn."""
 
 
-LEGEND = 115
+LEGEND = 112
 """Where the legend of the chart begins, in points: on the right, where the curves are low."""
 
 
@@ -94,9 +94,7 @@ def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> s
 
     legend = [(variable(colour), text) for text, (colour, _) in lines.items()]
     legend += [(variable(CATEGORIES[2]), "trained runs")] if dots else []
-    legend += [
-        (variable(FAINT), text) for text in ("0: the ceiling of all VAEs", "dashed: total collapse is best beyond")
-    ]
+    legend += [(variable(FAINT), text) for text in ("0: the ceiling of all VAEs", "dashed: collapse is best beyond")]
     return standalone(panel("Nats from the ceiling of all VAEs", "", plot), legend, left=LEGEND)
 
 
