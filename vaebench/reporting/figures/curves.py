@@ -48,9 +48,9 @@ class Curves(Figure[CurvePanel]):
         return facets.legend([p.facet for p in panels])
 
     def plot(self, axes: "Axes", panel: CurvePanel) -> None:
-        lines = [(over_epochs(s.row.group, panel.column), s.colour) for s in panel.facet.series]
-        for line, colour in lines:
-            plot_band(axes, line, colour, "o" if len(line.x) == 1 else "")
+        lines = [(over_epochs(s.row.group, panel.column), s) for s in panel.facet.series]
+        for line, series in lines:
+            plot_band(axes, line, series.colour, name=series.name)
         limit_after_warm_up(axes, [line for line, _ in lines])
         axes.set_xlabel("epoch")
 
@@ -64,4 +64,4 @@ def _columns(table: Table) -> list[Quantity]:
 
 
 def _has(column: str, row: Row) -> bool:
-    return bool(over_epochs(row.group, column).x)
+    return len(over_epochs(row.group, column).x) > 1  # one epoch is no curve

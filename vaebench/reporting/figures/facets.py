@@ -23,10 +23,11 @@ Legend = tuple[tuple[str, str], ...]
 
 
 class Series(NamedTuple):
-    """A row and its colour."""
+    """A row, its colour, and what stands at the end of its line: its value of the coloured axis."""
 
     row: Row
     colour: str
+    name: str = ""
 
 
 class Facet(NamedTuple):
@@ -52,7 +53,7 @@ class Facets:
         values = _values(table.rows, hue or 0)
         colours = dict(zip(values, _colours(values), strict=True))
         facets = [
-            Facet(_title(table, block, split, name), tuple(Series(r, colours[r.labels[hue or 0]]) for r in members))
+            Facet(_title(table, block, split, name), tuple(Series(r, colours[r.labels[hue or 0]], r.labels[hue or 0]) for r in members))
             for block in table.blocks
             for name, members in _split(block, split)
         ]

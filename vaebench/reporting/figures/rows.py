@@ -55,7 +55,7 @@ class Rows(Figure[RowsPanel]):
             found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
             found = within(found, *limits(panel.quantity, [row]))
             axes.plot(found.mean, found.x, "o", color=ACCENT)
-            axes.plot([*found.low, *found.high], [y, y], color=ACCENT, marker="|", markersize=7)
+            axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
         axes.set_yticks(range(len(panel.rows)), labels=[label for label, _ in panel.rows])
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
         few_ticks(axes)

@@ -19,6 +19,7 @@ from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.record import Record
 from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.figures.svg import RULES
 from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.page.provenance import conditions, origins
 from vaebench.reporting.page.summary import answer
@@ -111,14 +112,15 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
-    made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK}
+    made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK, "rules": RULES}
     return made
 
 
 @cache
 def _script() -> str:
     """The only script of a page. The page names its hash, so that a browser runs no other script."""
-    return resources.files("vaebench.reporting.page").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    folder = resources.files("vaebench.reporting.page").joinpath("templates")
+    return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("sort.js", "charts.js"))
 
 
 def _digest(script: str) -> str:
