@@ -51,13 +51,13 @@ class Facets:
         hue = _column(table.rows, [*reversed(columns)], MOST_COLOURS)
         split = _column(table.rows, [i for i in columns if i != hue], MOST_PANELS)
         values = _values(table.rows, hue or 0)
-        colours = dict(zip(values, _colours(values), strict=True))
+        coloured = dict(zip(values, colours(values), strict=True))
         facets = [
-            Facet(_title(table, block, split, name), tuple(Series(r, colours[r.labels[hue or 0]], r.labels[hue or 0]) for r in members))
+            Facet(_title(table, block, split, name), tuple(Series(r, coloured[r.labels[hue or 0]], r.labels[hue or 0]) for r in members))
             for block in table.blocks
             for name, members in _split(block, split)
         ]
-        return cls(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in colours.items()})
+        return cls(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in coloured.items()})
 
     def legend(self, facets: Sequence[Facet]) -> Legend:
         """The legend of some facets; empty if the study has only one colour."""
@@ -101,7 +101,7 @@ def _named(heading: str, value: str) -> str:
     return f"{heading} {value}" if is_number(value) else value
 
 
-def _colours(values: Sequence[str]) -> list[str]:
+def colours(values: Sequence[str]) -> list[str]:
     """A colour for each value: along the ramp if all values are numbers, otherwise from the categories."""
     if all(map(is_number, values)):
         last = max(len(values) - 1, 1)

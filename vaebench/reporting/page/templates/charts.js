@@ -91,7 +91,7 @@
         pairs(e).map((at) => ({ name: colour(e), x: at[0], y: at[1] }))),
     ].sort((p, q) => p.name.localeCompare(q.name) || p.x - q.x || p.y - q.y);
     if (!points.length) return;
-    const spot = svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "circle"));
+    const spot = svg.appendChild(document.createElementNS(svg.namespaceURI, "circle"));
     spot.setAttribute("class", "spot");
     spot.setAttribute("r", "4.5");
     let chosen = -1;
