@@ -101,7 +101,9 @@ def of(document: Document) -> Presentation:
         question=value[QUESTION] if isinstance(value.get(QUESTION), str) else "",
         headline=tuple(names) if _are_names(names) else (),
         answer=value[ANSWER] if isinstance(value.get(ANSWER), str) else "",
-        figure=None if figure is None or _figure_faults(figure, ()) else Axes(figure["x"], _titled(figure["y"]), figure.get(SERIES, "")),
+        figure=None
+        if figure is None or _figure_faults(figure, ())
+        else Axes(figure["x"], _titled(figure["y"]), figure.get(SERIES, "")),
     )
 
 
@@ -119,7 +121,9 @@ def faults(document: Document) -> list[Fault]:
     value, found = document.value, []
     question = value.get(QUESTION)
     if not isinstance(question, str) or not question.strip():
-        found.append(((), f"expected the question that the study asks, in one sentence; got {shown(question)}", QUESTION))
+        found.append(
+            ((), f"expected the question that the study asks, in one sentence; got {shown(question)}", QUESTION)
+        )
     if not _are_names(value.get(HEADLINE, ())):
         text = f"expected a list of names, e.g. [linear_probe_accuracy]; got {shown(value[HEADLINE])}"
         found.append(((), text, HEADLINE))
@@ -133,11 +137,15 @@ def faults(document: Document) -> list[Fault]:
 
 
 def _figure_faults(figure: Any, axes: Sequence[str]) -> list[tuple[tuple[str, ...], str]]:
-    """What is wrong with the axes of a chart, and under which key; without axes of a grid, their names are not asked."""
+    """What is wrong with the axes of a chart, and under which key; no axes of a grid: their names are not checked."""
     known = (X, Y, SERIES)
     if not isinstance(figure, Mapping):
         return [((), f"expected axes, e.g. {{x: beta, y: [elbo]}}; got {shown(figure)}")]
-    found = [((k,), f"unknown key{did_you_mean(k, known)}; a figure has {', '.join(known)}") for k in figure if k not in known]
+    found = [
+        ((k,), f"unknown key{did_you_mean(k, known)}; a figure has {', '.join(known)}")
+        for k in figure
+        if k not in known
+    ]
     x, y, series = (figure.get(key) for key in known)
     if not isinstance(x, str) or not SUM.fullmatch(x):
         found.append(((X,), f"expected {_X}; got {shown(x)}"))

@@ -71,7 +71,11 @@ def chosen(table: Table) -> Chosen | None:
     x = quantity(table, asked.x) if column is None else None
     found = tuple(each for each in numbers if each is not None)
     if len(found) < len(numbers) or (x is None and column is None):
-        log.info("the chart of %s over %s is not drawn: the records do not have both", ", ".join(text for text, _ in asked.y), asked.x)
+        log.info(
+            "the chart of %s over %s is not drawn: the records do not have both",
+            ", ".join(text for text, _ in asked.y),
+            asked.x,
+        )
         return None
     if column is None:
         return Chosen(Kind.QUANTITY, asked.y, found, x=x, series=series)

@@ -1,6 +1,7 @@
 """Labels at the ends of lines, beside the last point, so that a reader need not go to the legend and back."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ def label_ends(axes: "Axes") -> None:
     width = _narrow(axes, names)
     ends = [_end(axes, line) for line in lines]
     box = axes.bbox
-    if min(x for x, _ in ends) < box.x1 - 0.2 * box.width:
-        return _widen(axes, width)
-    places = spread([y for _, y in ends], box.y0 + NEAREST / 2, box.y1 - NEAREST / 2)
+    reach_the_edge = min(x for x, _ in ends) > box.x1 - 0.2 * box.width
+    places = spread([y for _, y in ends], box.y0 + NEAREST / 2, box.y1 - NEAREST / 2) if reach_the_edge else None
     if places is None:
-        return _widen(axes, width)
+        _widen(axes, width)
+        return
     for line, name, (x, y), place in zip(lines, names, ends, places, strict=True):
         _write(axes, line, name, (x, y), place)
 
@@ -58,7 +59,7 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float] | No
         groups.append((min(max(centre, low + half), high - half), count))
     placed = [centre + (k - (count - 1) / 2) * NEAREST for centre, count in groups for k in range(count)]
     found = dict(zip(order, placed, strict=True))
-    apart = all(b - a > NEAREST - 1e-6 for a, b in zip(placed, placed[1:], strict=False))
+    apart = all(b - a > NEAREST - 1e-6 for a, b in pairwise(placed))
     near = all(abs(found[i] - y) <= FARTHEST for i, y in enumerate(wanted))
     return [found[i] for i in range(len(wanted))] if apart and near else None
 

@@ -53,7 +53,10 @@ class Facets:
         values = _values(table.rows, hue or 0)
         coloured = dict(zip(values, colours(values), strict=True))
         facets = [
-            Facet(_title(table, block, split, name), tuple(Series(r, coloured[r.labels[hue or 0]], r.labels[hue or 0]) for r in members))
+            Facet(
+                _title(table, block, split, name),
+                tuple(Series(r, coloured[r.labels[hue or 0]], r.labels[hue or 0]) for r in members),
+            )
             for block in table.blocks
             for name, members in _split(block, split)
         ]

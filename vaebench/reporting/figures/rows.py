@@ -55,7 +55,7 @@ class Rows(Figure[RowsPanel]):
             axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
         axes.set_yticks(range(len(panel.rows)), labels=[_short(label) for label, _ in panel.rows])
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-        few_ticks(axes)
+        few_ticks(axes, 3)
         axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
 
 

@@ -26,8 +26,12 @@ from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import page as laid_out
+from vaebench.reporting.tables.rankings import Table
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.tables.rendering import legend
+
+GRADES = "calibration.md"
+"""The report of `vaebench calibrate`: a heading, then its result in a sentence."""
 
 
 class Link(NamedTuple):
@@ -69,10 +73,11 @@ def make(
     html = template.render(
         title=table.title,
         question=asked.question,
-        answer=answer(table),
+        answer=[*graded(folder), *answer(table)],
         page=laid_out(table),
         blocks=len(table.blocks),
         legend=legend(table),
+        glossary=glossary(table),
         figures=drawn,
         gallery=gallery(table, folder),
         failures=table.failures,
@@ -81,6 +86,24 @@ def make(
         links=links,
     )
     return Page(html, drawn)
+
+
+def graded(folder: Path | None) -> list[str]:
+    """What `vaebench calibrate` found, in its own sentence, where its report stands in the folder of the study."""
+    path = None if folder is None else folder / GRADES
+    if path is None or not path.is_file():
+        return []
+    paragraphs = path.read_text(encoding="utf-8").split("\n\n")
+    return [" ".join(paragraphs[1].split())] if len(paragraphs) > 1 else []
+
+
+def glossary(table: Table) -> list[tuple[str, list[str]]]:
+    """What the columns mean: each meaning once, with the headings of all columns that have it."""
+    found: dict[str, list[str]] = {}
+    for quantity in table.quantities:
+        if quantity.meaning and any(row.group.values(quantity) for row in table.rows):
+            found.setdefault(quantity.meaning, []).append(quantity.heading)
+    return list(found.items())
 
 
 def render(

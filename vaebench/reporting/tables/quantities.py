@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vaebench.records import earlier
 from vaebench.records.description import Bias, Description, Direction, Panel, Role
+from vaebench.records.meanings import meaning
 from vaebench.records.record import SCALE, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting.tables.labels import natural
@@ -58,6 +59,11 @@ class Quantity:
         return self.description.heading or self.name.replace("_", " ")
 
     @property
+    def meaning(self) -> str:
+        """What the number is; empty if neither its description nor the package says it."""
+        return self.description.meaning or meaning(self.name)
+
+    @property
     def order(self) -> tuple[int, int, object]:
         """Where the column stands."""
         return self.description.panel.position, self.description.place, natural(self.name)
@@ -75,7 +81,15 @@ class Fact(Quantity):
         return Reading(float(value), note)
 
 
-BITS = Description("bits/dim", Panel.BOUNDS, 30, "bits", Direction.LOWER, bias=Bias.TOO_HIGH)
+BITS = Description(
+    "bits/dim",
+    Panel.BOUNDS,
+    30,
+    "bits",
+    Direction.LOWER,
+    bias=Bias.TOO_HIGH,
+    meaning="−bound / (D ln 2), of the tightest bound, for images of D numbers.",
+)
 
 
 @dataclass(frozen=True)

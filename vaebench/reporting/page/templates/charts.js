@@ -19,7 +19,7 @@
   addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   const meanings = new Map([...document.querySelectorAll(".glossary dt")].map((dt) => [
-    dt.textContent.trim(), dt.nextElementSibling.textContent.trim()]));
+    dt.textContent.trim(), dt.parentElement.querySelector("dd").textContent.trim()]));
   for (const button of document.querySelectorAll("thead button")) {
     const meaning = meanings.get(button.textContent.trim());
     if (!meaning) continue;
