@@ -36,7 +36,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
         "properties": {
             X: {"type": "string", "description": _X},
             Y: {
-                "oneOf": [
+                "anyOf": [
                     {"type": "array", "items": {"type": "string"}, "minItems": 1},
                     {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
                 ],
@@ -118,7 +118,8 @@ def read(path: Path) -> Presentation:
 
 def faults(document: Document) -> list[Fault]:
     """What is wrong with these keys."""
-    value, found = document.value, []
+    value = document.value
+    found: list[tuple[tuple[str, ...], str, str]] = []
     question = value.get(QUESTION)
     if not isinstance(question, str) or not question.strip():
         found.append(
@@ -141,7 +142,7 @@ def _figure_faults(figure: Any, axes: Sequence[str]) -> list[tuple[tuple[str, ..
     known = (X, Y, SERIES)
     if not isinstance(figure, Mapping):
         return [((), f"expected axes, e.g. {{x: beta, y: [elbo]}}; got {shown(figure)}")]
-    found = [
+    found: list[tuple[tuple[str, ...], str]] = [
         ((k,), f"unknown key{did_you_mean(k, known)}; a figure has {', '.join(known)}")
         for k in figure
         if k not in known

@@ -82,7 +82,7 @@ def _widen(axes: "Axes", width: float) -> None:
 
 def _end(axes: "Axes", line: "Line2D") -> tuple[float, float]:
     """The last point of a line, in points of the picture, not above or below the axes."""
-    x, y = axes.transData.transform([(line.get_xdata()[-1], line.get_ydata()[-1])])[0]
+    x, y = axes.transData.transform(line.get_xydata())[-1]
     return float(x), min(max(float(y), axes.bbox.y0), axes.bbox.y1)
 
 
@@ -93,4 +93,5 @@ def _write(axes: "Axes", line: "Line2D", name: str, end: tuple[float, float], pl
     stroke = to_data([(max(end[0], edge - 4), end[1]), (edge + LEADER - 1, place)])
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.plot(*stroke.T, color=line.get_color(), linewidth=0.8, clip_on=False)
-    axes.text(*to_data([(edge + LEADER + 1, place)])[0], name, va="center")
+    x, y = to_data([(edge + LEADER + 1, place)])[0]
+    axes.text(float(x), float(y), name, va="center")

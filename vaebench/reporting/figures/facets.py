@@ -75,8 +75,15 @@ class Facets:
 
 
 def measured_on(table: Table, block: Block) -> list[str]:
-    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
-    return [comparability(block, table.blocks)] if len(table.blocks) > 1 else []
+    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one.
+
+    A checksum is left out where the rest tells the blocks apart.
+    """
+    if len(table.blocks) < 2:
+        return []
+    told = [comparability(each, table.blocks) for each in table.blocks]
+    plain = [", ".join(part for part in text.split(", ") if not part.startswith("checksum ")) for text in told]
+    return [(plain if len({*plain}) == len(plain) else told)[table.blocks.index(block)]]
 
 
 def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:

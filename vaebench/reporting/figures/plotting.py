@@ -86,7 +86,7 @@ def array(record: Record, name: str) -> list[float]:
 
 def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "", name: str = "") -> None:
     """Plots a line, and the interval around it; a name stands at its end if all lines of the panel have one."""
-    axes.plot(line.x, line.mean, color=colour, marker=marker, **({"label": name} if name else {}))
+    axes.plot(line.x, line.mean, color=colour, marker=marker, label=name or "_nameless")
     if line.low != line.high:
         axes.fill(
             [*line.x, *reversed(line.x)], [*line.low, *reversed(line.high)], color=colour, alpha=0.18, linewidth=0

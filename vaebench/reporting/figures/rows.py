@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.chosen import Kind, chosen
-from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.facets import Facets, measured_on
 from vaebench.reporting.figures.headline import asks_for_forecast, has_axis, limits
 from vaebench.reporting.figures.plotting import band, few_ticks, within
 from vaebench.reporting.figures.svg import ACCENT
 from vaebench.reporting.tables.labels import is_number, slug
-from vaebench.reporting.tables.layout import comparability, headline
+from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
@@ -38,7 +38,7 @@ class Rows(Figure[RowsPanel]):
         if asked.kind is not Kind.WORDS if asked else has_axis(table) or asks_for_forecast(table):
             return []
         return [
-            (f"{q.heading} ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else q.heading, made)
+            (", ".join([q.heading, *measured_on(table, block)]), made)
             for block in table.blocks
             for q in (asked.numbers if asked else [table.quantities[i] for i in headline(table, block)])
             if _fits(made := RowsPanel(q, _measured(table, block.rows, q)))
@@ -76,11 +76,11 @@ def _short(label: str) -> str:
 
 
 def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:
-    """The rows that have the number; words stand without their heading."""
-    return [(_label(table, row), row) for row in rows if row.group.values(quantity)]
+    """The rows that have the number, each with the labels that tell it from the others; words need no heading."""
+    told = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
+    return [(_label(table, row, told), row) for row in rows if row.group.values(quantity)]
 
 
-def _label(table: Table, row: Row) -> str:
-    return ", ".join(
-        slug([h], [t]) if is_number(t) else t for h, t in zip(table.headings, row.labels, strict=True) if t
-    )
+def _label(table: Table, row: Row, columns: Sequence[int]) -> str:
+    pairs = [(table.headings[i], row.labels[i]) for i in columns]
+    return ", ".join(slug([heading], [text]) if is_number(text) else text for heading, text in pairs)

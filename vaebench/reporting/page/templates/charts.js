@@ -6,16 +6,23 @@
   tip.setAttribute("role", "status");
   tip.hidden = true;
   document.body.append(tip);
+  let about = null;
   const hide = () => { tip.hidden = true; };
-  const show = (text, x, y) => {
+  const place = () => {
+    if (tip.hidden) return;
+    const box = about.getBoundingClientRect();
+    const left = Math.min(box.left + box.width / 2 - tip.offsetWidth / 2, innerWidth - tip.offsetWidth - 4);
+    const above = box.top - tip.offsetHeight - 12;
+    tip.style.left = `${Math.max(left, 4)}px`;
+    tip.style.top = `${above > 4 ? above : box.bottom + 12}px`;
+  };
+  const show = (text, element) => {
+    about = element;
     tip.textContent = text;
     tip.hidden = false;
-    const left = Math.min(Math.max(x - tip.offsetWidth / 2, 4), innerWidth - tip.offsetWidth - 4);
-    const above = y - tip.offsetHeight - 12;
-    tip.style.left = `${Math.max(left, 4)}px`;
-    tip.style.top = `${above > 4 ? above : y + 16}px`;
+    place();
   };
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", place, { passive: true, capture: true });
   addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   const meanings = new Map([...document.querySelectorAll(".glossary dt")].map((dt) => [
@@ -23,10 +30,7 @@
   for (const button of document.querySelectorAll("thead button")) {
     const meaning = meanings.get(button.textContent.trim());
     if (!meaning) continue;
-    const tell = () => {
-      const box = button.getBoundingClientRect();
-      show(meaning, box.left + box.width / 2, box.top);
-    };
+    const tell = () => show(meaning, button);
     button.classList.add("told");
     button.addEventListener("pointerenter", tell);
     button.addEventListener("focus", tell);
@@ -119,8 +123,7 @@
       const name = names.get(p.name) || (y.label ? "" : (row(p) || {}).textContent);
       const parts = [told(x, p.x, y.label ? null : within(p, lines, 0))];
       if (y.label) parts.push(told(y, p.y, within(p, bands, 1)));
-      const box = spot.getBoundingClientRect();
-      show([name, parts.join(", ")].filter(Boolean).join(": "), box.left + box.width / 2, box.top);
+      show([name, parts.join(", ")].filter(Boolean).join(": "), spot);
     };
     const leave = () => {
       svg.classList.remove("asked");
