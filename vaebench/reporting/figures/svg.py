@@ -119,7 +119,7 @@ def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
         canvas = Figure(figsize=(WIDTH, HEIGHT), dpi=POINTS)
         axes = canvas.add_axes((0.2, BOTTOM, 0.78, 0.97 - BOTTOM))
         plot(axes)
-        _fit_left_edge(axes)
+        _fit_edges(axes)
         label_ends(axes)
         out = io.StringIO()
         FigureCanvasSVG(canvas).print_svg(out, metadata={"Date": None})
@@ -127,11 +127,14 @@ def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
     return Panel(title, _inline(out.getvalue(), ": ".join(filter(None, [figure, title])), scales))
 
 
-def _fit_left_edge(axes: "Axes") -> None:
-    """Moves the left edge so that the labels of the vertical axis just have room."""
+def _fit_edges(axes: "Axes") -> None:
+    """Moves the left edge so that the vertical labels just have room, and the right edge so that the last tick has."""
     labels = axes.yaxis.get_tightbbox()
     left = 0.02 if labels is None else (axes.bbox.x0 - labels.x0 + 3) / (WIDTH * POINTS)
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
+    below = axes.xaxis.get_tightbbox()
+    over = 0.0 if below is None else max(below.x1 / (WIDTH * POINTS) - 0.995, 0.0)
+    axes.set_position((left, BOTTOM, 0.98 - left - over, 0.97 - BOTTOM))
 
 
 def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT) -> str:
