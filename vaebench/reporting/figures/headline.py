@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Role
+from vaebench.records.description import Panel, Role
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FEWEST = 3
 """Values of an axis that make a line, where the study does not ask for one."""
+
+SHARES = (Panel.DISENTANGLEMENT, Panel.ALTERED)
+"""Panels of numbers between 0 and 1."""
 
 COUNTS = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS)
 """What is between zero and the number of latent units."""
@@ -159,4 +162,4 @@ def limits(quantity: Quantity, rows: Sequence[Row]) -> tuple[float, float]:
         return 0.0, math.inf
     if quantity.description.role in COUNTS:
         return 0.0, max(float(row.group.config["model"].get("latent_dim", math.inf)) for row in rows)
-    return -math.inf, math.inf
+    return (0.0, 1.0) if quantity.description.panel in SHARES else (-math.inf, math.inf)
