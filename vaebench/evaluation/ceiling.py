@@ -85,7 +85,15 @@ COLUMNS: Mapping[str, Description] = {
 """Columns of a record. The ceiling holds for E_q[log p(x|z)] − β KL."""
 
 
-DECODER_GAP = Description("decoder gap", Panel.EVIDENCE, 83, "nats", Direction.LOWER, ranked=False)
+DECODER_GAP = Description(
+    "decoder gap",
+    Panel.EVIDENCE,
+    83,
+    "nats",
+    Direction.LOWER,
+    ranked=False,
+    meaning="From the evidence to the ceiling, of the same observations: what a better decoder could gain.",
+)
 """Of a run that is measured by `InferenceGap` too."""
 
 

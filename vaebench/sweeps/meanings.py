@@ -21,7 +21,12 @@ DRAWS = 5000
 def meanings() -> dict[str, str]:
     """Name -> meaning; a number inside a name stands as `#`."""
     declared = (
-        collapse.FORECAST | collapse.CAUSES | collapse.PROBE | dict(ceiling.COLUMNS) | dict(known_truth.DESCRIPTIONS)
+        collapse.FORECAST
+        | collapse.CAUSES
+        | collapse.PROBE
+        | dict(ceiling.COLUMNS)
+        | {ceiling.DECODER: ceiling.DECODER_GAP}
+        | dict(known_truth.DESCRIPTIONS)
     )
     found = {name: described.meaning for name, described in declared.items()}
     for registry in (METRICS, ESTIMATORS):
