@@ -143,13 +143,16 @@ def quantities(records: Sequence[Record]) -> list[Quantity]:
     """Every quantity of which some record has a number, in the order of the columns."""
     described: dict[str, Description] = {}
     for record in sorted(records, key=lambda r: r.id):  # the same whatever order the records come in
-        described = {**record.descriptions, **described}
+        for name, description in record.descriptions.items():
+            described.setdefault(name, description)
 
     def of(record: Record, name: str) -> Description:
         return described.get(name) or record.description(name)
 
-    measured = {Quantity(e.name, of(r, e.name)) for r in records for e in r.scalars}
-    facts = {Fact(name, d) for r in records for name in r.facts if (d := of(r, name)) != Description()}
+    first_with = {e.name: r for r in reversed(records) for e in r.scalars}
+    measured = {Quantity(name, of(r, name)) for name, r in first_with.items()}
+    first_stating = {(name, of(r, name)): None for r in records for name in r.facts}
+    facts = {Fact(name, d) for name, d in first_stating if d != Description()}
     facts = {fact for fact in facts if any(fact.read(r).value is not None for r in records)}
     bounds = [q for q in sorted(measured, key=lambda q: q.order) if q.description.role is Role.BOUND]
     bits = [BitsPerDimension(bound=bounds[-1])] if bounds and any(map(is_image, records)) else []
