@@ -1,7 +1,8 @@
-"""How much time do more workers save, and what do more members, epochs, units and draws cost?
+"""How much time do more cores and workers save, and what do more members, epochs, units and draws cost?
 
-Workers: the sweep command trains 16 runs of conf/beta.yaml in two packs of eight, with the engine Ray. One worker and
-two workers use the cores of this machine. Then a Ray cluster has one node and two nodes, each with one logical GPU (Ray
+Cores: the sweep command trains 16 runs of conf/beta.yaml in two packs of eight, on one core and on two, as it does by
+itself. Workers: the same with the engine Ray, whose workers use the cores of this machine. Nodes: a Ray cluster has one
+node and two nodes, each with one logical GPU (Ray
 only counts it; the packs train on the CPU). Each worker has one thread. The table has the elapsed time of the command
 and of the engine alone; every worker starts and imports torch in that time. Other work on the cores slows it down, so
 the table shows the load as well.
@@ -36,8 +37,9 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
 STUDY, ROUNDS = ROOT / "conf" / "beta.yaml", 3
 SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=500", "--pack", "8", "--wandb", "disabled"]
-PLACES = {"workers 1": (1, False), "workers 2": (2, False), "nodes 1": (1, True), "nodes 2": (2, True)}
-"""The number of workers, and whether they are nodes of a cluster."""
+KINDS = ("cores", "workers", "nodes")
+PLACES = {f"{kind} {n}": (n, kind) for kind in KINDS for n in (1, 2)}
+"""How many there are, and what they are: cores, workers of Ray on this machine, nodes of a cluster of Ray."""
 
 FREE = 2.5
 """Two workers must be faster than one only up to this load, which includes this benchmark."""
@@ -110,7 +112,7 @@ def line(seen: dict[int, float]) -> tuple[float, float]:
 
 def faults(costs: Costs, places: list[dict[str, Any]], load: float) -> Iterator[str]:
     """The false claims."""
-    for kind in ("workers", "nodes"):
+    for kind in KINDS:
         if load <= FREE and (times := faster(places, kind, "engine")) <= 1:
             yield f"two {kind} take {1 / times:.2f} of the time of one"
     for axis, most in MOST.items():
@@ -121,11 +123,11 @@ def faults(costs: Costs, places: list[dict[str, Any]], load: float) -> Iterator[
 def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
     """Markdown."""
     lines = [
-        "# What more workers save, and what more members, epochs, units and draws cost",
+        "# What more cores and workers save, and what more members, epochs, units and draws cost",
         "",
         "`python benchmarks/scaling.py` writes this and fails if a claim does.",
         "",
-        f"16 runs in two packs by Ray, seconds by the clock, medians of {len(places)} rounds in turns;",
+        f"16 runs in two packs, on cores and by Ray, seconds by the clock, medians of {len(places)} rounds in turns;",
         f"{os.cpu_count()} cores shared with other work, a load of {load:.1f} meanwhile, of which one or two are this;",
         f"that two are quicker than one is claimed up to a load of {FREE}.",
         "",
@@ -194,21 +196,23 @@ def drawn(k: int) -> float:
 def swept(place: str) -> dict[str, float]:
     """Seconds of the sweep command, and of those in the engine, by the clock."""
     from vaebench.__main__ import app
+    from vaebench.sweeps.engines.inline import Inline
+    from vaebench.sweeps.engines.processes import Processes
     from vaebench.sweeps.engines.ray import Ray
 
-    spent = [0.0]
-    real = Ray.map
+    many, kind = PLACES[place]
+    engine: Any = Ray if kind != "cores" else Processes if many > 1 else Inline
+    spent, real = [0.0], engine.map
 
-    def timed(engine: Ray, function: Callable[..., Any], items: Any) -> Iterator[Any]:
+    def timed(self: Any, function: Callable[..., Any], items: Any) -> Iterator[Any]:
         start = perf_counter()
-        yield from real(engine, function, items)
+        yield from real(self, function, items)
         spent[0] += perf_counter() - start
 
-    Ray.map = timed  # type: ignore[assignment]
-    many, on_cluster = PLACES[place]
-    where = ["--address", cluster(many)] if on_cluster else ["--workers", str(many)]
+    engine.map = timed
+    where = ["--address", cluster(many)] if kind == "nodes" else ["--workers", str(many)]
     start = perf_counter()
-    app([*SWEEP, "--engine", "ray", *where], standalone_mode=False)
+    app([*SWEEP, *([] if kind == "cores" else ["--engine", "ray"]), *where], standalone_mode=False)
     return {"whole": perf_counter() - start, "engine": spent[0]}
 
 

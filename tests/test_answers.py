@@ -1,5 +1,6 @@
 """What a reader sees first: the headline of a table, and the answer of a study with its numbers filled in."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.console import Console
 from test_rendering import record
 
 from vaebench.config import ConfigError, load, presentation
-from vaebench.config.presentation import Presentation
+from vaebench.config.presentation import Axes, Presentation
 from vaebench.records import record as records_of
 from vaebench.records.description import Role
 from vaebench.records.record import Estimate
@@ -16,6 +17,8 @@ from vaebench.records.run_folder import published_studies
 from vaebench.records.weights import Weights
 from vaebench.reporting import figures
 from vaebench.reporting.answers import UnfilledError, filled
+from vaebench.reporting.figures.chosen import Kind, chosen
+from vaebench.reporting.figures.chosen import quantity as asked_quantity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.headline import Headline, _band
 from vaebench.reporting.page.summary import answer
@@ -109,16 +112,50 @@ def test_the_bound_of_a_headline_rests_on_no_collapsed_weights() -> None:
     assert [made.quantities[i].name for i in headline(made, made.blocks[0])][:1] == ["elbo"]
 
 
-def test_the_first_figure_has_the_headline_over_the_axis_and_only_possible_values() -> None:
+def test_the_first_figure_is_what_the_study_asks_for(table: Table) -> None:
+    asked = table.presentation.figure
+    if asked is None:
+        return
+    found = chosen(table)
+    assert found is not None
+    first = figures.first(table)
+    assert first is not None
+    assert first.name == {Kind.NUMBERS: "headline", Kind.WORDS: "rows", Kind.EPOCHS: "over-epochs"}[found.kind]
+    titles = [panel.title for panel in first.panels]
+    headings = [q.heading for q in found.numbers] or [title for _, title in asked.y]
+    assert all(any(title.startswith(heading) for title in titles) for heading in headings)
+
+
+def test_without_a_figure_the_first_one_has_the_headline_over_the_axis() -> None:
     made = published(ROOT / "results/beta")
-    first = figures.draw(made)[0]
-    assert first.name == "headline"
-    assert [p.title for p in first.panels] == [made.quantities[i].heading for i in headline(made, made.blocks[0])]
-    (panel,) = (p for _, p in Headline().panels(made, Facets.of(made)) if p.quantity.name == "collapsed_units")
-    for line in panel.lines.values():
-        drawn = _band(line, panel.quantity)
+    made = replace(made, presentation=replace(made.presentation, figure=None))
+    panels = Headline().panels(made, Facets.of(made))
+    assert [title for title, _ in panels] == [made.quantities[i].heading for i in headline(made, made.blocks[0])]
+
+
+def test_a_band_shows_only_what_is_possible() -> None:
+    made = published(ROOT / "results/beta")
+    (panel,) = (p for _, p in Headline().panels(made, Facets.of(made)) if p.quantity.name == "active_units")
+    for line in panel.lines:
+        drawn = _band(line.points, panel.quantity)
         assert min(drawn.low) >= 0
         assert max(drawn.high) <= 10
+
+
+def test_a_number_against_another_a_sum_and_a_curve() -> None:
+    rows = [record(seed, {"name": name}) for name in ("VAE", "AE") for seed in (0, 1, 2)]
+    rows = [replace(r, curve={"epoch": [1, 2], "train/objective": [-30.0, -25.0]}) for r in rows]
+
+    def first(axes: Axes) -> figures.Drawn | None:
+        return figures.first(tables.table(rows, (), Presentation("Why?", figure=axes)))
+
+    pair = first(Axes("elbo", (("iwae_50", ""),), "model"))
+    assert (pair.name, [text for _, text in pair.legend]) == ("pair", ["AE", "VAE"])
+    summed = asked_quantity(tables.table(rows), "iwae_50 - elbo")
+    assert (summed.heading, summed.read(rows[0]).value) == ("IWAE-50 − ELBO", pytest.approx(1.0))
+    curve = first(Axes("epoch", (("elbo - train/objective", "what is gained"),)))
+    assert (curve.name, curve.panels[0].title.split(",")[0]) == ("over-epochs", "what is gained")
+    assert first(Axes("sigma", (("elbo", ""),))).name == first(Axes("model", (("elbow", ""),))).name == "rows"
 
 
 def test_two_seeds_show_both_values() -> None:
@@ -149,9 +186,32 @@ def test_an_answer_that_is_not_filled_is_not_shown() -> None:
     assert answer(made) == answer(tables.table([record()]))
 
 
-@pytest.mark.parametrize(("key", "value"), [("headline", "elbo"), ("headline", "[1]"), ("answer", "[a]")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("headline", "elbo"), ("headline", "[1]"), ("answer", "[a]"), ("figure", "elbo")]
+)
 def test_a_wrong_presentation_is_a_fault_with_its_line(tmp_path: Path, key: str, value: str) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(f"question: Why?\n{key}: {value}\nmodel: AE\ndata: {{name: Digits, binarize: Dynamic}}\n")
     with pytest.raises(ConfigError, match=rf"odd.yaml:2: {key}: expected "):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        ("{x: betta, y: [elbo]}", r'figure.x: expected an axis of the grid, .* got "betta" \(did you mean beta\?\)'),
+        ("{x: beta}", "figure.y: expected numbers by their names"),
+        ("{x: beta, y: []}", "figure.y: expected numbers by their names"),
+        ("{x: beta, y: [elbo-rate - ]}", "figure.y: expected numbers by their names"),
+        ("{x: beta, y: [elbo], series: modle}", 'figure.series: expected the axis of the grid .* got "modle"'),
+        ("{x: beta, y: [elbo], colour: model}", "figure.colour: unknown key"),
+    ],
+)
+def test_wrong_axes_are_a_fault_with_their_line(tmp_path: Path, figure: str, said: str) -> None:
+    path = tmp_path / "odd.yaml"
+    grid = "grid: {model.beta: [1, 2]}\n"
+    path.write_text(
+        f"question: Why?\nmodel: BetaVAE\ndata: {{name: Digits, binarize: Dynamic}}\n{grid}figure: {figure}\n"
+    )
+    with pytest.raises(ConfigError, match=rf"odd.yaml:5: {said}"):
         load(path)

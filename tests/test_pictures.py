@@ -20,7 +20,7 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
 from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.page.gallery import MOST
+from vaebench.reporting.page.gallery import MOST, MOST_DETAILED
 from vaebench.reporting.page.gallery import gallery as gallery_of
 
 KL = [0.1, 3.0, 2.0]
@@ -203,18 +203,39 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
         return Record(id=f"{beta:02x}{seed}", study="s", status="done", axes=["model.beta", "seed"], config=config)
 
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
-    assert gallery_of(made, tmp_path).items == gallery_of(made, None).items == ()
+    assert gallery_of(made, tmp_path).matrices == gallery_of(made, None).matrices == ()
     for beta in range(30):
         write(seen, tmp_path / f"{beta:02x}0" / ARRAYS)
         write(seen, tmp_path / f"{beta:02x}1" / ARRAYS)
-    shown, legend = gallery_of(made, tmp_path)
-    assert len(shown) == MOST
+    (matrix,), shown, legend = gallery_of(made, tmp_path)
+    assert [setting.title for setting in matrix.settings[:2]] == ["beta=0, seed=0", "beta=3, seed=0"]
+    assert (len(matrix.settings), len(shown)) == (MOST, MOST_DETAILED)
+    assert len({(s.reconstructions.width, s.samples.width) for s in matrix.settings}) == 1  # the same columns
     assert [text for _, text in legend] == [f"class {i}" for i in range(10)]
     assert "var(--c9)" in shown[0].codes.svg
     assert shown[0].title == "beta=0, seed=0"
-    assert [p.caption.split()[0] for p in shown[0].images] == ["Observations", "Drawn", "A"]
+    assert [p.caption.split()[0] for p in shown[0].images] == ["A"]
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].images)
     assert shown[0].note == "Posterior means in the two units of largest KL"
     without_prior = replace(seen, samples=seen.samples[:0])
     write(without_prior, tmp_path / "000" / ARRAYS)
-    assert gallery_of(made, tmp_path).items[0].note == "Codes, first two units"
+    (matrix,), shown, _ = gallery_of(made, tmp_path)
+    assert shown[0].note == "Codes, first two units"
+    assert [(s.samples is None, s.note) for s in matrix.settings[:2]] == [(True, "no prior"), (False, "")]
+
+
+def test_settings_of_other_observations_stand_in_another_matrix(seen, tmp_path: Path):
+    from vaebench.records.record import Record
+    from vaebench.reporting.tables import table as tables
+
+    configs = [{"model": {"name": "VAE", "beta": beta}, "seed": 0} for beta in (1, 2, 3)]
+    made = [
+        Record(id=f"{i:03x}", study="s", status="done", axes=["model.beta"], config=c) for i, c in enumerate(configs)
+    ]
+    for record, originals in zip(made, (seen.originals, seen.originals[::-1], seen.originals), strict=True):
+        write(replace(seen, originals=originals), tmp_path / record.id / ARRAYS)
+    found = gallery_of(tables.table(made), tmp_path).matrices
+    assert [[s.title for s in matrix.settings] for matrix in found] == [
+        ["beta=1, seed=0", "beta=3, seed=0"],
+        ["beta=2, seed=0"],
+    ]

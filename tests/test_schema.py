@@ -44,9 +44,11 @@ KEYWORDS = {
     "anyOf": lambda choices, value, of: any(accepts(choice, value) for choice in choices),
     "allOf": lambda choices, value, of: all(accepts(choice, value) for choice in choices),
     "properties": _properties,
-    "additionalProperties": lambda no, value, of: (
-        not isinstance(value, dict) or value.keys() <= of["properties"].keys()
+    "additionalProperties": lambda other, value, of: (
+        not isinstance(value, dict)
+        or all(bool(other) and accepts(other, v) for k, v in value.items() if k not in of.get("properties", {}))
     ),
+    "minProperties": lambda n, value, of: not isinstance(value, dict) or len(value) >= n,
     "required": lambda keys, value, of: not isinstance(value, dict) or set(keys) <= value.keys(),
     "items": lambda item, value, of: not isinstance(value, list) or all(accepts(item, v) for v in value),
     "minItems": lambda n, value, of: not isinstance(value, list) or len(value) >= n,

@@ -105,6 +105,45 @@ def test_a_link_unfolds_what_it_leads_to(tab, results):
     assert tab.evaluate(f"new Promise(done => setTimeout(() => done({is_open}), 100))")
 
 
+CHART = "document.querySelector('svg[data-x]')"
+TIP = "document.querySelector('.tip').hidden ? '' : document.querySelector('.tip').textContent"
+
+
+def test_a_chart_tells_the_values_of_a_point_to_the_pointer_and_to_the_keyboard(shown):
+    mark = f"{CHART}.querySelector('use[x]').getBoundingClientRect()"
+    shown.evaluate(f"{CHART}.scrollIntoView({{block: 'center'}})")
+    at = "{clientX: b.left + b.width / 2, clientY: b.top + b.height / 2}"
+    shown.evaluate(f"(b => {CHART}.dispatchEvent(new PointerEvent('pointermove', {at})))({mark}); 0")
+    first = shown.evaluate(TIP)
+    assert first.startswith("beta 0.5, nats −20.3 [−20.93, −19.66]")  # -20.25 and -20.35, the interval of two seeds
+    shown.evaluate(f"{CHART}.focus()")
+    shown.evaluate(f"{CHART}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowRight'}}))")
+    assert shown.evaluate(TIP).startswith("beta 2, ")
+    shown.evaluate(f"{CHART}.blur()")
+    assert shown.evaluate(TIP) == ""
+
+
+def test_a_legend_keeps_one_series_in_sight(shown):
+    section = "[...document.querySelectorAll('section')].find(s => s.querySelector('.legend button'))"
+    button = f"{section}.querySelector('.legend button')"
+    dim = f"{section}.querySelectorAll('svg .dim').length"
+    assert shown.evaluate(dim) == 0
+    shown.evaluate(f"{button}.click()")
+    assert shown.evaluate(dim) > 0
+    assert shown.evaluate(f"{button}.getAttribute('aria-pressed')") == "true"
+    shown.evaluate(f"{button}.click()")
+    assert shown.evaluate(dim) == 0
+
+
+def test_a_heading_tells_what_its_column_means(shown):
+    button = "[...document.querySelectorAll('thead button')].find(b => b.textContent.trim() === 'ELBO')"
+    meaning = "[...document.querySelectorAll('.glossary dt')].find(d => d.textContent === 'ELBO').parentElement"
+    shown.evaluate(f"{button}.focus()")
+    assert shown.evaluate(TIP) == shown.evaluate(f"{meaning}.querySelector('dd').textContent") != ""
+    shown.evaluate("dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
+    assert shown.evaluate(TIP) == ""
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_and_lines_stand_out_from_the_ground(tab, results, dark):
     """Contrast by WCAG 2: 4.5 for text, 3 for what is drawn."""

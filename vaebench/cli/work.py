@@ -1,5 +1,6 @@
 """Commands that train and measure. torch is imported inside them."""
 
+import os
 import re
 from dataclasses import replace
 from functools import partial
@@ -35,15 +36,15 @@ from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from vaebench.config import Run, Study
     from vaebench.evaluation.measure import Measurement
     from vaebench.reporting.figures.base import Drawn
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
+    from vaebench.sweeps.finished import Outcome
     from vaebench.sweeps.run import Execution
-    from vaebench.sweeps.sweep import Outcome
 
 
 def sweep(
@@ -69,28 +70,51 @@ def sweep(
     from vaebench.sweeps.packs import max_pack_size
 
     plan = study_of(study, overrides)
-    max_pack_size(pack)  # a wrong option is refused before torch is imported
-    _begin(plan, json)
     folder = RUNS / plan.place
-    from vaebench.sweeps import preflight
-    from vaebench.sweeps.engines.base import gpus as visible
-    from vaebench.sweeps.engines.choice import Choice
-    from vaebench.sweeps.run import Execution
-    from vaebench.sweeps.worker import is_done
-
-    log = partial(console.print, soft_wrap=True)
-    there = visible()
-    max_size = max_pack_size(pack, on_gpu=there > 0 if gpus is None else gpus > 0)
-    where = Choice(engine, workers, threads, gpus, address, slurm or (), folder, log, plan.runs).build(there)
+    max_pack_size(pack)  # a wrong option is refused before torch is imported
     _check_logging(wandb, logger)
-    pending = [run for run in plan.runs if not is_done(folder / run.id / RECORD, plan.name)]
+    os.environ.update(wandb_variables(wandb_set))  # also for the sweep's own W&B run
+    unfinished = _unfinished(plan, folder, overrides, wandb, dry_run)
+    if not unfinished and not dry_run:
+        return
+    _begin(plan, json)
+    from vaebench.sweeps import preflight
+    from vaebench.sweeps.run import Execution
+
+    where, max_size = _place(
+        plan, pack, engine=engine, workers=workers, threads=threads, gpus=gpus, address=address, slurm=slurm or ()
+    )
+    pending = [run for run in plan.runs if run.id in unfinished]
     preflight.refuse(plan, pending, where)
     if dry_run:
         _announce(plan, pending, where, max_size, json)
         return
     how = Execution(wandb, threads, max_size, save_every, tf32, bf16, **_logging(plan, wandb_set, logger))
-    outcome = _executed(plan, folder, how, where)
-    _conclude(outcome, plan, folder, overrides, wandb)
+    _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb)
+
+
+def _unfinished(
+    plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", dry_run: bool
+) -> "Collection[str]":
+    """The ids of the runs that are not done. If there is none, the sweep is concluded here, without importing torch."""
+    from vaebench.sweeps.finished import complete, outcome_of
+
+    before = outcome_of(plan, folder)
+    if not before.unfinished and not dry_run:
+        _conclude(complete(plan, folder, before, console), plan, folder, overrides, wandb)
+    return before.unfinished  # and not the records: they take memory, and training does not need them
+
+
+def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
+    """The engine of a sweep, and the size of its largest pack; `options` are those of `Choice`."""
+    from vaebench.sweeps.engines.base import gpus as visible
+    from vaebench.sweeps.engines.choice import Choice
+    from vaebench.sweeps.packs import max_pack_size
+
+    choice = Choice(**options, folder=RUNS / plan.place, log=partial(console.print, soft_wrap=True), runs=plan.runs)
+    there = visible()
+    has_gpu = there > 0 if choice.gpus is None else choice.gpus > 0
+    return choice.build(there), max_pack_size(pack, on_gpu=has_gpu)
 
 
 def _begin(plan: "Study", json: bool) -> None:
@@ -106,7 +130,9 @@ def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str]
     return {"wandb_variables": variables, "question": plan.question, "loggers": tuple(loggers or ())}
 
 
-def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine") -> "Outcome":
+def _executed(
+    plan: "Study", folder: Path, how: "Execution", where: "AnyEngine", unfinished: "Collection[str]"
+) -> "Outcome":
     """Execute the runs that are not done. Ctrl-C ends the command with status 130."""
     from vaebench.sweeps import preflight
     from vaebench.sweeps.sweep import sweep as execute
@@ -114,7 +140,7 @@ def _executed(plan: "Study", folder: Path, how: "Execution", where: "AnyEngine")
     preflight.check_folder(folder)
     try:
         with sigterm_as_interrupt():
-            return execute(plan, folder, how, console, where)
+            return execute(plan, folder, how, console, where, unfinished)
     except KeyboardInterrupt:
         console.print("stopped; finished work is kept, and the same command continues")
         raise typer.Exit(130) from None
@@ -291,9 +317,10 @@ def measure(
 
 def _check_logging(mode: str, loggers: "Sequence[str] | None" = None) -> None:
     """Refuse W&B online without a login, and a logger that is unknown or has no library."""
-    from vaebench.training.logs import check
+    if loggers:
+        from vaebench.training.logs import check
 
-    check(loggers or ())
+        check(loggers)
     if mode == "online":
         from vaebench.sweeps.preflight import check_login
 

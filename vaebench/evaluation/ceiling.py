@@ -48,16 +48,52 @@ CEILING, BRACKET, BELOW, DEPTH, ONSET = "ceiling", "ceiling_bracket", "below_cei
 DECODER = "decoder_gap"
 
 COLUMNS: Mapping[str, Description] = {
-    CEILING: Description("ceiling of the objective", Panel.COLLAPSE, 90, "nats", within=Within.OBSERVATIONS),
-    BRACKET: Description("its bracket", Panel.COLLAPSE, 91, "nats"),
-    BELOW: Description("nats below ceiling", Panel.COLLAPSE, 92, "nats", Direction.LOWER, ranked=False),
-    DEPTH: Description("nats that depth can buy", Panel.COLLAPSE, 93, "nats"),
-    ONSET: Description("βσ² of total collapse", Panel.COLLAPSE, 94),
+    CEILING: Description(
+        "ceiling of the objective",
+        Panel.COLLAPSE,
+        90,
+        "nats",
+        within=Within.OBSERVATIONS,
+        meaning="What no VAE with this noise can pass on these observations, however deep.",
+    ),
+    BRACKET: Description(
+        "its bracket", Panel.COLLAPSE, 91, "nats", meaning="How exactly the ceiling is known: the width of its bracket."
+    ),
+    BELOW: Description(
+        "nats below ceiling",
+        Panel.COLLAPSE,
+        92,
+        "nats",
+        Direction.LOWER,
+        ranked=False,
+        meaning="From the run's objective to the ceiling.",
+    ),
+    DEPTH: Description(
+        "nats that depth can buy",
+        Panel.COLLAPSE,
+        93,
+        "nats",
+        meaning="From the objective of the best linear VAE to the ceiling.",
+    ),
+    ONSET: Description(
+        "βσ² of total collapse",
+        Panel.COLLAPSE,
+        94,
+        meaning="From this βσ² on, a model that ignores z is the optimum at any depth.",
+    ),
 }
 """Columns of a record. The ceiling holds for E_q[log p(x|z)] − β KL."""
 
 
-DECODER_GAP = Description("decoder gap", Panel.EVIDENCE, 83, "nats", Direction.LOWER, ranked=False)
+DECODER_GAP = Description(
+    "decoder gap",
+    Panel.EVIDENCE,
+    83,
+    "nats",
+    Direction.LOWER,
+    ranked=False,
+    meaning="From the evidence to the ceiling, of the same observations: what a better decoder could gain.",
+)
 """Of a run that is measured by `InferenceGap` too."""
 
 

@@ -25,24 +25,68 @@ from vaebench.records.record import Estimate
 
 FORECAST = {
     "forecast_active_units": Description(
-        "forecast active units", Panel.OBJECTIVE, 80, role=Role.FORECAST, note="forecast_note"
+        "forecast active units",
+        Panel.OBJECTIVE,
+        80,
+        role=Role.FORECAST,
+        note="forecast_note",
+        meaning="min(L, #{λ_i > βσ²/0.99}), λ the spectrum of the data: what a linear VAE's optimum keeps.",
     )
 }
 """The fact that the data's spectrum forecasts."""
 
 CAUSES = {
-    "collapsed_by_objective": Description("collapsed by objective", Panel.COLLAPSE, 10),
-    "collapsed_by_optimisation": Description("collapsed by optimisation", Panel.COLLAPSE, 20),
+    "collapsed_by_objective": Description(
+        "collapsed by objective", Panel.COLLAPSE, 10, meaning="Collapsed units whose direction is below the threshold."
+    ),
+    "collapsed_by_optimisation": Description(
+        "collapsed by optimisation", Panel.COLLAPSE, 20, meaning="Units that the forecast keeps and training did not."
+    ),
 }
 """Columns with the number of collapsed units, one for each cause."""
 
 PROBE = {
-    "gradient_norm": Description("gradient norm", Panel.COLLAPSE, 40, "nats per unit of parameter"),
-    "gradient_gain": Description("gain along gradient", Panel.COLLAPSE, 50, "nats"),
-    "smallest_curvature": Description("smallest curvature", Panel.COLLAPSE, 60, "nats per squared unit of parameter"),
-    "curvature_gain": Description("gain along curvature", Panel.COLLAPSE, 70, "nats"),
-    "off_diagonal_share": Description("off-diagonal share of WᵀW", Panel.COLLAPSE, 80),
-    "below_optimum": Description("nats below optimum", Panel.COLLAPSE, 30, "nats"),
+    "gradient_norm": Description(
+        "gradient norm",
+        Panel.COLLAPSE,
+        40,
+        "nats per unit of parameter",
+        meaning="Norm of the gradient of the exact objective where training ended.",
+    ),
+    "gradient_gain": Description(
+        "gain along gradient",
+        Panel.COLLAPSE,
+        50,
+        "nats",
+        meaning="What the best step along the gradient gains of the exact objective.",
+    ),
+    "smallest_curvature": Description(
+        "smallest curvature",
+        Panel.COLLAPSE,
+        60,
+        "nats per squared unit of parameter",
+        meaning="Smallest curvature of the exact objective where training ended; below zero it is a saddle.",
+    ),
+    "curvature_gain": Description(
+        "gain along curvature",
+        Panel.COLLAPSE,
+        70,
+        "nats",
+        meaning="What the best step along the smallest curvature gains of the exact objective.",
+    ),
+    "off_diagonal_share": Description(
+        "off-diagonal share of WᵀW",
+        Panel.COLLAPSE,
+        80,
+        meaning="|WᵀW − diag| / |WᵀW|: 0 where the units are the principal directions and not a rotation of them.",
+    ),
+    "below_optimum": Description(
+        "nats below optimum",
+        Panel.COLLAPSE,
+        30,
+        "nats",
+        meaning="From the run's exact objective to the best of any linear VAE on these observations.",
+    ),
 }
 """Columns that describe the point at which the training of a linear VAE ended."""
 

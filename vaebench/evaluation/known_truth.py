@@ -30,11 +30,43 @@ SCORE = "score_error"
 DICTIONARY = ("dictionary_mcc", "dictionary_max_cosine", "dictionary_uniqueness")
 
 DESCRIPTIONS: Mapping[str, Description] = {
-    ANGLE: Description("angle to the principal subspace", Panel.OBJECTIVE, 97, "°", Direction.LOWER),
-    SCORE: Description("score error", Panel.OBJECTIVE, 98, "x²", Direction.LOWER),
-    DICTIONARY[0]: Description("dictionary recovery (MCC)", Panel.REPRESENTATION, 60, better=Direction.HIGHER),
-    DICTIONARY[1]: Description("mean largest cosine", Panel.REPRESENTATION, 70, better=Direction.HIGHER),
-    DICTIONARY[2]: Description("uniqueness", Panel.REPRESENTATION, 80, better=Direction.HIGHER),
+    ANGLE: Description(
+        "angle to the principal subspace",
+        Panel.OBJECTIVE,
+        97,
+        "°",
+        Direction.LOWER,
+        meaning="Largest angle between the decoder's subspace and the principal one of the data.",
+    ),
+    SCORE: Description(
+        "score error",
+        Panel.OBJECTIVE,
+        98,
+        "x²",
+        Direction.LOWER,
+        meaning="E‖r(x̃) − x̃ − s²∇log p_s(x̃)‖² of a denoiser r, with x̃ = x + sε and p_s the density of x̃.",
+    ),
+    DICTIONARY[0]: Description(
+        "dictionary recovery (MCC)",
+        Panel.REPRESENTATION,
+        60,
+        better=Direction.HIGHER,
+        meaning="Mean cosine of known directions and units, matched one to one.",
+    ),
+    DICTIONARY[1]: Description(
+        "mean largest cosine",
+        Panel.REPRESENTATION,
+        70,
+        better=Direction.HIGHER,
+        meaning="Mean over the known directions of the largest cosine with any unit.",
+    ),
+    DICTIONARY[2]: Description(
+        "uniqueness",
+        Panel.REPRESENTATION,
+        80,
+        better=Direction.HIGHER,
+        meaning="Known directions that are the nearest of some unit, over the smaller number of the two.",
+    ),
 }
 
 

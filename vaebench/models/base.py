@@ -243,7 +243,9 @@ class Autoencoder(Usable, ABC):
     @property
     def fact_descriptions(self) -> Mapping[str, Description]:
         """How to show the facts that have a column in the table."""
-        return {"parameters": Description("parameters", Panel.OBJECTIVE, 110)} | {**self.likelihood.fact_descriptions}
+        return {
+            "parameters": Description("parameters", Panel.OBJECTIVE, 110, meaning="How many numbers are trained.")
+        } | {**self.likelihood.fact_descriptions}
 
     def facts(self) -> dict[str, float | int]:
         """Facts about the model that stand in tables beside its metrics."""

@@ -140,9 +140,19 @@ class VAE(Autoencoder):
     def fact_descriptions(self) -> Mapping[str, Description]:
         return {
             **super().fact_descriptions,
-            "beta": Description("β", Panel.OBJECTIVE, 10),
-            "beta_normalised": Description("βL/D", Panel.OBJECTIVE, 20),
-            "beta_effective": Description("βσ²", Panel.OBJECTIVE, 30),
+            "beta": Description("β", Panel.OBJECTIVE, 10, meaning="The price of a nat of rate in the objective."),
+            "beta_normalised": Description(
+                "βL/D",
+                Panel.OBJECTIVE,
+                20,
+                meaning="β times units over pixels, the normalisation of Higgins et al. (2017).",
+            ),
+            "beta_effective": Description(
+                "βσ²",
+                Panel.OBJECTIVE,
+                30,
+                meaning="β at unit noise: what decides, with the spectrum, which units stay.",
+            ),
         }
 
     def facts(self) -> dict[str, Any]:

@@ -106,6 +106,8 @@ class Description(NamedTuple):
         role: what it means to charts and sentences.
         bias: in which way it is wrong where its importance weights have collapsed.
         note: the fact that holds a remark on this fact.
+        meaning: what the number is, in a sentence; without it, the first sentence of the class that describes it. It
+            is no part of a record: pages look it up by the name of the number (`vaebench.records.meanings`).
     """
 
     heading: str = ""
@@ -118,6 +120,7 @@ class Description(NamedTuple):
     role: Role | None = None
     bias: Bias = Bias.TOO_LOW
     note: str | None = None
+    meaning: str = ""
 
     @property
     def sign(self) -> int:
@@ -129,4 +132,4 @@ class Description(NamedTuple):
     @property
     def entries(self) -> dict[str, Any]:
         """What a record keeps of it: the fields that differ from their defaults."""
-        return {k: v for k, v in self._asdict().items() if v != self._field_defaults[k]}
+        return {k: v for k, v in self._asdict().items() if k != "meaning" and v != self._field_defaults[k]}

@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -141,7 +141,16 @@ class Record:
 
     def estimate(self, name: str) -> Estimate | None:
         """The estimate with this name; None if it was not measured."""
-        return next((e for e in self.estimates if e.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Estimate]:
+        return {e.name: e for e in reversed(self.estimates)}  # the first of a name, if there are several
+
+    @cached_property
+    def tells_weights(self) -> bool:
+        """Whether its estimates say themselves on which importance weights they rest; older records do not."""
+        return any(e.weights is not None for e in self.estimates)
 
     def description(self, name: str) -> Description:
         """How to show a number: as the record says; by the frozen list if the record is older than descriptions."""

@@ -74,6 +74,8 @@ def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:
         reasons = {run.train.alone for pack in packs for run in pack}
         if len(reasons) == 1 and None not in reasons:
             return f"{count} runs, each by itself: {reasons.pop()}"
+        if len({pack_key(run) for pack in packs for run in pack}) < count:
+            return f"{count} runs, each by itself: there are enough workers for all"
         return f"{count} runs, each by itself: no two share architecture, data, batch size and epochs"
     sizes = sorted({len(pack) for pack in packs})
     of = f"of {sizes[0]}" if len(sizes) == 1 else f"of {sizes[0]} to {sizes[-1]}"

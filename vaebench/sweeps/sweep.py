@@ -3,9 +3,8 @@
 So the same command, given again, resumes a sweep that was stopped. Several commands may work on one folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,39 +13,32 @@ from rich.console import Console
 from vaebench.config import Run, Study
 from vaebench.records import record
 from vaebench.records.files import check_writable
-from vaebench.records.record import Record
 from vaebench.records.run_folder import LOCK, RECORD
 from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.finished import (
+    Outcome,
+    outcome_of,
+    remove_stale_progress,
+    set_all_arrays_aside,
+    set_record_aside,
+)
 from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of
 from vaebench.sweeps.progress import Display
 from vaebench.sweeps.run import Execution
-from vaebench.sweeps.worker import (
-    Worker,
-    describe_resume,
-    intact_record,
-    remove_stale_progress,
-    set_arrays_aside,
-    set_record_aside,
-)
+from vaebench.sweeps.worker import Worker, describe_resume
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The records after a sweep, and the runs that have none."""
-
-    records: list[Record]
-    missing: list[Run]
-
-    @property
-    def failed(self) -> list[Record]:
-        """Records that have a reason instead of numbers."""
-        return [r for r in self.records if r.status == "failed"]
-
-
-def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: Engine | None = None) -> Outcome:
+def sweep(
+    study: Study,
+    folder: Path,
+    how: Execution,
+    console: Console,
+    engine: Engine | None = None,
+    unfinished: Collection[str] | None = None,
+) -> Outcome:
     """Execute the unfinished runs of a study.
 
     If another process works on a run, the sweep waits for it. It executes the run if that process did not finish it.
@@ -57,6 +49,7 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
         how: how runs are executed.
         console: for progress.
         engine: where they are executed; None for this process.
+        unfinished: the ids of the runs that are not done, if the caller has just read the records.
 
     Raises:
         NewerError: if a newer version wrote the record of a run; it may say that the run is done.
@@ -65,47 +58,61 @@ def sweep(study: Study, folder: Path, how: Execution, console: Console, engine: 
     engine = Inline() if engine is None else engine
     folder = folder.absolute()
     check_writable(folder)
-    pending = _pending(study, folder, console)
+    unfinished = outcome_of(study, folder).unfinished if unfinished is None else unfinished
+    pending = _pending(study, folder, unfinished, console)
     for run in study.runs:
         remove_stale_progress(folder / run.id)
     if done := len(study.runs) - len(pending):
         console.print(line(f"{done} of {len(study.runs)} runs are done; {len(pending)} to go"))
     failed = {run.id: record.written_at(folder / run.id / RECORD) for run in pending}
     worker = Worker(study.name, study.axes, folder, how, failed)
+    _execute(pending, worker, len(study.runs), console, engine)
+    found = outcome_of(study, folder)
+    set_all_arrays_aside(found.records, folder, console)
+    return found
+
+
+def _execute(pending: list[Run], worker: Worker, total: int, console: Console, engine: Engine) -> None:
+    """Execute runs in packs, and show how far they are.
+
+    Args:
+        pending: the unfinished runs.
+        worker: executes a pack.
+        total: how many runs the study has.
+        console: for progress.
+        engine: where packs are executed.
+    """
+    most = worker.how.max_pack_size
     with ExitStack() as stack:
         if pending:
             stack.enter_context(engine)
-            packs = packs_of(pending, how.max_pack_size, engine.workers)
-            console.print(line(describe_packs(packs, how.max_pack_size)), soft_wrap=True)
+            console.print(line(describe_packs(packs_of(pending, most, engine.workers), most)), soft_wrap=True)
             console.print(line(str(engine)), soft_wrap=True)
             for text in announced(pending):
                 console.print(line(text), soft_wrap=True)
-        display = stack.enter_context(Display(study.name, pending, folder, len(study.runs), console))
+        display = stack.enter_context(Display(worker.study, pending, worker.folder, total, console))
         while pending:
             held: list[str] = []
-            for pack, outcome in engine.map(worker, packs_of(pending, how.max_pack_size, engine.workers)):
+            for pack, outcome in engine.map(worker, packs_of(pending, most, engine.workers)):
                 if isinstance(outcome, Exception):
                     display.fail(pack, outcome)
                 else:
                     held += outcome
             pending = _wait_for([run for run in pending if run.id in held], worker, console)
-    records = {run.id: intact_record(folder / run.id / RECORD, study.name) for run in study.runs}
-    return Outcome([r for r in records.values() if r], [run for run in study.runs if not records[run.id]])
 
 
-def _pending(study: Study, folder: Path, console: Console) -> list[Run]:
+def _pending(study: Study, folder: Path, unfinished: Collection[str], console: Console) -> list[Run]:
     """The unfinished runs. Damaged files are renamed, but only after no file of a newer version was found.
 
     Raises:
         NewerError: as `sweep`.
         NewerSnapshotError: as `sweep`.
     """
-    records = {run.id: intact_record(folder / run.id / RECORD, study.name) for run in study.runs}
-    pending = [run for run in study.runs if (found := records[run.id]) is None or found.status == "failed"]
+    pending = [run for run in study.runs if run.id in unfinished]
     messages = [(text, "") for run in pending if (text := describe_resume(run, folder / run.id))]
-    for id, found in records.items():
-        aside = set_record_aside(folder / id / RECORD, study.name), set_arrays_aside(found, folder / id)
-        messages = [(text, "yellow") for text in aside if text] + messages
+    for run in pending:
+        if aside := set_record_aside(folder / run.id / RECORD, study.name):
+            messages.insert(0, (aside, "yellow"))
     for text, style in messages:
         console.print(line((text, style)), soft_wrap=True)
     return pending

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vaebench.config import Run
-from vaebench.records import files, record
-from vaebench.records.record import NewerError, Record, RecordError
-from vaebench.records.run_folder import ARRAYS, LOCK, PROGRESS, RECORD
+from vaebench.records import record
+from vaebench.records.record import Record
+from vaebench.records.run_folder import LOCK, RECORD
+from vaebench.sweeps.finished import intact_record, set_record_aside
 from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.resume import resume_point
@@ -96,69 +97,6 @@ class Worker:
         heartbeat = Heartbeat(folders, [run.slug for run in runs], runs[0].train.epochs)
         with heartbeat.beating():
             return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, heartbeat))
-
-
-def remove_stale_progress(folder: Path) -> None:
-    """Remove the progress file of a process that died while it trained this run."""
-    if (folder / PROGRESS).exists():
-        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # a process that lives holds the lock
-            (folder / PROGRESS).unlink(missing_ok=True)
-
-
-def intact_record(path: Path, study: str) -> Record | None:
-    """A run's record, or None if it is missing or damaged.
-
-    Raises:
-        NewerError: if a newer version wrote it.
-    """
-    try:
-        return record.read(path, study)
-    except NewerError:
-        raise
-    except (FileNotFoundError, RecordError):
-        return None
-
-
-def is_done(path: Path, study: str) -> bool:
-    """Whether a run has an intact record that says it is done."""
-    found = intact_record(path, study)
-    return found is not None and found.status == "done"
-
-
-def set_record_aside(path: Path, study: str) -> str | None:
-    """Rename a damaged record. It is never trusted and never deleted.
-
-    Returns:
-        What was wrong; None if nothing was.
-
-    Raises:
-        NewerError: if a newer version wrote the record; it stays where it is.
-    """
-    try:
-        record.read(path, study)
-    except NewerError:
-        raise
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        return f"{error.fault}; kept as {files.put_aside(path).name}, the run is repeated"
-    return None
-
-
-def set_arrays_aside(found: Record | None, folder: Path) -> str | None:
-    """Rename the arrays of a finished run if they are not the file that the run wrote.
-
-    Returns:
-        What was wrong; None if nothing was.
-    """
-    path = folder / ARRAYS
-    try:
-        if found is not None and path.is_file():
-            found.left(path)
-    except RecordError as error:
-        aside = files.put_aside(path)
-        return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to get them, {error.remedy}"
-    return None
 
 
 def describe_resume(run: Run, folder: Path) -> str | None:

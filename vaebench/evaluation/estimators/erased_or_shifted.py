@@ -51,8 +51,21 @@ def erase(x: Float[Tensor, "N C H W"], share: float) -> Float[Tensor, "N C H W"]
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75)
 """Shares of the ink at which the arrays say how the choice changes with the share that is erased."""
 
-_CHOICE = Description("", Panel.ALTERED, within=Within.OBSERVATIONS)
-_DISTANCE = Description("", Panel.DISTANCE, within=Within.OBSERVATIONS)
+_CHOICE = Description(
+    "",
+    Panel.ALTERED,
+    within=Within.OBSERVATIONS,
+    meaning="Share of images to which the image with a part erased is nearer than the shifted one, by this distance.",
+)
+_DISTANCE = Description(
+    "",
+    Panel.DISTANCE,
+    within=Within.OBSERVATIONS,
+    meaning="Root-mean-square distance of an image and the edited one, in units of that of two different images.",
+)
+_CLASS = _DISTANCE._replace(
+    meaning="Share of such images that the five nearest codes of originals assign to their class."
+)
 
 CHOICES = {
     "wrong_by_squared_error": _CHOICE._replace(heading="by squared error", place=10, role=Role.ALTERED_BY_PIXELS),
@@ -68,9 +81,9 @@ DISTANCES = {
     "erased_in_code": _DISTANCE._replace(heading="code, erased", place=40),
 }
 CLASSES = {
-    "unaltered_as_class": _DISTANCE._replace(heading="class, unaltered", place=50),
-    "shifted_as_class": _DISTANCE._replace(heading="class, shifted", place=60),
-    "erased_as_class": _DISTANCE._replace(heading="class, erased", place=70),
+    "unaltered_as_class": _CLASS._replace(heading="class, unaltered", place=50),
+    "shifted_as_class": _CLASS._replace(heading="class, shifted", place=60),
+    "erased_as_class": _CLASS._replace(heading="class, erased", place=70),
 }
 
 

@@ -193,7 +193,15 @@ class Gaussian(Likelihood):
         """The current variance σ², one for all pixels or one for each."""
         return self.variance
 
-    fact_descriptions: ClassVar[Mapping[str, Description]] = {"variance": Description("σ²", Panel.OBJECTIVE, 40, "x²")}
+    fact_descriptions: ClassVar[Mapping[str, Description]] = {
+        "variance": Description(
+            "σ²",
+            Panel.OBJECTIVE,
+            40,
+            "x²",
+            meaning="Variance of the noise of the decoder; the mean over pixels where each has its own.",
+        )
+    }
 
     def facts(self) -> dict[str, float | int]:
         return {"variance": float(self.sigma2().detach().mean())}

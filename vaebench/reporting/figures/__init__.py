@@ -14,13 +14,15 @@ from vaebench.reporting.figures.curves import Curves
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.forecast import Forecast, Phase
 from vaebench.reporting.figures.headline import Headline
+from vaebench.reporting.figures.over_epochs import OverEpochs
+from vaebench.reporting.figures.plane import Plane
 from vaebench.reporting.figures.rate_distortion import RateDistortion
 from vaebench.reporting.figures.rows import Rows
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
 from vaebench.reporting.tables.rankings import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
-    *(Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
+    *(Plane(), OverEpochs(), Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
     *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
 )
 """In the order of the page."""

@@ -102,4 +102,4 @@ class LineFigure(FacetFigure):
     def plot(self, axes: "Axes", panel: Facet) -> None:
         for series in panel.series:
             band = self.band(series.row)
-            plot_band(axes, band, series.colour, self.marker(band))
+            plot_band(axes, band, series.colour, self.marker(band), series.name)

@@ -43,7 +43,7 @@ class Bounds(Figure[BoundsPanel]):
     def plot(self, axes: "Axes", panel: BoundsPanel) -> None:
         for series in panel.facet.series:
             line = _band(series.row, panel.sizes)
-            plot_band(axes, line, series.colour, "o")
+            plot_band(axes, line, series.colour, "o", series.name)
             plot_doubtful(axes, line, _doubtful(series.row, panel.sizes), series.colour)
         axes.set_xscale("log")
         axes.set_xticks(panel.sizes, labels=[str(k) for k in panel.sizes])

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Panel
+from vaebench.records.description import Description, Panel
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.facets import Facet, Facets, Legend
-from vaebench.reporting.figures.plotting import limit_after_warm_up, over_epochs, plot_band
+from vaebench.reporting.figures.headline import limits
+from vaebench.reporting.figures.plotting import Band, limit_after_warm_up, over_epochs, plot_band, within
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 NOT_SHOWN = ("val/objective",)
 """Columns that are left out: objectives of different models or β are not comparable, and one of them is enough."""
+
+
+VALIDATION = "val/"
+"""How the columns of the validation split begin."""
 
 
 class CurvePanel(NamedTuple):
@@ -48,9 +53,9 @@ class Curves(Figure[CurvePanel]):
         return facets.legend([p.facet for p in panels])
 
     def plot(self, axes: "Axes", panel: CurvePanel) -> None:
-        lines = [(over_epochs(s.row.group, panel.column), s.colour) for s in panel.facet.series]
-        for line, colour in lines:
-            plot_band(axes, line, colour, "o" if len(line.x) == 1 else "")
+        lines = [(_band(panel.column, s.row), s) for s in panel.facet.series]
+        for line, series in lines:
+            plot_band(axes, line, series.colour, name=series.name)
         limit_after_warm_up(axes, [line for line, _ in lines])
         axes.set_xlabel("epoch")
 
@@ -63,5 +68,12 @@ def _columns(table: Table) -> list[Quantity]:
     return sorted((c for c in columns if c.name not in NOT_SHOWN), key=lambda c: c.order)
 
 
+def _band(column: str, row: Row) -> Band:
+    """The curve, its interval cut to what the number itself can be: `val/rate` is a rate, and not below zero."""
+    name = column.removeprefix(VALIDATION)
+    described = row.group.done[0].description(name) if row.group.done else Description()
+    return within(over_epochs(row.group, column), *limits(Quantity(name, described), [row]))
+
+
 def _has(column: str, row: Row) -> bool:
-    return bool(over_epochs(row.group, column).x)
+    return len(over_epochs(row.group, column).x) > 1  # one epoch is no curve

@@ -23,10 +23,11 @@ Legend = tuple[tuple[str, str], ...]
 
 
 class Series(NamedTuple):
-    """A row and its colour."""
+    """A row, its colour, and what stands at the end of its line: its value of the coloured axis."""
 
     row: Row
     colour: str
+    name: str = ""
 
 
 class Facet(NamedTuple):
@@ -50,13 +51,16 @@ class Facets:
         hue = _column(table.rows, [*reversed(columns)], MOST_COLOURS)
         split = _column(table.rows, [i for i in columns if i != hue], MOST_PANELS)
         values = _values(table.rows, hue or 0)
-        colours = dict(zip(values, _colours(values), strict=True))
+        coloured = dict(zip(values, colours(values), strict=True))
         facets = [
-            Facet(_title(table, block, split, name), tuple(Series(r, colours[r.labels[hue or 0]]) for r in members))
+            Facet(
+                _title(table, block, split, name),
+                tuple(Series(r, coloured[r.labels[hue or 0]], r.labels[hue or 0]) for r in members),
+            )
             for block in table.blocks
             for name, members in _split(block, split)
         ]
-        return cls(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in colours.items()})
+        return cls(tuple(facets), {_named(table.headings[hue or 0], v): c for v, c in coloured.items()})
 
     def legend(self, facets: Sequence[Facet]) -> Legend:
         """The legend of some facets; empty if the study has only one colour."""
@@ -71,8 +75,15 @@ class Facets:
 
 
 def measured_on(table: Table, block: Block) -> list[str]:
-    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
-    return [comparability(block, table.blocks)] if len(table.blocks) > 1 else []
+    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one.
+
+    A checksum is left out where the rest tells the blocks apart.
+    """
+    if len(table.blocks) < 2:
+        return []
+    told = [comparability(each, table.blocks) for each in table.blocks]
+    plain = [", ".join(part for part in text.split(", ") if not part.startswith("checksum ")) for text in told]
+    return [(plain if len({*plain}) == len(plain) else told)[table.blocks.index(block)]]
 
 
 def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:
@@ -100,7 +111,7 @@ def _named(heading: str, value: str) -> str:
     return f"{heading} {value}" if is_number(value) else value
 
 
-def _colours(values: Sequence[str]) -> list[str]:
+def colours(values: Sequence[str]) -> list[str]:
     """A colour for each value: along the ramp if all values are numbers, otherwise from the categories."""
     if all(map(is_number, values)):
         last = max(len(values) - 1, 1)

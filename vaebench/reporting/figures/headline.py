@@ -1,65 +1,88 @@
-"""The numbers of the headline over the axis that the study varies."""
+"""Numbers over an axis that the study varies: those that its figure names, else those of its headline."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Role
+from vaebench.records.description import Panel, Role
 from vaebench.reporting.figures.base import Figure
-from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend
-from vaebench.reporting.figures.plotting import Band, band, plot_band, within
-from vaebench.reporting.figures.svg import CATEGORIES, variable
+from vaebench.reporting.figures.chosen import Kind, chosen
+from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
+from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doubtful, within
+from vaebench.reporting.figures.svg import variable
 from vaebench.reporting.tables.labels import is_number, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Block, Row, Table
+from vaebench.reporting.tables.reliability import EXPLANATION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST = 3
-"""Values of an axis that make a line."""
+"""Values of an axis that make a line, where the study does not ask for one."""
+
+SHARES = (Panel.DISENTANGLEMENT, Panel.ALTERED)
+"""Panels of numbers between 0 and 1."""
 
 COUNTS = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS)
 """What is between zero and the number of latent units."""
 
 
+class Line(NamedTuple):
+    """Rows that differ in the axis alone: what tells them from other lines, their colour, and each with its value."""
+
+    name: str
+    colour: str
+    points: list[tuple[float, Row]]
+
+
 class HeadlinePanel(NamedTuple):
-    """One number over the axis: a line for each setting of the other axes."""
+    """One number over the axis."""
 
     axis: str
     quantity: Quantity
-    lines: dict[str, list[tuple[float, Row]]]
+    lines: list[Line]
 
 
 class Headline(Figure[HeadlinePanel]):
-    """Each number of the headline over the last axis of numbers, mean over seeds and its interval."""
+    """Each number over an axis of numbers, mean over seeds and its interval; a line for each setting of the others."""
 
     name, title = "headline", "The answer over what varies"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, HeadlinePanel]]:
-        if len(table.blocks) != 1:
-            return []  # numbers of different blocks do not compare
-        (block,) = table.blocks
-        axis = _axis(table, block)
-        lines = {} if axis is None else _lines(table, block, axis)
-        if axis is None or not 0 < len(lines) <= MOST_COLOURS:
+        asked = chosen(table)
+        if asked is not None:
+            over = asked.column if asked.kind is Kind.NUMBERS else None
+            numbers = {id(block): list(asked.numbers) for block in table.blocks}
+        else:
+            over = _axis(table) if len(table.blocks) == 1 and not asks_for_forecast(table) else None
+            numbers = {id(block): [table.quantities[i] for i in headline(table, block)] for block in table.blocks}
+        if over is None:
             return []
-        shown = [table.quantities[i] for i in headline(table, block)]
-        return [(q.heading, HeadlinePanel(table.headings[axis], q, lines)) for q in shown]
+        found = []
+        for block in table.blocks:
+            lines = _lines(table, block, over, asked.series if asked else None)
+            title = ", ".join(["", *measured_on(table, block)])
+            made = [(f"{q.heading}{title}", HeadlinePanel(table.headings[over], q, lines)) for q in numbers[id(block)]]
+            found += [(title, panel) for title, panel in made if lines and _varies(panel)]
+        return found
 
     def caption(self, panels: Sequence[HeadlinePanel]) -> str:
-        return f"The numbers of the headline over {panels[0].axis}: mean over seeds and its 95 % interval."
+        text = f"Over {panels[0].axis}: mean over seeds and its 95 % interval."
+        doubtful = any(_doubtful(line, panel.quantity) for panel in panels for line in panel.lines)
+        return f"{text} An open disc with {EXPLANATION}" if doubtful else text
 
     def legend(self, facets: Facets, panels: Sequence[HeadlinePanel]) -> Legend:
-        names = list(panels[0].lines)
-        return () if len(names) < 2 else tuple(zip(map(variable, CATEGORIES), names, strict=False))
+        names = {line.name: variable(line.colour) for panel in panels for line in panel.lines}
+        return () if len(names) < 2 else tuple((colour, name) for name, colour in names.items())
 
     def plot(self, axes: "Axes", panel: HeadlinePanel) -> None:
-        values = sorted({x for line in panel.lines.values() for x, _ in line})
-        for colour, line in zip(CATEGORIES, panel.lines.values(), strict=False):
-            plot_band(axes, _band(line, panel.quantity), colour, "o")
+        values = sorted({x for line in panel.lines for x, _ in line.points})
+        for line in panel.lines:
+            drawn = _band(line.points, panel.quantity)
+            plot_band(axes, drawn, line.colour, "o", line.name)
+            plot_doubtful(axes, drawn, _doubtful(line, panel.quantity), line.colour)
         if values[0] > 0 and values[-1] > 10 * values[0]:
             axes.set_xscale("log")
         if len(values) <= 6:
@@ -71,24 +94,55 @@ class Headline(Figure[HeadlinePanel]):
 
 def has_axis(table: Table) -> bool:
     """Whether the study varies numbers, enough of them for a line."""
-    return any(_axis(table, block) is not None for block in table.blocks)
+    return _axis(table) is not None
 
 
-def _axis(table: Table, block: Block) -> int | None:
+def asks_for_forecast(table: Table) -> bool:
+    """Whether the study asks about the forecast of active units, which has figures of its own."""
+    asked = [q for q in table.quantities if q.name in table.presentation.headline]
+    return any(q.description.role is Role.FORECAST for q in asked)
+
+
+def _axis(table: Table) -> int | None:
     """The last column of labels that are numbers, of which there are enough for a line."""
-    columns = [[row.labels[i] for row in block.rows] for i in range(len(table.headings))]
+    columns = [[row.labels[i] for row in table.rows] for i in range(len(table.headings))]
     fits = [i for i, column in enumerate(columns) if all(map(is_number, column)) and len(set(column)) >= FEWEST]
     return fits[-1] if fits else None
 
 
-def _lines(table: Table, block: Block, axis: int) -> dict[str, list[tuple[float, Row]]]:
-    """The rows by their other labels, each with its value on the axis."""
-    found: defaultdict[str, list[tuple[float, Row]]] = defaultdict(list)
+def _lines(table: Table, block: Block, axis: int, series: int | None) -> list[Line]:
+    """The rows by all labels but the axis, each with its value there; none if they are more than there are colours.
+
+    The series has the colours and the names, or all other labels together if the study names no series.
+    """
     others = [i for i in range(len(table.headings)) if i != axis]
+
+    def named(row: Row) -> str:
+        if series is not None:
+            return _value(table.headings[series], row.labels[series])
+        return slug([table.headings[i] for i in others], [row.labels[i] for i in others])
+
+    rows: dict[tuple[str, ...], list[Row]] = {}
     for row in block.rows:
-        named = slug([table.headings[i] for i in others], [row.labels[i] for i in others])
-        found[named].append((float(row.labels[axis]), row))
-    return found
+        rows.setdefault((named(row), *(row.labels[i] for i in others)), []).append(row)
+    names = list(dict.fromkeys(named(row) for each in table.blocks for row in each.rows))
+    if len(names) > MOST_COLOURS:
+        return []
+    coloured = dict(zip(names, colours([name.rpartition(" ")[2] for name in names]), strict=True))
+    return [
+        Line(name, coloured[name], [(float(row.labels[axis]), row) for row in members])
+        for (name, *_), members in rows.items()
+    ]
+
+
+def _value(heading: str, label: str) -> str:
+    return f"{heading} {label}" if is_number(label) else label
+
+
+def _varies(panel: HeadlinePanel) -> bool:
+    """Whether the number differs between some points; a flat line is a sentence of the table."""
+    found = {v for line in panel.lines for _, row in line.points for v in row.group.values(panel.quantity).values()}
+    return len(found) > 1
 
 
 def _band(line: Sequence[tuple[float, Row]], quantity: Quantity) -> Band:
@@ -97,10 +151,15 @@ def _band(line: Sequence[tuple[float, Row]], quantity: Quantity) -> Band:
     return within(drawn, *limits(quantity, [row for _, row in line]))
 
 
+def _doubtful(line: Line, quantity: Quantity) -> list[float]:
+    """Where the number rests on collapsed weights."""
+    return [x for x, row in line.points if row.group.cell(quantity).caution is not None]
+
+
 def limits(quantity: Quantity, rows: Sequence[Row]) -> tuple[float, float]:
     """The least and the largest value that a number can have in these rows."""
-    if quantity.description.role is Role.RECONSTRUCTION_ERROR:
+    if quantity.description.role in (Role.RECONSTRUCTION_ERROR, Role.RATE):
         return 0.0, math.inf
     if quantity.description.role in COUNTS:
         return 0.0, max(float(row.group.config["model"].get("latent_dim", math.inf)) for row in rows)
-    return -math.inf, math.inf
+    return (0.0, 1.0) if quantity.description.panel in SHARES else (-math.inf, math.inf)

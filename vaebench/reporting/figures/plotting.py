@@ -84,11 +84,13 @@ def array(record: Record, name: str) -> list[float]:
     return values if all(map(math.isfinite, values)) else []
 
 
-def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "") -> None:
-    """Plots a line, and the interval around it."""
-    axes.plot(line.x, line.mean, color=colour, marker=marker)
+def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "", name: str = "") -> None:
+    """Plots a line, and the interval around it; a name stands at its end if all lines of the panel have one."""
+    axes.plot(line.x, line.mean, color=colour, marker=marker, label=name or "_nameless")
     if line.low != line.high:
-        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+        axes.fill(
+            [*line.x, *reversed(line.x)], [*line.low, *reversed(line.high)], color=colour, alpha=0.18, linewidth=0
+        )
 
 
 def plot_doubtful(axes: "Axes", line: Band, places: Sequence[float], colour: str) -> None:
@@ -130,11 +132,11 @@ def whole_ticks(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
             axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def few_ticks(axes: "Axes") -> None:
+def few_ticks(axes: "Axes", most: int = MOST_TICKS) -> None:
     """Puts as many ticks on the horizontal axis as have room for any label."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
+    axes.xaxis.set_major_locator(MaxNLocator(most))
 
 
 def _curve(record: Record, column: str) -> list[tuple[float, float]]:

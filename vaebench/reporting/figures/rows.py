@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Role
 from vaebench.reporting.figures.base import Figure
-from vaebench.reporting.figures.facets import Facets
-from vaebench.reporting.figures.headline import has_axis, limits
+from vaebench.reporting.figures.chosen import Kind, chosen
+from vaebench.reporting.figures.facets import Facets, measured_on
+from vaebench.reporting.figures.headline import asks_for_forecast, has_axis, limits
 from vaebench.reporting.figures.plotting import band, few_ticks, within
 from vaebench.reporting.figures.svg import ACCENT
 from vaebench.reporting.tables.labels import is_number, slug
-from vaebench.reporting.tables.layout import comparability, headline
+from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rankings import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_ROWS, LONGEST = 12, 30
-"""More rows, or a longer label, have no room in a panel."""
+MOST_ROWS, LONGEST = 16, 30
+"""Rows that have room in a panel, and characters of a label; a longer one is cut in its middle."""
 
 
 class RowsPanel(NamedTuple):
@@ -29,49 +29,58 @@ class RowsPanel(NamedTuple):
 
 
 class Rows(Figure[RowsPanel]):
-    """Each number of the headline, a row each: mean over seeds and its interval.
-
-    A study that asks about the forecast of active units has a figure of its own for that.
-    """
+    """Each number that the study's figure or headline names, a row each: mean over seeds and its interval."""
 
     name, title = "rows", "The answer by row"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, RowsPanel]]:
-        asked = [q for q in table.quantities if q.name in table.presentation.headline]
-        if has_axis(table) or any(q.description.role is Role.FORECAST for q in asked):
+        asked = chosen(table)
+        if asked.kind is not Kind.WORDS if asked else has_axis(table) or asks_for_forecast(table):
             return []
         return [
-            (f"{q.heading} ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else q.heading, made)
+            (", ".join([q.heading, *measured_on(table, block)]), made)
             for block in table.blocks
-            for q in (table.quantities[i] for i in headline(table, block))
+            for q in (asked.numbers if asked else [table.quantities[i] for i in headline(table, block)])
             if _fits(made := RowsPanel(q, _measured(table, block.rows, q)))
         ]
 
     def caption(self, panels: Sequence[RowsPanel]) -> str:
-        return "The numbers of the headline: mean over seeds and its 95 % interval."
+        return "A row each: mean over seeds and its 95 % interval."
 
     def plot(self, axes: "Axes", panel: RowsPanel) -> None:
         for y, (_, row) in enumerate(panel.rows):
             found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
             found = within(found, *limits(panel.quantity, [row]))
             axes.plot(found.mean, found.x, "o", color=ACCENT)
-            axes.plot([*found.low, *found.high], [y, y], color=ACCENT, marker="|", markersize=7)
-        axes.set_yticks(range(len(panel.rows)), labels=[label for label, _ in panel.rows])
+            axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
+        axes.set_yticks(range(len(panel.rows)), labels=[_short(label) for label, _ in panel.rows])
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-        few_ticks(axes)
+        few_ticks(axes, 3)
         axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
 
 
 def _fits(panel: RowsPanel) -> bool:
-    return 2 <= len(panel.rows) <= MOST_ROWS and max(len(label) for label, _ in panel.rows) <= LONGEST
+    """Whether the rows have room, and are not all the same."""
+    values = {v for _, row in panel.rows for v in row.group.values(panel.quantity).values()}
+    return 2 <= len(panel.rows) <= MOST_ROWS and len(values) > 1
+
+
+def _short(label: str) -> str:
+    """A label that has room: what tells rows apart stands at its beginning and at its end.
+
+    >>> _short("VAE (network=MLP (hidden=[256, 256]), posterior=Flow)")
+    'VAE (network=M…osterior=Flow)'
+    """
+    half = LONGEST // 2
+    return label if len(label) <= LONGEST else f"{label[: half - 1]}…{label[-half + 1 :]}"
 
 
 def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:
-    """The rows that have the number; words stand without their heading."""
-    return [(_label(table, row), row) for row in rows if row.group.values(quantity)]
+    """The rows that have the number, each with the labels that tell it from the others; words need no heading."""
+    told = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
+    return [(_label(table, row, told), row) for row in rows if row.group.values(quantity)]
 
 
-def _label(table: Table, row: Row) -> str:
-    return ", ".join(
-        slug([h], [t]) if is_number(t) else t for h, t in zip(table.headings, row.labels, strict=True) if t
-    )
+def _label(table: Table, row: Row, columns: Sequence[int]) -> str:
+    pairs = [(table.headings[i], row.labels[i]) for i in columns]
+    return ", ".join(slug([heading], [text]) if is_number(text) else text for heading, text in pairs)

@@ -1,7 +1,8 @@
 """A panel as inline SVG; the same drawing always gives the same bytes.
 
 A panel is plotted in the placeholder colours below. In the SVG each becomes a CSS variable, so that one drawing serves
-a light and a dark page.
+a light and a dark page. What matplotlib repeats at every mark becomes a class of `RULES`. The SVG says where its axes
+lie (`data-x`, `data-y`), so that the script of the page can read the values of its points.
 """
 
 import io
@@ -9,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vaebench.reporting.figures.ends import label_ends
 from vaebench.reporting.tables.escaping import visible
 
 if TYPE_CHECKING:
@@ -58,11 +60,38 @@ STYLE: dict[str, object] = {
     "ytick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
+    "xtick.major.size": 0,  # the grid shows where a label belongs
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.major.pad": 5,
+    "ytick.major.pad": 5,
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
     "path.simplify": False,
     "axes.formatter.useoffset": False,
 }
+
+_TEXT = "font-size: 8.5px; font-family: 'DejaVu Sans'; {}fill: currentColor"
+
+CLASSES = {
+    "fill: none; stroke: var(--faint); stroke-opacity: 0.4; stroke-width: 0.6; stroke-linecap: square": "grid",
+    "fill: none; stroke: var(--faint); stroke-width: 0.8; stroke-linejoin: miter; stroke-linecap: square": "axis",
+    _TEXT.format(""): "at",
+    _TEXT.format("text-anchor: middle; "): "at mid",
+    _TEXT.format("text-anchor: end; "): "at end",
+}
+"""The styles that matplotlib writes at every label and line of a grid, and the class that says the same."""
+
+RULES = """\
+svg .grid { fill: none; stroke: var(--faint); stroke-opacity: 0.4; stroke-width: 0.6; }
+svg .axis { fill: none; stroke: var(--faint); stroke-width: 0.8; }
+svg .at { font-size: 8.5px; fill: currentColor; }
+svg .mid { text-anchor: middle; }
+svg .end { text-anchor: end; }
+svg .line { fill: none; stroke-width: 1.4; }
+"""
+"""What these classes mean; a page has it once."""
 
 
 class Panel(NamedTuple):
@@ -78,7 +107,7 @@ def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
     Args:
         figure: what the figure shows, for people who hear the page.
         title: of the panel; empty if it is the only one.
-        plot: puts the marks on the axes.
+        plot: puts the marks on the axes. A line with a label of its own has it at its end, where there is room.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -90,17 +119,22 @@ def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
         canvas = Figure(figsize=(WIDTH, HEIGHT), dpi=POINTS)
         axes = canvas.add_axes((0.2, BOTTOM, 0.78, 0.97 - BOTTOM))
         plot(axes)
-        _fit_left_edge(axes)
+        _fit_edges(axes)
+        label_ends(axes)
         out = io.StringIO()
         FigureCanvasSVG(canvas).print_svg(out, metadata={"Date": None})
-    return Panel(title, _inline(out.getvalue(), ": ".join(filter(None, [figure, title]))))
+        scales = _scale(axes, "x"), _scale(axes, "y")
+    return Panel(title, _inline(out.getvalue(), ": ".join(filter(None, [figure, title])), scales))
 
 
-def _fit_left_edge(axes: "Axes") -> None:
-    """Moves the left edge so that the labels of the vertical axis just have room."""
+def _fit_edges(axes: "Axes") -> None:
+    """Moves the left edge so that the vertical labels just have room, and the right edge so that the last tick has."""
     labels = axes.yaxis.get_tightbbox()
     left = 0.02 if labels is None else (axes.bbox.x0 - labels.x0 + 3) / (WIDTH * POINTS)
     axes.set_position((left, BOTTOM, 0.98 - left, 0.97 - BOTTOM))
+    below = axes.xaxis.get_tightbbox()
+    over = 0.0 if below is None else max(below.x1 / (WIDTH * POINTS) - 0.995, 0.0)
+    axes.set_position((left, BOTTOM, 0.98 - left - over, 0.97 - BOTTOM))
 
 
 def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT) -> str:
@@ -115,10 +149,21 @@ def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT
     for row, (colour, text) in enumerate(legend):
         svg += f'<text x="{left}" y="{TOP + LINE * row}" font-size="8.5" style="fill: var(--{colour})">{text}</text>\n'
     svg += "</svg>"
+    svg = svg.replace(">\n", f">\n<style>{RULES}</style>\n", 1)
     svg = re.sub(r"var\((--c\d)\)", lambda found: LIGHT.get(found[1], "#777"), svg)
     svg = re.sub(r"var\(--[a-z]+\)", "#8a909b", svg).replace("currentColor", "#777d88")
     svg = svg.replace("<text ", '<text fill="#777d88" font-family="sans-serif" ')
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+
+
+def _scale(axes: "Axes", which: str) -> str:
+    """An axis for the script of the page: `linear` or `log`, label, and place in the SVG and value of both its ends."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    box = axes.bbox
+    first, last = (box.x0, box.x1) if which == "x" else (HEIGHT * POINTS - box.y0, HEIGHT * POINTS - box.y1)
+    label = axis.get_label_text().replace(";", ",")
+    return f"{axis.get_scale()};{label};{first:.2f};{low:.9g};{last:.2f};{high:.9g}"
 
 
 def renamed(panel: Panel, prefix: str) -> str:
@@ -135,7 +180,7 @@ def variable(colour: str) -> str:
     return VARIABLES[colour].removeprefix("var(--").removesuffix(")")
 
 
-def _inline(svg: str, label: str) -> str:
+def _inline(svg: str, label: str, scales: tuple[str, str]) -> str:
     """What a page needs of matplotlib's SVG: with a label, and two decimals (a hundredth of a pixel)."""
     box = re.search(r'viewBox="([^"]+)"', svg)
     assert box is not None
@@ -151,8 +196,36 @@ def _inline(svg: str, label: str) -> str:
     body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)  # the page's own font
     body = re.sub(r"<[^>]*>", lambda tag: " ".join(tag[0].split()), body)
     body = re.sub(r'<path [^>]*style="fill: none"/>', "", _without_plain_groups(body))  # backgrounds that show nothing
-    text = re.sub(r"\s*\n\s*", "\n", body).strip()
-    return f'<svg role="img" aria-label="{_attribute(label)}" viewBox="{box[1]}">\n{text}'
+    text = re.sub(r"\s*\n\s*", "\n", _terse(body)).strip()
+    x, y = (_attribute(scale) for scale in scales)
+    return f'<svg role="img" aria-label="{_attribute(label)}" viewBox="{box[1]}" data-x="{x}" data-y="{y}">\n{text}'
+
+
+def _terse(svg: str) -> str:
+    """The same picture in about half of matplotlib's bytes.
+
+    >>> _terse('<path d="M 1 2 L 3 4 L 5 6 " style="fill: none"/>')
+    '<path d="M1 2 3 4 5 6" style="fill: none"/>'
+    """
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
+    svg = re.sub(r' d="([^"]*)"', lambda found: f' d="{_path(found[1])}"', svg)
+    svg = re.sub(r' style="([^"]*)"', _class, svg)
+    svg = re.sub(r' clip-path="[^"]*" (class="grid")', r" \1", svg)  # a grid ends where its axes end
+    return re.sub(r"; stroke-linejoin: (?:miter|round)|; stroke-linecap: square", "", svg)  # as the page has it
+
+
+def _class(style: re.Match[str]) -> str:
+    """A class where the style is one of many, else the style; a line keeps its colour beside its class."""
+    if name := CLASSES.get(style[1]):
+        return f' class="{name}"'
+    line = re.fullmatch(r"fill: none; stroke: (var\(--\w+\)); stroke-width: 1\.4; stroke-linecap: square", style[1])
+    return f' class="line" style="stroke: {line[1]}"' if line else style[0]
+
+
+def _path(path: str) -> str:
+    """A path whose lines follow one another without a letter; one with curves keeps its letters."""
+    letters = path if re.search("[CQ]", path) else path.replace("L", "")
+    return re.sub(r" *([A-Za-z]) *", r"\1", " ".join(letters.split()))
 
 
 def _without_plain_groups(svg: str) -> str:

@@ -119,7 +119,7 @@ class UnitsByBeta(Figure[BetaPanel]):
         ordered = [(_beta(r), sorted(array(r, "kl_per_unit"), reverse=True)) for r in panel.records]
         for rank, colour in panel.ranks.items():
             points = [[(beta, kl[rank - 1])] for beta, kl in ordered if rank <= len(kl)]
-            plot_band(axes, within(band(points), low=0.0), colour, "o")
+            plot_band(axes, within(band(points), low=0.0), colour, "o", f"unit {rank}")
         limit_to_zero(axes)
         if min(beta for beta, _ in ordered) > 0:
             axes.set_xscale("log")

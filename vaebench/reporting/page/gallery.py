@@ -2,13 +2,13 @@
 
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read
+from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read, sheet
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.figures.facets import Legend
@@ -20,37 +20,58 @@ from vaebench.reporting.tables.rankings import Row, Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
-MOST, BYTES = 6, 400_000
-"""At most so many rows, and about so many bytes in the page. Of more rows, some at equal distances are shown."""
+MOST, MOST_DETAILED, BYTES = 8, 6, 400_000
+"""Rows of the matrix at most, rows whose units are shown, and about so many bytes in the page. Of more rows, some at
+equal distances are shown."""
 
 LEAST_PIXELS = 28
 """Width on the screen, in pixels, to which a small image is enlarged."""
 
 
 class Image(NamedTuple):
-    """One sheet of images: its caption, its content as a `data:` address, its size on the screen, and its place.
-
-    Attributes:
-        first: whether it is seen at once, and not among the details.
-    """
+    """One sheet of images: its caption, its content as a `data:` address, and its size on the screen."""
 
     caption: str
     address: str
     width: int
     height: int
-    first: bool
+
+
+class Setting(NamedTuple):
+    """One row of a matrix.
+
+    Attributes:
+        title: which run it is.
+        reconstructions: of the observations above, in the same order; None if they cannot be read.
+        samples: draws from the prior; None if there is no prior.
+        note: why there is something missing.
+    """
+
+    title: str
+    reconstructions: Image | None
+    samples: Image | None
+    note: str = ""
+
+
+class Matrix(NamedTuple):
+    """Observations, and what each setting makes of the same ones; None where no setting can be read."""
+
+    originals: Image | None
+    settings: tuple[Setting, ...]
 
 
 class Item(NamedTuple):
-    """The images of one row.
+    """What the units of one row do.
 
     Attributes:
-        title: which run they are of.
+        title: which run it is.
         images: the sheets.
         codes: posterior means of observations; None if the latent space has only one unit.
-        note: what the codes are, or why nothing is shown.
+        note: what the codes are.
     """
 
     title: str
@@ -58,35 +79,62 @@ class Item(NamedTuple):
     codes: Panel | None = None
     note: str = ""
 
-    @property
-    def has_details(self) -> bool:
-        """Whether there is more than what is seen at once."""
-        return self.codes is not None or not all(image.first for image in self.images)
-
 
 class Gallery(NamedTuple):
-    """The items, and the colour of every class."""
+    """A matrix for each set of observations, the details of some rows, and the colour of every class."""
 
+    matrices: tuple[Matrix, ...]
     items: tuple[Item, ...]
     legend: Legend = ()
 
-    @property
-    def has_details(self) -> bool:
-        """Whether any item has details."""
-        return any(item.has_details for item in self.items)
-
 
 def gallery(table: Table, folder: Path | None) -> Gallery:
-    """The images in the folder of a study; without items if no run has images."""
+    """The images in the folder of a study; without matrices if no run has images."""
     rows = [row for row in table.rows if row.group.done]
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
-    most = min(len(found), MOST, max(1, BYTES // max((_size(path) for _, path in found), default=1)))
-    chosen = [found[i * len(found) // most] for i in range(most)]
-    read_ones = [(_title(table, row), _read(row.group.done[0], path)) for row, path in chosen]
-    classes = sorted({int(label) for _, one in read_ones if isinstance(one, Pictures) for label in one.labels})
-    colours = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
-    items = tuple(_item(title, one, colours) for title, one in read_ones)
-    return Gallery(items, tuple((variable(colour), f"class {label}") for label, colour in colours.items()))
+    most = min(len(found), MOST)
+    read_ones = [(_title(table, row), _read(row.group.done[0], path)) for row, path in _spread(found, most)]
+    seen = [(title, one) for title, one in read_ones if isinstance(one, Pictures)]
+    classes = sorted({int(label) for _, one in seen for label in one.labels})
+    coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
+    largest = max((_size(path) for _, path in found), default=1)
+    detailed = _spread(seen, min(len(seen), MOST_DETAILED, max(1, BYTES // max(largest, 1))))
+    items = [item for title, one in detailed if (item := _item(title, one, coloured)).images or item.codes]
+    legend = tuple((variable(colour), f"class {label}") for label, colour in coloured.items())
+    return Gallery(tuple(_matrices(read_ones)), tuple(items), legend)
+
+
+def _spread(many: Sequence[T], most: int) -> list[T]:
+    """So many of them, at equal distances from the first on."""
+    return [many[i * len(many) // most] for i in range(most)]
+
+
+def _matrices(read_ones: Sequence[tuple[str, Pictures | str]]) -> Iterator[Matrix]:
+    """Settings of the same observations stand under one another."""
+    together: dict[tuple[object, bytes], list[tuple[str, Pictures]]] = {}
+    for title, one in read_ones:
+        if isinstance(one, Pictures):
+            together.setdefault((one.originals.shape, one.originals.tobytes()), []).append((title, one))
+    for members in together.values():
+        first = members[0][1]
+        yield Matrix(_strip("Observations", first.originals), tuple(_setting(title, one) for title, one in members))
+    if unread := [Setting(title, None, None, one) for title, one in read_ones if isinstance(one, str)]:
+        yield Matrix(None, tuple(unread))
+
+
+def _setting(title: str, found: Pictures) -> Setting:
+    columns = len(found.originals)
+    drawn = _strip("Drawn from the prior", found.samples[:columns]) if len(found.samples) else None
+    return Setting(title, _strip("Reconstructions", found.reconstructions), drawn, "" if drawn else "no prior")
+
+
+def _strip(caption: str, images: Pixels) -> Image:
+    """Images side by side, in one row."""
+    return _image(caption, sheet(images[None]), _enlarged(images))
+
+
+def _enlarged(images: Pixels) -> int:
+    return max(1, round(LEAST_PIXELS / images.shape[-1]))
 
 
 def _read(record: Record, path: Path) -> Pictures | str:
@@ -100,12 +148,10 @@ def _read(record: Record, path: Path) -> Pictures | str:
         return f"{path.parent.name}/{path.name} holds no pictures that can be read"
 
 
-def _item(title: str, found: Pictures | str, colours: Mapping[int, str]) -> Item:
-    if isinstance(found, str):
-        return Item(title, (), note=found)
+def _item(title: str, found: Pictures, coloured: Mapping[int, str]) -> Item:
     # Without a prior there is no KL by which units could be chosen.
     note = "Codes, first two units" if found.drawn is None else "Posterior means in the two units of largest KL"
-    return Item(title, tuple(_images(found)), _codes(title, found, colours), note)
+    return Item(title, tuple(_images(found)), _codes(title, found, coloured), note)
 
 
 def _size(path: Path) -> int:
@@ -118,25 +164,16 @@ def _title(table: Table, row: Row) -> str:
 
 
 def _images(found: Pictures) -> list[Image]:
-    scale = max(1, round(LEAST_PIXELS / found.originals.shape[-1]))
-    captioned = [
-        ("Observations above, reconstructions below", found.pairs),
-        ("Drawn from the prior", found.drawn),
-    ]
     details = [
         (f"A unit moved from −3 to 3 standard deviations, a row each: {found.moved_units}", found.moved),
         ("The latent space of two units, at equal shares of the prior", found.spanned),
         ("Observations, shifted, with a part erased; then what the model makes of each", found.compared),
     ]
-    return [
-        _image(caption, sheet, scale, first)
-        for first, many in ((True, captioned), (False, details))
-        for caption, sheet in many
-        if sheet is not None
-    ]
+    scale = _enlarged(found.originals)
+    return [_image(caption, made, scale) for caption, made in details if made is not None]
 
 
-def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | None:
+def _codes(title: str, found: Pictures, coloured: Mapping[int, str]) -> Panel | None:
     """Posterior means in the plane of two units, coloured by class."""
     if found.codes.shape[1] < 2:
         return None
@@ -145,7 +182,7 @@ def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | N
     def plot(axes: "Axes") -> None:
         for label in dict.fromkeys(sorted(labels.tolist())):
             x, y = found.codes[labels == label].T
-            axes.plot(x, y, "o", color=colours.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
+            axes.plot(x, y, "o", color=coloured.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
         limit_to_prior(axes)
         axes.set_xlabel(f"unit {found.units[0]}")
         axes.set_ylabel(f"unit {found.units[1]}")
@@ -153,6 +190,6 @@ def _codes(title: str, found: Pictures, colours: Mapping[int, str]) -> Panel | N
     return panel("Codes of observations", title, plot)
 
 
-def _image(caption: str, sheet: Pixels, scale: int, first: bool) -> Image:
-    address = "data:image/png;base64," + base64.b64encode(png(sheet)).decode()
-    return Image(caption, address, sheet.shape[1] * scale, sheet.shape[0] * scale, first)
+def _image(caption: str, made: Pixels, scale: int) -> Image:
+    address = "data:image/png;base64," + base64.b64encode(png(made)).decode()
+    return Image(caption, address, made.shape[1] * scale, made.shape[0] * scale)

@@ -19,14 +19,19 @@ from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.record import Record
 from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.figures.svg import RULES
 from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.page.provenance import conditions, origins
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import page as laid_out
+from vaebench.reporting.tables.rankings import Table
 from vaebench.reporting.tables.reliability import MARK
 from vaebench.reporting.tables.rendering import legend
+
+GRADES = "calibration.md"
+"""The report of `vaebench calibrate`: a heading, then its result in a sentence."""
 
 
 class Link(NamedTuple):
@@ -68,10 +73,11 @@ def make(
     html = template.render(
         title=table.title,
         question=asked.question,
-        answer=answer(table),
+        answer=[*graded(folder), *answer(table)],
         page=laid_out(table),
         blocks=len(table.blocks),
         legend=legend(table),
+        glossary=glossary(table),
         figures=drawn,
         gallery=gallery(table, folder),
         failures=table.failures,
@@ -80,6 +86,24 @@ def make(
         links=links,
     )
     return Page(html, drawn)
+
+
+def graded(folder: Path | None) -> list[str]:
+    """What `vaebench calibrate` found, in its own sentence, where its report stands in the folder of the study."""
+    path = None if folder is None else folder / GRADES
+    if path is None or not path.is_file():
+        return []
+    paragraphs = path.read_text(encoding="utf-8").split("\n\n")
+    return [" ".join(paragraphs[1].split())] if len(paragraphs) > 1 else []
+
+
+def glossary(table: Table) -> list[tuple[str, list[str]]]:
+    """What the columns mean: each meaning once, with the headings of all columns that have it."""
+    found: dict[str, list[str]] = {}
+    for quantity in table.quantities:
+        if quantity.meaning and any(row.group.values(quantity) for row in table.rows):
+            found.setdefault(quantity.meaning, []).append(quantity.heading)
+    return list(found.items())
 
 
 def render(
@@ -111,14 +135,15 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
-    made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK}
+    made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK, "rules": RULES}
     return made
 
 
 @cache
 def _script() -> str:
     """The only script of a page. The page names its hash, so that a browser runs no other script."""
-    return resources.files("vaebench.reporting.page").joinpath("templates", "sort.js").read_text(encoding="utf-8")
+    folder = resources.files("vaebench.reporting.page").joinpath("templates")
+    return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("sort.js", "charts.js"))
 
 
 def _digest(script: str) -> str:

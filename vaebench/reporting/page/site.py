@@ -20,6 +20,7 @@ from vaebench.reporting.page.page import Link
 from vaebench.reporting.page.provenance import cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables.escaping import markdown
 
 PAGE = "report.html"
 """The page of a study, in its folder."""
@@ -29,6 +30,11 @@ LEDGER = "paper/ledger.html"
 
 FILES = tuple(Link(name, name) for name in ("table.csv", "runs.csv", "table.tex"))
 """What `tables.write` puts beside the page of a study."""
+
+README = "README.md"
+"""The page of `results` for a forge. The rows of its studies are written here, between the two marks."""
+
+BEGIN, END = "<!-- studies: written by `vaebench report` -->", "<!-- end of studies -->"
 
 
 class Entry(NamedTuple):
@@ -64,7 +70,10 @@ class Card(NamedTuple):
 
 
 def index(
-    entries: Sequence[Entry], drawn: Mapping[str, Sequence[Drawn]] | None = None, links: Sequence[Link] = ()
+    entries: Sequence[Entry],
+    drawn: Mapping[str, Sequence[Drawn]] | None = None,
+    links: Sequence[Link] = (),
+    results: Path | None = None,
 ) -> str:
     """The page that lists all studies.
 
@@ -72,14 +81,15 @@ def index(
         entries: the studies.
         drawn: figures of studies, by name, where they have been drawn already.
         links: what the page links to besides the studies.
+        results: where the folders of the studies lie.
     """
     ordered = sorted(entries, key=lambda e: e.study)
-    cards = [_card(entry, f"s{i}-", (drawn or {}).get(entry.study)) for i, entry in enumerate(ordered)]
+    cards = [_card(entry, f"s{i}-", (drawn or {}).get(entry.study), results) for i, entry in enumerate(ordered)]
     template = page.environment().get_template("index.html.jinja")
     return template.render(title="vaebench", studies=cards, links=links)
 
 
-def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None) -> Card:
+def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None, results: Path | None) -> Card:
     table = tables.table(entry.records, (), entry.asked)
     figure = figures.first(table) if drawn is None else next(iter(drawn), None)
     data = dict.fromkeys(str((r.config.get("data") or {}).get("name", "")) for r in entry.records)
@@ -93,7 +103,7 @@ def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None) -> Card:
     return Card(
         entry.study,
         entry.asked.question,
-        answer(table)[0],
+        [*page.graded(results and results / entry.study), *answer(table)][0],
         quote(f"{entry.study}/{PAGE}"),
         renamed(figure.panels[0], prefix) if figure else "",
         ": ".join(filter(None, (figure.title, figure.panels[0].title))) if figure else "",
@@ -127,7 +137,25 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
         one = page.make(entries[name].records, entries[name].asked, results / name, links=published_links(name))
         made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
     ledger = [Link("published numbers, judged", LEDGER)] if (results / LEDGER).exists() else []
-    return {**made, results / "index.html": index(list(entries.values()), drawn, ledger).encode()}
+    made |= _readme(results, entries)
+    return {**made, results / "index.html": index(list(entries.values()), drawn, ledger, results).encode()}
+
+
+def _readme(results: Path, entries: Mapping[str, Entry]) -> dict[Path, bytes]:
+    """`results/README.md` with the question and the answer of every study that is no protocol of a claim."""
+    path = results / README
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return {}
+    rows = ["| study | question | answer |", "|---|---|---|"]
+    for name, entry in sorted(entries.items()):
+        if "/" not in name:
+            said = [*page.graded(results / name), *answer(tables.table(entry.records, (), entry.asked))]
+            shown = (f"[{name}]({name}/table.md)", markdown(entry.asked.question), markdown(said[0]))
+            rows.append(f"| {' | '.join(shown)} |")
+    return {path: "\n".join([before + BEGIN, "", *rows, "", END + after]).encode()}
 
 
 def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from vaebench.records.description import Role
 from vaebench.reporting.answers import UnfilledError, filled
 from vaebench.reporting.figures.forecast import pairs
+from vaebench.reporting.figures.headline import asks_for_forecast
 from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import Interval
@@ -30,6 +31,8 @@ def answer(table: Table) -> list[str]:
     """The study's own answer, if it has one that the records fill; else what any study's numbers say."""
     rows = [row for block in table.blocks for row in block.rows]
     forecast, others = list(_forecast(rows)), [*_altered(table, rows), *_trend(table, rows), *_best(table)]
+    if forecast and asks_for_forecast(table):
+        others = []  # beside the point
     on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)

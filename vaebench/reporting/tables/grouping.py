@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from vaebench.records.description import Role
+from vaebench.records.description import Description, Role
 from vaebench.records.record import Record
 from vaebench.reporting.tables.intervals import Interval, t_interval
 from vaebench.reporting.tables.labels import SEED, canonical
@@ -47,7 +48,19 @@ class Group:
 
     def readings(self, quantity: Quantity) -> list[tuple[int, Reading]]:
         """What every seed says of the quantity."""
-        return [(record.config[SEED], quantity.read(record)) for record in self.done]
+        key = (quantity, quantity.description)  # equal quantities may be described differently
+        if key not in self._read:
+            self._read[key] = [(record.config[SEED], quantity.read(record)) for record in self.done]
+        return self._read[key]
+
+    @cached_property
+    def _read(self) -> dict[tuple[Quantity, Description], list[tuple[int, Reading]]]:
+        """What was read already: tables and figures ask for the same numbers many times."""
+        return {}
+
+    @cached_property
+    def _quantities(self) -> list[Quantity]:
+        return quantities(self.done)
 
     def values(self, quantity: Quantity) -> dict[int, float]:
         """The quantity by seed, of the seeds that have it."""
@@ -55,7 +68,7 @@ class Group:
 
     def values_of(self, role: Role) -> dict[int, float]:
         """The first quantity with this role, by seed; empty where no run has one."""
-        found = with_role(quantities(self.done), role)
+        found = with_role(self._quantities, role)
         return self.values(found[0]) if found else {}
 
     def cell(self, quantity: Quantity) -> Cell:

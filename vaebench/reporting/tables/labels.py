@@ -6,7 +6,7 @@ follows. A component is called by its class, and by the leaves that differ among
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,8 @@ class Label:
 def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
     """The columns that tell the configurations (without their seeds) apart; the model's class if nothing does."""
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
-    for axis in named:
-        configs = [filled_in(SECTIONS, config, axis.split(".")) for config in configs]
+    for path in [*(axis.split(".") for axis in named), *_sometimes(configs)]:
+        configs = [filled_in(SECTIONS, config, path) for config in configs]
     rest = [_without(c, [SEED, *named, *_of_one_version(configs)]) for c in _with_imports(configs)]
     columns = {p: [_at(_without(c, _inside(p, named)), p) for c in configs] for p in [*named, *varying(rest)]}
     kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [_at(c, "model") for c in configs]}
@@ -41,6 +41,19 @@ def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[La
         Label(p, leaf if leaves.count(leaf) == 1 else p, _texts(values))
         for (p, values), leaf in zip(kept.items(), leaves, strict=True)
     ]
+
+
+def _sometimes(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The paths that some configurations have and others leave out: keywords of later versions at their default."""
+    paths = [set(_paths(config)) for config in configs]
+    return sorted(set().union(*paths) - set[tuple[str, ...]]().union(*paths[:1]).intersection(*paths))
+
+
+def _paths(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, Mapping):
+            yield from _paths(value, (*above, key))
 
 
 def _with_imports(configs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vaebench.records import earlier
 from vaebench.records.description import Bias, Description, Direction, Panel, Role
+from vaebench.records.meanings import meaning
 from vaebench.records.record import SCALE, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting.tables.labels import natural
@@ -58,6 +59,11 @@ class Quantity:
         return self.description.heading or self.name.replace("_", " ")
 
     @property
+    def meaning(self) -> str:
+        """What the number is; empty if neither its description nor the package says it."""
+        return self.description.meaning or meaning(self.name)
+
+    @property
     def order(self) -> tuple[int, int, object]:
         """Where the column stands."""
         return self.description.panel.position, self.description.place, natural(self.name)
@@ -75,7 +81,15 @@ class Fact(Quantity):
         return Reading(float(value), note)
 
 
-BITS = Description("bits/dim", Panel.BOUNDS, 30, "bits", Direction.LOWER, bias=Bias.TOO_HIGH)
+BITS = Description(
+    "bits/dim",
+    Panel.BOUNDS,
+    30,
+    "bits",
+    Direction.LOWER,
+    bias=Bias.TOO_HIGH,
+    meaning="−bound / (D ln 2), of the tightest bound, for images of D numbers.",
+)
 
 
 @dataclass(frozen=True)
@@ -129,13 +143,16 @@ def quantities(records: Sequence[Record]) -> list[Quantity]:
     """Every quantity of which some record has a number, in the order of the columns."""
     described: dict[str, Description] = {}
     for record in sorted(records, key=lambda r: r.id):  # the same whatever order the records come in
-        described = {**record.descriptions, **described}
+        for name, description in record.descriptions.items():
+            described.setdefault(name, description)
 
     def of(record: Record, name: str) -> Description:
         return described.get(name) or record.description(name)
 
-    measured = {Quantity(e.name, of(r, e.name)) for r in records for e in r.scalars}
-    facts = {Fact(name, d) for r in records for name in r.facts if (d := of(r, name)) != Description()}
+    first_with = {e.name: r for r in reversed(records) for e in r.scalars}
+    measured = {Quantity(name, of(r, name)) for name, r in first_with.items()}
+    first_stating = {(name, of(r, name)): None for r in records for name in r.facts}
+    facts = {Fact(name, d) for name, d in first_stating if d != Description()}
     facts = {fact for fact in facts if any(fact.read(r).value is not None for r in records)}
     bounds = [q for q in sorted(measured, key=lambda q: q.order) if q.description.role is Role.BOUND]
     bits = [BitsPerDimension(bound=bounds[-1])] if bounds and any(map(is_image, records)) else []

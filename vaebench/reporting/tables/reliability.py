@@ -24,7 +24,7 @@ NOTE = "weights collapsed"
 
 def weights(record: Record, estimate: Estimate) -> Weights | None:
     """How far an estimate's weights can be trusted: as it says itself, or as an older record says elsewhere."""
-    if estimate.weights is not None or any(e.weights is not None for e in record.estimates):
+    if estimate.weights is not None or record.tells_weights:
         return estimate.weights
     return earlier.weights(record, estimate)
 
