@@ -130,6 +130,11 @@ class Description(NamedTuple):
         return {Direction.HIGHER: 1, Direction.LOWER: -1, Direction.NEITHER: 0}[self.better]
 
     @property
+    def recorded(self) -> "Description":
+        """What a record keeps of it: all but the meaning."""
+        return self._replace(meaning="")
+
+    @property
     def entries(self) -> dict[str, Any]:
-        """What a record keeps of it: the fields that differ from their defaults."""
-        return {k: v for k, v in self._asdict().items() if k != "meaning" and v != self._field_defaults[k]}
+        """The fields that a record's file holds: those that differ from their defaults."""
+        return {k: v for k, v in self.recorded._asdict().items() if v != self._field_defaults[k]}
