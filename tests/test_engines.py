@@ -194,6 +194,9 @@ def sharers(item: object) -> int:
 
 
 def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
+    import wandb
+
+    wandb.setup()  # as after another sweep in this process; the processes inherit it
     monkeypatch.setattr(processes, "RETRIES", 1)
     engine = Processes(2)
     with engine:

@@ -179,7 +179,8 @@ def _work(pipe: Connection, parent: int, workers: int) -> None:
         pass
     finally:
         if (wandb := sys.modules.get("wandb")) is not None:
-            wandb.teardown()  # a process of multiprocessing does not call what was registered for its end
+            with suppress(Exception):  # what only the parent has set up cannot be ended here
+                wandb.teardown()  # a process of multiprocessing does not call what was registered for its end
 
 
 def _outcome(function: Callable[[Item], Result], item: Item) -> Result | Exception:
