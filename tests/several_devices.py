@@ -18,7 +18,7 @@ SIZES = ((1, 1), (5, 4), (8, 3))
 """Numbers of observations and batch sizes: N mod batch is 0, 1 and 2, and both are below and above 3 devices."""
 
 SPECS = [
-    *({"name": name} for name in MODELS if MODELS[name].trained_by_gradient),
+    *({"name": name} for name in MODELS if MODELS[name].trained_by_gradient and MODELS[name].one_device is None),
     *({"name": "VAE", "prior": prior} for prior in PRIORS if prior != "StandardNormal"),
     *({"name": "VAE", "posterior": posterior} for posterior in POSTERIORS if posterior != "Diagonal"),
     {"name": "VAE", "network": "Conv"},

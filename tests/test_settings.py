@@ -106,12 +106,17 @@ def same_estimates(one: list[Estimate], other: list[Estimate]) -> None:
     assert {name: first[name] for name in common} == {name: second[name] for name in common}
 
 
+ENDED_BY_VALIDATION = {"AggressiveVAE"}
+"""Models whose validations are a part of their training, so that `validate_every` changes them."""
+
+
 @pytest.mark.parametrize("pair", every(PAIRS, quick=4))
 def test_all_settings_at_once_move_nothing(pair, path, tmp_path):
     """Alone, validated after every epoch and measured by everything; between two others, never validated, saved after
     every epoch and measured by a few."""
     few = {"metrics": ["SquaredError", "ELBO", "Rate"], "estimators": ESTIMATED[-1:]}
-    never = {"train": {"validate_every": 1000}, "evaluate": few}
+    validated = pair[0] in ENDED_BY_VALIDATION
+    never = {"evaluate": few} if validated else {"train": {"validate_every": 1000}, "evaluate": few}
     others = (
         made(pair, path, seed=3, learning_rate=0.02, **never),
         made(pair, path, seed=0, learning_rate=3e-4, **never),
@@ -122,7 +127,7 @@ def test_all_settings_at_once_move_nothing(pair, path, tmp_path):
     )
     unmoved(alone, beside)
     assert [v is None for v in alone.curve["val/objective"]] == [False] * EPOCHS
-    assert "val/objective" not in beside.curve
+    assert ("val/objective" in beside.curve) == validated
 
 
 @pytest.fixture(scope="module")

@@ -313,7 +313,15 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     }
     page = html(path, summary["report"])
     assert page == (folder / site.PAGE).read_text()
-    assert {figure.name for figure in figures} == {"forecast", "plane", "bounds", "units", "collapse", "curves"}
+    assert {figure.name for figure in figures} == {
+        "rows",
+        "forecast",
+        "plane",
+        "bounds",
+        "units",
+        "collapse",
+        "curves",
+    }
     for figure in figures:
         shown = html(path, summary[f"figures/{figure.name}"])
         assert all(panel.svg in shown and panel.svg in page for panel in figure.panels)

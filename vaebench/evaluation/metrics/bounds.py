@@ -76,7 +76,7 @@ class IWAE(MeanOverObservations):
         return {f"iwae_{k}": described._replace(heading=f"IWAE-{k}") for k in self._sizes(draws)}
 
     def _sizes(self, draws: int) -> tuple[int, ...]:
-        return self.k or tuple(k for k in SIZES if draws % k == 0)
+        return tuple(self.k or (k for k in SIZES if draws % k == 0))
 
     def update(self, draws: Draws) -> None:
         log_weight = draws.log_weight.double()
