@@ -1,4 +1,4 @@
-"""Colours of charts: neighbours of an order, and any two of a list, are told apart on a light and on a dark page."""
+"""Colours of charts can be told apart, on a light and on a dark page: neighbours in an order, and any two of a list."""
 
 import itertools
 import math

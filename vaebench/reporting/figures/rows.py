@@ -1,5 +1,6 @@
 """The numbers of the headline for every row, where no axis of numbers makes a line of them."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS, LONGEST = 16, 30
-"""Rows that have room in a panel, and characters of a label; a longer one is cut in its middle."""
+"""Rows that have room in a panel, and characters of a label."""
 
 
 class RowsPanel(NamedTuple):
@@ -66,12 +67,16 @@ def _fits(panel: RowsPanel) -> bool:
 
 
 def _short(label: str) -> str:
-    """A label that has room: what tells rows apart stands at its beginning and at its end.
+    """A label that has room. A long one says values without their keys; if it is still too long, its middle is cut.
 
-    >>> _short("VAE (network=MLP (hidden=[256, 256]), posterior=Flow)")
-    'VAE (network=M…osterior=Flow)'
+    >>> _short("LinearVAE (likelihood=LearnedGaussian, beta=1)")
+    'LinearVAE (LearnedGaussian, 1)'
+    >>> _short("VAE (network=MLP (hidden=[256, 256]), posterior=Flow), variance=0.15")
+    'VAE (MLP ([256…), Flow), 0.15'
     """
     half = LONGEST // 2
+    if len(label) > LONGEST:
+        label = re.sub(r"[\w.]+=", "", label)
     return label if len(label) <= LONGEST else f"{label[: half - 1]}…{label[-half + 1 :]}"
 
 

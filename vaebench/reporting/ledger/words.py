@@ -27,7 +27,7 @@ MEANINGS = {
     Verdict.SMALLER_BUDGET: "less was run than the source or the protocol says, so the difference says little",
     Verdict.NOT_COMPARABLE: "the records are refused or are of another protocol, or the numbers mean different things",
     Verdict.NOT_RUN: "there is no record",
-    Verdict.NOT_VERIFIED: "nobody here has read the source, so the number is not shown and never judged",
+    Verdict.NOT_VERIFIED: "the source was not read, so the number is not shown and not judged",
 }
 """What each verdict means, in words for the reader of the ledger."""
 
