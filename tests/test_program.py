@@ -67,3 +67,18 @@ def test_without_parameters_there_is_no_gradient():
 def test_what_cannot_be_mapped_is_refused_with_the_reason(function, reason):
     with pytest.raises(Unpackable, match=reason):
         program(function, [stacks(K)], [stacks(B, K)])
+
+
+def with_a_constant(weight: Tensor, x: Tensor) -> Tensor:
+    """Of one member; brings a tensor of its own and writes over it."""
+    half = torch.tensor([0.25]).add_(0.25)
+    return (x @ weight) * half
+
+
+def test_a_constant_that_is_written_over_is_fresh_at_every_call():
+    weight, x = stacks(K), stacks(B, K, seed=2)
+    step = program(with_a_constant, [weight], [x], 1)
+    for _ in range(2):
+        mean, _, slope = step(x)
+        torch.testing.assert_close(mean, 0.5 * torch.einsum("mbk,mk->m", x, weight) / B)
+        torch.testing.assert_close(slope, -0.5 * x.mean(1))

@@ -5,7 +5,8 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
 
 - `module`: the LightningModule of a pack. `loaders`: for each seed the batches of a single run.
 - `functional`: a member's code as a function of its tensors; the check that members differ in values only.
-- `capture`: that function, mapped over all members, differentiated, and recorded once as a flat list of operations.
+- `capture`: that function, mapped over all members, differentiated, and turned once into a flat list of operations.
+  `recording`: the list, recorded while the function runs.
   `vmap_rules`: faster batching rules. `determinism`: the same bits in any pack. `graph_passes`: fewer operations.
 - `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
   member. `adam`, `gradient_descent`: the rules that change a row.

@@ -15,6 +15,7 @@ from torch.func import vmap
 from vaebench.models import epoch
 from vaebench.training.packed import graph_passes, torch_private
 from vaebench.training.packed.determinism import make_batch_invariant
+from vaebench.training.packed.recording import record
 from vaebench.training.packed.vmap_rules import BatchingRules
 
 Program = Callable[..., list[Tensor]]
@@ -88,7 +89,7 @@ def capture(
     stacks = [*fixed, *given]
     versions = [torch_private.version(s) for s in stacks]
     try:
-        module = torch_private.record(step, stacks, gradient)
+        module = record(step, stacks, gradient)
     except Exception as error:
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error
     if [torch_private.version(s) for s in stacks] != versions:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from vaebench.training.packed import torch_private
+from vaebench.training.packed.recording import Layout
 
 aten = torch.ops.aten
 
@@ -149,10 +150,10 @@ def calls(graph: fx.Graph) -> list[tuple[fx.Node, Any]]:
 
 
 def _like(node: fx.Node) -> Tensor:
-    value = node.meta["val"]
-    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
+    value: Layout = node.meta["val"]
+    return torch.empty_strided(value.shape, value.strides, dtype=value.dtype, device=value.device)
 
 
 def _layout(node: fx.Node) -> tuple[Any, ...]:
-    value = node.meta["val"]
-    return (value.shape, value.stride(), value.dtype) if isinstance(value, Tensor) else ()
+    value: Layout | None = node.meta.get("val")
+    return () if value is None else (value.shape, value.strides, value.dtype)

@@ -5,19 +5,17 @@ itself with public interfaces only. It has the same numbers to rounding, but tak
 """
 
 import logging
-from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 NAMES = (
-    "torch._guards.TracingContext",
-    "torch._guards.tracing",
-    "torch._subclasses.fake_tensor.FakeTensorMode",
-    "torch.fx.experimental.proxy_tensor.make_fx",
+    "torch.utils._python_dispatch.TorchDispatchMode",
+    "torch.utils.weak.WeakTensorKeyDictionary",
+    "torch._C._dispatch_has_kernel_for_dispatch_key",
     "torch._ops.OpOverload",
     "torch._C._functorch.is_batchedtensor",
     "torch._C._functorch.is_gradtrackingtensor",
@@ -37,19 +35,19 @@ def missing() -> list[str]:
     return names
 
 
-def record(step: Callable[..., list[Tensor]], stacks: Sequence[Tensor], gradient: bool) -> fx.GraphModule:
-    """Run a function once and record the operations that it calls, down to the level of autograd's own operations."""
-    tracing, context, fake_mode = (_find(f"torch.{name}") for name in (
-        "_guards.tracing", "_guards.TracingContext", "_subclasses.fake_tensor.FakeTensorMode",
-    ))  # fmt: skip
-    # make_fx describes values by fake tensors. One shared mode is much cheaper than a new mode for each operation.
-    with (
-        tracing(context(fake_mode(allow_fallback_kernels=True))),
-        torch.inference_mode(False),
-        torch.set_grad_enabled(gradient),
-    ):
-        module: fx.GraphModule = _find("torch.fx.experimental.proxy_tensor.make_fx")(step)(*stacks)
-    return module
+def dispatch_mode() -> type:
+    """The class of modes that see every operation below autograd; `object` if torch lacks it."""
+    return _find("torch.utils._python_dispatch.TorchDispatchMode") or object
+
+
+def weak_tensor_keys() -> Any:
+    """A new dictionary whose keys are tensors. It does not keep them alive."""
+    return _find("torch.utils.weak.WeakTensorKeyDictionary")()
+
+
+def is_composite(operation: Any) -> bool:
+    """Whether torch defines an operation, and its gradient, by other operations."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
 
 
 def is_operation(target: Any) -> bool:
