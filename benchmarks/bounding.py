@@ -13,10 +13,9 @@ from clock import DEVICE, ON_GPU
 from peers import mnist_is_here
 
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
-from vaebench.data.datasets.mnist import MNIST
+from vaebench.data.datasets.published import MNIST, Digits
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 

@@ -51,8 +51,8 @@ from rivals import pythae_of as pythae_model
 from rivals import train_pythae
 
 from vaebench.config import Run, load
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.training import memory
 from vaebench.training.trainer import configure_process, tf32

@@ -8,7 +8,7 @@ import torch
 
 from vaebench import oracle
 from vaebench.config.registry import METRICS, MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.oracle.spectrum import Spectrum

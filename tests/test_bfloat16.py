@@ -8,7 +8,7 @@ import torch
 from vaebench.config import load
 from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.models.base import Autoencoder

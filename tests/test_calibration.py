@@ -18,7 +18,7 @@ from vaebench.calibration.toy_cases import toy_case_grades
 from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation import bounds
 from vaebench.records.record import RecordError, read
 from vaebench.sweeps.run import Execution, execute

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from vaebench.config.registry import BINARIZATIONS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
+from vaebench.data.loaders import Batch
 
 N = 50
 IMAGES = torch.arange(N * 16, dtype=torch.uint8).view(N, 1, 4, 4)

@@ -18,11 +18,10 @@ from PIL import Image
 
 from vaebench.config.registry import DATASETS
 from vaebench.data.binarization import Fixed
-from vaebench.data.datasets import fetch
+from vaebench.data.datasets import published
 from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root, held_out
-from vaebench.data.datasets.lucas_mnist import first_of_shards
-from vaebench.data.datasets.mnist_variant import rotated
-from vaebench.data.datasets.omniglot import _half as omniglot_half
+from vaebench.data.datasets.mnist_subsets import first_of_shards, rotated
+from vaebench.data.datasets.published import _omniglot
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
 
@@ -63,7 +62,7 @@ def omniglot_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import Omniglot as Source
 
     monkeypatch.setattr(Source, "_check_integrity", lambda self: (root / "omniglot-py").is_dir())
-    omniglot_half.cache_clear()
+    _omniglot.cache_clear()
     for half in ("background", "evaluation"):
         for character in range(1, 5):
             folder = root / "omniglot-py" / f"images_{half}" / "Alphabet" / f"character{character:02}"
@@ -265,7 +264,7 @@ def test_offline_the_error_says_where_to_put_which_files(name, tmp_path, monkeyp
         raise URLError(OSError(errno.ENETUNREACH, "Network is unreachable"))
 
     monkeypatch.setattr(urllib.request, "urlopen", closed)
-    omniglot_half.cache_clear()
+    _omniglot.cache_clear()
     with pytest.raises(FileNotFoundError) as caught:
         DATASETS.build(name).load(tmp_path / "not-yet")
     message = str(caught.value)
@@ -280,7 +279,7 @@ def test_omniglot_that_was_not_unpacked_is_not_there(tmp_path, monkeypatch):
     from torchvision.datasets import Omniglot
 
     monkeypatch.setattr(Omniglot, "_check_integrity", lambda self: True)
-    omniglot_half.cache_clear()
+    _omniglot.cache_clear()
     with pytest.raises(FileNotFoundError, match=r"No such file .*images_background.*the folders unpacked"):
         DATASETS.build("Omniglot").load(tmp_path)
 
@@ -314,7 +313,7 @@ def test_files_are_read_under_a_lock_where_somebody_could_be_writing_them(tmp_pa
 def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
     mnist_files(tmp_path, "MNIST")
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(fetch.os, "access", lambda *_: False)
+    monkeypatch.setattr(published.os, "access", lambda *_: False)
     DATASETS.build("MNIST").load(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_pack import build, packed, same_bits, trainer, various
 
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.training.curve import Curve
 from vaebench.training.packed import loaders
 from vaebench.training.packed.cuda_graph import GraphedSteps

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT

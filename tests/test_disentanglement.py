@@ -16,7 +16,7 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, METRICS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Examples, Splits
-from vaebench.data.datasets.sprites import Sprites
+from vaebench.data.datasets.synthetic import Sprites
 from vaebench.evaluation.metrics.disentanglement import (
     FactorScore,
     completeness,

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets import duplicates
-from vaebench.data.datasets.duplicates import repeated
+from vaebench.data.datasets import base
+from vaebench.data.datasets.base import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.reporting.tables.rendering import markdown
 from vaebench.reporting.tables.table import table
@@ -42,7 +42,7 @@ def test_zero_has_no_sign():
 
 
 def test_what_is_too_large_is_not_compared(monkeypatch):
-    monkeypatch.setattr(duplicates, "MOST", 10)
+    monkeypatch.setattr(base, "MOST", 10)
     assert repeated(torch.zeros(2, 3), torch.zeros(2, 3)) is None
 
 

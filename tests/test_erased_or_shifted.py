@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators import image_distances
 from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES, erase, shift
 from vaebench.evaluation.estimators.image_distances import EncodedImages, cross_entropy, relative

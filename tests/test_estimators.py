@@ -13,7 +13,7 @@ import torch
 
 from vaebench import oracle
 from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.models.draws import ChunkSize

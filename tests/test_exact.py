@@ -6,8 +6,8 @@ import torch
 from vaebench import oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE

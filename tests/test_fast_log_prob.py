@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.fast_log_prob import bernoulli_log_prob
 from vaebench.models.vae import ROWS, VAE

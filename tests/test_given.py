@@ -23,7 +23,7 @@ from torch.distributions import (
 from torch.distributions.transforms import AffineTransform, ExpTransform, SigmoidTransform, TanhTransform
 
 from vaebench.config.registry import ESTIMATORS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import estimate, measure
 from vaebench.evaluation.scoring import score
 from vaebench.models.subject import DeterministicSubject, Subject

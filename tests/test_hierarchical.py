@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.ceiling import BELOW, DECODER, Absent, Cache, below_the_ceiling, decoder_gap
 from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE, FAMILY, InferenceGap
 from vaebench.evaluation.measure import Measurement, estimate

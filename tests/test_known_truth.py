@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.published import Digits
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation.known_truth import affine_decoder, angle_between, compare_with_truth, without_subspace
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import LinearAutoencoder, Spectrum

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2, kstest, multivariate_normal
 
 from vaebench.config.registry import DATASETS
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.oracle.spectrum import Spectrum
 
 CASES = [

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vaebench.records import record as records
-from vaebench.records.meanings import FILE, meaning
+from vaebench.records.description import FILE, meaning
 from vaebench.records.run_folder import published_studies
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import meanings

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, diagnostics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws

@@ -13,7 +13,7 @@ import torch
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS, PRIORS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Draws
 from vaebench.records.description import LAST

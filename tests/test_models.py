@@ -6,8 +6,8 @@ import torch
 
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.models.base import Diverged
 from vaebench.training.step import training_step

@@ -16,7 +16,7 @@ from vaebench.config import ConfigError, Run
 from vaebench.config.registry import MODELS, OPTIMIZERS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.sweeps.packs import describe_packs, pack_key, packs_of
 from vaebench.training.fit import fit

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS, SCHEDULES
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
 from vaebench.training.curve import Curve
 from vaebench.training.model_files import save_checkpoint, unpack

@@ -10,8 +10,8 @@ import torch
 from matplotlib.image import imread
 
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.published import Digits
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
 from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
 from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, make_images

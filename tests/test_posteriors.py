@@ -8,7 +8,7 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from vaebench.config.registry import METRICS, MODELS, POSTERIORS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.parts.posteriors import log_density, rate_above_standard_normal, reparameterise
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA, beta_elbo

@@ -12,8 +12,8 @@ from sklearn.decomposition import PCA
 from vaebench import oracle
 from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA, expectation_maximisation
 from vaebench.oracle.spectrum import Spectrum

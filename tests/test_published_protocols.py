@@ -13,7 +13,7 @@ from vaebench.config import ConfigError, Run
 from vaebench.config.registry import DATASETS, LIKELIHOODS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import labels
 from vaebench.sweeps.run import Execution, execute_pack

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaebench.config.registry import METRICS, MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.draws import Draws
 from vaebench.oracle.probabilistic_pca import LinearPosterior

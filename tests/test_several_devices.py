@@ -7,7 +7,7 @@ import torch
 from several_devices import SPECS, trained
 
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 
 
 class Trainer(SimpleNamespace):

@@ -14,7 +14,7 @@ import torch
 
 from vaebench.config import Run, load
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.records.archive import sealed
+from vaebench.records.checksums import sealed
 from vaebench.records.files import WriteError
 from vaebench.records.run_folder import CHECKPOINT, EARLIER_RESUME, RESUME
 from vaebench.training import resume

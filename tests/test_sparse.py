@@ -13,7 +13,7 @@ from torch import Tensor
 from vaebench.config.registry import METRICS, MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.sparse_dictionary import SparseDictionary
+from vaebench.data.datasets.synthetic import SparseDictionary
 from vaebench.evaluation.known_truth import compare_with_truth, recovery
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.step import training_step

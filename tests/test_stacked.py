@@ -15,7 +15,7 @@ from vaebench.config import EarlyStopping
 from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.stacked_ae import StackedAE
 from vaebench.oracle.spectrum import Spectrum

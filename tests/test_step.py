@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.digits import Digits
+from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack

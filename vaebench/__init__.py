@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Seed as Seed,
     )
     from vaebench.config.seeding import generator as generator, seeded as seeded
-    from vaebench.data.batch import Batch as Batch
+    from vaebench.data.loaders import Batch as Batch
     from vaebench.data.binarization import Binarization as Binarization
     from vaebench.data.datamodule import DataModule as DataModule
     from vaebench.data.datasets.base import Dataset as Dataset, Examples as Examples, Splits as Splits
@@ -94,7 +94,7 @@ EXPORTS = {
         *("PositiveInt", "Seed"),
     ),
     "vaebench.config.seeding": ("generator", "seeded"),
-    "vaebench.data.batch": ("Batch",),
+    "vaebench.data.loaders": ("Batch",),
     "vaebench.data.binarization": ("Binarization",),
     "vaebench.data.datamodule": ("DataModule",),
     "vaebench.data.datasets.base": ("Dataset", "Examples", "Splits"),

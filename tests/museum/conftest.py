@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import MODELS, Spec
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA

@@ -14,8 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from vaebench.config.registry import METRICS
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
-from vaebench.data.loaders import Shard
+from vaebench.data.loaders import Batch, Shard
 from vaebench.evaluation import bounds
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS
-from vaebench.data.batch import Batch
-from vaebench.data.datasets.sparse_dictionary import SparseDictionary
+from vaebench.data.datasets.synthetic import SparseDictionary
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.known_truth import recovery
 from vaebench.evaluation.measure import estimate, estimators
 from vaebench.models.draws import Draws

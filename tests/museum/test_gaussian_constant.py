@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.oracle import StationaryPoint, beta_optimum, maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
 

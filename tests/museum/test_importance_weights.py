@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.records.record import Estimate

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.models.ae import AE
 from vaebench.models.contractive_ae import StochasticContractiveAE, squared_jacobian
 from vaebench.models.denoising_ae import DenoisingAE

@@ -11,7 +11,7 @@ from vaebench.calibration.grade import Answer, Grade, graded
 from vaebench.calibration.linear_cases import LinearProblem, linear_case_grades, linear_grades
 from vaebench.calibration.toy_cases import toy_case_grades
 from vaebench.config import Run, Study
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT

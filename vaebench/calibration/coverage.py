@@ -17,7 +17,7 @@ from torch.distributions import Normal
 from vaebench.calibration.grade import Grade
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.estimators.joint_density import JointDensity
 from vaebench.evaluation.measure import diagnostics, estimate, measure

@@ -21,9 +21,9 @@ from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.calibration.model_cases import model_grades
 from vaebench.calibration.posterior_cases import posterior_grades
 from vaebench.calibration.truth_cases import truth_grades
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
+from vaebench.data.datasets.synthetic import LinearGaussian
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo

@@ -15,11 +15,11 @@ import torch
 from vaebench.calibration import autoencoder_identities
 from vaebench.calibration.faults import BATCH, elbo_without_draws, information_within_batches
 from vaebench.config import Run, Study
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import data_root
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.data.datasets.mnist import MNIST, SCALE
+from vaebench.data.datasets.published import MNIST, SCALE
+from vaebench.data.datasets.synthetic import LinearGaussian
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import diagnostics, evaluating, measure
 from vaebench.evaluation.metrics.disentanglement import MIG, SAP, completeness, disentanglement, modularity

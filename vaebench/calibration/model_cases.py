@@ -13,8 +13,8 @@ from torch import Tensor
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE
 from vaebench.models.vae import VAE

@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE, FAMILY, InferenceGap
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.vae import VAE

@@ -15,7 +15,7 @@ from torch.distributions import Normal
 from vaebench.calibration.grade import Answer, Grade, graded
 from vaebench.config.registry import METRICS, Spec
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
 from vaebench.evaluation.measure import estimate
 from vaebench.models.draws import Draws

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
 from vaebench.config.registry import MODELS, Spec
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.data.datasets.sparse_dictionary import SparseDictionary
+from vaebench.data.datasets.synthetic import LinearGaussian, SparseDictionary
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.known_truth import angle_between, recovery, score_error
 from vaebench.evaluation.measure import diagnostics, estimate, estimators, measure
 from vaebench.models.base import Autoencoder

@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from vaebench.records.plain_json import finite
+from vaebench.records.checksums import finite
 from vaebench.reporting.terminal.printing import Printer, line
 from vaebench.training.signals import handled
 

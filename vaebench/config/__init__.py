@@ -1,7 +1,7 @@
 """From a study's YAML file to its runs, checked before anything heavy is imported.
 
 `loading` reads the file in four steps. `document` parses the text, in the `dialect` of YAML that a study may use, and
-knows the line of every key. `grid` forms the axes, with the `overrides` of the command line. `fields` describes what
+knows the line of every key. `grid` forms the axes, those of the command line among them. `fields` describes what
 each key may be, read from the annotations of constructors by `signature` and `registry`; `validation` checks one run
 with it, and `compatibility` one part of a run against another. `source_map` gives each fault its line. The result is a
 `study`; `schema` is the same description for an editor.

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from vaebench.config.signature import ClassSource, classes_of, module_path
-from vaebench.records.archive import checksum
+from vaebench.records.checksums import checksum
 
 GROUP = "vaebench.components"
 """The group of entry points by which an installed package names its modules with components."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import document as lines
-from vaebench.config import grid, imports, overrides, presentation
+from vaebench.config import grid, imports, presentation
 from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
 from vaebench.config.grid import Axis, GridError, Point
@@ -46,7 +46,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     wrong += _unknown_axes(axes, base)
     axes = [axis for axis in axes if axis.path[0] in SECTIONS]
     try:
-        axes = overrides.overridden(axes, assignments, SECTIONS, base)
+        axes = grid.overridden(axes, assignments, SECTIONS, base)
         source_map = SourceMap(path, document, base, grid.points(axes), spelt)
     except GridError as error:
         _refuse(path, [*faults, *wrong, error.fault])
@@ -147,8 +147,8 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
 def _unknown_axes(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
     """The faults of axes that do not start with a section of a run."""
     unknown = [axis for axis in axes if axis.path[0] not in SECTIONS]
-    known = overrides.known_keys([a for a in axes if a not in unknown], SECTIONS, base) if unknown else set()
-    return [Fault(axis.line, ("grid", axis.key), overrides.unknown(axis.key, known)) for axis in unknown]
+    known = grid.known_keys([a for a in axes if a not in unknown], SECTIONS, base) if unknown else set()
+    return [Fault(axis.line, ("grid", axis.key), grid.unknown(axis.key, known)) for axis in unknown]
 
 
 def _repeats(document: Document, runs: Sequence[Run], points: Sequence[Point]) -> list[Fault]:

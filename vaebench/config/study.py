@@ -13,7 +13,6 @@ from vaebench.config import imports
 from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
 from vaebench.config.fields import Section, walk
-from vaebench.config.identifying import identifying
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.presentation import Presentation
 from vaebench.config.registry import (
@@ -31,7 +30,7 @@ from vaebench.config.registry import (
     Seed,
 )
 from vaebench.config.source_map import SourceMap
-from vaebench.config.validation import Invalid, validated
+from vaebench.config.validation import Invalid, identifying, validated
 from vaebench.records.run_folder import place
 from vaebench.records.validity import identity
 

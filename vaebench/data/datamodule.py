@@ -8,11 +8,9 @@ import torch
 from lightning import LightningDataModule
 
 from vaebench.config.registry import PositiveInt
-from vaebench.data.batch import Batch
 from vaebench.data.binarization import binarized
-from vaebench.data.datasets.base import Dataset, Splits, data_root
-from vaebench.data.datasets.duplicates import repeated
-from vaebench.data.loaders import DeviceSplit, EvaluationBatches, Shard, TrainingBatches
+from vaebench.data.datasets.base import Dataset, Splits, data_root, repeated
+from vaebench.data.loaders import Batch, DeviceSplit, EvaluationBatches, Shard, TrainingBatches
 from vaebench.records.record import DUPLICATES
 
 FAR = 100.0

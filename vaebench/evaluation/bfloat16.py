@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.bounds import iwae
 from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.models.base import Autoencoder

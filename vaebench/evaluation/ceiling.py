@@ -17,8 +17,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import evenly_spaced, part_of
 from vaebench.evaluation.estimators.inference_gap import EVIDENCE
 from vaebench.evaluation.measure import Measurement, diagnostics, measure

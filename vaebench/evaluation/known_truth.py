@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.linear_gaussian import LinearGaussian
-from vaebench.data.datasets.sparse_dictionary import SparseDictionary
+from vaebench.data.datasets.synthetic import LinearGaussian, SparseDictionary
 from vaebench.evaluation.collapse import training_spectrum
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import Measurement

@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder

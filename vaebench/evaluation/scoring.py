@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import mean_over_observations

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
 

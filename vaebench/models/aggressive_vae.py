@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Normal  # noqa: F401 (Normal: for 
 
 from vaebench.config.registry import MODELS, PositiveInt
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.parts.posteriors import log_density, reparameterise
 from vaebench.models.vae import VAE
 

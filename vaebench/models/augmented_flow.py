@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import MODELS, NETWORKS, LikelihoodSpec, NetworkSpec, PositiveInt
 from vaebench.config.seeding import seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.models.parts.posteriors import Form

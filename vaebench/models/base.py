@@ -14,8 +14,8 @@ from torch.distributions import Distribution
 
 from vaebench.config.registry import LIKELIHOODS, NETWORKS, Later, LikelihoodSpec, NetworkSpec, Positive, PositiveInt
 from vaebench.config.seeding import generator, seeded
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form, reparameterise

@@ -10,7 +10,7 @@ from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS, NETWORKS, NetworkSpec, PositiveInt
 from vaebench.config.seeding import seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.networks import Network
 from vaebench.models.parts.posteriors import POINTS, Form, reparameterise

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from vaebench import oracle
 from vaebench.config.registry import MODELS, LikelihoodSpec
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.likelihoods import Gaussian, LearnedGaussian

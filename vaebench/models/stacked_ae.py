@@ -12,7 +12,7 @@ from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from vaebench.config.registry import CORRUPTIONS, MODELS, CorruptionSpec, NonNegativeInt, PositiveInt
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.ae import AE
 from vaebench.models.draws import Draws
 from vaebench.models.parts.networks import layers

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from vaebench.config.registry import LIKELIHOODS, PRIORS, Spec
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.given import GivenLikelihood, GivenPosterior, GivenPrior, Unflattened, is_discrete

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaebench.config.seeding import generator, seeded
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
+from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import unit_stddev

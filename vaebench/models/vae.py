@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from vaebench.config.registry import MODELS, POSTERIORS, PRIORS, Later, PosteriorSpec, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
 from vaebench.config.seeding import seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise

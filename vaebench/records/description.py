@@ -4,7 +4,11 @@ A metric, an estimator or a model declares the description of each of its number
 carries the descriptions; tables, pages, W&B and the terminal read them there and know no metric by its name.
 """
 
+import json
+import re
 from enum import StrEnum
+from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
 
@@ -107,7 +111,7 @@ class Description(NamedTuple):
         bias: in which way it is wrong where its importance weights have collapsed.
         note: the fact that holds a remark on this fact.
         meaning: what the number is, in a sentence; without it, the first sentence of the class that describes it. It
-            is no part of a record: pages look it up by the name of the number (`vaebench.records.meanings`).
+            is no part of a record: pages look it up by the name of the number (`meaning`).
     """
 
     heading: str = ""
@@ -138,3 +142,33 @@ class Description(NamedTuple):
     def entries(self) -> dict[str, Any]:
         """The fields that a record's file holds: those that differ from their defaults."""
         return {k: v for k, v in self.recorded._asdict().items() if v != self._field_defaults[k]}
+
+
+FILE = "meanings.json"
+"""Its place, beside this file."""
+
+
+def meaning(name: str) -> str:
+    """What a number means; empty for a number that the package does not know.
+
+    >>> meaning("iwae_50") == meaning("iwae_5000") != ""
+    True
+    >>> meaning("my_metric")
+    ''
+    """
+    return _all().get(general(name), "")
+
+
+def general(name: str) -> str:
+    """A name with `#` for each number inside it.
+
+    >>> general("pareto_k_above_0.7")
+    'pareto_k_above_#'
+    """
+    return re.sub(r"\d+(?:\.\d+)?", "#", name)
+
+
+@cache
+def _all() -> dict[str, str]:
+    found: dict[str, str] = json.loads(resources.files("vaebench.records").joinpath(FILE).read_text(encoding="utf-8"))
+    return found

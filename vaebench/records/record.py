@@ -23,10 +23,9 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from vaebench.records import earlier
-from vaebench.records.archive import checksum
+from vaebench.records.checksums import checksum, finite, laid_out, sha256
 from vaebench.records.description import Description
 from vaebench.records.files import write_atomically
-from vaebench.records.plain_json import finite, laid_out, sha256
 from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
 from vaebench.records.validity import faults, remedy_of
 from vaebench.records.weights import Weights

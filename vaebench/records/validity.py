@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.records.plain_json import sha256
+from vaebench.records.checksums import sha256
 from vaebench.records.run_folder import PUBLISHED_RECORDS
 
 if TYPE_CHECKING:

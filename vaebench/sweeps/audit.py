@@ -10,10 +10,10 @@ from torch import Tensor
 
 from vaebench.config.registry import Spec
 from vaebench.config.seeding import seeded
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets import arrays
 from vaebench.data.datasets.base import Dataset, Examples, Splits
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.evaluation.measure import Measurement, diagnostics, measure

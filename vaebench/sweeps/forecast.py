@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, data_root
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.models.vae import VAE
 from vaebench.oracle import Spectrum

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from vaebench.config.registry import ESTIMATORS, METRICS, MODELS, Registry
 from vaebench.evaluation import ceiling, collapse, known_truth
-from vaebench.records.description import Description
-from vaebench.records.meanings import FILE, general
+from vaebench.records.description import FILE, Description, general
 
 DRAWS = 5000
 """Draws an observation, of which some metrics make one column for each divisor."""

@@ -28,7 +28,7 @@ from vaebench.evaluation.measure import (
 )
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance, record
-from vaebench.records.archive import checksum
+from vaebench.records.checksums import checksum
 from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record

@@ -11,13 +11,13 @@ import torch
 
 from vaebench.config import Run, imports
 from vaebench.config.registry import DATASETS, MODELS
-from vaebench.data.batch import Batch
 from vaebench.data.binarization import binarized
 from vaebench.data.datasets import arrays
+from vaebench.data.loaders import Batch
 from vaebench.models.base import CLASS, Autoencoder
 from vaebench.records import images as images_
 from vaebench.records import npz, provenance, record
-from vaebench.records.archive import checksum
+from vaebench.records.checksums import checksum
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebench.models.base import CLASS, Autoencoder
-from vaebench.records.archive import sealed
+from vaebench.records.checksums import sealed
 from vaebench.records.files import write_atomically
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
 
 from vaebench.models.epoch import REMEDY
-from vaebench.records.archive import SealError, about, sealed
+from vaebench.records.checksums import SealError, about, sealed
 from vaebench.records.files import write_atomically
 
 FORMAT = 3

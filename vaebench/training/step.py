@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 
 

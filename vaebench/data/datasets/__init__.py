@@ -1,1 +1,1 @@
-"""Data sets: one file each, every one of them reached through `vaebench.config.registry.DATASETS`."""
+"""Data sets, each reached by its name through `vaebench.config.registry.DATASETS`; a family has one file."""

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -266,3 +267,25 @@ class Dataset(ABC):
             ValueError: if the data is there and is known to be invalid.
         """
         return None
+
+
+MOST = 2**30
+"""Splits with more numbers than this, together, are not compared, because it would take too long."""
+
+
+def repeated(seen: Shaped[Tensor, "N *shape"], other: Shaped[Tensor, "M *shape"]) -> int | None:
+    """Count the observations of the second split that are equal to one in the first; None if the splits are too large.
+
+    On these, a model is evaluated with examples from its training.
+    """
+    if seen.numel() + other.numel() > MOST:
+        return None
+    wanted = set(_octets(other))
+    both = {octets for octets in _octets(seen) if octets in wanted}
+    return sum(octets in both for octets in _octets(other))
+
+
+def _octets(x: Tensor) -> Iterator[bytes]:
+    """The bytes of each observation. Equal numbers have equal bytes: -0.0 becomes 0.0."""
+    rows = (x + 0.0 if x.is_floating_point() else x).contiguous().numpy()
+    return (row.tobytes() for row in rows)

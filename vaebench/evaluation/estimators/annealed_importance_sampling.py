@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations

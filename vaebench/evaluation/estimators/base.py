@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from vaebench.config.registry import ESTIMATORS, PositiveInt
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.models.base import Autoencoder
 from vaebench.models.contractive_ae import squared_jacobian

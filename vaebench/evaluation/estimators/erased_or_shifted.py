@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.evaluation.estimators.image_distances import (
     EncodedImages,

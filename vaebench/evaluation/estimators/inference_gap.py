@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import ESTIMATORS, Positive, PositiveInt
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite

@@ -7,7 +7,7 @@ import torch
 
 from vaebench.config.registry import ESTIMATORS, PositiveInt
 from vaebench.config.seeding import seeded
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite

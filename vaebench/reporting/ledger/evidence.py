@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from vaebench.config import ConfigError, load
 from vaebench.records import provenance, record
-from vaebench.records.plain_json import sha256
+from vaebench.records.checksums import sha256
 from vaebench.records.record import SEAL, Record, RecordError
 from vaebench.records.run_folder import PAPER, place, record_paths
 from vaebench.reporting.ledger.claims import FILE, Claim

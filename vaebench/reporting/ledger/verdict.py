@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vaebench.records.plain_json import sha256
+from vaebench.records.checksums import sha256
 from vaebench.records.record import Record
 from vaebench.reporting.ledger.claims import Budget, Claim, Pick, Point, Rule, State
 from vaebench.reporting.ledger.evidence import RUN, Evidence

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.config.identifying import filled_in
 from vaebench.config.study import SECTIONS
+from vaebench.config.validation import filled_in
 
 ABSENT = "–"
 SEED = "seed"

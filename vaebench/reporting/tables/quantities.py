@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vaebench.records import earlier
-from vaebench.records.description import Bias, Description, Direction, Panel, Role
-from vaebench.records.meanings import meaning
+from vaebench.records.description import Bias, Description, Direction, Panel, Role, meaning
 from vaebench.records.record import SCALE, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting.tables.labels import natural

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_sum
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, applicable_to, columns, measure
 from vaebench.evaluation.metrics.base import Diagnostic
 from vaebench.models.base import Autoencoder

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 
 from vaebench.config.seeding import generator
-from vaebench.data.batch import Batch
+from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
 from vaebench.training.optimizers import Adam, Optimizer
