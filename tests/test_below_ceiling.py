@@ -68,7 +68,7 @@ def test_total_collapse_has_its_cause_at_any_depth(data: DataModule) -> None:
             for parameter in model.encoder.parameters():
                 parameter.zero_()
         found = diagnose(model.eval(), data)
-        assert f"wholly collapsed {cause}" in found.facts["collapse"]
+        assert f"all collapsed {cause}" in found.facts["collapse"]
         counts = {e.name: e.value for e in found.measurement.estimates}
         expected = (3.0, 0.0) if share > 1 else (0.0, 3.0)
         assert (counts["collapsed_by_objective"], counts["collapsed_by_optimisation"]) == expected

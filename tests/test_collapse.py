@@ -6,7 +6,7 @@ from stationary_points import stationary_point
 
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation.collapse import CAUSES, FORECAST, PROBE, Diagnosis, diagnose
+from vaebench.evaluation.collapse import CAUSES, ENDPOINT, FORECAST, Diagnosis, diagnose
 from vaebench.evaluation.measure import Measurement
 from vaebench.evaluation.stationarity import linear_vae_at, off_diagonal_share
 from vaebench.models.base import Autoencoder
@@ -143,7 +143,7 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str, data: DataModul
     model = MODELS.build({"name": name, "latent_dim": 3, "likelihood": "Gaussian"}, data.shape, 0)
     model.eval()
     made = recorded(diagnose(model, data))
-    for column in (*CAUSES, *PROBE):
+    for column in (*CAUSES, *ENDPOINT):
         reading = Quantity(column).read(made)
         assert (reading.value is None) == (column in made.not_applicable)
         assert reading.value is not None or reading.remark == made.not_applicable[column]
@@ -151,9 +151,9 @@ def test_every_model_has_the_same_columns_or_a_reason(name: str, data: DataModul
     if has_forecast and not model.linear:
         (forecast,) = (Fact(*item) for item in FORECAST.items())
         assert forecast.read(made).remark.startswith("only a reference")
-        wholly = "wholly collapsed" in made.facts["collapse"]
+        wholly = "all collapsed" in made.facts["collapse"]
         said = Quantity(next(iter(CAUSES))).read(made).remark
-        assert said.startswith("wholly collapsed" if wholly else "only a reference")
+        assert said.startswith("all units collapsed" if wholly else "only a reference")
     shown = [q.name for q in quantities([made])]
     assert [c in shown for c in CAUSES] == [has_forecast] * 2
     assert ("smallest_curvature" in shown) == model.linear

@@ -75,7 +75,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Stop training when a number of the validation split no longer improves. Such a run trains by itself.
+    """Stop training when a number of the validation split no longer improves. Such a run trains outside a pack.
 
     Args:
         patience: validations in a row without an improvement, after which training stops.
@@ -140,8 +140,8 @@ class Train:
         return factor
 
     @property
-    def alone(self) -> str | None:
-        """Why such a run trains by itself, and not in a pack; None if it may train in a pack."""
+    def why_not_packed(self) -> str | None:
+        """Why such a run trains outside a pack; None if it may train in a pack."""
         if self.devices > 1:
             return "several devices"
         return None if self.early_stopping is None else "early stopping: the runs of a pack train equally long"

@@ -26,7 +26,8 @@ def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
 def iwae(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
     """Importance-weighted bound E[log (1/k) Σ w] (Burda et al. 2016).
 
-    For k < K it is the mean over K/k disjoint groups of draws. The expectation is that of one group, with less noise.
+    For k < K it is the mean over K/k disjoint groups of draws. Its expected value is that of one group of k draws, and
+    it has less noise.
 
     Raises:
         ValueError: if k does not divide K, because the remaining draws would be ignored silently.
@@ -55,7 +56,7 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
             raise ValueError(
                 f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors"
             )
-        # log of the mean of k weights, from the log-means of k/part groups of the largest size that divides k
+        # A group of k draws is k/part groups of `part` draws, whose log-means are known: the largest that divide k.
         part = max(size for size in groups if k % size == 0)
         if part < k:
             groups[k] = torch.logsumexp(groups[part].unflatten(0, (draws // k, k // part)), 1) - math.log(k // part)

@@ -1,9 +1,11 @@
 """How far a trained VAE is below the ceiling of all VAEs on its training split, and whether collapse is the optimum.
 
 Every run is measured where the ceiling exists, on 500 training observations, evenly spaced; `evaluate.ceiling` in a
-study sets another number. On a part of a split the ceiling is that of these observations, and so is the objective below
-it. So the bound holds, but it is looser, since fewer observations are easier to memorise. The default is small because
-the time grows with the cube of the number. Each value is computed once for a study.
+study sets another number. Ceiling and objective are both computed on these observations only. So the bound holds, but
+it is looser, since fewer observations are easier to memorise. The default is small because the time grows with the cube
+of the number. Each value is computed once for a study.
+
+The onset is the τ = βσ² from which on total collapse is the optimum of every VAE on these observations.
 """
 
 import hashlib
@@ -36,7 +38,8 @@ OBSERVATIONS = 500
 """The default of `evaluate.ceiling`."""
 
 MOST_FOR_ONSET = 5000
-"""A larger training split has no verdict on total collapse, because the onset of a part may be another one."""
+"""For larger training splits no verdict on total collapse is given: the onset is computed on a part of the split, and
+the whole may have another."""
 
 TOLERANCE, ROUNDS = 0.01, 8
 """Where the search for the best mixture ends: the bracket in nats, and rounds. The record has the bracket."""
@@ -110,7 +113,7 @@ class Absent(Enum):
     NO_LINEAR = "the optimum of a linear VAE is known for Gaussian likelihoods"
 
 
-MEMORISED = "near log N nats of rate, one atom an observation: above it is only memorisation"
+MEMORISED = "its rate is near log N: the best mixture has about one component an observation, so it only memorises"
 PER_PIXEL = "in units of β: every pixel has its own σ²"
 
 
@@ -174,7 +177,7 @@ class Setting:
         return Spectrum.of(self.x.double() / self.variance.sqrt() if self.per_pixel else self.x)
 
     def objective(self, value: float) -> float:
-        """The objective that belongs to a value of F."""
+        """The objective at a value of F(τ), the mean log-likelihood of the best mixture (`oracle.ceiling`)."""
         return objective_ceiling(value, self.beta, self.variance, self.x[0].numel())
 
     def key(self, tau: float | None) -> str:

@@ -45,7 +45,7 @@ CAUSES = {
 }
 """Columns with the number of collapsed units, one for each cause."""
 
-PROBE = {
+ENDPOINT = {
     "gradient_norm": Description(
         "gradient norm",
         Panel.COLLAPSE,
@@ -97,7 +97,7 @@ class Applicability(Enum):
     EXACT = "exact at a linear VAE's optimum"
     OTHER_MODEL = "only a reference: the closed form is a linear VAE's"
     OTHER_NOISE = "only a reference: the closed form is for one σ² of all pixels"
-    ONSET = "wholly collapsed: by the objective if βσ² is beyond the onset of total collapse, at any depth"
+    ONSET = "all units collapsed: by the objective if βσ² is beyond the onset of total collapse, else by optimisation"
 
     @property
     def is_exact(self) -> bool:
@@ -106,8 +106,8 @@ class Applicability(Enum):
 
 
 WHOLLY = {
-    True: "wholly collapsed by the objective: beyond the onset total collapse is the optimum at any depth",
-    False: "wholly collapsed by optimisation: below the onset another VAE is better",
+    True: "all collapsed by the objective: beyond the onset total collapse is the optimum at any depth",
+    False: "all collapsed by optimisation: below the onset another VAE is better",
 }
 """Why all units of a deep VAE collapsed, by whether that is the optimum."""
 
@@ -144,11 +144,11 @@ def diagnose(model: Autoencoder, data: DataModule, cache: Cache = NO_CACHE) -> D
         name = type(model).__name__
         several = f"{name} has two layers of latent units; the forecast is of one"
         reason = several if model.form is Form.LAYERED else f"{name} has no rate, so no β"
-        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *PROBE), reason)).beside(ceiling))
+        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *ENDPOINT), reason)).beside(ceiling))
     spectrum = training_spectrum(data)
-    causes, probe = _causes(model, data, spectrum, cache), _probe(model, spectrum, data.sizes["train"])
-    measurement = causes.measurement.beside(probe.measurement)._replace(descriptions=FORECAST | CAUSES | PROBE)
-    return Diagnosis(causes.facts | probe.facts, measurement.beside(ceiling))
+    causes, endpoint = _causes(model, data, spectrum, cache), _endpoint(model, spectrum, data.sizes["train"])
+    measurement = causes.measurement.beside(endpoint.measurement)._replace(descriptions=FORECAST | CAUSES | ENDPOINT)
+    return Diagnosis(causes.facts | endpoint.facts, measurement.beside(ceiling))
 
 
 def optimum(model: VAE, spectrum: Spectrum) -> StationaryPoint:
@@ -182,7 +182,8 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
     optimal = None if active or model.linear else collapse_is_optimal(model, data, cache)
     said = forecast.explain(active)
     if optimal is not None:  # known at any depth, where the forecast is only a linear VAE's
-        applies, counts = Applicability.ONSET, (model.latent_dim * optimal, model.latent_dim * (not optimal))
+        every = model.latent_dim
+        applies, counts = Applicability.ONSET, (every, 0) if optimal else (0, every)
         said = f"{active} of {model.latent_dim} units active: {WHOLLY[optimal]}"
     facts = {
         "forecast_active_units": forecast.active_units,
@@ -208,11 +209,11 @@ def _active_on_training(model: VAE, data: DataModule) -> tuple[int, int]:
     return count.n, int(count.value)
 
 
-def _probe(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:
+def _endpoint(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:
     """Gradient and curvature of a linear VAE's objective, and how far below the optimum it is."""
     if not isinstance(model, LinearVAE):
         reason = f"{type(model).__name__} is not linear: its objective has no closed form to probe"
-        return Diagnosis({}, Measurement([], dict.fromkeys(PROBE, reason)))
+        return Diagnosis({}, Measurement([], dict.fromkeys(ENDPOINT, reason)))
     found = stationarity(model, spectrum)
     estimates = [
         Estimate("gradient_norm", found.gradient_norm, n=n),

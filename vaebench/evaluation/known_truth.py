@@ -50,7 +50,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
         Panel.REPRESENTATION,
         60,
         better=Direction.HIGHER,
-        meaning="Mean cosine of known directions and units, matched one to one.",
+        meaning="Mean correlation coefficient: the mean cosine of known directions and units, matched one to one.",
     ),
     DICTIONARY[1]: Description(
         "mean largest cosine",
@@ -64,7 +64,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
         Panel.REPRESENTATION,
         80,
         better=Direction.HIGHER,
-        meaning="Known directions that are the nearest of some unit, over the smaller number of the two.",
+        meaning="Known directions that are nearest to at least one unit, divided by min(directions, units).",
     ),
 }
 
@@ -117,7 +117,9 @@ def _basis(columns: Float64[Tensor, "D K"]) -> Float64[Tensor, "D R"]:
 def _angle(model: Autoencoder, data: DataModule) -> Iterator[Estimate | NotApplicable]:
     matrix = affine_decoder(model)
     if matrix is None:
-        yield NotApplicable(ANGLE, f"the decoder of this {type(model).__name__} is not affine with a Gaussian")
+        yield NotApplicable(
+            ANGLE, f"the decoder of this {type(model).__name__} is not affine, or its likelihood is not Gaussian"
+        )
         return
     reason = without_subspace(spectrum := training_spectrum(data), units := model.latent_dim)
     if reason is not None:

@@ -56,7 +56,7 @@ class Measurement(NamedTuple):
 
 
 def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
-    """Build the metrics that a study asks for; if specs is None, all registered ones that the study asks for."""
+    """Build metrics; None for those that a study measures by default: every registered one that its files ask for."""
     return [METRICS.build(spec) for spec in (METRICS.asked_for() if specs is None else specs)]
 
 
@@ -130,7 +130,17 @@ def grade_codes(
     every, blank = diagnostics(None), code.new_empty(0, len(code))
     metrics, others = ([m for m in every if m.reads_codes_only is only] for only in (True, False))
     posterior = Normal(code, torch.zeros_like(code), validate_args=False)
-    draws = Draws(blank.mT, label, posterior, blank.mT, code[None], blank, blank, blank, factors=factors)
+    draws = Draws(
+        x=blank.mT,
+        label=label,
+        posterior=posterior,
+        reconstruction=blank.mT,
+        z=code[None],
+        log_px=blank,
+        log_pz=blank,
+        log_qz=blank,
+        factors=factors,
+    )
     for metric in metrics:
         metric.update(draws)
     found = Measurement.of((outcome for metric in metrics for outcome in metric.compute()), columns(metrics, 1))

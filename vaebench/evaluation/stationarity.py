@@ -25,10 +25,10 @@ MOVING = 0.01
 """A point is stationary if a step along the gradient gains fewer nats than this."""
 
 NEGLIGIBLE = 1e-5
-"""A gain below so many nats is rounding: float32 represents an objective of 100 nats no better."""
+"""A gain below so many nats is rounding: it is the precision of float32 at 100 nats."""
 
 DOMINANT = 3
-"""A point is a saddle if a step along the curvature gains so many times more than one along the gradient."""
+"""A point is a saddle if a step along the curvature gains more than 3 times what a step along the gradient gains."""
 
 CONVERGED = 1e-3
 """Above this uncertainty, as a fraction of the largest curvature, a saddle cannot be ruled out."""
@@ -56,7 +56,7 @@ class Ending(Enum):
 
 
 class Stationarity(NamedTuple):
-    """Gradient and curvature of the mean objective −f at the parameters of a trained model.
+    """Gradient and curvature of the mean objective f, which training maximises, at a trained model's parameters.
 
     Attributes:
         gradient_norm: |∇f|, in nats per unit of parameter.
@@ -113,7 +113,7 @@ def linear_vae_at(point: StationaryPoint, learned: bool = False, **keywords: Any
     return model
 
 
-class Objective(nn.Module):
+class Loss(nn.Module):
     """The negative mean objective of a linear VAE over some points, as a function of its parameter vector."""
 
     def __init__(self, model: LinearVAE, points: Float64[Tensor, "P D"]) -> None:
@@ -167,9 +167,9 @@ def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
         model: the trained model.
         spectrum: of its training split.
     """
-    objective = Objective(model, spectrum.points)
-    at = objective.at.requires_grad_()
-    loss = objective.loss(at)
+    function = Loss(model, spectrum.points)
+    at = function.at.requires_grad_()
+    loss = function.loss(at)
     slope = torch.autograd.grad(loss, at, create_graph=True)[0]
     # A fixed start for Lanczos, so the same model always gives the same curvature.
     bound = int(WORK / (2 * spectrum.dim * len(at)))
@@ -184,10 +184,10 @@ def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
     way_up = found.direction if found.smallest < 0 else torch.zeros_like(found.direction)
     return Stationarity(
         float(slope.detach().norm()),
-        objective.gain(-slope.detach(), lengths),
+        function.gain(-slope.detach(), lengths),
         found.smallest,
         found.uncertainty,
         found.largest,
-        objective.gain(way_up, torch.cat([lengths, -lengths])),
+        function.gain(way_up, torch.cat([lengths, -lengths])),
         -float(loss.detach()),
     )

@@ -26,7 +26,7 @@ class AggressiveVAE(VAE):
     before. From then on every step changes everything. I(x;z) is the mean over validation batches of the information
     within a batch.
 
-    It trains alone and not in a pack: members of a pack take their steps together, but each of these models decides for
+    It trains outside a pack: members of a pack take their steps together, but each of these models decides for
     itself when its steps change.
 
     https://arxiv.org/abs/1901.05534

@@ -75,7 +75,7 @@ class Autoencoder(Usable, ABC):
     """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""
 
     trained_by_gradient = True
-    """Whether training follows the gradient of the objective. If not, the model fits itself, and trains by itself."""
+    """Whether training follows the gradient of the objective. If not, the model fits itself, outside a pack."""
 
     statistics = 1
     """Outputs of the encoder per latent unit, for example 2 for a mean and a variance."""

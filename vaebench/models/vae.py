@@ -18,7 +18,7 @@ from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.records.description import Description, Panel
 
-ROWS = ChunkSize(2**11, 2**18)
+LATENTS = ChunkSize(2**11, 2**18)
 """Latent vectors per chunk of noise: draws × observations."""
 
 PIXELS = ChunkSize(2**19, 2**26)
@@ -87,7 +87,7 @@ class VAE(Autoencoder):
         self.prior.prepare(x, stream_generator(self.seed, "pseudo-inputs"))
 
     def draw_noise(self, x: Tensor, k: int, generator: torch.Generator, keep: int = 1) -> Iterator[Tensor]:
-        step = max(1, ROWS.on(x) // len(x), keep)
+        step = max(1, LATENTS.on(x) // len(x), keep)
         for done in range(0, k, step):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
@@ -114,7 +114,7 @@ class VAE(Autoencoder):
     def log_likelihood(
         self, x: Float[Tensor, "B *event"], quick: bool = False
     ) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
-        """log p(x|z) as a function of z. The last axis is the observation; the axes before it are draws or AIS chains.
+        """log p(x|z) as a function of z: from `[*chains, B, L]` to `[*chains, B]`. Entry b belongs to observation b.
 
         The decoder is called for limited numbers of z at a time, so that memory does not grow with their number.
 
@@ -151,7 +151,7 @@ class VAE(Autoencoder):
                 "βσ²",
                 Panel.OBJECTIVE,
                 30,
-                meaning="β at unit noise: what decides, with the spectrum, which units stay.",
+                meaning="β as it would be at σ² = 1. With the data's spectrum it decides which units stay active.",
             ),
         }
 

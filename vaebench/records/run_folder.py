@@ -22,7 +22,7 @@ RESUME = "resume.ckpt"
 """The snapshot from which a run continues after a stop; deleted once the record exists."""
 
 EARLIER_RESUME = "trainer.ckpt"
-"""The name that earlier versions gave to the snapshot of a run that trains by itself. It is read, but never written."""
+"""The name that earlier versions gave to the snapshot of a run outside a pack. It is read, but never written."""
 
 PROGRESS = "progress.json"
 """How far the pack is; only in the folder of its first run, and only while it trains."""

@@ -22,7 +22,7 @@ def meanings() -> dict[str, str]:
     declared = (
         collapse.FORECAST
         | collapse.CAUSES
-        | collapse.PROBE
+        | collapse.ENDPOINT
         | dict(ceiling.COLUMNS)
         | {ceiling.DECODER: ceiling.DECODER_GAP}
         | dict(known_truth.DESCRIPTIONS)

@@ -55,11 +55,11 @@ def pack_key(run: Run) -> str:
 
     These may differ in a pack: the seed, the clipping, the evaluation, and every real number of the model (β, learning
     rate, weight decay), because real numbers are never sizes. A run on several devices, or with early stopping, trains
-    alone, so its id is in the key.
+    outside a pack, so its id is in the key.
     """
     train = {**asdict(run.train), "gradient_clip": None}
-    alone = None if run.train.alone is None else run.id
-    parts = [_without_reals(run.config["model"]), run.config["data"], _without_reals(train), alone]
+    own = None if run.train.why_not_packed is None else run.id
+    parts = [_without_reals(run.config["model"]), run.config["data"], _without_reals(train), own]
     return json.dumps(parts, sort_keys=True)
 
 
@@ -71,7 +71,7 @@ def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:
     if max_size == 1:
         return f"{count} runs, each by itself: --pack off"
     if largest <= 1:
-        reasons = {run.train.alone for pack in packs for run in pack}
+        reasons = {run.train.why_not_packed for pack in packs for run in pack}
         if len(reasons) == 1 and None not in reasons:
             return f"{count} runs, each by itself: {reasons.pop()}"
         if len({pack_key(run) for pack in packs for run in pack}) < count:

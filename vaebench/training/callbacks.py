@@ -49,7 +49,7 @@ class StopEarly(lightning.Callback):
     """
 
     def __init__(self, how: EarlyStopping) -> None:
-        known = [name for name, description in CURVES.items() if name.startswith("val/") and description.better]
+        known = [name for name, d in CURVES.items() if name.startswith("val/") and d.better is not Direction.NEITHER]
         if how.monitor not in known:
             raise ValueError(
                 f"train.early_stopping.monitor: expected one of {', '.join(known)}, got {how.monitor!r}; change it"
@@ -61,7 +61,7 @@ class StopEarly(lightning.Callback):
     weights: dict[str, Any]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.should_stop = self.waited >= self.how.patience  # stopped already, then killed
+        trainer.should_stop = self.waited >= self.how.patience  # it had stopped early, and was killed before its record
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)

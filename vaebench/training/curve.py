@@ -34,7 +34,7 @@ CURVES = {
 """How to show the columns of a curve."""
 
 WATCHED = (*(name for name, description in MEASURED.items() if description.role is Role.BOUND), *CURVES)
-"""The numbers of an epoch that tell a watcher how training goes: the first that a model has."""
+"""Progress shows one number of an epoch: the first of these that the model logs."""
 
 UNITS = 64
 """Curves of single units are logged only if there are at most this many units: a chart of more is unreadable."""

@@ -50,7 +50,7 @@ def fit(
         Exception: if they cannot be trained together: `Unpackable`, `TooLargeError` and others.
     """
     each = list(zip(runs, folders, loggers, strict=True))
-    if runs[0].train.alone is not None:
+    if runs[0].train.why_not_packed is not None:
         return [_fit_or_error(*one, on_epoch, every) for one in each]
     data = PackedData(DATASETS.build(runs[0].data), [r.seed for r in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
@@ -88,7 +88,7 @@ class Member(NamedTuple):
 def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception | None:
     """A run with its model and its snapshot, or the error if the model cannot be built.
 
-    None if the snapshot is one of a run that a Trainer trains by itself: then it continues so.
+    None if its snapshot is one of a run outside a pack: then it continues outside a pack.
     """
     try:
         model = MODELS.build(run.model, data.shape, run.seed)

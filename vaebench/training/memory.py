@@ -63,8 +63,8 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
         )
     if n > 1 and n > most:
         raise TooLargeError(
-            f"{n} members need about {_mebibytes(needed)}, of {_mebibytes(free)} that are free "
-            f"a pack takes at most {SHARE / sharers:.0%}; its parts are trained one after the other",
+            f"{n} members need about {_mebibytes(needed)}; {_mebibytes(free)} are free, and a pack may use "
+            f"{SHARE / sharers:.0%} of them: the pack is split, and its parts are trained one after the other",
             max(1, most),
         )
 

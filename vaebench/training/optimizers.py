@@ -20,8 +20,8 @@ class Optimizer(ABC):
         settings: the keywords of the torch class, without the learning rate.
     """
 
-    torchs: ClassVar[type[torch.optim.Optimizer]]
-    """The class that trains a model alone."""
+    torch_class: ClassVar[type[torch.optim.Optimizer]]
+    """The class that trains one model outside a pack."""
 
     packed: ClassVar[type[PackedOptimizer]]
     """The class that takes the same steps for the rows of a pack."""
@@ -31,7 +31,7 @@ class Optimizer(ABC):
 
     def __call__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
         """The optimiser of one model's parameters."""
-        return self.torchs(parameters, lr=learning_rate, **self.settings)  # type: ignore[call-arg]
+        return self.torch_class(parameters, lr=learning_rate, **self.settings)  # type: ignore[call-arg]
 
 
 @OPTIMIZERS.register
@@ -44,7 +44,7 @@ class Adam(Optimizer):
         weight_decay: λ. It adds λw to the gradient: the penalty λ‖w‖²/2 on all parameters, biases too.
     """
 
-    torchs, packed = torch.optim.Adam, PackedAdam
+    torch_class, packed = torch.optim.Adam, PackedAdam
 
     def __init__(
         self, *, betas: tuple[Decay, Decay] = (0.9, 0.999), eps: Positive = 1e-8, weight_decay: NonNegative = 0.0
@@ -62,7 +62,7 @@ class AdamW(Optimizer):
         weight_decay: λ. Every step multiplies the parameters by 1 − learning rate × λ; the gradient stays as it is.
     """
 
-    torchs, packed = torch.optim.AdamW, PackedAdamW
+    torch_class, packed = torch.optim.AdamW, PackedAdamW
 
     def __init__(
         self, *, betas: tuple[Decay, Decay] = (0.9, 0.999), eps: Positive = 1e-8, weight_decay: NonNegative = 0.01
@@ -77,12 +77,12 @@ class RMSprop(Optimizer):
     Args:
         alpha: decay rate of the running mean of the squared gradient.
         eps: added to the denominator.
-        momentum: decay rate of the sum of steps; 0 for none.
+        momentum: how much of the previous step is added to this one; 0 for none.
         centered: whether the gradient is divided by its standard deviation, and not by its root mean square.
         weight_decay: λ. It adds λw to the gradient: the penalty λ‖w‖²/2 on all parameters, biases too.
     """
 
-    torchs, packed = torch.optim.RMSprop, PackedRMSprop
+    torch_class, packed = torch.optim.RMSprop, PackedRMSprop
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class SGD(Optimizer):
         ValueError: if Nesterov's momentum has no momentum, or dampening.
     """
 
-    torchs, packed = torch.optim.SGD, PackedSGD
+    torch_class, packed = torch.optim.SGD, PackedSGD
 
     def __init__(
         self,

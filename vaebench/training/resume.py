@@ -28,19 +28,19 @@ from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read,
 from vaebench.training.trainer import device
 
 EVERY = 60.0
-"""Seconds between checkpoints. A crash loses at most this much and the unfinished epoch; a signal loses nothing."""
+"""Seconds between snapshots. A crash loses at most this much and the unfinished epoch; a signal loses nothing."""
 
 log = logging.getLogger(__name__)
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Writes a resume checkpoint at the end of an epoch, if enough time has passed. It skips the last epoch.
+    """Writes a snapshot at the end of an epoch, if enough time has passed. It skips the last epoch.
 
-    A deferred signal is handled after the checkpoint is written. If writing fails, training continues with a warning.
+    A deferred signal is handled after the snapshot is written. If writing fails, training continues with a warning.
 
     Args:
-        every: seconds between checkpoints.
-        write: writes the checkpoint.
+        every: seconds between snapshots.
+        write: writes the snapshot.
         signals: the deferred signals.
         must_stop: whether the parent process wants training to stop.
     """
@@ -60,7 +60,7 @@ class PeriodicCheckpoint(Checkpoint):
         if trainer.current_epoch + 1 == trainer.max_epochs:
             return  # the trained model itself is written next
         due, must_stop = monotonic() - self._last >= self.every or self.signals.is_pending, self.must_stop()
-        # The first process decides for all of them: either all processes write a checkpoint, or none does.
+        # The first process decides for all of them: either all processes write a snapshot, or none does.
         due, must_stop = trainer.strategy.broadcast((due, must_stop))
         if due or must_stop:
             self.write_now()
@@ -75,16 +75,19 @@ class PeriodicCheckpoint(Checkpoint):
             self.signals.deliver()
 
     def write_now(self) -> None:
-        """Write a checkpoint, or log a warning if that fails."""
+        """Write a snapshot, or log a warning if that fails."""
         try:
             self.write()
         except WriteError as error:
-            log.warning("%s; training goes on, and would start again from the last one that could", error)
+            log.warning(
+                "%s; training goes on, and after a crash it would continue from the last snapshot that was written",
+                error,
+            )
         self._last = monotonic()
 
 
 class StoppedError(Exception):
-    """Training was asked to stop, and its checkpoint is written."""
+    """Training was asked to stop, and its snapshot is written."""
 
 
 def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
@@ -147,7 +150,7 @@ def delete(folder: Path) -> None:
 
 
 class CurveReplay(lightning.Callback):
-    """Puts the curve of a run that trains by itself into its snapshots, and logs it again when the run continues.
+    """Puts the curve of a run outside a pack into its snapshots, and logs it again when the run continues.
 
     Args:
         loggers: of the run; the first is the curve.

@@ -1,4 +1,4 @@
-"""One run by itself: a LightningModule in a Trainer, on one device or on several (DistributedDataParallel).
+"""One run outside a pack: a LightningModule in a Trainer, on one device or on several (DistributedDataParallel).
 
 Several devices share every batch: each takes its part of the examples, of the random pixels and of the noise, and the
 gradient is that of the whole batch. So the number of devices changes results by rounding only.
@@ -78,7 +78,7 @@ class Job(NamedTuple):
         run: the run.
         folder: of the run.
         on_epoch: called after every epoch.
-        every: seconds between resume checkpoints.
+        every: seconds between snapshots.
         resume: the file of the snapshot from which training continues, or None.
     """
 
@@ -176,7 +176,7 @@ def _stopping(run: Run) -> list[lightning.Callback]:
 
 
 class TrainingStarted(lightning.Callback):
-    """Whether training has started. Until then, an error may come from the resume checkpoint."""
+    """Whether training has started. Until then, an error may come from the snapshot."""
 
     has_started = False
 

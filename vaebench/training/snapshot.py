@@ -22,7 +22,7 @@ from vaebench.records.files import write_atomically
 
 FORMAT = 3
 """Version of the file format. Version 1 had no checksum and was always written at the end of an epoch. Up to version 2,
-a run that was trained by itself left Lightning's own checkpoint instead. All of them can be read."""
+a run that was trained outside a pack left Lightning's own checkpoint instead. All of them can be read."""
 
 Row = tuple[int, int, dict[str, float]]
 """A finished epoch: its index, the number of steps until its end, and its numbers by name."""
@@ -55,14 +55,14 @@ class Snapshot(NamedTuple):
         steps: the number of steps, including those of an unfinished epoch.
         weights: the state of the model, on the CPU.
         moments: what the optimiser of a pack remembers of each parameter, e.g. two running means of Adam. None for a
-            run that a Trainer trains by itself.
+            run outside a pack.
         noise: the state of the generator of its training noise.
         order: the state of its training batches.
         rows: the logged epochs.
         divergence: the end of its training, if it has diverged.
         total: the sum of the objective in the unfinished epoch.
         seen: the number of observations in that sum.
-        trainer: for a run that a Trainer trains by itself, the rest of Lightning's checkpoint: the optimiser, the loops
+        trainer: for a run outside a pack, the rest of Lightning's checkpoint: the optimiser, the loops
             and the callbacks.
     """
 
@@ -81,7 +81,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def of_trainer(cls, run: str, checkpoint: Mapping[str, Any]) -> "Snapshot":
-        """The snapshot of a run that a Trainer trains by itself.
+        """The snapshot of a run outside a pack.
 
         Args:
             run: its id.

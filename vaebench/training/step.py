@@ -1,6 +1,6 @@
 """One training step of one model, in plain PyTorch: objective, loss, gradient, clip, optimiser.
 
-This is the definition. When one model is trained alone, Lightning runs these operations: `Autoencoder.training_step`
+This is the definition. Outside a pack, Lightning runs these operations: `Autoencoder.training_step`
 gives it the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both
 with this function, for every registered model.
 """

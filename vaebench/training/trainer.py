@@ -92,7 +92,7 @@ class DeferSignals(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.is_single:
-            self.signals.defer()  # Lightning has just installed its own handlers; earlier would be too early
+            self.signals.defer()  # Lightning installs its own just before this call, and would replace ours
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException

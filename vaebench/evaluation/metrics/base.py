@@ -38,14 +38,20 @@ class Subject(Protocol):
     """What is known about q(z|x)."""
 
 
+def without_posterior(model: Subject) -> str | None:
+    """The reason why a model has no q(z|x), or None if it has one."""
+    return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
+
+
 def without_densities(model: Subject, *known: Form) -> str | None:
     """The reason why a model's q(z|x) has none of these forms, or None."""
-    name = type(model).__name__
-    if not model.stochastic:
-        return f"{name} has no posterior q(z|x)"
-    if model.form in known:
-        return None
-    return f"{name} has {Form.NONE.value}" if model.form is Form.NONE else f"its q(z|x) is {model.form.value}"
+    if (reason := without_posterior(model)) is not None or model.form in known:
+        return reason
+    return (
+        f"{type(model).__name__} has {Form.NONE.value}"
+        if model.form is Form.NONE
+        else f"its q(z|x) is {model.form.value}"
+    )
 
 
 class Diagnostic(Metric, ABC):
@@ -65,7 +71,7 @@ class Diagnostic(Metric, ABC):
 
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
-        return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
+        return without_posterior(model)
 
     @abstractmethod
     def columns(self, draws: int) -> Mapping[str, Description]:

@@ -22,6 +22,9 @@ Encode = Callable[[Tensor], Distribution]
 class Prior(nn.Module, ABC):
     """A distribution over latents with L units.
 
+    A pack maps `forward` over its members (`torch.vmap`), so the distribution must not branch on the values of tensors;
+    in torch's own, pass `validate_args=False`. Mean and standard deviation must be finite: pictures of units use them.
+
     Args:
         latent_dim: L.
         shape: the shape of one observation.

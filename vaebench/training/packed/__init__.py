@@ -1,4 +1,6 @@
-"""Many runs trained as one program, inside one Lightning Trainer. A run alone is a pack of one.
+"""Many runs trained as one program, inside one Lightning Trainer. A single run is a pack of one.
+
+A run trains outside a pack only where `Train.why_not_packed` has a reason, or where a model cannot be packed.
 
 A step of a small network costs mostly Python and torch's dispatcher. Thirty such steps cost little more than one if
 they are one step on stacks `[M, …]`. Models stay plain code for one member.
@@ -14,6 +16,6 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
 - `logging`: the epochs of each member, for its loggers. `resuming`: how a pack continues from `training.snapshot`.
 - `torch_private`: the private interfaces of torch that all this uses.
 
-On a CPU with one thread a member has the same bits alone and in any pack. Elsewhere, and compared with the plain step
-of `vaebench.training.step`, it has the same numbers to rounding.
+On a CPU with one thread a member has the same bits in a pack of one and in any other. Elsewhere, and compared with the
+plain step of `vaebench.training.step`, it has the same numbers to rounding.
 """

@@ -22,7 +22,7 @@ Program = Callable[..., list[Tensor]]
 
 
 class Unpackable(ValueError):
-    """These models cannot be trained as one program, with the reason. Each can be trained alone."""
+    """These models cannot be trained as one program, with the reason. Each can be trained outside a pack."""
 
 
 def program(
@@ -33,8 +33,8 @@ def program(
     Args:
         function: takes the tensors of one member, `*fixed` and `*given`, and returns its objective `[B]`.
         fixed: tensors of all members, `[M, …]`, that keep their memory and change only in place.
-        given: examples of tensors of all members that are new at every call.
-        trained: the first so many fixed tensors are the parameters to train.
+        given: tensors with the shapes of those that are new at every call.
+        trained: how many of the fixed tensors are the parameters to train: the first ones.
 
     Returns:
         A function of tensors like `given` that returns the mean objective `[M]`, its sum `[M]` in float64, and the

@@ -1,8 +1,8 @@
-"""Blocks of steps on a CUDA device, each as one CUDA graph: the processor starts all kernels of a block with one call.
+"""Blocks of steps on a CUDA device, each as one CUDA graph: the CPU starts all kernels of a block with one call.
 
-A step of a pack has about a hundred small kernels. To start one of them costs the processor more time than many of them
+A step of a pack has about a hundred small kernels. To start one of them costs the CPU more time than many of them
 take. A CUDA graph records the kernels of a block once, and starts them together. For this, a step must be the same
-kernels on the same memory every time: nothing comes from the processor, and nothing waits for it.
+kernels on the same memory every time: nothing comes from the CPU, and nothing waits for it.
 
 Where torch cannot record a block, the same steps are started one by one, and a message says why.
 """
@@ -81,4 +81,4 @@ class GraphedSteps:
         for generator, state in zip(self.generators, states, strict=True):
             generator.graphsafe_set_state(state)
         self.failure = " ".join(str(error).split())[:200] or type(error).__name__
-        log.warning("no CUDA graph of the training step, so every kernel is started by itself: %s", self.failure)
+        log.warning("no CUDA graph of the training step, so every kernel is started one by one: %s", self.failure)

@@ -1,4 +1,4 @@
-"""Batch invariance: a member gets the same bits alone and in any pack, on a CPU with one thread.
+"""Batch invariance: a member gets the same bits in a pack of one and in any other, on a CPU with one thread.
 
 Three kinds of operation break this. They are replaced in the captured graph:
 

@@ -20,15 +20,17 @@ OWN = frozenset(
 """Attributes that belong to Lightning or to training. They are not part of the objective."""
 
 Owner = tuple[Any, str]
-"""An object and the name of its attribute."""
+"""Where a setting stands: an object, and the name of its attribute."""
 
 
 def lifted_scalars(model: nn.Module) -> dict[str, Owner]:
-    """Float attributes that a model's code reads, such as the level of a corruption. A pack has one for each member.
+    """Float settings that a model's code reads, such as the level of a corruption: a pack makes them tensors `[M]`.
 
     Attributes of torch's own modules are left out: torch passes them to functions that accept only plain numbers.
     """
-    return {k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float and not _is_torchs(owner[0])}
+    return {
+        k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float and not _is_of_torch(owner[0])
+    }
 
 
 def check_compatible(members: Sequence[Autoencoder]) -> None:
@@ -141,5 +143,5 @@ def _comparable(value: Any) -> Any:
     return (value.dtype, value.tolist()) if isinstance(value, Tensor) else value
 
 
-def _is_torchs(owner: Any) -> bool:
+def _is_of_torch(owner: Any) -> bool:
     return type(owner).__module__.startswith("torch.")

@@ -15,13 +15,14 @@ from vaebench.data.datasets.base import Dataset
 from vaebench.data.loaders import TrainingBatches
 
 CHUNK = 50
-"""Steps in one chunk. Lightning treats a chunk as one batch: its own work per batch costs several small steps."""
+"""Steps in one chunk. For Lightning a chunk is one batch, because its work for a batch takes as long as several small
+steps."""
 
 Chunk = Iterator[Float[Tensor, "U B *event"]]
 """The batches of consecutive steps. Each is gathered only when the step reads it."""
 
 BLOCK = 10
-"""Steps in one block on an accelerator. The processor starts a block at once, and can stop only between blocks."""
+"""Steps in one block on an accelerator. The CPU starts a block with one call, and can stop only between blocks."""
 
 
 class Block(NamedTuple):
@@ -71,7 +72,7 @@ class PackedBatches:
 class ResidentBatches(PackedBatches):
     """Batches that the device selects by itself: the orders of an epoch, and the place in them, lie on the device.
 
-    So a step needs nothing from the processor. The numbers are those of `PackedBatches`.
+    So a step needs nothing from the CPU. The numbers are those of `PackedBatches`.
 
     Args:
         streams: the batches of each seed, all from one split.
@@ -110,7 +111,7 @@ class ResidentBatches(PackedBatches):
         return self.streams[0].gather(index.flatten(), uniform).x.unflatten(0, index.shape)
 
     def count(self, steps: int) -> None:
-        """Note on the processor that these steps are read."""
+        """Note on the CPU that these steps are read."""
         for stream in self.streams:
             stream.count(steps)
 

@@ -90,7 +90,7 @@ class Pack(Resumable):
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
             data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-            # Only the processor can start a phase, so it leads each step of a training in phases.
+            # A new phase takes Python code, so in a training with phases the CPU starts every step.
             data.may_be_resident = self.models[0].phase_at(1.0) == 0
             for member in self.models:
                 member.prepare_for(data)
@@ -160,9 +160,9 @@ class Pack(Resumable):
         self.steps_done += 1
 
     def _step_on_device(self, loader: ResidentBatches, batch_size: int) -> None:
-        """`_step` where the device needs nothing from the processor, and the processor waits for nothing.
+        """`_step` where the device needs nothing from the CPU, and the CPU waits for nothing.
 
-        So the processor does not know of a divergence when it happens. The row of a diverged member goes on with
+        So the CPU does not know of a divergence when it happens. The row of a diverged member goes on with
         numbers that nobody reads.
         """
         self.stacks.progress.copy_(self._counters.steps / max(1, self._steps - 1))  # `epoch.progress`
@@ -215,7 +215,7 @@ class Pack(Resumable):
         return GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
 
     def _set_rates(self, loader: PackedBatches) -> None:
-        """Set the learning rates of this epoch. A recorded step has its rates in it, so new ones are recorded anew."""
+        """Set the learning rates of this epoch. A CUDA graph has them as constants, so new rates need a new graph."""
         if self.rate_factors is None:
             return
         each = zip(self.models, self.rate_factors, strict=True)

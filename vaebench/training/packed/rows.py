@@ -59,7 +59,9 @@ class ParameterMatrix:
 
 
 class PackedOptimizer(torch.optim.Optimizer):
-    """An optimiser of torch, applied to every row of a matrix by itself; a diverged member's row stands still.
+    """An optimiser of torch, applied to each row of a matrix separately.
+
+    The row of a diverged member stands still on the CPU; on a GPU it goes on with numbers that nobody reads.
 
     No number connects two members: each has its own gradient norm, learning rate and settings. Neighbouring members
     that have the same are updated in one call.
@@ -75,7 +77,7 @@ class PackedOptimizer(torch.optim.Optimizer):
     """What the optimiser remembers of every parameter, by torch's names."""
 
     defaults_of_torch: ClassVar[Mapping[str, Any]]
-    """The settings without which `update` cannot do."""
+    """The settings that `update` needs."""
 
     def __init__(
         self,

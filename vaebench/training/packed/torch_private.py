@@ -1,7 +1,7 @@
 """Private interfaces of torch that packs use. Torch may change or remove them in any release.
 
-They stand in this file alone. If one is missing, `missing` names it: then models are not packed, and each run trains by
-itself with public interfaces only. It has the same numbers to rounding, but takes longer.
+They stand in this file alone. If one is missing, `missing` names it: then models are not packed, and each run trains
+outside a pack with public interfaces only. It has the same numbers to rounding, but takes longer.
 """
 
 import logging
@@ -120,5 +120,5 @@ def _find(name: str) -> Any:
 @cache
 def _warn(names: tuple[str, ...]) -> None:
     log.warning(
-        "torch %s lacks %s; every run trains by itself, which takes longer", torch.__version__, ", ".join(names)
+        "torch %s lacks %s; every run trains outside a pack, which takes longer", torch.__version__, ", ".join(names)
     )
