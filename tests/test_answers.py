@@ -26,7 +26,7 @@ from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import MOST_HEADLINE, Page, comparability, headline, page, shown
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.tables.rows import Table
 from vaebench.reporting.terminal.headline import headline as in_terminal
 
 ROOT = Path(__file__).parents[1]

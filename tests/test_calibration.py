@@ -10,11 +10,10 @@ from rich.console import Console
 
 from vaebench.calibration import grade, tabulation
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
-from vaebench.calibration.ceiling_cases import ceiling_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
 from vaebench.calibration.linear_cases import ANSWERS, DRAWS, linear_case_grades, linear_grades, misfit, optima
-from vaebench.calibration.toy_cases import toy_case_grades
+from vaebench.calibration.toy_cases import ceiling_grades, toy_case_grades
 from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.data.datamodule import DataModule

@@ -13,9 +13,9 @@ from vaebench.records.validity import identity
 from vaebench.reporting import select
 from vaebench.reporting.paired import difference, differences, obstacle
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.tables.grouping import Group
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import Quantity
+from vaebench.reporting.tables.rows import Group
 from vaebench.reporting.terminal.comparison import compare, pairs
 from vaebench.reporting.terminal.run_summary import BAR, bar, show
 

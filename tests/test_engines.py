@@ -21,9 +21,8 @@ from vaebench.records import provenance
 from vaebench.records.record import Record
 from vaebench.records.run_folder import PROGRESS, RESUME
 from vaebench.sweeps.engines import processes
-from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.choice import Choice
-from vaebench.sweeps.engines.inline import Inline
 from vaebench.sweeps.engines.processes import METHOD, Processes
 from vaebench.sweeps.engines.ray import RETRIES, Ray
 from vaebench.sweeps.packs import max_pack_size

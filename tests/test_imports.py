@@ -22,8 +22,7 @@ from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
 from vaebench.records import record
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
-from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.ray import Ray
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution

@@ -1,6 +1,6 @@
 """What the posterior costs: known answers of linear models, sums that come out, and reasons where there is no number.
 
-Known answers at β = 1 are in `vaebench.calibration.posterior_cases`.
+Known answers at β = 1 are in `vaebench.calibration.model_cases`.
 """
 
 import pytest

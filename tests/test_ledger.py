@@ -27,7 +27,7 @@ from vaebench.reporting.ledger.evidence import MEASURED, evidence, without_seeds
 from vaebench.reporting.ledger.verdict import Judgement, Verdict, judge
 from vaebench.reporting.ledger.words import about, details, summary
 from vaebench.reporting.tables.intervals import prediction_half_width
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK
 
 ROOT = Path(__file__).parents[1]
 

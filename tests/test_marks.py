@@ -21,8 +21,7 @@ from vaebench.reporting.page.summary import answer
 from vaebench.reporting.paired import difference
 from vaebench.reporting.select import Chosen
 from vaebench.reporting.tables import table
-from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK, Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 from vaebench.reporting.terminal.comparison import compare, pairs
 from vaebench.reporting.terminal.estimates import measured

@@ -18,10 +18,9 @@ from vaebench.records.record import Estimate, Record
 from vaebench.records.weights import Weights
 from vaebench.reporting.page import page as pages
 from vaebench.reporting.tables import table
-from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_interval
+from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval
 from vaebench.reporting.tables.layout import figure, shown
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
-from vaebench.reporting.tables.separation import gap
 
 COLLAPSED, SOUND = Weights(1.2, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 

@@ -20,8 +20,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
-from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.processes import Processes
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack

@@ -17,10 +17,9 @@ from vaebench.config import load
 from vaebench.records.record import Record
 from vaebench.records.run_folder import RESUME
 from vaebench.sweeps.engines import slurm
-from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.choice import Choice
-from vaebench.sweeps.engines.inline import Inline
-from vaebench.sweeps.engines.slurm_options import minutes, parse_options
+from vaebench.sweeps.engines.slurm import minutes, parse_options
 from vaebench.sweeps.packs import max_pack_size
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep

@@ -15,8 +15,8 @@ from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.layout import page
 from vaebench.reporting.tables.quantities import BitsPerDimension, Fact, Quantity, Reading, quantities, with_role
-from vaebench.reporting.tables.rankings import Cell, Table
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
+from vaebench.reporting.tables.rows import Cell, Table
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}

@@ -7,7 +7,7 @@ is above the evidence. Right: draws, in evaluation as in training.
 
 import pytest
 
-from vaebench.calibration.faults import elbo_without_draws
+from vaebench.calibration.measurements import elbo_without_draws
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
 

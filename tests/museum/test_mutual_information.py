@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from vaebench.calibration.faults import information_within_batches
+from vaebench.calibration.measurements import information_within_batches
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 
 

@@ -4,8 +4,8 @@
 - `linear_cases`: linear VAEs with known parameters, whose numbers have closed forms.
 - `coverage`: whether the errors that estimates claim are as large as the spread over seeds.
 - `calibrate`: all of these, and the trained runs of a study.
+- `model_cases`, `truth_cases`: models whose parameters are set so that their numbers have closed forms.
 - `measurements`: what the ledger of published numbers needs besides trained runs, e.g. scores of codes made by hand.
-  `faults`: numbers that are wrong. `autoencoder_identities`: what linear autoencoders learn, and what contraction
-  penalises.
+  `autoencoder_identities`: what linear autoencoders learn, and what contraction penalises.
 - `grade`, `tabulation`: one comparison with an exact answer, and the tables of all of them.
 """

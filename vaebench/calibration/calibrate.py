@@ -5,11 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vaebench.calibration.ceiling_cases import ceiling_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Answer, Grade, graded
 from vaebench.calibration.linear_cases import LinearProblem, linear_case_grades, linear_grades
-from vaebench.calibration.toy_cases import toy_case_grades
+from vaebench.calibration.toy_cases import ceiling_grades, toy_case_grades
 from vaebench.config import Run, Study
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.models.linear_vae import LinearVAE

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
-from vaebench.calibration.model_cases import model_grades
-from vaebench.calibration.posterior_cases import posterior_grades
+from vaebench.calibration.model_cases import model_grades, posterior_grades
 from vaebench.calibration.truth_cases import truth_grades
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.synthetic import LinearGaussian

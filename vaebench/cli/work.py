@@ -197,7 +197,7 @@ def train(
     folder = RUNS / plan.place
     run, axes = overridden.find(plan, id, (folder, RESULTS / plan.place))
     from vaebench.sweeps import preflight
-    from vaebench.sweeps.engines.inline import Inline
+    from vaebench.sweeps.engines.base import Inline
     from vaebench.sweeps.progress import Display
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.worker import Worker, describe_resume

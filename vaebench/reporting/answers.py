@@ -8,12 +8,11 @@ have commas between them, or semicolons where a label has commas of its own.
 import re
 from collections.abc import Mapping
 
-from vaebench.reporting.tables.intervals import Interval
+from vaebench.reporting.tables.intervals import Interval, paired
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import decimals, shown
-from vaebench.reporting.tables.rankings import Row, Table
-from vaebench.reporting.tables.reliability import MARK
-from vaebench.reporting.tables.separation import paired
+from vaebench.reporting.tables.quantities import MARK
+from vaebench.reporting.tables.rows import Row, Table
 
 PLACE = re.compile(r"\{\s*([\w%.]+)\s*(?:-\s*([\w%.]+)\s*)?(?:@\s*([^{}]*?)\s*)?\}")
 

@@ -6,12 +6,11 @@ Runs of one seed share the order of data and the initial weights, so that their 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vaebench.reporting.tables.grouping import Group
-from vaebench.reporting.tables.intervals import Interval, t_interval
+from vaebench.reporting.tables.intervals import Gap, Interval, paired, t_interval
 from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.layout import leaf
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations, quantities
-from vaebench.reporting.tables.separation import Gap, paired
+from vaebench.reporting.tables.rows import Group
 
 
 class Difference(NamedTuple):

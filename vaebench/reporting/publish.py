@@ -19,9 +19,8 @@ from vaebench.records.run_folder import PUBLISHED_ARRAYS, PUBLISHED_RECORDS, pub
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import prediction_half_width
 from vaebench.reporting.tables.labels import slug
-from vaebench.reporting.tables.quantities import Fact, Quantity
-from vaebench.reporting.tables.rankings import Row
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity
+from vaebench.reporting.tables.rows import Row
 
 EXACT = 1e-9
 """Two numbers are the same if their relative difference is at most this."""

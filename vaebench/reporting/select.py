@@ -10,7 +10,7 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 RUN = "a run's folder, its record, or the beginning of its id"
 ROW = f"{RUN}; a study, e.g. beta or results/beta; or a row of one, e.g. beta:beta=4"

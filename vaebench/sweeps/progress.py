@@ -21,8 +21,7 @@ from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import PROGRESS, RECORD
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import figure
-from vaebench.reporting.tables.quantities import Quantity, quantities, with_role
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK, Quantity, quantities, with_role
 from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 

@@ -15,8 +15,7 @@ from vaebench.records import record
 from vaebench.records.files import check_writable
 from vaebench.records.run_folder import LOCK, RECORD
 from vaebench.reporting.terminal.printing import line
-from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.finished import (
     Outcome,
     outcome_of,

@@ -19,7 +19,7 @@ from vaebench.reporting.figures.plane import Plane
 from vaebench.reporting.figures.rate_distortion import RateDistortion
 from vaebench.reporting.figures.rows import Rows
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.tables.rows import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
     *(Plane(), OverEpochs(), Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),

@@ -7,7 +7,7 @@ from vaebench.reporting.figures.base import LineFigure
 from vaebench.reporting.figures.facets import Facet
 from vaebench.reporting.figures.plotting import Band, over_array
 from vaebench.reporting.figures.svg import INK
-from vaebench.reporting.tables.rankings import Row
+from vaebench.reporting.tables.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
 from vaebench.reporting.figures.facets import Facet, Facets, Legend
 from vaebench.reporting.figures.plotting import Band, plot_band
 from vaebench.reporting.figures.svg import Panel, panel
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

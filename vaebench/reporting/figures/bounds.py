@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.facets import Facet, Facets, Legend
 from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doubtful
-from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Row, Table
-from vaebench.reporting.tables.reliability import EXPLANATION
+from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.figures.base import FacetFigure
 from vaebench.reporting.figures.facets import Facet
 from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, WARNING, panel, standalone, variable
-from vaebench.reporting.tables.rankings import Row
+from vaebench.reporting.tables.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

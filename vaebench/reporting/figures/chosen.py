@@ -10,7 +10,7 @@ from vaebench.records.description import Description
 from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.quantities import Quantity, Reading
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.tables.rows import Table
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from vaebench.reporting.figures.facets import Facet, Facets, Legend
 from vaebench.reporting.figures.headline import limits
 from vaebench.reporting.figures.plotting import Band, limit_after_warm_up, over_epochs, plot_band, within
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from vaebench.reporting.figures.svg import CATEGORIES, RAMP, variable
 from vaebench.reporting.tables.labels import is_number, natural
 from vaebench.reporting.tables.layout import comparability
-from vaebench.reporting.tables.rankings import Block, Row, Table
+from vaebench.reporting.tables.rows import Block, Row, Table
 
 T = TypeVar("T")
 

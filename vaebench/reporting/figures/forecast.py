@@ -10,7 +10,7 @@ from vaebench.reporting.figures.facets import Facet, Facets, Legend, measured_on
 from vaebench.reporting.figures.plotting import whole_ticks
 from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, WARNING
 from vaebench.reporting.tables.labels import plain
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,8 @@ from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doub
 from vaebench.reporting.figures.svg import variable
 from vaebench.reporting.tables.labels import is_number, slug
 from vaebench.reporting.tables.layout import headline
-from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Block, Row, Table
-from vaebench.reporting.tables.reliability import EXPLANATION
+from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
+from vaebench.reporting.tables.rows import Block, Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

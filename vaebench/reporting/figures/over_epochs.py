@@ -9,7 +9,7 @@ from vaebench.reporting.figures.chosen import Kind, chosen, joined, terms
 from vaebench.reporting.figures.facets import Facet, Facets, Legend
 from vaebench.reporting.figures.plotting import Band, band, limit_after_warm_up, plot_band
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

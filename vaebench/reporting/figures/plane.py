@@ -10,7 +10,7 @@ from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import variable
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.record import Record
 from vaebench.reporting.figures.svg import GROUND, INK
-from vaebench.reporting.tables.grouping import Group
 from vaebench.reporting.tables.intervals import t_interval
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK
+from vaebench.reporting.tables.rows import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from vaebench.reporting.figures.base import FacetFigure
 from vaebench.reporting.figures.facets import Facet
 from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import FAINT
-from vaebench.reporting.tables.rankings import Row
+from vaebench.reporting.tables.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

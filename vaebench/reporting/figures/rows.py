@@ -13,7 +13,7 @@ from vaebench.reporting.figures.svg import ACCENT
 from vaebench.reporting.tables.labels import is_number, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from vaebench.reporting.figures.plotting import (
 )
 from vaebench.reporting.figures.svg import RAMP, variable
 from vaebench.reporting.tables.labels import slug
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

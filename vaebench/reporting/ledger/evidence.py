@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from vaebench.config import ConfigError, load
+from vaebench.config import load
 from vaebench.records import provenance, record
 from vaebench.records.checksums import sha256
 from vaebench.records.record import SEAL, Record, RecordError
@@ -161,6 +161,3 @@ def _without_origin(records: Sequence[Record]) -> Iterator[str]:
             yield f"{name}: its code was changed after {origin['commit'][:10]}; publish a run of a clean checkout"
         elif origin["commit"] in unknown:
             yield f"{name}: its commit {origin['commit'][:10]} is not in the history; restore the record from git"
-
-
-__all__ = ["MEASURED", "MEASUREMENT", "ConfigError", "Evidence", "evidence", "without_seeds"]

@@ -1,23 +1,83 @@
 """The ledger as files: Markdown, LaTeX, a page with the plot, the plot alone; and as a table for the terminal."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from vaebench.records.files import stale, write_all
 from vaebench.records.run_folder import PAPER
-from vaebench.reporting.figures.svg import standalone
+from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, panel, standalone, variable
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.evidence import evidence
-from vaebench.reporting.ledger.plot import plot
-from vaebench.reporting.ledger.verdict import Judgement, judge
+from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict, judge
 from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, about, details, legend, line, summary
 from vaebench.reporting.page.page import environment
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.latex import escape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# -- the plot: all numbers that have both a published and a measured value, on the diagonal where they agree -----------
+
+TITLE = "Published against measured"
+
+COLOURS = {
+    Verdict.REPRODUCED: CATEGORIES[2],
+    Verdict.DIFFERS: CATEGORIES[5],
+    Verdict.OTHER_SAMPLE: CATEGORIES[0],
+    Verdict.SMALLER_BUDGET: CATEGORIES[4],
+    Verdict.NOT_COMPARABLE: CATEGORIES[6],
+}
+
+
+def plot(judgements: Sequence[Judgement]) -> Drawn | None:
+    """The plot; None if nothing was measured."""
+    shown = [(j, m) for j in judgements for m in j.points if _is_shown(m)]
+    if not shown:
+        return None
+    absent = sum(m.value is not None for j in judgements for m in j.points) - len(shown)
+    caption = f"{len(shown)} numbers on logarithmic axes; a bar is the 95 % interval over seeds, or what is allowed."
+    if absent:
+        caption += f" {absent} more have a published value of 0 (a difference that must vanish) and stand in the table."
+    verdicts = dict.fromkeys(j.verdict for j, _ in shown)
+    legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
+    return Drawn("ledger", TITLE, caption, (panel(TITLE, "", lambda axes: _draw(axes, shown)),), legend)
+
+
+def _is_shown(measured: Measured) -> bool:
+    """Whether both numbers have a place on logarithmic axes."""
+    value = measured.value
+    return value is not None and math.isfinite(value) and min(measured.published, value) > 0
+
+
+def _draw(axes: "Axes", shown: Sequence[tuple[Judgement, Measured]]) -> None:
+    both = [number for _, m in shown for number in (m.published, m.value or m.published)]
+    low, high = min(both) / 1.5, max(both) * 1.5
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot([low, high], [low, high], color=FAINT, linewidth=1)
+    for judgement, measured in shown:
+        value = measured.value or math.nan
+        error = min(measured.half_width or measured.allowed or 0.0, 0.9 * value)
+        colour = COLOURS.get(judgement.verdict, INK)
+        axes.errorbar(
+            measured.published, value, yerr=error, xerr=min(measured.point.error, 0.9 * measured.published) or None,
+            fmt="o", color=colour, markersize=3.5, elinewidth=1, capsize=2,
+        )  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_xlabel("published")
+    axes.set_ylabel("measured")
+
+
+# -- the files ---------------------------------------------------------------------------------------------------------
 
 NAME = "ledger"
 

@@ -12,7 +12,7 @@ from vaebench.reporting.ledger.claims import Budget, Claim, Pick, Point, Rule, S
 from vaebench.reporting.ledger.evidence import RUN, Evidence
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.intervals import prediction_half_width, t_interval
-from vaebench.reporting.tables.reliability import weights
+from vaebench.reporting.tables.quantities import weights
 
 
 class Verdict(StrEnum):

@@ -8,7 +8,7 @@ from vaebench.reporting.ledger.claims import State
 from vaebench.reporting.ledger.evidence import RUN, SEED
 from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict
 from vaebench.reporting.select import leaves_of
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK
 
 STATES = {
     State.READ: "read in the authors' code, log or text",

@@ -15,7 +15,7 @@ from vaebench.reporting.figures.facets import Legend
 from vaebench.reporting.figures.plotting import limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.reporting.tables.labels import slug
-from vaebench.reporting.tables.rankings import Row, Table
+from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

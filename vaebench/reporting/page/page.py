@@ -26,9 +26,9 @@ from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import page as laid_out
-from vaebench.reporting.tables.rankings import Table
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rendering import legend
+from vaebench.reporting.tables.rows import Table
 
 GRADES = "calibration.md"
 """The report of `vaebench calibrate`: a heading, then its result in a sentence."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import SEED, slug
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.tables.rows import Table
 
 
 class Origin(NamedTuple):

@@ -9,13 +9,11 @@ from vaebench.reporting.answers import UnfilledError, filled
 from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast
 from vaebench.reporting.paired import Difference, difference
-from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import canonical, is_number, slug
 from vaebench.reporting.tables.layout import comparability, decimals, shown
-from vaebench.reporting.tables.quantities import Quantity, with_role
-from vaebench.reporting.tables.rankings import Block, Row, Table
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity, with_role
+from vaebench.reporting.tables.rows import Block, Cell, Row, Table
 
 TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)
 """What is followed along an axis of numbers."""

@@ -12,7 +12,7 @@ from unicodedata import normalize
 
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import Entry, Page, Sheet
-from vaebench.reporting.tables.rankings import Table
+from vaebench.reporting.tables.rows import Table
 
 MATHEMATICS = (
     {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "∞": "infty", "·": "cdot"}

@@ -15,11 +15,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from vaebench.records.description import Panel, Role
-from vaebench.reporting.tables.grouping import Cell
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_quantile
 from vaebench.reporting.tables.labels import ABSENT, canonical, is_number, plain
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations
-from vaebench.reporting.tables.rankings import Block, Row, Table
+from vaebench.reporting.tables.rows import Block, Cell, Row, Table
 
 MOST_HEADLINE = 7
 """Columns of the headline, labels and seeds included."""

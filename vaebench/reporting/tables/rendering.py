@@ -14,9 +14,8 @@ from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.latex import latex
 from vaebench.reporting.tables.layout import Entry, Sheet, comparability, page
-from vaebench.reporting.tables.quantities import Quantity, observations
-from vaebench.reporting.tables.rankings import Row, Table
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity, observations
+from vaebench.reporting.tables.rows import Row, Table
 
 LEGEND = (
     "Mean ± half-width of the 95 % Student-t interval over three or more seeds; of two seeds both values, [a, b]. One "

@@ -11,11 +11,10 @@ from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.files import stale, write_all
 from vaebench.records.record import Record
 from vaebench.reporting.tables import runs
-from vaebench.reporting.tables.grouping import distinct, groups
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes, slug
 from vaebench.reporting.tables.quantities import quantities
-from vaebench.reporting.tables.rankings import Row, Table, blocks
 from vaebench.reporting.tables.rendering import RENDERINGS
+from vaebench.reporting.tables.rows import Row, Table, blocks, distinct, groups
 
 
 def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: Presentation = PLAIN) -> Table:

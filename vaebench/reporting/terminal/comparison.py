@@ -12,7 +12,7 @@ from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
 from vaebench.reporting.tables.layout import decimals, shown
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK
 
 LEGEND = (
     "Means over the seeds that both have, with 95 % Student-t intervals; of two seeds both values, [a, b]. The "

@@ -3,8 +3,7 @@
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate
 from vaebench.reporting.tables.layout import figure
-from vaebench.reporting.tables.quantities import observations
-from vaebench.reporting.tables.reliability import MARK, caution
+from vaebench.reporting.tables.quantities import MARK, caution, observations
 
 PLACES = 4
 

@@ -11,8 +11,8 @@ from rich.text import Text
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import Entry, Sheet, page
-from vaebench.reporting.tables.rankings import Table
-from vaebench.reporting.tables.reliability import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK
+from vaebench.reporting.tables.rows import Table
 
 GAP = 2
 """Blanks between two columns."""

@@ -13,8 +13,7 @@ from rich.text import Text
 from vaebench.records.description import Panel, Role
 from vaebench.records.record import DUPLICATES, Estimate, Record
 from vaebench.reporting.tables.escaping import visible
-from vaebench.reporting.tables.quantities import Fact, observations, quantities, with_role
-from vaebench.reporting.tables.reliability import MARK
+from vaebench.reporting.tables.quantities import MARK, Fact, observations, quantities, with_role
 
 BAR = 30
 """Length of the longest bar, in characters."""

@@ -12,8 +12,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.labels import SEED, canonical
-from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
-from vaebench.reporting.tables.reliability import MARK, RESTS
+from vaebench.reporting.tables.quantities import MARK, RESTS, Fact, Quantity, quantities
 from vaebench.reporting.wandb.names import (
     AGGREGATE,
     EPOCH,

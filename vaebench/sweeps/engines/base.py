@@ -1,4 +1,4 @@
-"""The interface of an engine: it executes packs, several at the same time if it has several workers."""
+"""The interface of an engine, which executes packs; and the simplest engine: one pack after another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -57,3 +57,23 @@ def gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+class Inline(Engine):
+    """Maps a function over items. An error does not stop the items that follow."""
+
+    @property
+    def workers(self) -> int:
+        return 1
+
+    def __str__(self) -> str:
+        return "one pack after another, in this process"
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result | Exception]]:
+        for item in items:
+            try:
+                yield item, function(item)
+            except Exception as error:
+                yield item, error

@@ -9,12 +9,10 @@ from typing import Literal
 from vaebench.config import Run
 from vaebench.records import provenance
 from vaebench.records.run_folder import SLURM
-from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.engines.inline import Inline
+from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.processes import Processes
 from vaebench.sweeps.engines.ray import Ray
-from vaebench.sweeps.engines.slurm import Slurm
-from vaebench.sweeps.engines.slurm_options import parse_options
+from vaebench.sweeps.engines.slurm import Slurm, parse_options
 
 Name = Literal["auto", "inline", "processes", "ray", "slurm"]
 
