@@ -10,7 +10,7 @@ wait for them.
 import importlib
 from typing import TYPE_CHECKING
 
-from vaebench.data import late_packages, torchvision_ops
+from vaebench.data import late_compiler, late_packages, torchvision_ops
 
 if TYPE_CHECKING:
     from vaebench.config import ConfigError as ConfigError, Run as Run, Study as Study, load_study as load_study
@@ -137,3 +137,4 @@ def __dir__() -> list[str]:
 
 torchvision_ops.install()
 late_packages.install()
+late_compiler.install()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -211,6 +212,13 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
         | ({"bfloat16_error": _bfloat16_error(run, model, data)} if how.bf16 else {})
         | {"seconds": spent, "peak_mib": memory.peak()},
     )
+
+
+def import_for(run: Run, how: Execution) -> None:
+    """Import what a run will import when it is logged and measured, before this process is forked."""
+    logs = () if how.wandb == "disabled" else ("wandb",)
+    for name in (*logs, *(name for metric in diagnostics(run.evaluate.metrics) for name in metric.packages)):
+        import_module(name)
 
 
 def expected_of(run: Run) -> dict[str, Description]:

@@ -26,7 +26,7 @@ from vaebench.sweeps.finished import (
 from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of
 from vaebench.sweeps.progress import Display
-from vaebench.sweeps.run import Execution
+from vaebench.sweeps.run import Execution, import_for
 from vaebench.sweeps.worker import Worker, describe_resume
 
 
@@ -84,6 +84,8 @@ def _execute(pending: list[Run], worker: Worker, total: int, console: Console, e
     most = worker.how.max_pack_size
     with ExitStack() as stack:
         if pending:
+            if engine.forks:
+                import_for(pending[0], worker.how)
             stack.enter_context(engine)
             console.print(line(describe_packs(packs_of(pending, most, engine.workers), most)), soft_wrap=True)
             console.print(line(str(engine)), soft_wrap=True)

@@ -1,10 +1,12 @@
 """Memory: how much a pack needs, how much is available, and the peak of this process."""
 
+import copy
 import gc
 import platform
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ PER_ACTIVATION = 3
 
 SHARE = 0.5
 """Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""
+
+SMALL = 2**22
+"""Parameters of an outline that is given zeros to count what its layers put out."""
 
 sharers = 1
 """How many packs train at the same time in this memory. An engine sets it in each of its processes."""
@@ -95,6 +100,21 @@ def needs(models: Sequence[Autoencoder], batch_size: int) -> int:
 
 def _outputs(model: Autoencoder) -> int:
     """The number of outputs of all layers for one observation, plus the size of the observation."""
+    parameters = list(model.parameters())
+    if all(p.is_meta for p in parameters) and sum(p.numel() for p in parameters) < SMALL:
+        # The rules of the meta device import torch's algebra of shapes, which takes longer than such a model does.
+        with suppress(Exception):
+            return _counted(_with_zeros(model))
+    return _counted(model)
+
+
+def _with_zeros(outline: Autoencoder) -> Autoencoder:
+    """A copy of an outline in which every number is zero."""
+    return copy.deepcopy(outline)._apply(lambda t: torch.zeros(t.shape, dtype=t.dtype))
+
+
+def _counted(model: Autoencoder) -> int:
+    """The outputs of the layers that run for one observation. In an outline, code that needs values ends the run."""
     outputs = prod(model.shape)
 
     def count(module: nn.Module, given: object, output: object) -> None:

@@ -69,6 +69,9 @@ class Diagnostic(Metric, ABC):
     reads_log_densities_only: ClassVar[bool] = False
     """Whether it reads no code and no reconstruction, so that it needs no mean of q(z|x)."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What it imports when it computes. Processes of a sweep that are forks find it imported."""
+
     def applies_to(self, model: Subject) -> str | None:
         """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
         return without_posterior(model)

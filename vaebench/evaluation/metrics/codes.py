@@ -37,6 +37,7 @@ class Probe(Diagnostic):
     """Whether one observation's prediction tells nothing of another's, so that the standard error is known."""
 
     reads_codes_only = True
+    packages = ("sklearn.model_selection", "sklearn.linear_model", "sklearn.neighbors")
     codes: list[Tensor]
     labels: list[Tensor]
 

@@ -33,6 +33,11 @@ class Engine(ABC):
         return True
 
     @property
+    def forks(self) -> bool:
+        """Whether its workers begin as copies of this process, with all that is imported here."""
+        return False
+
+    @property
     def devices(self) -> int | None:
         """The largest `train.devices` of a run: a pack's GPUs, or the cores if there is no GPU; None if unknown."""
         return gpus() or provenance.cores()

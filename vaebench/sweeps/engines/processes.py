@@ -70,6 +70,10 @@ class Processes(Engine):
     def workers(self) -> int:
         return self._workers
 
+    @property
+    def forks(self) -> bool:
+        return self._context.get_start_method() == "fork"
+
     def __str__(self) -> str:
         cores, load = provenance.cores(), os.getloadavg()[0]
         return (
