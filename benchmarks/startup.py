@@ -28,7 +28,7 @@ from typing import NamedTuple
 from beside import OtherWork
 
 from vaebench.records import record
-from vaebench.records.validity import identity
+from vaebench.records.record import identity
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name

@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.records import record as files
-from vaebench.records.record import Estimate, Record
-from vaebench.records.validity import identity
+from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting import select
 from vaebench.reporting.paired import difference, differences, obstacle
 from vaebench.reporting.tables import table as tables

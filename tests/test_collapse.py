@@ -13,8 +13,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import Form
 from vaebench.oracle import beta_optimum, forecast, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.records.record import Record, decode, encode
-from vaebench.records.validity import identity
+from vaebench.records.record import Record, decode, encode, identity
 from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
 
 

@@ -10,7 +10,7 @@ from test_pack import check_against_plain
 from torch import Tensor
 
 from vaebench.config.registry import NETWORKS
-from vaebench.models.contractive_ae import squared_jacobian
+from vaebench.models.ae import squared_jacobian
 
 DEEP = {"name": "MLP", "hidden": [12, 9, 7], "activation": "Tanh"}
 SIGMOID = {"name": "ActivatedMLP", "hidden": [], "activation": "Sigmoid"}

@@ -9,7 +9,7 @@ from torch import Tensor
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.data.loaders import Batch
 from vaebench.models.draws import ChunkSize
-from vaebench.models.parts.fast_log_prob import bernoulli_log_prob
+from vaebench.models.parts.likelihoods import bernoulli_log_prob
 from vaebench.models.vae import ROWS, VAE
 
 SHAPE = (1, 8, 8)

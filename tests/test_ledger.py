@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from vaebench.__main__ import app
 from vaebench.config import load
 from vaebench.records import provenance
-from vaebench.records.record import Estimate, Record, encode, read, write
-from vaebench.records.validity import identity
+from vaebench.records.record import Estimate, Record, encode, identity, read, write
 from vaebench.records.weights import Weights
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim

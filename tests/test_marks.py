@@ -24,8 +24,7 @@ from vaebench.reporting.tables import table
 from vaebench.reporting.tables.quantities import MARK, Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 from vaebench.reporting.terminal.comparison import compare, pairs
-from vaebench.reporting.terminal.estimates import measured
-from vaebench.reporting.terminal.run_summary import show
+from vaebench.reporting.terminal.run_summary import measured, show
 from vaebench.reporting.wandb.names import cautions, headline
 from vaebench.sweeps.progress import summary
 

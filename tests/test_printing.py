@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from vaebench.__main__ import app
 from vaebench.config import load
 from vaebench.records import record
-from vaebench.records.record import Estimate, Record
-from vaebench.records.validity import identity
+from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.terminal.printing import Printer, line
 from vaebench.sweeps.progress import Display
 

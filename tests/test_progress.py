@@ -18,9 +18,9 @@ from vaebench.records import record
 from vaebench.records.record import Record
 from vaebench.records.run_folder import LOCK, PROGRESS
 from vaebench.sweeps import heartbeat, progress
-from vaebench.sweeps.finished import remove_stale_progress
 from vaebench.sweeps.heartbeat import Heartbeat, read_progress
 from vaebench.sweeps.progress import Display
+from vaebench.sweeps.status import remove_stale_progress
 
 STUDY = (
     "question: Is it shown?\nmodel: AE\ndata: {name: Digits, binarize: Fixed}\ntrain: {epochs: 9}\ngrid: {seed: 0..2}\n"

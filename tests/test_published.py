@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.records.record import Estimate, Record, read_all, write
-from vaebench.records.validity import identity
+from vaebench.records.record import Estimate, Record, identity, read_all, write
 from vaebench.reporting.publish import PublishError, compare, publish
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import prediction_half_width

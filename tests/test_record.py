@@ -20,11 +20,11 @@ from vaebench.records.record import (
     RecordError,
     decode,
     encode,
+    identity,
     read,
     read_all,
     write,
 )
-from vaebench.records.validity import identity
 from vaebench.records.weights import Weights
 
 CONFIG = {"model": {"name": "BetaVAE", "beta": 4.0, "network": {"name": "MLP", "hidden": [64, 64]}}, "seed": 0}

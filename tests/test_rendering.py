@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.records.record import Estimate, Record, write
-from vaebench.records.validity import identity
+from vaebench.records.record import Estimate, Record, identity, write
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.latex import escape

@@ -14,9 +14,8 @@ import pytest
 from vaebench.config import presentation
 from vaebench.config.presentation import Presentation
 from vaebench.records import record as files
-from vaebench.records.record import Estimate, Record
+from vaebench.records.record import Estimate, Record, identity
 from vaebench.records.run_folder import published_studies
-from vaebench.records.validity import identity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site

@@ -16,8 +16,7 @@ from vaebench.__main__ import app
 from vaebench.cli.terminal import with_plain_errors
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
-from vaebench.records.record import Record
-from vaebench.records.validity import identity
+from vaebench.records.record import Record, identity
 from vaebench.reporting.wandb.homes import redirect_folders
 
 ROOT = Path(__file__).parents[1]

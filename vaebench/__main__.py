@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from vaebench.cli.about import doctor, init, list_, new, schema, show_version
+from vaebench.cli.arguments import with_imports
 from vaebench.cli.forecast import forecast
-from vaebench.cli.importing import with_imports
 from vaebench.cli.look import compare, show, status
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
 from vaebench.cli.use import audit, encode, export, interpolate, reconstruct, sample, score

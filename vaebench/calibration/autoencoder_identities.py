@@ -13,9 +13,7 @@ from torch import Tensor
 
 from vaebench.config.seeding import generator
 from vaebench.data.datasets.synthetic import LinearGaussian
-from vaebench.models.ae import AE
-from vaebench.models.contractive_ae import StochasticContractiveAE, squared_jacobian
-from vaebench.models.denoising_ae import DenoisingAE
+from vaebench.models.ae import AE, DenoisingAE, StochasticContractiveAE, squared_jacobian
 from vaebench.oracle import Spectrum
 from vaebench.records.record import Estimate
 

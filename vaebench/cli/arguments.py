@@ -1,7 +1,10 @@
 """Arguments that several commands share: a study with overrides, how to execute it, the folders of a project."""
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -74,3 +77,28 @@ def wandb_variables(settings: list[str] | None) -> dict[str, str]:
         if key not in ("project", "entity", "tags", "notes") or not equals:
             raise ValueError(f"--wandb-set: expected project=, entity=, tags= or notes= and a value, got {key[:40]!r}")
     return {f"WANDB_{key.upper()}": value for key, _, value in pairs}
+
+
+OPTION = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import", metavar="FILE", help="A file (mine.py) or module with further components; may be repeated."
+    ),
+]
+
+
+def with_imports(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option `--import`. What it names is read before the command, and executed when it is used."""
+
+    @wraps(command)
+    def wrapped(*args: Any, import_: list[str] | None = None, **kwargs: Any) -> None:
+        from vaebench.config import imports
+
+        imports.give(import_ or [])
+        command(*args, **kwargs)
+
+    own = inspect.signature(command)
+    option = inspect.Parameter("import_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OPTION)
+    wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {**command.__annotations__, "import_": OPTION}
+    return wrapped

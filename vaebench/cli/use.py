@@ -102,7 +102,7 @@ def score(
     from vaebench.config.registry import ESTIMATORS
     from vaebench.evaluation import scoring
     from vaebench.records.description import Description
-    from vaebench.reporting.terminal.estimates import measured
+    from vaebench.reporting.terminal.run_summary import measured
     from vaebench.sweeps.trained import find
 
     trained = find(run)

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
-    from vaebench.sweeps.finished import Outcome
     from vaebench.sweeps.run import Execution
+    from vaebench.sweeps.status import Outcome
 
 
 def sweep(
@@ -97,7 +97,7 @@ def _unfinished(
     plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", dry_run: bool
 ) -> "Collection[str]":
     """The ids of the runs that are not done. If there is none, the sweep is concluded here, without importing torch."""
-    from vaebench.sweeps.finished import complete, outcome_of
+    from vaebench.sweeps.status import complete, outcome_of
 
     before = outcome_of(plan, folder)
     if not before.unfinished and not dry_run:
@@ -259,7 +259,7 @@ def evaluate(
 def print_measurement(seen: "Measurement", json: bool = False) -> None:
     """Print every number with its errors and remarks, and every blank with its reason."""
     from vaebench.records.description import Description
-    from vaebench.reporting.terminal.estimates import measured
+    from vaebench.reporting.terminal.run_summary import measured
 
     if json:
         print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})

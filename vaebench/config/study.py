@@ -31,8 +31,8 @@ from vaebench.config.registry import (
 )
 from vaebench.config.source_map import SourceMap
 from vaebench.config.validation import Invalid, identifying, validated
+from vaebench.records.record import identity
 from vaebench.records.run_folder import place
-from vaebench.records.validity import identity
 
 MOST_FAULTS = 30
 """Faults that are shown at once."""

@@ -17,7 +17,7 @@ from vaebench.evaluation.measure import estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.records.images import Pictures, Pixels, in_rows, sheet, write
-from vaebench.records.record import Record
+from vaebench.records.record import UNIT_RATES, Record
 from vaebench.records.run_folder import ARRAYS
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
@@ -41,7 +41,7 @@ REACH = 3.0
 
 def write_images(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
     """Write the images of an evaluated model beside its record. Return the files: none if the data are no images."""
-    kl = record.estimate("kl_per_unit")
+    kl = record.estimate(UNIT_RATES)
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
     how = record.config["evaluate"]
     pictures = make_images(

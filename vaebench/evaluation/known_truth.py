@@ -14,9 +14,8 @@ from vaebench.data.datasets.synthetic import LinearGaussian, SparseDictionary
 from vaebench.evaluation.collapse import training_spectrum
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import Measurement
+from vaebench.models.ae import DenoisingAE, StochasticContractiveAE
 from vaebench.models.base import Autoencoder
-from vaebench.models.contractive_ae import StochasticContractiveAE
-from vaebench.models.denoising_ae import DenoisingAE
 from vaebench.models.parts.corruptions import GaussianNoise
 from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

@@ -12,9 +12,9 @@ from vaebench.config import Run
 from vaebench.records import record
 from vaebench.records.record import Record
 from vaebench.records.run_folder import LOCK, RECORD
-from vaebench.sweeps.finished import intact_record, set_record_aside
 from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack
+from vaebench.sweeps.status import intact_record, set_record_aside
 from vaebench.training.resume import resume_point
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from vaebench.evaluation.measure import Measurement, columns, diagnostics, measu
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.images import Pixels
+from vaebench.records.record import UNIT_RATES
 from vaebench.training.packed.metrics import PackDiagnostics
 from vaebench.training.packed.module import Pack
 from vaebench.training.snapshot import Row
@@ -39,7 +40,7 @@ WATCHED = (*(name for name, description in MEASURED.items() if description.role 
 UNITS = 64
 """Curves of single units are logged only if there are at most this many units: a chart of more is unreadable."""
 
-PER_UNIT = "val/kl_per_unit/"
+PER_UNIT = f"val/{UNIT_RATES}/"
 """How the names of single units' curves begin. They go to loggers only: in a record they would be too long."""
 
 
@@ -164,5 +165,5 @@ def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:
     for estimate in measured.estimates:
         if not isinstance(estimate.value, list):
             yield f"val/{estimate.name}", estimate.value
-        elif estimate.name == "kl_per_unit" and len(estimate.value) <= UNITS:
+        elif estimate.name == UNIT_RATES and len(estimate.value) <= UNITS:
             yield from ((f"{PER_UNIT}{unit:02}", kl) for unit, kl in enumerate(estimate.value, 1))

@@ -7,8 +7,8 @@ import torch
 from vaebench.config.registry import ESTIMATORS, PositiveInt
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
+from vaebench.models.ae import squared_jacobian
 from vaebench.models.base import Autoencoder
-from vaebench.models.contractive_ae import squared_jacobian
 from vaebench.records.description import Description, Panel, Within
 from vaebench.records.record import Estimate, NotApplicable
 

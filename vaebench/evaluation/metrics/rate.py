@@ -18,7 +18,7 @@ from vaebench.evaluation.metrics.base import (
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form, kl_from_standard_normal
 from vaebench.records.description import Description, Direction, Panel, Role
-from vaebench.records.record import Estimate
+from vaebench.records.record import UNIT_RATES, Estimate
 
 
 @METRICS.register
@@ -106,4 +106,4 @@ class KLPerUnit(MeanOverObservations):
         return unit_rates(draws)
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
-        return (Estimate("kl_per_unit", columns.mean.tolist(), n=columns.n),)
+        return (Estimate(UNIT_RATES, columns.mean.tolist(), n=columns.n),)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.record import Record
+from vaebench.records.record import UNIT_RATES, Record
 from vaebench.reporting.figures.base import Figure, LineFigure
 from vaebench.reporting.figures.facets import MOST_PANELS, Facet, Facets, Legend, measured_on
 from vaebench.reporting.figures.plotting import (
@@ -38,7 +38,7 @@ class UnitsByRank(LineFigure):
     name, title = "units", "KL per unit"
 
     def band(self, row: Row) -> Band:
-        return within(over_ranks(row.group, "kl_per_unit"), low=0.0)
+        return within(over_ranks(row.group, UNIT_RATES), low=0.0)
 
     def marker(self, band: Band) -> str:
         return "o" if len(band.x) <= 20 else ""
@@ -116,7 +116,7 @@ class UnitsByBeta(Figure[BetaPanel]):
         return tuple((variable(colour), f"unit {rank}") for rank, colour in panels[0].ranks.items())
 
     def plot(self, axes: "Axes", panel: BetaPanel) -> None:
-        ordered = [(_beta(r), sorted(array(r, "kl_per_unit"), reverse=True)) for r in panel.records]
+        ordered = [(_beta(r), sorted(array(r, UNIT_RATES), reverse=True)) for r in panel.records]
         for rank, colour in panel.ranks.items():
             points = [[(beta, kl[rank - 1])] for beta, kl in ordered if rank <= len(kl)]
             plot_band(axes, within(band(points), low=0.0), colour, "o", f"unit {rank}")
@@ -139,7 +139,7 @@ def _by_the_rest(table: Table) -> dict[str, list[Record]]:
     for block in table.blocks:
         for row in block.rows:
             named = slug([table.headings[i] for i in others], [row.labels[i] for i in others])
-            runs = [r for r in row.group.done if array(r, "kl_per_unit") and "beta" in r.facts]
+            runs = [r for r in row.group.done if array(r, UNIT_RATES) and "beta" in r.facts]
             found[", ".join(filter(None, [named, *measured_on(table, block)]))] += runs
     return found
 
@@ -150,7 +150,7 @@ def _beta(record: Record) -> float:
 
 def _ranks(records: Sequence[Record]) -> dict[int, str]:
     """Which ranks are drawn, counted from the unit of largest KL, and their colours; the last rank is always drawn."""
-    units = max(len(array(r, "kl_per_unit")) for r in records)
+    units = max(len(array(r, UNIT_RATES)) for r in records)
     shown = min(units, len(RAMP))
     last = max(shown - 1, 1)
     return {1 + round(i * (units - 1) / last): RAMP[-1 - round(i * (len(RAMP) - 1) / last)] for i in range(shown)}

@@ -1,4 +1,4 @@
-"""Shows one run: its numbers, the KL of every unit, and why units collapsed."""
+"""Shows one run: its numbers, the KL of every unit, and why units collapsed; and a number that is measured again."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vaebench.records.description import Panel, Role
-from vaebench.records.record import DUPLICATES, Estimate, Record
+from vaebench.records.description import Description, Panel, Role
+from vaebench.records.record import DUPLICATES, UNIT_RATES, Estimate, Record
 from vaebench.reporting.tables.escaping import visible
-from vaebench.reporting.tables.quantities import MARK, Fact, observations, quantities, with_role
+from vaebench.reporting.tables.layout import figure
+from vaebench.reporting.tables.quantities import MARK, Fact, caution, observations, quantities, with_role
 
 BAR = 30
 """Length of the longest bar, in characters."""
@@ -93,7 +94,7 @@ def _error(estimate: Estimate | None) -> str | None:
 
 def _units(record: Record) -> Iterator[RenderableType]:
     """A bar for each unit, the largest first."""
-    estimate = record.estimate("kl_per_unit")
+    estimate = record.estimate(UNIT_RATES)
     if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
         return
     ranked = sorted(enumerate(estimate.value, 1), key=lambda pair: -pair[1])
@@ -163,3 +164,19 @@ def _grid() -> Table:
 
 def _section(title: str, body: RenderableType) -> RenderableType:
     return Group(Text(f"\n{title}", style="bold"), Padding(body, (0, 0, 0, 2)))
+
+
+PLACES = 4
+
+
+def measured(estimate: Estimate, description: Description) -> str:
+    """An estimate with its mark, unit, standard error over observations, Monte-Carlo error, and all remarks."""
+    assert not isinstance(estimate.value, list)
+    said = caution(description, [estimate.weights]) if estimate.weights and estimate.unreliable else None
+    unit = f" {description.unit}" if description.unit else ""
+    number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}{unit}"
+    errors = {"standard error": estimate.standard_error, "Monte-Carlo error": estimate.monte_carlo_error}
+    spread = "".join(f" ± {error:.{PLACES}f} ({name})" for name, error in errors.items() if error is not None)
+    over = f"over {observations(estimate.over)}" if estimate.over else None
+    remarks = "; ".join(text for text in (said, over, estimate.note) if text)
+    return f"{estimate.name:30} {number}{spread}" + (f"  [{remarks}]" if remarks else "")
