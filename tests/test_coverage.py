@@ -9,7 +9,7 @@ from vaebench.calibration import coverage
 from vaebench.calibration.coverage import covered
 from vaebench.calibration.grade import Grade
 from vaebench.evaluation import bounds
-from vaebench.evaluation.estimators.image_distances import relative
+from vaebench.evaluation.estimators.erased_or_shifted import relative
 from vaebench.records.record import Estimate
 
 

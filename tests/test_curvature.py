@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from vaebench.evaluation.estimators.ais_schedule import Curvature
+from vaebench.evaluation.estimators.ais_path import Curvature
 from vaebench.evaluation.estimators.hmc import LogDensity
 
 

@@ -8,9 +8,18 @@ from torch.distributions import Normal
 
 from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.estimators import image_distances
-from vaebench.evaluation.estimators.erased_or_shifted import CHOICES, CLASSES, DISTANCES, SHARES, erase, shift
-from vaebench.evaluation.estimators.image_distances import EncodedImages, cross_entropy, relative
+from vaebench.evaluation.estimators import erased_or_shifted
+from vaebench.evaluation.estimators.erased_or_shifted import (
+    CHOICES,
+    CLASSES,
+    DISTANCES,
+    SHARES,
+    EncodedImages,
+    cross_entropy,
+    erase,
+    relative,
+    shift,
+)
 from vaebench.evaluation.measure import Measurement, estimate, estimators
 from vaebench.evaluation.metrics.base import without_densities
 from vaebench.models.ae import AE
@@ -218,7 +227,7 @@ def test_every_model_is_asked(name: str) -> None:
 def test_many_images_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = linear(ROW_SUMS), grey()
     whole = seen(model, x, torch.arange(40) % 3)
-    monkeypatch.setattr(image_distances, "ROWS", ChunkSize(7, 7))
+    monkeypatch.setattr(erased_or_shifted, "ROWS", ChunkSize(7, 7))
     assert seen(model, x, torch.arange(40) % 3) == whole
     assert {e.n for e in asked(model, x, observations=11).estimates} == {11}
 

@@ -10,7 +10,7 @@ from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.data.loaders import Batch
 from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.likelihoods import bernoulli_log_prob
-from vaebench.models.vae import ROWS, VAE
+from vaebench.models.vae import LATENTS, VAE
 
 SHAPE = (1, 8, 8)
 PARTS = list(itertools.product(LIKELIHOODS, NETWORKS))
@@ -57,11 +57,11 @@ def test_it_in_single_precision_are_those_in_double(likelihood, network):
     assert bool((off <= torch.maximum(allowed, 2 * (general - exact).abs())).all())
 
 
-@pytest.mark.parametrize("rows", [7, ROWS.cpu, ROWS.accelerator])
+@pytest.mark.parametrize("rows", [7, LATENTS.cpu, LATENTS.accelerator])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_draws_have_the_densities_of_the_distributions(likelihood, rows, monkeypatch):
     """All three tables against the distributions at the draws themselves, however many are drawn at a time."""
-    monkeypatch.setattr("vaebench.models.vae.ROWS", ChunkSize(rows, rows))
+    monkeypatch.setattr("vaebench.models.vae.LATENTS", ChunkSize(rows, rows))
     made, x = model(likelihood, "MLP").double(), observations().double()
     drawn = made.draws(Batch(x), 30, torch.Generator().manual_seed(0), keep=30)
     torch.testing.assert_close(drawn.log_px, made.decode(drawn.z).log_prob(x), rtol=0, atol=1e-10)

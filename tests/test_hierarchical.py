@@ -10,7 +10,7 @@ from vaebench.evaluation import bounds
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE
 from vaebench.models.vae import VAE
-from vaebench.oracle.hierarchical_gaussian import HierarchicalGaussian
+from vaebench.oracle.probabilistic_pca import HierarchicalGaussian
 
 CASES = [  # D, the squared lengths of B's columns, the diagonal of A, Q, R
     (5, [4.0, 1.0], [1.5], [0.5, 1.0], 0.5),

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import genpareto
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length
+from vaebench.evaluation.bounds import generalized_pareto_shape, pareto_k, tail_length
 from vaebench.models.draws import Draws
 from vaebench.records.record import NotApplicable
 from vaebench.records.weights import HEAVY_TAIL

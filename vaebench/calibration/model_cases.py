@@ -23,8 +23,8 @@ from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE,
 from vaebench.evaluation.measure import diagnostics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE
 from vaebench.models.vae import VAE
-from vaebench.oracle.hierarchical_gaussian import HierarchicalGaussian
 from vaebench.oracle.probabilistic_pca import (
+    HierarchicalGaussian,
     LinearPosterior,
     ProbabilisticPCA,
     beta_elbo,

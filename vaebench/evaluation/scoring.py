@@ -9,10 +9,10 @@ from torch import Tensor
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
+from vaebench.evaluation.bounds import pareto_k, summary
 from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.measure import evaluating
-from vaebench.evaluation.pareto import pareto_k, summary
 from vaebench.models.base import Autoencoder
 from vaebench.records.record import Estimate
 from vaebench.records.weights import Weights

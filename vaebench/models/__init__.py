@@ -1,1 +1,1 @@
-"""The models: a file for each objective, or for a family of them."""
+"""The models: one objective a file."""

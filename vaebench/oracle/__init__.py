@@ -8,9 +8,9 @@
 - `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 
-from vaebench.oracle.linear_autoencoder import LinearAutoencoder
 from vaebench.oracle.optimum import (
     Forecast,
+    LinearAutoencoder,
     StationaryPoint,
     beta_optimum,
     forecast,

@@ -10,10 +10,10 @@ from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
+from vaebench.evaluation.bounds import weights_of
 from vaebench.evaluation.estimators import ais_path
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
-from vaebench.evaluation.pareto import weights_of
 from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Bias, Description, Direction, Panel, Within

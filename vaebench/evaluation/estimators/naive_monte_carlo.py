@@ -9,9 +9,9 @@ from vaebench.config.registry import ESTIMATORS, PositiveInt
 from vaebench.config.seeding import seeded
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
+from vaebench.evaluation.bounds import weights_of
 from vaebench.evaluation.estimators.base import EvidenceEstimator, mean_over_observations
 from vaebench.evaluation.estimators.joint_density import JointDensity, check_finite
-from vaebench.evaluation.pareto import weights_of
 from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Description, Panel, Within

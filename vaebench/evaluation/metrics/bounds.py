@@ -9,6 +9,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, DrawsDivisors
 from vaebench.evaluation import bounds
+from vaebench.evaluation.bounds import FEWEST, pareto_k, summary, tail_length
 from vaebench.evaluation.metrics.base import (
     Columns,
     Diagnostic,
@@ -16,7 +17,6 @@ from vaebench.evaluation.metrics.base import (
     ScalarMean,
     variance_of_mean,
 )
-from vaebench.evaluation.pareto import FEWEST, pareto_k, summary, tail_length
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, NotApplicable
