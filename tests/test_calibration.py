@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from vaebench.calibration import grade, tabulation
+from vaebench.calibration import grade
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
 from vaebench.calibration.coverage import coverage_grades
 from vaebench.calibration.grade import Grade
@@ -141,21 +141,20 @@ def test_a_study_without_exact_answers_is_refused(tmp_path):
 
 
 def test_grades_come_back_and_tables_follow_from_them(tmp_path, grades):
-    grade.write(grades, tmp_path)
+    files = grade.write(grades, tmp_path)
     assert grade.read(tmp_path) == grades
-    files = tabulation.write(grades, tmp_path)
-    assert {f.suffix for f in files} == {".csv", ".md", ".tex"}
-    assert tabulation.check(grade.read(tmp_path), tmp_path) == []
+    assert {f.suffix for f in files} == {".json", ".csv", ".md", ".tex"}
+    assert grade.check(grade.read(tmp_path), tmp_path) == []
     (tmp_path / "calibration.md").write_text("by hand")
-    assert tabulation.check(grades, tmp_path) == [tmp_path / "calibration.md"]
+    assert grade.check(grades, tmp_path) == [tmp_path / "calibration.md"]
     assert grade.read(tmp_path / "elsewhere") == []
 
 
 def test_one_wrong_grade_shows(grades):
     wrong = [*grades, grades[0]._replace(measured=grades[0].high + 1)]
-    assert "1 WRONG" in tabulation.markdown(wrong)
-    assert "| NO" in tabulation.markdown(wrong)
-    assert "| NO" not in tabulation.markdown(grades)
+    assert "1 WRONG" in grade.markdown(wrong)
+    assert "| NO" in grade.markdown(wrong)
+    assert "| NO" not in grade.markdown(grades)
 
 
 def test_half_a_file_of_grades_is_one_error(tmp_path):

@@ -7,5 +7,5 @@
 - `model_cases`, `truth_cases`: models whose parameters are set so that their numbers have closed forms.
 - `measurements`: what the ledger of published numbers needs besides trained runs, e.g. scores of codes made by hand.
   `autoencoder_identities`: what linear autoencoders learn, and what contraction penalises.
-- `grade`, `tabulation`: one comparison with an exact answer, and the tables of all of them.
+- `grade`: one comparison with an exact answer, and the tables of all of them.
 """

@@ -282,18 +282,17 @@ def calibrate(
     """Compare every metric and estimator with exact answers; exit with status 1 if one is wrong."""
     plan = study_of(study)
     _check_logging(wandb)
-    from vaebench.calibration import grade, tabulation
+    from vaebench.calibration import grade
     from vaebench.calibration.calibrate import calibrate as grades_of
     from vaebench.sweeps.run import Execution
 
     folder = RUNS / plan.place
     grades = grades_of(plan, folder, Execution(wandb, threads), console)
     grade.write(grades, folder)
-    tabulation.write(grades, folder)
-    console.print(tabulation.markdown(grades), soft_wrap=True)
+    console.print(grade.markdown(grades), soft_wrap=True)
     for wrong in (g for g in grades if not g.is_within):
         console.print(line(("out:", "red"), f" {wrong}"), soft_wrap=True)
-    console.print(tabulation.outcome(grades))
+    console.print(grade.outcome(grades))
     if not all(g.is_within for g in grades):
         raise typer.Exit(1)
 

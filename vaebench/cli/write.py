@@ -18,7 +18,7 @@ from vaebench.reporting.terminal.printing import line
 
 def table(studies: Studies = None, check: Check = False) -> None:
     """Write the tables in results/, or in a folder such as runs/beta, from their records alone."""
-    from vaebench.calibration import grade, tabulation
+    from vaebench.calibration import grade
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
 
@@ -35,10 +35,10 @@ def table(studies: Studies = None, check: Check = False) -> None:
         asked = presentation.read(shipped.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
-            stale += [*tables.check(records, folder, remarks, asked), *tabulation.check(grades, folder)]
+            stale += [*tables.check(records, folder, remarks, asked), *grade.check(grades, folder)]
         else:
             tables.write(records, folder, remarks, asked)
-            tabulation.write(grades, folder)
+            grade.write(grades, folder)
         console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
     if stale:
         _print_stale(stale, "table")
@@ -119,7 +119,7 @@ def publish(
     ] = False,
 ) -> None:
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
-    from vaebench.calibration import grade, tabulation
+    from vaebench.calibration import grade
     from vaebench.reporting import publish as published
     from vaebench.reporting.page import site
 
@@ -128,7 +128,7 @@ def publish(
     planned = [run.id for run in plan.runs]
     files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
     if grades := grade.read(runs):
-        files += [grade.write(grades, results), *tabulation.write(grades, results)]
+        files += grade.write(grades, results)
     files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])
     console.print(f"{RESULTS / plan.place}: {counted(files, 'file')} written", soft_wrap=True)
 
