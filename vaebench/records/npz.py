@@ -5,12 +5,15 @@ NumPy itself allocates what a header claims. For files with pickled objects, its
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
+
+Found = TypeVar("Found")
 
 MAGIC = b"\x93NUMPY"
 
@@ -28,11 +31,20 @@ def read(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ArraysError: if it is another file, is cut off or damaged, claims more than it has, or has Python objects.
     """
+    return _each(path, _array)
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array, from the headers alone; names and errors as for `read`."""
+    return _each(path, _shape)
+
+
+def _each(path: Path, of: Callable[[str, BufferedIOBase, int], Found]) -> dict[str, Found]:
     if not path.is_file():
         raise ArraysError("it is a folder" if path.is_dir() else "it is no file")
     try:
         with path.open("rb") as file:
-            return _members(file) if zipfile.is_zipfile(file) else {"": _array("", file, path.stat().st_size)}
+            return _members(file, of) if zipfile.is_zipfile(file) else {"": of("", file, path.stat().st_size)}
     except ArraysError:
         raise
     except MemoryError:
@@ -43,7 +55,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise ArraysError(f"damaged or cut off: {_first_line(error)}") from None
 
 
-def _members(file: BufferedIOBase) -> dict[str, np.ndarray]:
+def _members(file: BufferedIOBase, of: Callable[[str, BufferedIOBase, int], Found]) -> dict[str, Found]:
     found = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
@@ -53,14 +65,12 @@ def _members(file: BufferedIOBase) -> dict[str, np.ndarray]:
             if member.file_size > RATIO * member.compress_size + 1024:
                 raise ArraysError(f"{name}: claims {member.file_size} bytes and holds {member.compress_size}")
             with archive.open(member) as opened:
-                found[name] = _array(f"{name}: ", cast(BufferedIOBase, opened), member.file_size)
-                while opened.read(2**20):
-                    pass  # at the end zipfile compares the checksum
+                found[name] = of(f"{name}: ", cast(BufferedIOBase, opened), member.file_size)
     return found
 
 
-def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
-    """The array in an .npy file of `size` bytes."""
+def _shape(source: str, file: BufferedIOBase, size: int) -> tuple[int, ...]:
+    """The shape of the array in an .npy file of `size` bytes, from its header, which is checked."""
     file.seek(0)
     start = file.read(len(MAGIC) + 2)
     if not start:
@@ -70,6 +80,7 @@ def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
     header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(start[len(MAGIC)])
     if header is None:
         raise ArraysError(f"{source}an array of named fields")
+    shape: tuple[int, ...]
     shape, _, kind = header(file)
     if kind.hasobject:
         raise ArraysError(f"{source}Python objects, written by pickle")
@@ -78,8 +89,16 @@ def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
         raise ArraysError(
             f"{source}cut off or damaged: shape {[*shape]} of {kind} takes {claimed} bytes, the file holds {held}"
         )
+    return shape
+
+
+def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
+    _shape(source, file, size)
     file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    while file.read(2**20):
+        pass  # at the end zipfile compares the checksum
+    return array
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,8 @@
 """Your own arrays: images or vectors in an .npy or .npz file, with or without labels."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping
-from io import BufferedIOBase
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +10,9 @@ import torch
 from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec, Validation
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, training_size
-from vaebench.records.npz import ArraysError, read
+from vaebench.records import npz
+
+Found = TypeVar("Found")
 
 WHOLE = ("x", "images")
 TRAIN = ("train", "x_train", "train_images")
@@ -71,7 +70,7 @@ class Arrays(Dataset):
         self.path, self.scale = path, scale
 
     def load(self, root: Path) -> Splits:
-        arrays = _read(find_path(self.path, root, "Arrays"))
+        arrays = _read(find_path(self.path, root, "Arrays"), npz.read)
         if whole := _first(WHOLE, arrays):
             found = {"all": self._examples(whole, arrays)}
         elif (train := _first(TRAIN, arrays)) and (test := _first(TEST, arrays)):
@@ -85,11 +84,7 @@ class Arrays(Dataset):
         return _splits(found, self.scale or _scale([e.x for e in found.values()]), self.held_out())
 
     def preview(self, root: Path) -> Preview | None:
-        found = shapes(file := find_path(self.path, root, "Arrays"))
-        if found is None:
-            raise ValueError(
-                f"{file}: expected an .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
-            )
+        found = _read(find_path(self.path, root, "Arrays"), npz.shapes)
         whole = _first(WHOLE, found)
         name = whole or _first(TRAIN, found)
         if name is None or not 2 <= len(found[name]) <= 4:
@@ -121,7 +116,7 @@ def whole(file: Path, scale: float | None = None) -> tuple[Examples, float]:
     Raises:
         ValueError: if the file has no such array, or its values are not finite numbers.
     """
-    arrays, source = _read(file), Arrays(path=str(file), scale=scale)
+    arrays, source = _read(file, npz.read), Arrays(path=str(file), scale=scale)
     name = _first(WHOLE, arrays)
     if name is None:
         raise ValueError(
@@ -149,10 +144,10 @@ def _first(names: tuple[str, ...], arrays: Mapping[str, object]) -> str | None:
     return next((name for name in names if name in arrays), None)
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
+def _read(file: Path, of: Callable[[Path], dict[str, Found]]) -> dict[str, Found]:
     try:
-        return {name or WHOLE[0]: array for name, array in read(file).items()}
-    except ArraysError as error:
+        return {name or WHOLE[0]: found for name, found in of(file).items()}
+    except npz.ArraysError as error:
         raise ValueError(
             f"{file}: expected an .npy or .npz file of numbers ({error}); write it with numpy.save or numpy.savez"
         ) from error
@@ -240,29 +235,3 @@ def _labels(source: str, label: np.ndarray) -> np.ndarray:
             "numpy.unique(label, return_inverse=True)"
         )
     return label.astype(np.int64)
-
-
-def shapes(file: Path) -> dict[str, tuple[int, ...]] | None:
-    """The shape of each array by its name (`x` for the array of an .npy file); None for every other file."""
-    try:
-        with file.open("rb") as opened:
-            if not zipfile.is_zipfile(opened):
-                opened.seek(0)
-                return {"x": _shape(opened)}
-            with zipfile.ZipFile(opened) as archive:
-                arrays = [name for name in archive.namelist() if name.endswith(".npy")]
-                return {name.removesuffix(".npy"): _member(archive, name) for name in arrays}
-    except (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    with archive.open(name) as opened:
-        return _shape(cast(BufferedIOBase, opened))
-
-
-def _shape(opened: BufferedIOBase) -> tuple[int, ...]:
-    version = np.lib.format.read_magic(opened)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape: tuple[int, ...] = read(opened)[0]
-    return shape
