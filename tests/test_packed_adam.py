@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.training.packed.adam import PackedAdam, ParameterMatrix
+from vaebench.training.packed.optimizers import PackedAdam
+from vaebench.training.packed.rows import ParameterMatrix
 
 RATES = [1e-3, 1e-3, 1e-1, 1e-2]
 CLIPS = [None, 0.5, None, 100.0]

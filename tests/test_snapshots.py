@@ -19,9 +19,9 @@ from vaebench.records.files import WriteError
 from vaebench.records.run_folder import CHECKPOINT, EARLIER_RESUME, RESUME
 from vaebench.training import resume
 from vaebench.training.fit import fit
-from vaebench.training.packed.adam import ALIGNMENT
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
+from vaebench.training.packed.rows import ALIGNMENT
 from vaebench.training.single import Fitted
 from vaebench.training.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 

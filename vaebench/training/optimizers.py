@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from vaebench.config.registry import OPTIMIZERS, Decay, NonNegative, Positive
-from vaebench.training.packed.adam import PackedAdam, PackedAdamW
-from vaebench.training.packed.gradient_descent import PackedRMSprop, PackedSGD
+from vaebench.training.packed.optimizers import PackedAdam, PackedAdamW, PackedRMSprop, PackedSGD
 from vaebench.training.packed.rows import PackedOptimizer
 
 

@@ -185,13 +185,13 @@ def read(path: Path) -> list[Claim]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise ValueError("\n".join(_fault(path, found, fault) for fault in error.errors(include_url=False))) from None
+        raise ValueError("\n".join(_fault(path, fault) for fault in error.errors(include_url=False))) from None
     numbers = [claim.id for claim in claims]
     if twice := sorted({n for n in numbers if numbers.count(n) > 1}):
         raise ValueError(f"{path}: expected every claim once, got two of number {twice[0]}")
     return claims
 
 
-def _fault(path: Path, found: Any, fault: Any) -> str:
+def _fault(path: Path, fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
     return f"{path}: {place or 'the whole file'}: {fault['msg']}"

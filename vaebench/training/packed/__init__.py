@@ -11,7 +11,7 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
   `recording`: the list, recorded while the function runs.
   `vmap_rules`: faster batching rules. `determinism`: the same bits in any pack. `graph_passes`: fewer operations.
 - `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
-  member. `adam`, `gradient_descent`: the rules that change a row.
+  member. `optimizers`: the rules that change a row.
 - `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: diagnostics of all members.
 - `logging`: the epochs of each member, for its loggers. `resuming`: how a pack continues from `training.snapshot`.
 - `torch_private`: the private interfaces of torch that all this uses.
