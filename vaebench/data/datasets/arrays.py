@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from vaebench.config.registry import BINARIZATIONS, DATASETS, Positive, Spec, Validation
+from vaebench.config.registry import DATASETS, Positive
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, training_size
 from vaebench.records import npz
@@ -52,21 +52,10 @@ class Arrays(Dataset):
     Args:
         path: the file, relative to the working directory or to the data folder.
         scale: the raw value that becomes 1. The default is 1 for floats, and 255 for integers unless all are 0 or 1.
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
-            them.
-        validation: 0 for no validation split: its examples are trained on. None uses the file's, or holds out the
-            usual examples.
     """
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        scale: Positive | None = None,
-        binarize: Annotated[Spec, BINARIZATIONS] | None = None,
-        validation: Validation = None,
-    ) -> None:
-        super().__init__(binarize=binarize, validation=validation)
+    def __init__(self, *, path: str, scale: Positive | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.path, self.scale = path, scale
 
     def load(self, root: Path) -> Splits:

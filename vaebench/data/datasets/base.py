@@ -224,7 +224,8 @@ class Dataset(ABC):
     Args:
         binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
             them.
-        validation: 0 for no validation split: its examples are trained on. None holds out the usual examples.
+        validation: 0 for no validation split: its examples are trained on. None uses the source's, or holds out the
+            usual examples.
     """
 
     source: str | None = None

@@ -1,12 +1,12 @@
 """Your own images: a folder of image files, with subfolders as classes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from vaebench.config.registry import BINARIZATIONS, DATASETS, PositiveInt, Spec, Validation
+from vaebench.config.registry import DATASETS, PositiveInt
 from vaebench.data.datasets.base import TEST, Dataset, Examples, Preview, Splits, find_path, training_size
 
 if TYPE_CHECKING:
@@ -30,22 +30,10 @@ class ImageFolder(Dataset):
         path: the folder, relative to the working directory or to the data folder.
         size: the number of pixels of each side after resizing.
         grey: whether to keep the brightness only: shape [1, size, size] instead of [3, size, size].
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
-            them.
-        validation: 0 for no validation split: its examples are trained on. None uses the folder's, or holds out the
-            usual examples.
     """
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        size: PositiveInt = 32,
-        grey: bool = False,
-        binarize: Annotated[Spec, BINARIZATIONS] | None = None,
-        validation: Validation = None,
-    ) -> None:
-        super().__init__(binarize=binarize, validation=validation)
+    def __init__(self, *, path: str, size: PositiveInt = 32, grey: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.path, self.size, self.grey = path, size, grey
 
     def load(self, root: Path) -> Splits:

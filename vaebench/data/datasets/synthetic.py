@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebench.config.registry import (
-    BINARIZATIONS,
     DATASETS,
     Fraction,
     NonNegative,
     Positive,
     PositiveInt,
     Seed,
-    Spec,
     Validation,
 )
 from vaebench.config.seeding import generator
@@ -189,9 +187,6 @@ class Sprites(Dataset):
         positions: values of x, and as many of y.
         n: the number of combinations, drawn without repetition; None for all of them.
         data_seed: seed of that draw. The seed of a run does not change it.
-        binarize: how grey levels become 0 and 1 (`Fixed`, `Dynamic`, `Threshold`, `Expected`); None does not change
-            them.
-        validation: 0 for no validation split: its examples are trained on.
 
     Raises:
         ValueError: if there are not so many combinations.
@@ -209,10 +204,9 @@ class Sprites(Dataset):
         positions: PositiveInt = 8,
         n: PositiveInt | None = None,
         data_seed: Seed = 0,
-        binarize: Annotated[Spec, BINARIZATIONS] | None = None,
-        validation: Validation = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(binarize=binarize, validation=validation)
+        super().__init__(**kwargs)
         self.size, self.grid, self.data_seed = size, (shapes, scales, rotations, positions, positions), data_seed
         self.n = prod(self.grid) if n is None else n
         if self.n > prod(self.grid):
