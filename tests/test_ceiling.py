@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import replace
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vaebench.oracle.ceiling import CeilingProblem, linear_value, objective_ceiling
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
+from vaebench.oracle.mixture import Stopped
 from vaebench.oracle.spectrum import Spectrum
 
 CLOSE = 1e-6
@@ -84,6 +86,61 @@ def test_the_onset_of_two_unequal_points(share: float) -> None:
     below, above = problem.path([0.99 * exact, 1.01 * exact], tolerance=1e-9)
     assert below.upper < problem.collapsed(0.99 * exact) - 1e-9
     assert above.upper == pytest.approx(problem.collapsed(1.01 * exact), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4),
+        torch.cartesian_prod(torch.arange(5.0), torch.arange(3.0)),
+        torch.stack([torch.arange(60.0).mul(math.pi / 30).cos(), torch.arange(60.0).mul(math.pi / 30).sin()], 1),
+        1e6 + torch.tensor([[-2.0], [2.0]]),
+    ],
+    ids=["cube", "lattice", "circle", "two points"],
+)
+def test_the_onset_of_strictly_subgaussian_data_is_the_first_eigenvalue(x: Tensor) -> None:
+    """E exp(u·(x − μ)) ≤ exp(λ₁|u|²/2) for all u. Close to μ both sides are equal but for rounding, which must not
+    raise the onset."""
+    problem = CeilingProblem.gaussian(x)
+    assert problem.onset == pytest.approx(problem.unstable_below, rel=1e-5)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e3, 1e-6), (1e6, 1.0), (0.0, 1e-12)])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_onset_in_one_dimension(seed: int, offset: float, scale: float) -> None:
+    """sup over u of 2 log E exp(u(x − μ)) / u², by a scan, in any unit and from any origin."""
+    x = normal(50, 1, seed)
+    centred, u = x - x.mean(), torch.cat([torch.linspace(-20, -0.02, 2000), torch.linspace(0.02, 20, 2000)]).double()
+    scan = 2 * (torch.logsumexp(u * centred, 0) - math.log(len(x))) / u.square()
+    exact = max(float(scan.max()), float(centred.square().mean()))
+    assert CeilingProblem.gaussian(offset + scale * x).onset == pytest.approx(exact * scale**2, rel=1e-4)
+
+
+@pytest.mark.parametrize("calls", [0, 5, 40, 120, 300])
+def test_a_search_that_is_ended_returns_brackets_that_hold(calls: int) -> None:
+    problem = CeilingProblem.gaussian(clusters())
+    taus, counter = [20.0, 4.0, 0.5, 0.1], count()
+
+    def pause() -> None:
+        if next(counter) >= calls:
+            raise Stopped
+
+    ended = replace(problem, pause=pause)
+    for cut, whole in zip(ended.path(taus), problem.path(taus), strict=True):
+        assert cut.lower <= whole.upper + 1e-9
+        assert whole.lower <= cut.upper + 1e-9
+        assert cut.upper <= min(cut.cap, problem.collapsed(cut.tau)) + 1e-9
+        assert cut.gap >= 0
+    assert problem.unstable_below <= ended.onset <= problem.onset
+
+
+def test_no_bracket_is_above_total_collapse_or_below_zero() -> None:
+    """At τ = λ₁ the search ends at its tolerance, with two atoms that are worse than one."""
+    problem = CeilingProblem.gaussian(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    assert problem.at(6.25).upper == problem.collapsed(6.25) == pytest.approx(0.5)
+    one = CeilingProblem.gaussian(normal(1, 3)).at(0.3)
+    assert math.copysign(1, one.upper) == 1
+    assert (one.lower, one.upper) == (0, 0)
 
 
 def test_equal_observations_cost_nothing() -> None:

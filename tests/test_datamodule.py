@@ -24,7 +24,7 @@ class Mine(Dataset):
     def __init__(self, splits: Splits | None = None, **keywords) -> None:
         super().__init__(**keywords)
         self.loads = 0
-        self.splits = splits or Splits.of(Examples(IMAGES, torch.arange(N)), 255.0)
+        self.splits = splits if splits is not None else Splits.of(Examples(IMAGES, torch.arange(N)), 255.0)
 
     def load(self, root: Path) -> Splits:
         self.loads += 1
@@ -156,6 +156,12 @@ def test_what_is_not_grey_is_not_binarised(binarize):
     splits = Splits.of(Examples(torch.linspace(-1, 1, 40)[:, None]), 1.0)
     with pytest.raises(ValueError, match=r"grey levels in \[0, 1\] to binarise, got -0"):
         module(splits=splits, binarize=binarize)
+
+
+@pytest.mark.parametrize("given", [[IMAGES, torch.arange(N)], IMAGES, Examples(IMAGES)])
+def test_what_is_no_split_is_refused(given):
+    with pytest.raises(ValueError, match=f"Mine: expected Splits from load, .* got {type(given).__name__}"):
+        module(splits=given)
 
 
 def test_bad_data_is_refused_before_training():

@@ -1,10 +1,12 @@
 """The forecast before training: spectrum, active units and ceiling, for a study and for data alone."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 from typer.testing import CliRunner
 
 from vaebench.__main__ import app
@@ -90,6 +92,34 @@ def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
     for changed in (study.replace("Gaussian, variance: 0.5", "ContinuousBernoulli"), study.replace("mine", "lost")):
         (here / "conf/other.yaml").write_text(changed)
         assert announced(load(here / "conf/other.yaml").runs) == []
+
+
+def test_a_search_that_is_ended_gives_its_brackets(here: Path) -> None:
+    """The brackets hold, and no chart is drawn from them."""
+    asked = ("conf/study.yaml", "--ceiling", "60", "--json")
+    whole, ended = json.loads(forecast(*asked)), json.loads(forecast(*asked, "--seconds", "0"))
+    assert (whole["stopped"], ended["stopped"], ended["onset"]) == (False, True, None)
+    for a, b in zip(whole["values"], ended["values"], strict=True):
+        assert b["lower"] <= a["lower"] <= a["upper"] <= b["upper"] <= a["collapsed"] + 1e-9
+    assert "ended before it was done" in forecast(*asked[:-1], "--seconds", "0")
+    assert "more time" in forecast(*asked, "--seconds", "0", "--chart", "chart.svg", status=1)
+
+
+def test_ctrl_c_ends_the_search_and_a_second_one_the_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebench.oracle.mixture import Search
+
+    step, presses = Search._step, [1]
+
+    def pressed(search: Search, y: Tensor) -> tuple[Tensor, Tensor]:
+        for _ in range(presses.pop() if presses else 0):
+            signal.raise_signal(signal.SIGINT)
+        return step(search, y)
+
+    monkeypatch.setattr(Search, "_step", pressed)
+    asked = ("conf/study.yaml", "--ceiling", "60", "--json")
+    assert json.loads(forecast(*asked))["stopped"]
+    presses.append(2)
+    forecast(*asked, status=130)
 
 
 def test_a_chart(here: Path) -> None:

@@ -502,6 +502,21 @@ def test_annotations_may_name_the_module_that_they_come_from(tmp_path: Path) -> 
     assert re.match(r"error: \S+mine\.py:10: Mine: .*open.* cannot be read without importing", done.output)
 
 
+def test_a_name_may_come_by_a_star(tmp_path: Path) -> None:
+    """`from vaebench import *` gives every name, and keywords of a parent that came by it are read; so from a file."""
+    (tmp_path / "mine.py").write_text(
+        "from vaebench import *\n\n\n@MODELS.register\nclass Mine(VAE):\n"
+        '    """Mine."""\n\n    def __init__(self, shape, seed=0, *, gamma: Positive = 1.0, **kwargs):\n'
+        "        super().__init__(shape, seed, **kwargs)\n        self.gamma, self.draw = gamma, reparameterise\n"
+    )
+    (tmp_path / "more.py").write_text(
+        'from vaebench import MODELS\n\nfrom mine import *\n\n\n@MODELS.register\nclass More(Mine):\n    """More."""\n'
+    )
+    imports.give([str(tmp_path / "mine.py"), str(tmp_path / "more.py")])
+    assert MODELS.keywords("More").keys() == {"gamma", *MODELS.keywords("VAE")}
+    assert MODELS.build({"name": "More", "gamma": 2.0}, (3,), 0).gamma == 2.0
+
+
 UNMADE = {
     "runs": ('"my_estimate", 7.0', "gone, 7.0", None),
     "estimator": ("    def applies_to(self, model):\n        return None\n", "", r"evaluate\.estimators: .*abstract"),

@@ -123,6 +123,9 @@ EXPORTS = {
 
 MODULES = {name: module for module, names in EXPORTS.items() for name in names}
 
+__all__ = [*MODULES]
+"""The names that `from vaebench import *` takes; all of them are imported then."""
+
 
 def __getattr__(name: str) -> object:
     if name not in MODULES:

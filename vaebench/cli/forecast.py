@@ -1,6 +1,10 @@
 """The command `forecast`: what the data say of a study before it is trained."""
 
+import os
+import signal
+import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,10 +12,12 @@ import typer
 from vaebench.cli.arguments import RESULTS, RUNS, Json, Overrides, study_of
 from vaebench.cli.terminal import console, print_json
 from vaebench.records.files import write_atomically
+from vaebench.training.signals import handled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vaebench.config import Study
     from vaebench.records.record import Record
     from vaebench.sweeps.forecast import DataForecast
 
@@ -24,6 +30,9 @@ def forecast(
     variances: Annotated[str, typer.Option(help="σ², with --data.")] = "0.01,0.1,1",
     units: Annotated[str, typer.Option(help="L, with --data.")] = "10,50",
     ceiling: Annotated[int, typer.Option(min=0, help="Observations for the ceiling of deep VAEs; 0 for none.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="End the search for the ceiling after so long, with what is known.")
+    ] = None,
     chart: Annotated[Path | None, typer.Option(help="A chart of it as an SVG file, with the runs that exist.")] = None,
     json: Json = False,
 ) -> None:
@@ -32,31 +41,66 @@ def forecast(
         raise ValueError("expected a study or --data, and not both, e.g. `vaebench forecast beta` or `--data MNIST`")
     if chart is not None and not ceiling:
         raise ValueError("--chart: expected --ceiling N too, the number of observations, e.g. --ceiling 500")
-    place = None
     from vaebench.config.registry import DATASETS
     from vaebench.sweeps.forecast import data_forecast
 
-    if study is not None:
-        plan = study_of(study, overrides)
-        runs, place = plan.runs, plan.place
-        models = [run.model for run in runs if not isinstance(run.model, str)]
-        pairs, latent = _pairs(models), [int(model["latent_dim"]) for model in models if "latent_dim" in model]
-        spec: Any = runs[0].data
-        if any(run.data != spec for run in runs):
-            raise ValueError(f"{study}: expected one data set, got several; choose one, e.g. data.name=Digits")
+    plan = None if study is None else study_of(study, overrides)
+    if plan is not None:
+        spec, pairs, latent = _of_study(plan)
     else:
         assert data is not None
         spec = {"name": "Arrays", "path": data} if data.endswith(".npz") else data
         pairs = [(beta, s) for beta in _numbers("--betas", betas) for s in _numbers("--variances", variances)]
         latent = [int(n) for n in _numbers("--units", units)]
-    found = data_forecast(DATASETS.build(spec), [b * s for b, s in pairs], latent, ceiling or None, data is not None)
-    if chart is not None:
-        finished = [] if place is None else _finished(place, {run.id for run in runs})
-        write_atomically(chart, _picture(found, finished).encode())
+    taus, patience = [b * s for b, s in pairs], _Patience(seconds)
+    with handled(signal.SIGINT, patience.interrupt):
+        found = data_forecast(DATASETS.build(spec), taus, latent, ceiling or None, data is not None, patience, _tell)
     if json:
         print_json(_plain(found))
     else:
         _show(found, pairs)
+    if chart is not None:
+        if found.stopped:
+            raise ValueError("--chart: the search for the ceiling was ended before it was known; give it more time")
+        finished = [] if plan is None else _finished(plan.place, {run.id for run in plan.runs})
+        write_atomically(chart, _picture(found, finished).encode())
+
+
+def _of_study(plan: "Study") -> tuple[Any, list[tuple[float, float]], list[int]]:
+    """The data of a study, its β with σ², and its L."""
+    models = [run.model for run in plan.runs if not isinstance(run.model, str)]
+    spec: Any = plan.runs[0].data
+    if any(run.data != spec for run in plan.runs):
+        raise ValueError(f"{plan.place}: expected one data set, got several; choose one, e.g. data.name=Digits")
+    return spec, _pairs(models), [int(model["latent_dim"]) for model in models if "latent_dim" in model]
+
+
+class _Patience:
+    """Ends a search after some seconds or at Ctrl-C. A second Ctrl-C ends the command.
+
+    Args:
+        seconds: None for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end, self.interrupted = None if seconds is None else monotonic() + seconds, False
+
+    def interrupt(self, number: int, frame: Any) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        os.write(2, b"ending the search; once more stops at once\n")
+
+    def __call__(self) -> None:
+        from vaebench.oracle.mixture import Stopped
+
+        if self.interrupted or (self.end is not None and monotonic() > self.end):
+            raise Stopped
+
+
+def _tell(text: str) -> None:
+    """On the other stream, so that --json can be read."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _finished(place: Path, ids: set[str]) -> "list[Record]":
@@ -104,6 +148,7 @@ def _plain(found: "DataForecast") -> dict[str, Any]:
         "no_latent_bernoulli": found.no_latent,
         "onset": found.onset,
         "ceiling_observations": found.used,
+        "stopped": found.stopped,
         "values": [value._asdict() for value in found.values],
     }
 
@@ -111,6 +156,7 @@ def _plain(found: "DataForecast") -> dict[str, Any]:
 def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
     from tabulate import tabulate
 
+    from vaebench.oracle.ceiling import MOST_ROUNDS, TOLERANCE
     from vaebench.sweeps.forecast import LEADING
 
     leading = " ".join(f"{v:.8f}" for v in found.spectrum.eigenvalues[:LEADING].tolist())
@@ -134,6 +180,12 @@ def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
     lines += ["", "values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling", table]
     if found.used and found.used < found.observations:
         lines += [f"the ceiling is of {found.used} evenly spaced observations: for all of them it is lower"]
+    if found.stopped:
+        lines += [
+            "the search was ended before it was done: the ceiling lies in its bracket, and some brackets are wide"
+        ]
+    elif any(v.upper - v.lower > TOLERANCE for v in found.values if v.upper is not None and v.lower is not None):
+        lines += [f"a bracket wider than {TOLERANCE} nats was not made narrower in {MOST_ROUNDS} rounds"]
     console.print("\n".join([*lines, "", _diagram(found, pairs)]), soft_wrap=True, markup=False, highlight=False)
 
 

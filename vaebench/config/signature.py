@@ -182,18 +182,34 @@ def classes_of(text: str, file: str) -> tuple[ClassSource, ...]:
 
 
 def imported_from(file: str, name: str) -> tuple[str, ...]:
-    """The file that `from module import name` takes the name from: of this package, or a file beside this one.
+    """The files that may have a name which `from module import name`, or `from module import *`, gives to a file.
 
-    `name` may also be `vaebench.Name`, after `import vaebench`.
+    They are of this package, or beside the file. `name` may also be `vaebench.Name`, after `import vaebench`.
     """
     package, _, last = name.rpartition(".")
-    for node in _tree(_text(file)).body:
-        if isinstance(node, ast.ImportFrom) and name in (a.asname or a.name for a in node.names):
+    for node in sorted(_tree(_text(file)).body, key=_takes_all):
+        if isinstance(node, ast.ImportFrom) and (
+            name in (a.asname or a.name for a in node.names) or (_takes_all(node) and _has(file, node, name))
+        ):
             module = vaebench.MODULES.get(name) if node.module == "vaebench" else node.module
             return tuple(_files(file, module or "", node.level))
         if isinstance(node, ast.Import) and (package, "vaebench") in ((a.asname or a.name, a.name) for a in node.names):
             return tuple(module_files(vaebench.MODULES.get(last, "vaebench")))
     return ()
+
+
+def _takes_all(node: ast.stmt) -> bool:
+    """Whether it is `from module import *`."""
+    return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+
+
+def _has(file: str, node: ast.ImportFrom, name: str) -> bool:
+    """Whether `from module import *` gives this name to a file."""
+    if node.module == "vaebench":
+        return name in vaebench.MODULES
+    return any(
+        source.name == name for each in _files(file, node.module or "", node.level) for source in classes_in(each)
+    )
 
 
 def _is_module(file: str, name: str) -> bool:

@@ -17,7 +17,7 @@ objective is computed from `lower`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,7 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
-from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Mixture, Search, solve
+from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Mixture, Search, Stopped, never, solve
 
 TOLERANCE = 5e-3
 """The search ends when the bracket is so many nats wide."""
@@ -44,6 +44,9 @@ if N is not too large for that. At a low τ almost all of them stay, and a desce
 
 EM_FROM_OBSERVATIONS = 12
 """Steps of EM from there. If the bracket is still wide then, the weights are moved by Newton steps."""
+
+ROUNDING = 1e-12
+"""A log d that is not above this is taken for 0. Close to the mean of the observations it is 0 but for rounding."""
 
 MEMORISED = 0.1
 """The rate is near its cap log N if it is within so many nats of it."""
@@ -91,11 +94,13 @@ class CeilingProblem:
             that never change.
         component: the family.
         cap: the entropy of the observations in nats: log N if they differ.
+        pause: called between short steps. If it raises `Stopped`, what was found so far is returned, and less exactly.
     """
 
     x: Float64[Tensor, "N R"]
     component: type[Component]
     cap: float
+    pause: Callable[[], None] = never
 
     @classmethod
     def gaussian(
@@ -113,9 +118,10 @@ class CeilingProblem:
             if not bool((variance > 0).all()):
                 raise ValueError(f"expected variances > 0, got {float(variance.min())}; leave out pixels without noise")
             flat = flat / variance.double().cpu().flatten().sqrt()
-        centred = flat - flat.mean(0)
-        centred = centred - centred.mean(0)  # the first mean of large numbers is rounded
-        return cls(_principal_coordinates(centred), Gaussian, _entropy(flat))
+        entropy = _entropy(flat)
+        flat = flat - flat.mean(0)
+        flat = flat - flat.mean(0)  # the first mean of large numbers is rounded
+        return cls(_principal_coordinates(flat), Gaussian, entropy)
 
     @classmethod
     def bernoulli(cls, x: Shaped[Tensor, "N *event"]) -> "CeilingProblem":
@@ -130,6 +136,11 @@ class CeilingProblem:
         changing = flat.min(0).values < flat.max(0).values
         return cls(flat[:, changing].contiguous(), Bernoulli, _entropy(flat))
 
+    @property
+    def seconds_of_a_round(self) -> float:
+        """About how long one round of the search takes here. A τ takes a few, or as many as `most_rounds`."""
+        return Search.of(self._one_atom(self.unstable_below or 1.0), TOLERANCE).seconds
+
     def collapsed(self, tau: float) -> float:
         """The value of total collapse: one atom, at the mean."""
         return self._one_atom(tau).value()
@@ -141,15 +152,23 @@ class CeilingProblem:
     def path(
         self, taus: Sequence[float], tolerance: float = TOLERANCE, most_rounds: int = MOST_ROUNDS
     ) -> list[Ceiling]:
-        """F at several τ. One pass from the largest to the smallest computes all, so this is cheaper than one by one.
+        """F at several τ, in the order of `taus`; see `descent`."""
+        found = {each.tau: each for each in self.descent(taus, tolerance, most_rounds)}
+        return [found[tau] for tau in taus]
+
+    def descent(
+        self, taus: Sequence[float], tolerance: float = TOLERANCE, most_rounds: int = MOST_ROUNDS
+    ) -> Iterator[Ceiling]:
+        """F at several τ, each as soon as it is known. One pass from the largest to the smallest is cheaper than each
+        alone.
+
+        After `pause` has ended the search, the brackets hold and are wide: F falls in τ, so the lower end is that of
+        the next larger τ.
 
         Args:
             taus: in any order, each positive.
             tolerance: the width of the bracket, in nats, at which the search ends.
             most_rounds: rounds of the search at one τ. If they are not enough, the bracket is wider.
-
-        Returns:
-            In the order of `taus`.
 
         Raises:
             ValueError: if a τ or the tolerance is not positive and finite.
@@ -157,19 +176,37 @@ class CeilingProblem:
         for name, number in (*(("τ", tau) for tau in taus), ("tolerance", tolerance)):
             if not 0 < number < math.inf:
                 raise ValueError(f"expected a {name} > 0, got {number}")
-        found = {tau: self._memorised(tau) for tau in taus if self.component is Bernoulli and tau <= 1}
-        mixture, now = self._one_atom(self.unstable_below or 1.0), self.unstable_below
-        for tau in sorted({*taus} - {*found}, reverse=True):
+        mixture, now, lower = self._one_atom(self.unstable_below or 1.0), self.unstable_below, 0.0
+        for tau in sorted({*taus}, reverse=True):
+            if self.component is Bernoulli and tau <= 1:
+                yield self._memorised(tau)
+                continue
             if self._has_many_atoms(tau, mixture):
                 mixture = self._from_observations(tau, tolerance)
             else:
                 while now * RATIO > tau:
                     now *= RATIO
-                    mixture, _ = solve(self._at(now, mixture), 10 * tolerance, ON_THE_WAY, MOST_ATOMS)
-            mixture, gap = solve(self._at(tau, mixture), tolerance, most_rounds, MOST_ATOMS)
+                    mixture, _ = solve(self._at(now, mixture), 10 * tolerance, ON_THE_WAY, MOST_ATOMS, self.pause)
+            mixture, gap = solve(self._at(tau, mixture), tolerance, most_rounds, MOST_ATOMS, self.pause)
             now = min(now, tau)
-            found[tau] = Ceiling(tau, mixture.value(), gap, mixture.rate(), self.cap, len(self.x), len(mixture.atoms))
-        return [found[tau] for tau in taus]
+            found = self._bracket(tau, mixture, gap, lower)
+            lower = found.lower
+            yield found
+
+    def _bracket(self, tau: float, mixture: Mixture, gap: float, known: float) -> Ceiling:
+        """What a mixture and log max d say of F(τ).
+
+        Args:
+            tau: τ.
+            mixture: that was found. Total collapse may be better, because the search ends at a tolerance.
+            gap: log max d; infinity where nothing was searched.
+            known: F is at least this.
+        """
+        best = min(mixture, self._one_atom(tau), key=Mixture.value)
+        upper = max(0.0, best.value() if gap < math.inf else min(best.value(), self.cap))  # one atom an observation
+        lower = known if math.isinf(gap) else mixture.value() - gap
+        width = gap if best is mixture and gap < math.inf else max(0.0, upper - lower)
+        return Ceiling(tau, upper, width, best.rate(), self.cap, len(self.x), len(best.atoms))
 
     def _memorised(self, beta: float) -> Ceiling:
         """F(β) of Bernoulli pixels for β ≤ 1: the entropy of the observations, with an atom at each.
@@ -191,7 +228,10 @@ class CeilingProblem:
         component, n = self.component(tau), len(self.x)
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
         mixture = Mixture(self.x, component, component.inside(self.x), weights).merged().em(EM_FROM_OBSERVATIONS)
-        if Search.of(mixture, tolerance).quick().largest <= tolerance:
+        try:
+            if Search.of(mixture, tolerance, self.pause).quick().largest <= tolerance:
+                return mixture
+        except Stopped:
             return mixture
         return mixture.newton(NEWTON_STEPS).em(EM_STEPS).merged()
 
@@ -230,7 +270,10 @@ class CeilingProblem:
         for _ in range(50):
             if now == 0.0:
                 break
-            best = Search.of(self._one_atom(now), 1e-9).thorough().y[0]
+            try:
+                best = Search.of(self._one_atom(now), 1e-9, self.pause).thorough().y[0]
+            except Stopped:
+                break
             raised = _root(self._one_atom(1.0, best[None]).log_density() - base, now)
             if raised <= now * (1 + 1e-9):
                 break
@@ -293,7 +336,7 @@ def _principal_coordinates(x: Float64[Tensor, "N D"]) -> Float64[Tensor, "N R"]:
 
 def _entropy(x: Float64[Tensor, "N D"]) -> float:
     """The entropy of the empirical distribution, nats."""
-    rows = (x + 0.0).numpy().copy()  # −0 becomes 0
+    rows = (x + 0.0).contiguous().numpy()  # −0 becomes 0
     _, counts = np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))), return_counts=True)
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum())
@@ -306,7 +349,7 @@ def _root(ratio: Float64[Tensor, " N"], tau: float) -> float:
     def log_d(at: float) -> float:
         return float(torch.logsumexp(ratio / at, 0)) - math.log(len(ratio))
 
-    if log_d(tau) <= 0:
+    if log_d(tau) <= ROUNDING:
         return tau
     high = 2 * tau
     while log_d(high) > 0:

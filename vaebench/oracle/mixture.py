@@ -9,9 +9,10 @@ F_P = −(1/N) Σ log p_n of any mixture P is an upper bound on the minimum F, a
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -27,6 +28,9 @@ EM_STEPS, NEWTON_STEPS = 6, 3
 
 MOST_STARTS = 3000
 """Observations from which mean shift starts."""
+
+FEW = 32
+"""Starts on which the time of a search is measured."""
 
 LAST, LAST_ROUNDS = 20, 100
 """So many of the best places are climbed to the end, in at most so many rounds."""
@@ -45,6 +49,14 @@ PIVOTS = 30
 
 RIDGE = 1e-6
 """A Newton step on the weights is kept short by this, relative to the Hessian: two atoms may be almost equal."""
+
+
+class Stopped(Exception):
+    """Raised by `pause`, a function that the search calls again and again, to end it."""
+
+
+def never() -> None:
+    """The `pause` that never ends a search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,16 +215,18 @@ class Search:
         mixture: P.
         log_density: log p_n.
         precision: a smaller gain of log d ends the search.
+        pause: called between short steps. What it raises ends the search.
     """
 
     mixture: Mixture
     log_density: Float64[Tensor, " N"]
     precision: float
+    pause: Callable[[], None] = never
 
     @classmethod
-    def of(cls, mixture: Mixture, tolerance: float) -> "Search":
+    def of(cls, mixture: Mixture, tolerance: float, pause: Callable[[], None] = never) -> "Search":
         """The search for a mixture. It ends when three steps of no start raise log d by a tenth of the tolerance."""
-        return cls(mixture, mixture.log_density(), tolerance / 10)
+        return cls(mixture, mixture.log_density(), tolerance / 10, pause)
 
     def quick(self) -> Maxima:
         """From the atoms, and from as many observations, where d is largest."""
@@ -222,15 +236,28 @@ class Search:
             observations = observations[self._step(observations)[0].topk(most).indices]
         return self._climb(torch.cat([observations, atoms]), rounds=6, most=50 + 2 * len(atoms))
 
+    @property
+    def seconds(self) -> float:
+        """About how long `quick` takes, measured on a few of its starts."""
+        few = self._starts()[:FEW]
+        self._step(few)  # makes the tables
+        begin = perf_counter()
+        self._step(few)
+        steps = min(len(self.mixture.x), MOST_STARTS) + 12 * 100  # the first step of all, and six rounds of the best
+        return (perf_counter() - begin) / len(few) * steps
+
     def thorough(self) -> Maxima:
         """From every observation, or `MOST_STARTS` of them, from the atoms, and from beside the atoms.
 
         The best places are then climbed to the end.
         """
         found = self._climb(torch.cat([self._starts(), self._beside(), self.mixture.atoms]), 30, MOST_STARTS)
-        to_the_end = Search(self.mixture, self.log_density, 0.0)
-        best = to_the_end._climb(found.y[:LAST], LAST_ROUNDS, LAST)
+        best = self.to_the_end(found)
         return Maxima(torch.cat([best.y, found.y[LAST:]]), torch.cat([best.log_d, found.log_d[LAST:]]))
+
+    def to_the_end(self, found: Maxima) -> Maxima:
+        """The best places of a search, climbed until nothing is gained."""
+        return replace(self, precision=0.0)._climb(found.y[:LAST], LAST_ROUNDS, LAST)
 
     def _beside(self) -> Float64[Tensor, "S D"]:
         """Both sides of every atom, where d bends upwards: mean shift would not leave a saddle.
@@ -297,15 +324,15 @@ class Search:
     def log_d(self, y: Float64[Tensor, "S D"]) -> Float64[Tensor, " S"]:
         """log d(y), in float64."""
         x, parts = self.mixture.x, y.split(max(1, ENTRIES // len(self.mixture.x)))
-        return torch.cat([torch.logsumexp(self._terms(part, x, self._constant), 1) for part in parts]) - math.log(
-            len(x)
-        )
+        found = [torch.logsumexp(self._terms(part, x, self._constant), 1) for part in parts]
+        return torch.cat(found) - math.log(len(x))
 
     def _step(self, y: Float64[Tensor, "S D"]) -> tuple[Float64[Tensor, " S"], Float64[Tensor, "S D"]]:
         """log d(y), and where a step of mean shift leads, which never lowers d."""
         x, constant = self._tables
         log_d, shifted = list[Tensor](), list[Tensor]()
         for part in y.split(max(1, ENTRIES // len(x))):
+            self.pause()
             terms = self._terms(part, x, constant)
             largest = terms.amax(1, keepdim=True)
             mass = (terms - largest).exp_()
@@ -335,24 +362,35 @@ class Search:
         return torch.addmm(constant, a.to(x.dtype), x.mT) + b.to(x.dtype)[:, None]
 
 
-def solve(mixture: Mixture, tolerance: float, most_rounds: int, most_atoms: int) -> tuple[Mixture, float]:
+def solve(
+    mixture: Mixture, tolerance: float, most_rounds: int, most_atoms: int, pause: Callable[[], None] = never
+) -> tuple[Mixture, float]:
     """Improve a mixture until log max d is below the tolerance.
 
     Returns:
-        The mixture, and log max d by a thorough search. It is above the tolerance if the rounds were not enough.
+        The mixture, and log max d by a thorough search. It is above the tolerance if the rounds were not enough. If
+        `pause` ended the search: the latest mixture that was searched, and log max d by its quick search, climbed to
+        the end; infinity if there was none.
     """
-    for _ in range(most_rounds):
-        search = Search.of(mixture, tolerance)
-        found = search.quick()
-        if found.largest <= tolerance:
-            found = search.thorough()
+    before: tuple[Search, Maxima] | None = None
+    try:
+        for _ in range(most_rounds):
+            search = Search.of(mixture, tolerance, pause)
+            before = search, (found := search.quick())
             if found.largest <= tolerance:
-                return mixture, found.largest
-        new = _new_atoms(mixture, found, tolerance / 4, most_atoms - len(mixture.atoms))
-        if len(new):
-            mixture = mixture.with_atoms(new).newton(NEWTON_STEPS)
-        mixture = mixture.em(EM_STEPS).merged().newton(NEWTON_STEPS)
-    return mixture, Search.of(mixture, tolerance).thorough().largest
+                found = search.thorough()
+                if found.largest <= tolerance:
+                    return mixture, found.largest
+            new = _new_atoms(mixture, found, tolerance / 4, most_atoms - len(mixture.atoms))
+            if len(new):
+                mixture = mixture.with_atoms(new).newton(NEWTON_STEPS)
+            mixture = mixture.em(EM_STEPS).merged().newton(NEWTON_STEPS)
+        return mixture, Search.of(mixture, tolerance, pause).thorough().largest
+    except Stopped:
+        if before is None:
+            return mixture, math.inf
+        search, found = before
+        return search.mixture, replace(search, pause=never).to_the_end(found).largest
 
 
 def _new_atoms(mixture: Mixture, found: Maxima, least: float, most: int) -> Float64[Tensor, "K D"]:

@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -19,10 +19,18 @@ from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.models.vae import VAE
 from vaebench.oracle import Spectrum
 from vaebench.oracle import forecast as forecast_units
-from vaebench.oracle.ceiling import CeilingProblem, linear_value
+from vaebench.oracle.ceiling import MOST_ROUNDS, CeilingProblem, linear_value
+from vaebench.oracle.mixture import Stopped, never
+from vaebench.training.memory import capacity
 
 LEADING = 5
 """Eigenvalues that are shown."""
+
+BYTES_A_NUMBER, BLOCKS = 28, 2**27
+"""Memory for the ceiling: three copies in float64 and one in float32; and of its tables."""
+
+MANY = 2000
+"""For more observations the cost of the ceiling is said before it is paid."""
 
 MOST_LINES = 8
 """Lines that a sweep shows before it begins."""
@@ -60,9 +68,10 @@ class DataForecast:
         spectrum: of the training split, or of the training and validation splits.
         no_latent: −E log p(x) of the test split under independent Bernoulli pixels with the means of these
             observations, where all grey levels are in [0, 1]; else None. A VAE that is worse has learned nothing.
-        onset: the τ at which total collapse begins to be the optimum at any depth; None if it was not asked for.
+        onset: the τ at which total collapse begins to be the optimum at any depth; None if it is not known.
         used: the number of observations of the ceiling.
         values: at each τ, the largest first.
+        stopped: whether the search was ended before it was done; then some brackets are wide.
     """
 
     name: str
@@ -72,6 +81,7 @@ class DataForecast:
     onset: float | None
     used: int
     values: tuple[Value, ...]
+    stopped: bool = False
 
     @property
     def collapses_at(self) -> float:
@@ -89,6 +99,8 @@ def data_forecast(
     units: Sequence[int],
     ceiling_of: int | None = None,
     with_validation: bool = False,
+    pause: Callable[[], None] = never,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> DataForecast:
     """Compute a forecast; nothing is trained.
 
@@ -98,6 +110,11 @@ def data_forecast(
         units: L of the runs.
         with_validation: take the validation split too.
         ceiling_of: for how many training observations, evenly spaced, the ceiling is computed; None for no ceiling.
+        pause: called between short steps of the search; if it raises `Stopped`, the brackets are wider.
+        tell: prints a line: what the ceiling of large data will cost, and each bracket when it is known.
+
+    Raises:
+        ValueError: if this machine has too little memory for the ceiling.
     """
     data = DataModule(dataset, batch_size=1)
     data.setup()
@@ -112,13 +129,46 @@ def data_forecast(
         )
         for tau in ordered
     ]
-    onset, used = None, 0
-    if ceiling_of:
-        part = evenly_spaced([Batch(x)], ceiling_of).x
-        problem, used = CeilingProblem.gaussian(part), len(part)
-        onset, found = problem.onset, problem.path(ordered)
-        values = [v._replace(lower=c.lower, upper=c.upper, rate=c.rate) for v, c in zip(values, found, strict=True)]
-    return DataForecast(dataset.name, len(x), spectrum, _no_latent(x, data.test.x), onset, used, tuple(values))
+    no_latent = _no_latent(x, data.test.x)
+    found = DataForecast(dataset.name, len(x), spectrum, no_latent, None, 0, tuple(values))
+    return _with_ceiling(found, evenly_spaced([Batch(x)], ceiling_of).x, pause, tell) if ceiling_of else found
+
+
+def _with_ceiling(
+    found: DataForecast, x: Float[Tensor, "N *event"], pause: Callable[[], None], tell: Callable[[str], None]
+) -> DataForecast:
+    """The forecast with the ceiling of these observations at each of its τ, and with the onset of total collapse."""
+    problem, values = _problem(x, pause, tell), list[Value]()
+    for value, c in zip(found.values, problem.descent([v.tau for v in found.values]), strict=True):
+        values.append(value._replace(lower=c.lower, upper=c.upper, rate=c.rate))
+        if len(x) > MANY:
+            tell(f"βσ² = {c.tau:.4g}: the ceiling is in {c.lower:.3f} … {c.upper:.3f}")
+    onset, stopped = problem.onset, _is_over(pause)
+    return replace(found, onset=None if stopped else onset, used=len(x), values=tuple(values), stopped=stopped)
+
+
+def _problem(x: Float[Tensor, "N *event"], pause: Callable[[], None], tell: Callable[[str], None]) -> CeilingProblem:
+    """The search for the ceiling of these observations. What it will cost is said first, if they are many."""
+    needed, held = BYTES_A_NUMBER * x.numel() + BLOCKS, capacity()
+    if needed > held:
+        text = f"the ceiling of {len(x)} observations needs about {needed / 2**30:.3g} GiB, and this machine has"
+        raise ValueError(f"{text} {held / 2**30:.3g} GiB; give --ceiling a smaller number")
+    if len(x) > MANY:
+        tell(f"the ceiling of {len(x)} observations needs about {needed / 2**20:.0f} MiB beside the data")
+    problem = replace(CeilingProblem.gaussian(x), pause=pause)
+    if len(x) > MANY:
+        rounds = f"a round of its search takes about {problem.seconds_of_a_round:.1f} s"
+        tell(f"{rounds}; each βσ² takes up to {MOST_ROUNDS} of them, and a longer search at its end")
+        tell("Ctrl-C, or --seconds N, ends it with the brackets that are known then")
+    return problem
+
+
+def _is_over(pause: Callable[[], None]) -> bool:
+    try:
+        pause()
+    except Stopped:
+        return True
+    return False
 
 
 def _spectrum(dataset: Dataset, x: Float[Tensor, "N *event"], with_validation: bool) -> Spectrum:
