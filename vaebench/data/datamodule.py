@@ -51,13 +51,13 @@ class DataModule(LightningDataModule):
         """Load the splits and check them. Lightning calls this before every stage, but the work is done once.
 
         Raises:
-            ValueError: if the data set gives no `Splits`, if they are not fit for training (see `Splits.check`), if they
-                have fewer examples than a batch, or if they must be binarised and are not in [0, 1].
+            ValueError: if the data set gives no `Splits`, if they are not fit for training (see `Splits.check`), if
+                they have fewer examples than a batch, or if they must be binarised and are not in [0, 1].
         """
         if self._splits is not None:
             return
-        splits = self.dataset.load(data_root() if self.root is None else self.root)
-        if not isinstance(splits, Splits):
+        splits: object = self.dataset.load(data_root() if self.root is None else self.root)
+        if not isinstance(splits, Splits):  # of a user's own data set
             got = type(splits).__name__
             raise ValueError(f"{self.dataset.name}: expected Splits from load, e.g. by Splits.of, got {got}")
         if self.dataset.validation == 0:
