@@ -7,6 +7,7 @@ dispatch of vmap and no autograd graph, which are most of the cost of a step of 
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -52,11 +53,27 @@ def program(
         loss = -objective.mean(1)
         slopes: tuple[Tensor, ...] = ()
         if trained:
-            ones = torch.ones_like(loss)
-            slopes = torch.autograd.grad(loss, leaves, ones, allow_unused=True, materialize_grads=True)
+            total = _Total.apply(loss)
+            slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
         return [-loss.detach(), epoch.total(objective), *slopes]
 
     return capture(step, fixed, given, gradient=trained > 0)
+
+
+class _Total(torch.autograd.Function):
+    """The sum of all losses, whose slope is one for each.
+
+    `torch.autograd.grad` takes such ones as an argument too. To check them it imports sympy, for half a second.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, losses: Tensor) -> Tensor:
+        ctx.save_for_backward(losses)
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return torch.ones_like(ctx.saved_tensors[0])
 
 
 def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor]) -> Program:
