@@ -34,7 +34,7 @@ STUDY = """
 question: Does it come out the same?
 model: {name: BetaVAE, latent_dim: 3, network: {name: MLP, hidden: [16]}}
 data: {name: Digits, binarize: Dynamic}
-train: {epochs: 150, batch_size: 256, validate_every: 10}
+train: {epochs: 60, batch_size: 256, validate_every: 10}
 evaluate: {draws: 10}
 grid:
   model.beta: [1, 4]
@@ -284,14 +284,14 @@ def test_a_node_taken_away_in_the_middle_of_a_pack_moves_no_number(tmp_path, exp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ray", "processes"])
 @pytest.mark.parametrize(
-    ("sent", "status"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGINT, 130)],
-    ids=["killed", "ended", "interrupted"],
+    ("engine", "sent", "status"),
+    [("ray", signal.SIGKILL, -9), ("ray", signal.SIGINT, 130), ("processes", signal.SIGTERM, 130)],
+    ids=["ray killed", "ray interrupted", "processes ended"],
 )
-def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, sent, status, engine):
-    """Two workers are stopped with their driver; this process goes on, in packs of another size."""
+def test_a_stopped_driver_is_followed_by_another_engine(tmp_path, expected, engine, sent, status):
+    """Two workers are stopped with their driver; this process goes on, in packs of another size. (`test_sweep` stops
+    the engine of this machine with every signal.)"""
     (tmp_path / "tiny.yaml").write_text(STUDY)
     command = f"sweep tiny.yaml --wandb disabled --engine {engine} --workers 2 --save-every 0"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

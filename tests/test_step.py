@@ -63,11 +63,10 @@ def test_a_model_in_a_trainer_takes_the_step_as_it_is_written(name: str) -> None
     assert torch.equal(weights(single), weights(by_plain_steps(name, 1)))
 
 
-@pytest.mark.parametrize("name", [n if n == "BetaVAE" else pytest.param(n, marks=pytest.mark.slow) for n in TOGETHER])
-def test_a_pack_takes_the_step_as_it_is_written(name: str) -> None:
-    """Its members have the same weights to rounding. (By default `test_pack` compares each model with a Trainer.)"""
-    expected = [by_plain_steps(name, seed) for seed in range(2)]
-    pack = Pack([build(name, seed) for seed in range(2)], clips=[CLIP, CLIP])
+def test_a_pack_takes_the_step_as_it_is_written() -> None:
+    """Its members have the same weights to rounding. (`test_pack` compares every other model with a Trainer.)"""
+    expected = [by_plain_steps("BetaVAE", seed) for seed in range(2)]
+    pack = Pack([build("BetaVAE", seed) for seed in range(2)], clips=[CLIP, CLIP])
     trainer().fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1], batch_size=BATCH))
     for member, model in zip(pack.models, expected, strict=True):
         assert (weights(member) - weights(model)).norm() < 1e-5 * weights(model).norm()
