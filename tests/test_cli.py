@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,24 @@ def here(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose study was swept, and what the sweep said."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "conf").mkdir()
+    (folder / "conf/tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+
+
+@pytest.fixture
+def swept(trained: tuple[Path, str], here: Path) -> str:
+    """What the sweep said whose runs are in this project."""
+    shutil.copytree(trained[0], here, dirs_exist_ok=True)
+    return trained[1]
+
+
 def vaebench(*arguments: str, status: int = 0) -> str:
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -44,11 +63,10 @@ def vaebench(*arguments: str, status: int = 0) -> str:
     return result.output
 
 
-def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
-    said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
-    assert "2/2" in said
+def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here, swept):
+    assert "2/2" in swept
     assert (here / "runs/tiny/table.csv").is_file()
-    assert "nothing published" in said
+    assert "nothing published" in swept
     assert "files written" in vaebench("publish", "conf/tiny.yaml")
     assert sorted(p.name for p in (here / "results/tiny").glob("table.*")) == ["table.csv", "table.md", "table.tex"]
     assert vaebench("table", "--check")
@@ -67,9 +85,8 @@ def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here):
 
 
 @pytest.mark.slow
-def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
-    said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
-    assert "runs/tiny/report.html" in said
+def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here, swept):
+    assert "runs/tiny/report.html" in swept
     (path, _) = sorted(here.glob("runs/tiny/*/record.json"))
     assert "KL per unit in nats" in vaebench("show", path.parent.name)
     vaebench("publish", "conf/tiny.yaml")
@@ -90,8 +107,7 @@ def test_a_sweep_leaves_a_page_and_publishing_one_of_the_same_numbers(here):
 
 
 @pytest.mark.slow
-def test_published_results_are_no_reason_to_skip_work(here):
-    vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
+def test_published_results_are_no_reason_to_skip_work(here, swept):
     vaebench("publish", "conf/tiny.yaml")
     (here / "runs").rename(here / "elsewhere")
     said = vaebench("sweep", "conf/tiny.yaml", "--wandb", "disabled")
@@ -115,14 +131,13 @@ def test_the_command_in_a_record_makes_it_again(here):
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "zeros", "text", "another model", "no model"])
-def test_a_checkpoint_that_cannot_be_measured_is_one_line(here, damage):
-    vaebench("train", "conf/tiny.yaml", "--id", "seed=1", "--wandb", "disabled")
-    (path,) = here.glob("runs/tiny/*/model.ckpt")
-    content = path.read_bytes()
+def test_a_checkpoint_that_cannot_be_measured_is_one_line(here, swept, damage):
+    both = sorted(here.glob("runs/tiny/*/model.ckpt"))
+    path, content = both[0], both[0].read_bytes()
     wrong = {"half": content[: len(content) // 2], "empty": b"", "zeros": bytes(999), "text": b"hello"}
     if damage == "another model":
         vaebench("train", "conf/tiny.yaml", "seed=0", "model.latent_dim=3", "--wandb", "disabled")
-        (other,) = set(here.glob("runs/tiny/*/model.ckpt")) - {path}
+        (other,) = {*here.glob("runs/tiny/*/model.ckpt")} - {*both}
         wrong[damage] = other.read_bytes()
     elif damage == "no model":
         torch.save({"weights": 1}, path)
@@ -150,9 +165,8 @@ def test_one_run_by_its_id_and_measured_again(here):
     assert "quote it as YAML would" in vaebench("evaluate", str(path.parent), "--estimators", "{name:", status=1)
 
 
-def test_what_is_measured_later_reaches_the_record_and_the_tables(here):
-    vaebench("sweep", "conf/tiny.yaml", "seed=0", "--wandb", "disabled")
-    (path,) = here.glob("runs/tiny/*/record.json")
+def test_what_is_measured_later_reaches_the_record_and_the_tables(here, swept):
+    (path, _) = sorted(here.glob("runs/tiny/*/record.json"))
     once = record.read(path)
     said = vaebench("evaluate", str(path.parent), "--draws", "64", "--k", "1,64", "--save")
     assert "added to the record: iwae_64; already there: iwae_1" in said

@@ -443,6 +443,7 @@ def test_list_shows_what_a_file_would_add(mine: Path) -> None:
     assert "no such file" in vaebench("list", "--import", "yours.py", code=1)
 
 
+@pytest.mark.slow
 def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vaebench.cli.starters import write
 
