@@ -1,6 +1,6 @@
 # make sweep      set-up, then conf/beta.yaml from training to tables     (STUDY=conf/models.yaml for another)
 # make test       set-up, then the tests
-# make test-slow  set-up, then the tests that take long
+# make test-slow  set-up, then the tests that take long (make test-all: both, for which libraries are imported once)
 # make calibrate  set-up, then every metric and estimator against exact answers
 # make gpu        set-up with pythae, then everything that is measured on a GPU
 # make lint       set-up, then ruff and mypy
@@ -11,6 +11,7 @@
 PYTHON ?= python3
 STUDY ?= conf/beta.yaml
 RUN := .venv/bin/python -m
+PYTEST := $(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
 PIP := $(RUN) pip install -qq --disable-pip-version-check --progress-bar off
 
 # Most files of the libraries are never imported, so pip does not compile them (that is more than half of its time);
@@ -18,16 +19,19 @@ PIP := $(RUN) pip install -qq --disable-pip-version-check --progress-bar off
 PIP += --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test test-slow calibrate gpu lint format check table clean
+.PHONY: sweep test test-slow test-all calibrate gpu lint format check table clean
 
 sweep: .venv/ready
 	$(RUN) vaebench sweep $(STUDY)
 
 test: .venv/ready
-	$(RUN) pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
 
 test-slow: .venv/ready
-	$(RUN) pytest -m slow -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST) -m slow
+
+test-all: .venv/ready
+	$(PYTEST) -m 'slow or not slow'
 
 calibrate: .venv/ready
 	$(RUN) vaebench calibrate
@@ -50,7 +54,7 @@ table: .venv/ready
 	$(RUN) vaebench report --check
 	$(RUN) vaebench ledger --check
 
-check: lint test test-slow table
+check: lint table test-all
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
