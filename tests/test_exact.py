@@ -64,9 +64,10 @@ def test_at_the_optimum_every_log_weight_is_the_evidence(size):
     assert float((objective - exact).abs().max()) < 1e-9
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), zip((m for m in MODELS if MODELS[m].stochastic and MODELS[m].trained_by_gradient), cycle(SIZES))
-)
+VAES = [m for m in MODELS if MODELS[m].stochastic and MODELS[m].trained_by_gradient]
+
+
+@pytest.mark.parametrize(("name", "size"), [*zip(VAES, cycle(SIZES), strict=False)], ids=str)
 def test_no_bound_exceeds_the_exact_evidence(name, size):
     """ELBO ≤ IWAE-k ≤ log p(x), where p is the model's own density.
 
