@@ -28,7 +28,7 @@ from vaebench.sweeps.sweep import sweep
 
 DRAWS = 6
 EPOCHS = 3
-SMALL = {"observations": 3, "draws": 20, "chains": 2, "temperatures": 2, "leapfrog": 1}
+SMALL = {"observations": 3, "draws": 20, "chains": 2, "temperatures": 2, "leapfrog": 1, "steps": 4}
 """Sizes that make an estimator quick, where it has them."""
 
 ESTIMATED = [{"name": e, **{k: v for k, v in SMALL.items() if k in ESTIMATORS.keywords(e)}} for e in ESTIMATORS]
