@@ -8,8 +8,8 @@ or are linear VAEs on 4096 observations, whose exact optimum is known and tested
 
 import json
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,10 +51,10 @@ def test_every_record_that_has_its_distance_is_below_its_ceiling() -> None:
     assert seen >= 33
 
 
-def computable(study: str) -> dict[str, list[Record]]:
-    """The older runs of a study for which a ceiling can be computed, by data set."""
+def computable() -> dict[str, list[Record]]:
+    """The older runs of all studies for which a ceiling can be computed, by data set."""
     found = defaultdict(list)
-    for run in done(study):
+    for run in chain.from_iterable(map(done, STUDIES)):
         config = run.config["model"].get("likelihood") or {}
         if (
             run.estimate(CEILING) is None
@@ -70,29 +70,31 @@ def computable(study: str) -> dict[str, list[Record]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # one to ten minutes for a study
-@pytest.mark.parametrize("study", STUDIES)
-def test_older_runs_are_below_a_ceiling_that_is_computed_now(study: str) -> None:
-    groups = computable(study)
-    if not groups:
-        pytest.skip("no run of this study is older than the key and measured on its training split with a fixed σ²")
-    for spec, runs in groups.items():
-        check(json.loads(spec), runs)
+@pytest.mark.timeout(1800)  # a minute or two where nothing else runs
+def test_older_runs_are_below_a_ceiling_that_is_computed_now() -> None:
+    """With a lower end that may lie a nat below the ceiling, which is quick: the law holds for any lower end."""
+    seen, missing = 0, []
+    for spec, runs in computable().items():
+        data = DataModule(DATASETS.build(json.loads(spec)), batch_size=64)
+        try:
+            data.setup()
+        except FileNotFoundError as error:
+            missing.append(str(error))
+            continue
+        if len(data.train.x) <= MOST_OBSERVATIONS:
+            # Another sample of this name, for example of another seed, has another checksum.
+            same = [run for run in runs if run.comparability["checksum"] == data.checksum]
+            check(data, same)
+            seen += len(same)
+    assert seen
+    if missing:
+        pytest.skip("; ".join(missing))
 
 
-def check(spec: dict[str, Any], runs: list[Record]) -> None:
-    data = DataModule(DATASETS.build(spec), batch_size=64)
-    try:
-        data.setup()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    if len(data.train.x) > MOST_OBSERVATIONS:
-        pytest.skip(f"a ceiling of {len(data.train.x)} observations takes too long for a test")
+def check(data: DataModule, runs: list[Record]) -> None:
     taus = {run.facts["beta"] * run.facts["variance"] for run in runs}
-    path = {c.tau: c for c in CeilingProblem.gaussian(data.train.x).path(sorted(taus), tolerance=0.1, most_rounds=6)}
+    path = {c.tau: c for c in CeilingProblem.gaussian(data.train.x).path(sorted(taus), tolerance=1.0, most_rounds=2)}
     for run in runs:
-        if run.comparability["checksum"] != data.checksum:
-            continue  # another sample of this name, for example of another seed
         beta, variance = run.facts["beta"], run.facts["variance"]
         constant = objective_ceiling(0.0, beta, data.train.x.new_tensor([variance]), data.train.x[0].numel())
         rate, distortion = run.estimate("rate"), run.estimate("distortion")
