@@ -98,8 +98,8 @@ def test_a_name_may_have_any_letter_in_any_locale(here):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
-    [ASCII, {"HOME": "/proc/none"}, {"HOME": "/proc/none", "TMPDIR": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}],
-    ids=["ascii", "no home", "no folder for anything"],
+    [ASCII | {"HOME": "/proc/none"}, {"HOME": "/proc/none", "TMPDIR": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}],
+    ids=["ascii and no home", "no folder for anything"],
 )
 def test_a_sweep_ends_well_in_any_locale_and_without_a_home(here, given):
     study = "question: β → λ?\nmodel: {name: VAE, network: {name: MLP, hidden: [4]}}\n"
