@@ -23,7 +23,7 @@ from vaebench.evaluation import bounds
 from vaebench.records.record import RecordError, read
 from vaebench.sweeps.run import Execution
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a minute where nothing else runs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # a minute where nothing else runs
 
 STUDY = Path(__file__).parents[1] / "conf" / "calibration.yaml"
 
