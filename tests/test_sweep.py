@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,47 +59,58 @@ def swept(study: Study, folder: Path, how: Execution = QUIET) -> tuple[list[Reco
     return outcome.records, heard.getvalue()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[list[Record], Path]:
+    """The records of the study, and the folder of its runs."""
+    place = tmp_path_factory.mktemp("whole")
+    return swept(written(place, STUDY), place / "runs")[0], place / "runs"
+
+
+@pytest.fixture
+def runs(whole, tmp_path) -> Path:
+    """A copy of that folder."""
+    return Path(shutil.copytree(whole[1], tmp_path / "runs"))
+
+
 def numbers(one: Record) -> Record:
     """A record without what may differ between two executions: when, how long, on what."""
     return replace(one, provenance={})
 
 
-def test_twice_the_same_sweep_gives_the_same_records(study, tmp_path):
-    first, _ = swept(study, tmp_path / "first")
-    second, _ = swept(study, tmp_path / "second")
+def test_twice_the_same_sweep_gives_the_same_records(study, whole, tmp_path):
+    first, (second, _) = whole[0], swept(study, tmp_path / "second")
     assert list(map(numbers, first)) == list(map(numbers, second))
     assert {r.status for r in first} == {"done"}
 
 
-def test_a_run_alone_by_its_id_gives_the_numbers_of_the_sweep(study, tmp_path):
-    records, _ = swept(study, tmp_path / "sweep")
+def test_a_run_alone_by_its_id_gives_the_numbers_of_the_sweep(study, whole, tmp_path):
+    records, _ = whole
     chosen = study.only(records[2].id)
     alone = execute(chosen, study.name, list(study.axes), tmp_path / "alone", QUIET, lambda epoch, latest: None)
     assert numbers(alone) == numbers(records[2])
 
 
-def test_finished_runs_are_not_repeated(study, tmp_path):
-    swept(study, tmp_path)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/record.json")}
-    records, heard = swept(study, tmp_path)
-    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/record.json")}
+def test_finished_runs_are_not_repeated(study, runs):
+    before = {p: p.stat().st_mtime_ns for p in runs.glob("*/record.json")}
+    records, heard = swept(study, runs)
+    assert before == {p: p.stat().st_mtime_ns for p in runs.glob("*/record.json")}
     assert len(records) == 4
     assert "4 of 4 runs are done; 0 to go" in heard
 
 
-def test_a_damaged_record_is_renamed_and_its_run_repeated(study, tmp_path):
-    records, _ = swept(study, tmp_path)
-    path = tmp_path / records[0].id / "record.json"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    again, heard = swept(study, tmp_path)
+def test_a_damaged_record_is_renamed_and_its_run_repeated(study, whole, runs):
+    records, _ = whole
+    path = runs / records[0].id / "record.json"
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(half)
+    again, heard = swept(study, runs)
     assert list(map(numbers, again)) == list(map(numbers, records))
-    assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
+    assert path.with_suffix(".damaged").read_bytes() == half
     assert "damaged or half-written" in heard
     assert "kept as record.damaged, the run is repeated" in heard
     path.write_bytes(b"again")
-    swept(study, tmp_path)
-    assert path.with_suffix(".damaged").read_bytes() == whole[: len(whole) // 2]
+    swept(study, runs)
+    assert path.with_suffix(".damaged").read_bytes() == half
     assert path.with_suffix(".damaged1").read_bytes() == b"again"
 
 
@@ -124,19 +136,19 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("said", TAMPERED)
-def test_a_tampered_record_is_renamed_and_its_run_repeated_once(study, tmp_path, said):
+def test_a_tampered_record_is_renamed_and_its_run_repeated_once(study, whole, runs, said):
     study = replace(study, runs=study.runs[:2])
-    records, _ = swept(study, tmp_path)
-    own, other = (tmp_path / run.id / "record.json" for run in study.runs)
+    own, other = (runs / run.id / "record.json" for run in study.runs)
     wrong = TAMPERED[said](own, other)
     own.write_bytes(wrong)
-    again, heard = swept(study, tmp_path)
-    assert list(map(numbers, again)) == list(map(numbers, records))
+    again, heard = swept(study, runs)
+    before = {r.id: numbers(r) for r in whole[0]}
+    assert [numbers(r) for r in again] == [before[run.id] for run in study.runs]
     (line,) = (line for line in heard.splitlines() if "the run is repeated" in line)
     assert line.startswith(f"{own}: ")
     assert said in line
     assert own.with_suffix(".damaged").read_bytes() == wrong
-    assert "2 of 2 runs are done; 0 to go" in swept(study, tmp_path)[1]
+    assert "2 of 2 runs are done; 0 to go" in swept(study, runs)[1]
 
 
 def test_a_record_of_a_newer_version_stops_a_sweep_before_it_works(study, tmp_path):
@@ -221,13 +233,13 @@ def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("leaves", ["nothing", "a record"])
-def test_a_run_held_by_another_process_is_waited_for(study, tmp_path, leaves):
+def test_a_run_held_by_another_process_is_waited_for(study, whole, tmp_path, leaves):
     """A run that it did not finish is executed; a run that it finished is not repeated."""
-    expected, _ = swept(study, tmp_path / "expected")
+    expected, done = whole
     first = study.runs[0]
     folder = tmp_path / "runs" / first.id
     folder.mkdir(parents=True)
-    content = (tmp_path / "expected" / first.id / "record.json").read_bytes()
+    content = (done / first.id / "record.json").read_bytes()
     with ThreadPoolExecutor() as pool:
         with FileLock(folder / LOCK):
             ours = pool.submit(swept, study, tmp_path / "runs")
