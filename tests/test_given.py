@@ -1,5 +1,7 @@
 """Distributions of the user's own: exact answers under any change of variables, blanks with reasons, odd shapes."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
     OneHotCategorical,
+    Poisson,
     TransformedDistribution,
     kl_divergence,
 )
@@ -231,6 +234,9 @@ WRONG = {
     "a scalar": ({"decoder": lambda z: LINEAR(z).sum()}, r"expected parameters of shape \[5\]"),
     "grey levels": ({"likelihood": "Bernoulli"}, r"expects x in \{0, 1\}"),
     "whole numbers": ({"x": torch.zeros(3, 5, dtype=torch.uint8)}, r"floating point, got a tensor of torch.uint8"),
+    "one posterior for all": ({"encoder": lambda x: Normal(torch.zeros(3, 2), 1.0)}, r"one q.* got 3 for B = 1"),
+    "a discrete prior": ({"prior": Bernoulli(torch.full((2,), 0.5))}, r"a density as the prior"),
+    "numbers that are not whole": ({"likelihood": lambda y: Poisson(y.exp())}, r"allows, got numbers from -?\d"),
     "an array": ({"x": X.numpy()}, r"third argument, got ndarray"),
 }
 
@@ -241,6 +247,14 @@ def test_a_part_of_another_shape_is_named(case: str) -> None:
     parts = {"encoder": lambda x: (x[:, :2], x[:, :2]), "decoder": LINEAR, "x": X, "likelihood": GAUSSIAN, **change}
     with pytest.raises((ValueError, TypeError), match=said):
         Subject(parts.pop("encoder"), parts.pop("decoder"), parts.pop("x"), **parts)
+
+
+@pytest.mark.parametrize(("x", "said"), [(X * math.nan, "finite observations"), (X[:0], "at least one observation")])
+def test_no_numbers_are_no_observations(x: Tensor, said: str) -> None:
+    subject = Subject(lambda x: (x[:, :2], x[:, :2]), LINEAR, X, likelihood=GAUSSIAN)
+    for use in (measure, score):
+        with pytest.raises(ValueError, match=said):
+            use(subject, x)
 
 
 def test_other_observations_than_the_likelihoods_are_refused_later_too() -> None:

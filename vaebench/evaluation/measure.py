@@ -98,7 +98,12 @@ def measure(
         metrics: new diagnostics, without state; None for all that a study measures by default.
         draws: K, the number of posterior draws of each observation.
         seed: of the draws. The same seed gives the same numbers.
+
+    Raises:
+        ValueError: if a tensor has no observations.
     """
+    if isinstance(batches, Tensor) and not len(batches):
+        raise ValueError("expected at least one observation to measure, got none")
     metrics = diagnostics(None) if metrics is None else metrics
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]

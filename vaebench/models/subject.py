@@ -61,6 +61,9 @@ class Subject(VAE):
         first = _begin(self, encoder, decoder, x)
         with torch.no_grad():
             posterior = self.encode(first)
+            if posterior.batch_shape[0] != 1:
+                got = posterior.batch_shape[0]
+                raise ValueError(f"expected one q(z|x) for each observation from the encoder, got {got} for B = 1")
             if isinstance(posterior, GivenPosterior):
                 self.form, self.without_code = Form.OTHER, posterior.without_mean
             else:
@@ -143,6 +146,8 @@ def _begin(model: Autoencoder, encoder: Module, decoder: Module, x: Any) -> Tens
 
 def _checked(model: Autoencoder, batch: Batch) -> Batch:
     """The batch, if the likelihood allows such observations."""
+    if not bool(batch.x.isfinite().all()):
+        raise ValueError("expected finite observations, got NaN or infinity; remove or replace these values")
     model.likelihood.check(batch.x)
     return batch
 
@@ -185,7 +190,10 @@ def _prior(given: Any, latent_dim: int, shape: tuple[int, ...]) -> Prior:
         return PRIORS.build(given, latent_dim, shape)
     if not callable(given) and not isinstance(given, Distribution):
         raise ValueError(f"expected a prior, got {given!r}; without one, use DeterministicSubject")
-    return GivenPrior(latent_dim, shape, given)
+    prior = GivenPrior(latent_dim, shape, given)
+    if is_discrete(prior.forward(lambda x: Normal(x, x))):
+        raise ValueError("expected a density as the prior, as q(z|x) is one, got a distribution of whole numbers")
+    return prior
 
 
 def _likelihood(model: Autoencoder, given: Given, z: Tensor) -> Likelihood:
@@ -228,6 +236,15 @@ def _check_decoder(model: Autoencoder, z: Tensor, x: Tensor) -> None:
             got = f"batch {[*p.batch_shape]} and event {[*p.event_shape]}"
             raise ValueError(f"expected p(x|z) of batch [B] and event {[*model.shape]}, got {got} for B = 1")
         model.likelihood.check(x)
+        if isinstance(model.likelihood, GivenLikelihood):
+            try:
+                p.log_prob(x)
+            except ValueError:  # torch's own message prints the whole observation
+                low, high = float(x.min()), float(x.max())
+                raise ValueError(
+                    f"expected observations that p(x|z) allows, got numbers from {low:.3g} to {high:.3g}; give others, "
+                    "or another likelihood"
+                ) from None
 
 
 def _parameters_at(model: Autoencoder, z: Tensor) -> Any:

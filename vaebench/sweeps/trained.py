@@ -211,7 +211,7 @@ def read_codes(file: Path) -> tuple[torch.Tensor, torch.Tensor | None, torch.Ten
             numbers.ndim == axes and len(numbers) == len(code) and numbers.dtype.kind in "biu"
         ):
             got = f"{[*numbers.shape]} of {numbers.dtype}"
-            raise ValueError(f"{file}: expected whole numbers for {len(code)} codes as {name}, got {got}")
+            raise ValueError(f"{file}: expected whole numbers for {len(code)} codes as {name}, got {got}; number them")
     if not np.isfinite(code).all():
         raise ValueError(f"{file}: expected finite codes, got NaN or infinity; remove these observations")
     numbered = (None if n is None else torch.from_numpy(n.astype(np.int64)) for n in (label, factors))
