@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from vaebench.reporting.tables.intervals import Interval, paired
 from vaebench.reporting.tables.labels import is_number
-from vaebench.reporting.tables.layout import decimals, shown
+from vaebench.reporting.tables.layout import LARGE, decimals, figure, shown
 from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rows import Row, Table
 
@@ -49,8 +49,20 @@ def _number(table: Table, name: str, other: str | None, where: str | None) -> st
 
 
 def _text(interval: Interval, mark: str) -> str:
-    mean, spread = shown(interval, decimals([interval]))
+    places = decimals([interval])
+    mean, spread = shown(interval, places) if places is not None else (_plain(interval.mean), None)
     return f"{mean}{mark}" if spread is None else f"{mean}{mark} {spread}"
+
+
+def _plain(value: float) -> str:
+    """A number without an interval: two decimal places, or two significant digits below one; whole if it is.
+
+    >>> _plain(941.9662), _plain(0.080322), _plain(16.0)
+    ('941.97', '0.080', '16')
+    """
+    if float(value).is_integer() or abs(value) >= LARGE:
+        return figure(value, None)
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:#.2g}"
 
 
 def _column(table: Table, name: str) -> int:

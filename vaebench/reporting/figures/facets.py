@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from vaebench.reporting.figures.svg import CATEGORIES, RAMP, variable
-from vaebench.reporting.tables.labels import is_number, natural
+from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rows import Block, Row, Table
 
@@ -55,7 +55,7 @@ class Facets:
         facets = [
             Facet(
                 _title(table, block, split, name),
-                tuple(Series(r, coloured[r.labels[hue or 0]], r.labels[hue or 0]) for r in members),
+                tuple(Series(r, coloured[r.labels[hue or 0]], brief(r.labels[hue or 0])) for r in members),
             )
             for block in table.blocks
             for name, members in _split(block, split)
@@ -75,15 +75,8 @@ class Facets:
 
 
 def measured_on(table: Table, block: Block) -> list[str]:
-    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one.
-
-    A checksum is left out where the rest tells the blocks apart.
-    """
-    if len(table.blocks) < 2:
-        return []
-    told = [comparability(each, table.blocks) for each in table.blocks]
-    plain = [", ".join(part for part in text.split(", ") if not part.startswith("checksum ")) for text in told]
-    return [(plain if len({*plain}) == len(plain) else told)[table.blocks.index(block)]]
+    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
+    return [comparability(table, block)] if len(table.blocks) > 1 else []
 
 
 def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:
@@ -108,7 +101,7 @@ def _title(table: Table, block: Block, column: int | None, value: str) -> str:
 
 def _named(heading: str, value: str) -> str:
     """A value; with its heading if it is a number, which alone would not explain itself."""
-    return f"{heading} {value}" if is_number(value) else value
+    return f"{heading} {value}" if is_number(value) else brief(value)
 
 
 def colours(values: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from vaebench.reporting.figures.base import FacetFigure, Figure
 from vaebench.reporting.figures.facets import Facet, Facets, Legend, measured_on
 from vaebench.reporting.figures.plotting import whole_ticks
 from vaebench.reporting.figures.svg import ACCENT, FAINT, INK, WARNING
-from vaebench.reporting.tables.labels import plain
+from vaebench.reporting.tables.labels import brief, plain
 from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ class Phase(Figure[list[Place]]):
         for block in table.blocks:
             for row in block.rows:
                 if (place := _place(row)) is not None:
-                    planes[", ".join([*(row.labels[i] for i in others), *measured_on(table, block)])].append(place)
+                    planes[", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])].append(place)
         return [(title, places) for title, places in planes.items() if _is_plane(places)]
 
     def caption(self, panels: Sequence[list[Place]]) -> str:
         text = (
-            "Active units, the darker the more; where a run differs from the forecast, the cell is framed and the "
+            "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed and the "
             "forecast follows in brackets."
         )
         onsets = sorted({p.onset for places in panels for p in places if p.onset is not None})

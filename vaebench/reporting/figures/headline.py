@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Panel, Role
+from vaebench.records.description import Direction, Panel, Role
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
 from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doubtful, within
 from vaebench.reporting.figures.svg import variable
-from vaebench.reporting.tables.labels import is_number, slug
+from vaebench.reporting.tables.labels import brief, is_number, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
 from vaebench.reporting.tables.rows import Block, Row, Table
@@ -119,7 +119,7 @@ def _lines(table: Table, block: Block, axis: int, series: int | None) -> list[Li
     def named(row: Row) -> str:
         if series is not None:
             return _value(table.headings[series], row.labels[series])
-        return slug([table.headings[i] for i in others], [row.labels[i] for i in others])
+        return brief(slug([table.headings[i] for i in others], [row.labels[i] for i in others]))
 
     rows: dict[tuple[str, ...], list[Row]] = {}
     for row in block.rows:
@@ -135,7 +135,7 @@ def _lines(table: Table, block: Block, axis: int, series: int | None) -> list[Li
 
 
 def _value(heading: str, label: str) -> str:
-    return f"{heading} {label}" if is_number(label) else label
+    return f"{heading} {label}" if is_number(label) else brief(label)
 
 
 def _varies(panel: HeadlinePanel) -> bool:
@@ -161,4 +161,14 @@ def limits(quantity: Quantity, rows: Sequence[Row]) -> tuple[float, float]:
         return 0.0, math.inf
     if quantity.description.role in COUNTS:
         return 0.0, max(float(row.group.config["model"].get("latent_dim", math.inf)) for row in rows)
-    return (0.0, 1.0) if quantity.description.panel in SHARES else (-math.inf, math.inf)
+    if quantity.description.panel in SHARES or _is_share(quantity, rows):
+        return 0.0, 1.0
+    return -math.inf, math.inf
+
+
+def _is_share(quantity: Quantity, rows: Sequence[Row]) -> bool:
+    """Whether a number is taken for a share, such as an accuracy: without a unit, and between 0 and 1 in every run."""
+    described = quantity.description
+    values = [v for row in rows for v in row.group.values(quantity).values()]
+    is_score = described.panel is Panel.REPRESENTATION and described.better is Direction.HIGHER and not described.unit
+    return is_score and bool(values) and all(0 <= v <= 1 for v in values)

@@ -8,7 +8,7 @@ from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
 from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import variable
-from vaebench.reporting.tables.labels import is_number
+from vaebench.reporting.tables.labels import brief, is_number
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rows import Row, Table
 
@@ -69,4 +69,4 @@ def _name(table: Table, row: Row, series: int | None) -> str:
     """What has a colour: the row's label in the series, or all its labels."""
     columns = range(len(table.headings)) if series is None else [series]
     pairs = [(table.headings[i], row.labels[i]) for i in columns]
-    return ", ".join(f"{heading} {label}" if is_number(label) else label for heading, label in pairs)
+    return ", ".join(f"{heading} {label}" if is_number(label) else brief(label) for heading, label in pairs)

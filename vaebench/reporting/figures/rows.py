@@ -10,7 +10,7 @@ from vaebench.reporting.figures.facets import Facets, measured_on
 from vaebench.reporting.figures.headline import asks_for_forecast, has_axis, limits
 from vaebench.reporting.figures.plotting import band, few_ticks, within
 from vaebench.reporting.figures.svg import ACCENT
-from vaebench.reporting.tables.labels import is_number, slug
+from vaebench.reporting.tables.labels import named
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rows import Row, Table
@@ -54,7 +54,7 @@ class Rows(Figure[RowsPanel]):
             found = within(found, *limits(panel.quantity, [row]))
             axes.plot(found.mean, found.x, "o", color=ACCENT)
             axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
-        axes.set_yticks(range(len(panel.rows)), labels=[_short(label) for label, _ in panel.rows])
+        axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]))
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
         few_ticks(axes, 3)
         axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
@@ -66,26 +66,20 @@ def _fits(panel: RowsPanel) -> bool:
     return 2 <= len(panel.rows) <= MOST_ROWS and len(values) > 1
 
 
-def _short(label: str) -> str:
-    """A label that has room. A long one says values without their keys; if it is still too long, its middle is cut.
+def _short(labels: Sequence[str]) -> list[str]:
+    """Labels that have room: if one is too long, all say numbers without keys; one still too long loses its middle.
 
-    >>> _short("LinearVAE (likelihood=LearnedGaussian, beta=1)")
-    'LinearVAE (LearnedGaussian, 1)'
-    >>> _short("VAE (network=MLP (hidden=[256, 256]), posterior=Flow), variance=0.15")
-    'VAE (MLP ([256…), Flow), 0.15'
+    >>> _short(["IWAE, variance=0.15", "VAE (MLP (256, 256), Flow), variance=0.15"])
+    ['IWAE, 0.15', 'VAE (MLP (256,…), Flow), 0.15']
     """
     half = LONGEST // 2
-    if len(label) > LONGEST:
-        label = re.sub(r"[\w.]+=", "", label)
-    return label if len(label) <= LONGEST else f"{label[: half - 1]}…{label[-half + 1 :]}"
+    if max(map(len, labels), default=0) > LONGEST:
+        labels = [re.sub(r"[\w.]+=", "", label) for label in labels]
+    return [text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half + 1 :]}" for text in labels]
 
 
 def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:
     """The rows that have the number, each with the labels that tell it from the others; words need no heading."""
     told = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
-    return [(_label(table, row, told), row) for row in rows if row.group.values(quantity)]
-
-
-def _label(table: Table, row: Row, columns: Sequence[int]) -> str:
-    pairs = [(table.headings[i], row.labels[i]) for i in columns]
-    return ", ".join(slug([heading], [text]) if is_number(text) else text for heading, text in pairs)
+    found = [row for row in rows if row.group.values(quantity)]
+    return [(named([table.headings[i] for i in told], [row.labels[i] for i in told]), row) for row in found]

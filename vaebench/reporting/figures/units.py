@@ -19,7 +19,7 @@ from vaebench.reporting.figures.plotting import (
     within,
 )
 from vaebench.reporting.figures.svg import RAMP, variable
-from vaebench.reporting.tables.labels import slug
+from vaebench.reporting.tables.labels import named
 from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def _by_the_rest(table: Table) -> dict[str, list[Record]]:
     others = [i for i, path in enumerate(table.axes) if path != BETA]
     for block in table.blocks:
         for row in block.rows:
-            named = slug([table.headings[i] for i in others], [row.labels[i] for i in others])
+            title = named([table.headings[i] for i in others], [row.labels[i] for i in others])
             runs = [r for r in row.group.done if array(r, UNIT_RATES) and "beta" in r.facts]
-            found[", ".join(filter(None, [named, *measured_on(table, block)]))] += runs
+            found[", ".join(filter(None, [title, *measured_on(table, block)]))] += runs
     return found
 
 

@@ -14,7 +14,7 @@ from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.figures.facets import Legend
 from vaebench.reporting.figures.plotting import limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
-from vaebench.reporting.tables.labels import slug
+from vaebench.reporting.tables.labels import named
 from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _size(path: Path) -> int:
 
 
 def _title(table: Table, row: Row) -> str:
-    return slug([*table.headings, "seed"], [*row.labels, str(row.group.done[0].config["seed"])])
+    return named(table.headings, row.labels)
 
 
 def _images(found: Pictures) -> list[Image]:

@@ -73,7 +73,7 @@ def make(
     html = template.render(
         title=table.title,
         question=asked.question,
-        answer=[*graded(folder), *answer(table)],
+        answer=graded(folder) or answer(table),
         page=laid_out(table),
         blocks=len(table.blocks),
         legend=legend(table),

@@ -37,6 +37,10 @@ README = "README.md"
 BEGIN, END = "<!-- studies: written by `vaebench report` -->", "<!-- end of studies -->"
 
 
+CLAIMS = "Studies that repeat claims in print"
+"""What stands above the protocols of claims on the index."""
+
+
 class Entry(NamedTuple):
     """A study of the index: its records, and how it wants to be shown."""
 
@@ -49,6 +53,7 @@ class Card(NamedTuple):
     """What the index says of a study.
 
     Attributes:
+        number: of the card on the index, from 1.
         name: of the study.
         question: what it asks.
         answer: the first sentence of its summary.
@@ -59,6 +64,7 @@ class Card(NamedTuple):
         facts: topics and what the records say of them.
     """
 
+    number: int
     name: str
     question: str
     answer: str
@@ -83,13 +89,19 @@ def index(
         links: what the page links to besides the studies.
         results: where the folders of the studies lie.
     """
-    ordered = sorted(entries, key=lambda e: e.study)
-    cards = [_card(entry, f"s{i}-", (drawn or {}).get(entry.study), results) for i, entry in enumerate(ordered)]
+    ordered = sorted(entries, key=lambda e: (is_protocol(e.study), e.study))
+    cards = [_card(entry, i, (drawn or {}).get(entry.study), results) for i, entry in enumerate(ordered, 1)]
+    groups = [(text, [c for c in cards if is_protocol(c.name) is kind]) for text, kind in (("", False), (CLAIMS, True))]
     template = page.environment().get_template("index.html.jinja")
-    return template.render(title="vaebench", studies=cards, links=links)
+    return template.render(title="vaebench", groups=[group for group in groups if group[1]], links=links)
 
 
-def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None, results: Path | None) -> Card:
+def is_protocol(study: str) -> bool:
+    """Whether a study lies in a folder of its own, as those that repeat claims in print do: `paper/stacked`."""
+    return "/" in study
+
+
+def _card(entry: Entry, number: int, drawn: Sequence[Drawn] | None, results: Path | None) -> Card:
     table = tables.table(entry.records, (), entry.asked)
     figure = figures.first(table) if drawn is None else next(iter(drawn), None)
     data = dict.fromkeys(str((r.config.get("data") or {}).get("name", "")) for r in entry.records)
@@ -101,21 +113,23 @@ def _card(entry: Entry, prefix: str, drawn: Sequence[Drawn] | None, results: Pat
         ("finished", finished(entry.records)),
     ]
     return Card(
+        number,
         entry.study,
         entry.asked.question,
-        [*page.graded(results and results / entry.study), *answer(table)][0],
+        (page.graded(results and results / entry.study) or answer(table))[0],
         quote(f"{entry.study}/{PAGE}"),
-        renamed(figure.panels[0], prefix) if figure else "",
+        renamed(figure.panels[0], f"s{number}-") if figure else "",
         ": ".join(filter(None, (figure.title, figure.panels[0].title))) if figure else "",
         figure.legend if figure else (),
         [(topic, fact) for topic, fact in facts if fact],
     )
 
 
-def published_links(study: str) -> list[Link]:
+def published_links(study: str, folder: Path | None = None) -> list[Link]:
     """The links of a published page: up to the index, and to the files beside it."""
     up = "../" * len(Path(study).parts)
-    return [Link("all studies", f"{up}index.html"), *FILES, Link("records", "records/")]
+    grades = [Link("every grade", page.GRADES)] if folder is not None and (folder / page.GRADES).is_file() else []
+    return [Link("all studies", f"{up}index.html"), *grades, *FILES, Link("records", "records/")]
 
 
 def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> dict[Path, bytes]:
@@ -134,7 +148,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        one = page.make(entries[name].records, entries[name].asked, results / name, links=published_links(name))
+        one = page.make(entries[name].records, entries[name].asked, results / name, links=published_links(name, results / name))
         made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
     ledger = [Link("published numbers, judged", LEDGER)] if (results / LEDGER).exists() else []
     made |= _readme(results, entries)
@@ -151,8 +165,8 @@ def _readme(results: Path, entries: Mapping[str, Entry]) -> dict[Path, bytes]:
         return {}
     rows = ["| study | question | answer |", "|---|---|---|"]
     for name, entry in sorted(entries.items()):
-        if "/" not in name:
-            said = [*page.graded(results / name), *answer(tables.table(entry.records, (), entry.asked))]
+        if not is_protocol(name):
+            said = page.graded(results / name) or answer(tables.table(entry.records, (), entry.asked))
             shown = (f"[{name}]({name}/table.md)", markdown(entry.asked.question), markdown(said[0]))
             rows.append(f"| {' | '.join(shown)} |")
     return {path: "\n".join([before + BEGIN, "", *rows, "", END + after]).encode()}

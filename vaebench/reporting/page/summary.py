@@ -10,9 +10,9 @@ from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast
 from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.intervals import Interval
-from vaebench.reporting.tables.labels import canonical, is_number, slug
+from vaebench.reporting.tables.labels import canonical, is_number, named
 from vaebench.reporting.tables.layout import comparability, decimals, shown
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity, with_role
+from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
 from vaebench.reporting.tables.rows import Block, Cell, Row, Table
 
 TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)
@@ -35,8 +35,8 @@ def answer(table: Table) -> list[str]:
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or ["No run has a number to compare."]
-    return [f"{sentence} {EXPLANATION}" if MARK in sentence else sentence for sentence in told]
+    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or ["No run has a bound on log p(x); the tables have what was measured."]
+    return [f"{sentence} {BRIEFLY}" if MARK in sentence else sentence for sentence in told]
 
 
 def _own(table: Table) -> Iterator[str]:
@@ -70,17 +70,17 @@ def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> 
     """The loosest and the tightest bound of a row to which no other compares."""
     ends = dict.fromkeys((bounds[0], bounds[-1]))
     parts = [f"{q.heading} {_number(table, row, q)}" for q in ends if _interval(table, row, q) is not None]
-    apart = f", comparable with no other ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
+    apart = f", comparable with no other ({comparability(table, block)})" if len(table.blocks) > 1 else ""
     return f"{_name(table, row)} has {_listed(parts)} nats per observation{apart}."
 
 
 def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
     """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
-    among = f" ({comparability(block, table.blocks)})" if len(table.blocks) > 1 else ""
+    among = f" ({comparability(table, block)})" if len(table.blocks) > 1 else ""
     marked = [row for row in rows if _cell(table, row, bounds[-1]).caution is not None]
-    named = [f"{_name(table, row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
-    named += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
-    aside = f" Not ranked is the {bounds[-1].heading} of {_listed(named)}." if marked else ""
+    left_out = [f"{_name(table, row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
+    left_out += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
+    aside = f" Not ranked is the {bounds[-1].heading} of {_listed(left_out)}." if marked else ""
     for bound in reversed(bounds):
         found = [row for row in rows if _interval(table, row, bound) is not None]
         sound = [row for row in found if _cell(table, row, bound).caution is None]
@@ -195,5 +195,4 @@ def _listed(parts: list[str]) -> str:
 
 def _name(table: Table, row: Row) -> str:
     """A row in words; a name says what it is without its heading."""
-    words = [t if not is_number(t) else slug([h], [t]) for h, t in zip(table.headings, row.labels, strict=True)]
-    return ", ".join(words)
+    return named(table.headings, row.labels)

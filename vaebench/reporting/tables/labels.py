@@ -120,12 +120,28 @@ def _is_parts(value: Any) -> bool:
 
 
 def plain(value: Any) -> str:
-    """A leaf as a reader writes it: 4 for 4.0, `none` for None."""
+    """A leaf as a reader writes it: 4 for 4.0, `none` for None and for an empty list."""
     if isinstance(value, float):
         return f"{value:.12g}"
     if isinstance(value, str):
         return value[:10] if re.fullmatch("[0-9a-f]{64}", value) else value  # a checksum
+    if value == []:
+        return "none"
     return json.dumps(value, ensure_ascii=False).replace("null", "none")
+
+
+def brief(text: str) -> str:
+    """A label as tables and charts show it: a class or a list explains itself and needs no key; a number has its key.
+
+    >>> brief("VAE (network=MLP (hidden=[256, 256]), posterior=Flow), variance=0.15")
+    'VAE (MLP (256, 256), Flow), variance=0.15'
+    """
+    return re.sub(r"\(\[([^][]*)\]\)", r"(\1)", re.sub(r"[\w.]+=(?=[A-Z\[])", "", text))
+
+
+def named(headings: Sequence[str], texts: Sequence[str]) -> str:
+    """A row in words for the eye: `VAE (Flow), variance=0.15`. Only a number, which explains nothing, has its heading."""
+    return ", ".join(slug([h], [t]) if is_number(t) else brief(t) for h, t in zip(headings, texts, strict=True))
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:

@@ -9,6 +9,7 @@ support. An interval that these digits show as zero is not shown.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from vaebench.records.description import Panel, Role
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_quantile
-from vaebench.reporting.tables.labels import ABSENT, canonical, is_number, plain
+from vaebench.reporting.tables.labels import ABSENT, brief, canonical, is_number, plain
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations
 from vaebench.reporting.tables.rows import Block, Cell, Row, Table
 
@@ -27,6 +28,9 @@ HEADLINE = "The answer in numbers"
 
 HEADLINE_ROLES = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS, Role.RECONSTRUCTION_ERROR)
 """What a headline shows beside the best bound and what the study names."""
+
+CHECKSUM = "checksum"
+"""The key of the data's checksum in what makes runs comparable."""
 
 DIGITS = 5
 """Significant digits of a column that has no interval."""
@@ -103,7 +107,7 @@ def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[She
             sheet = _sheet(table, block, panel.heading, columns, numbers)
             yield replace(sheet, constants=f"The same in every row: {said}." if said else "")
         elif said:
-            yield Sheet(comparability(block, table.blocks), panel.heading, 0, (), (), f"{said}, in every row.")
+            yield Sheet(comparability(table, block), panel.heading, 0, (), (), f"{said}, in every row.")
 
 
 def headline(table: Table, block: Block) -> list[int]:
@@ -112,7 +116,7 @@ def headline(table: Table, block: Block) -> list[int]:
     After these come active units, collapsed units and the error of reconstruction, as far as there is room. A column
     is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
     """
-    room = MOST_HEADLINE - len(table.headings) - 1  # the column of seeds
+    room = MOST_HEADLINE - len(_labelling(table)) - 1  # the column of seeds
     quantities, repeated = table.quantities, repeats(table, block)
     named = [i for name in table.presentation.headline for i, q in enumerate(quantities) if q.name == name]
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
@@ -177,12 +181,32 @@ def _constant(block: Block, quantity: Quantity, column: int) -> str | None:
     return f"{texts.pop()}" if len(texts) == 1 else None
 
 
-def comparability(block: Block, others: Sequence[Block]) -> str:
-    """What sets a block apart: all of its key if it is alone, else what differs among the blocks."""
+def comparability(table: Table, block: Block) -> str:
+    """What sets a block apart: all of its key if it is alone, else what differs among the blocks.
+
+    A checksum says a reader nothing: it is left out where the rest of the key, or a label, tells the blocks apart.
+    """
+    told = [_apart(table, each) for each in table.blocks]
+    for words in zip(*told, strict=True):
+        if all(words) and len({*words}) == len(words):
+            return words[table.blocks.index(block)]
+    return told[table.blocks.index(block)][-1]
+
+
+def _apart(table: Table, block: Block) -> tuple[str, str, str]:
+    """What sets a block apart: its key without a checksum, the labels that all its rows have, its whole key."""
+    others = table.blocks
     keys = dict.fromkeys(k for b in others for k in b.comparability)
     apart = [k for k in keys if len(others) == 1 or len({canonical(b.comparability.get(k)) for b in others}) > 1]
-    shown = [f"{k} {leaf(block.comparability.get(k))}" for k in apart]
-    return ", ".join(shown) if block.comparability else "not measured"
+    key = {k: f"{k} {leaf(block.comparability.get(k))}" for k in apart}
+    columns = zip(table.headings, zip(*(row.labels for row in block.rows), strict=True), strict=True)
+    labels = [f"{heading} {texts[0]}" for heading, texts in columns if len({*texts}) == 1]
+    if not block.comparability:
+        return ("not measured",) * 3
+    whole = ", ".join(key.values())
+    if len(others) == 1:
+        return (whole,) * 3
+    return ", ".join(text for k, text in key.items() if k != CHECKSUM), ", ".join(labels), whole
 
 
 def leaf(value: Any) -> str:
@@ -199,19 +223,35 @@ def _says(block: Block, column: int) -> bool:
 def _sheet(table: Table, block: Block, caption: str, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
     found = [_column(block, table.quantities[i], i, numbers) for i in columns]
     headed = [_headed(table.quantities[i].heading, entries) for i, entries in zip(columns, found, strict=True)]
+    told = _labelling(table)
     return Sheet(
-        block=comparability(block, table.blocks),
+        block=comparability(table, block),
         caption=caption,
-        labels=len(table.headings),
-        headings=(*map(_word, (*table.headings, "seeds")), *(heading for heading, _ in headed)),
-        rows=tuple((*_labels(row), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)),
+        labels=len(told),
+        headings=(*map(_word, (*(table.headings[i] for i in told), "seeds")), *(heading for heading, _ in headed)),
+        rows=tuple(
+            (*_labels(row, told), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
+        ),
     )
 
 
-def _labels(row: Row) -> list[Entry]:
+def _labelling(table: Table) -> list[int]:
+    """The columns of labels that stand in the sheets: not those that the heading of every block says already."""
+    columns = range(len(table.headings))
+    said = [i for i in columns if all(_is_said(table, block, i) for block in table.blocks)]
+    return [i for i in columns if i not in said] or list(columns)
+
+
+def _is_said(table: Table, block: Block, column: int) -> bool:
+    """Whether the heading of a block among others has the label of all its rows."""
+    texts = {row.labels[column] for row in block.rows}
+    return len(table.blocks) > 1 and len(texts) == 1 and texts <= {*re.split("[ ,]+", comparability(table, block))}
+
+
+def _labels(row: Row, columns: Sequence[int]) -> list[Entry]:
     """What the row is called, and how many seeds are behind it."""
     failed = f", {len(row.group.failed)} failed" if row.group.failed else ""
-    return [_word(text) for text in (*row.labels, f"{len(row.group.done)}{failed}")]
+    return [_word(text) for text in (*(brief(row.labels[i]) for i in columns), f"{len(row.group.done)}{failed}")]
 
 
 def _headed(heading: str, entries: list[Entry]) -> tuple[Entry, list[Entry]]:

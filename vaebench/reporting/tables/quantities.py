@@ -23,6 +23,9 @@ RESTS = "rests on collapsed importance weights"
 EXPLANATION = f"{MARK} {RESTS}: too low by an amount it cannot tell (bits/dim: too high); never bold and never ranked."
 """What the mark means, where no single number is in question."""
 
+BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."
+"""The same beside a sentence."""
+
 NOTE = "weights collapsed"
 """How the note of an older record begins, for which the mark now stands."""
 

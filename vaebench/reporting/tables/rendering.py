@@ -103,7 +103,7 @@ def legend(table: Table) -> list[str]:
         *table.remarks,
         LEGEND,
         *([EXPLANATION] if _is_marked(table) else []),
-        APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table.blocks[0], table.blocks)}.",
+        APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table, table.blocks[0])}.",
         *_duplicates(table),
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
     ]
