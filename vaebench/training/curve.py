@@ -146,7 +146,8 @@ class ReportProgress(lightning.Callback):
     """Calls a progress callback after every epoch.
 
     Args:
-        on_epoch: called with the number of finished epochs and the newest number of `WATCHED`, by its heading.
+        on_epoch: called with the number of finished epochs and the newest number of `WATCHED`, by its heading. The
+            objective in training is known only after this call: it is that of the epoch before.
     """
 
     def __init__(self, on_epoch: Callable[[int, Mapping[str, float]], None]) -> None:
@@ -155,7 +156,7 @@ class ReportProgress(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
         latest: Any = trainer.callback_metrics
         if isinstance(pl_module, Pack):
-            latest = pl_module.history.latest[0] if len(pl_module.models) == 1 else {}
+            latest = pl_module.history.newest(0) if len(pl_module.models) == 1 else {}
         known = [name for name in WATCHED if name in latest]
         self.on_epoch(trainer.current_epoch + 1, {CURVES[name].heading: float(latest[name]) for name in known[:1]})
 

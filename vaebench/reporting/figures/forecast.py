@@ -86,13 +86,14 @@ class Phase(Figure[list[Place]]):
         for block in table.blocks:
             for row in block.rows:
                 if (place := _place(row)) is not None:
-                    planes[", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])].append(place)
+                    title = ", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])
+                    planes[title].append(place)
         return [(title, places) for title, places in planes.items() if _is_plane(places)]
 
     def caption(self, panels: Sequence[list[Place]]) -> str:
         text = (
-            "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed and the "
-            "forecast follows in brackets."
+            "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed "
+            "and the forecast follows in brackets."
         )
         onsets = sorted({p.onset for places in panels for p in places if p.onset is not None})
         if not onsets:

@@ -148,7 +148,8 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
             raise FileNotFoundError(
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
-        one = page.make(entries[name].records, entries[name].asked, results / name, links=published_links(name, results / name))
+        links = published_links(name, results / name)
+        one = page.make(entries[name].records, entries[name].asked, results / name, links=links)
         made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
     ledger = [Link("published numbers, judged", LEDGER)] if (results / LEDGER).exists() else []
     made |= _readme(results, entries)

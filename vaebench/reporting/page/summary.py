@@ -21,6 +21,8 @@ TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)
 MOST_NAMED = 4
 """Rows that a sentence names beside the ranked ones; the table has all."""
 
+NO_BOUND = "No run has a bound on log p(x); the tables have what was measured."
+
 TINY = 1e-4
 """Below this, a mean is told by its first digit."""
 
@@ -35,7 +37,7 @@ def answer(table: Table) -> list[str]:
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or ["No run has a bound on log p(x); the tables have what was measured."]
+    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or [NO_BOUND]
     return [f"{sentence} {BRIEFLY}" if MARK in sentence else sentence for sentence in told]
 
 

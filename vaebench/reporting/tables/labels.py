@@ -140,7 +140,7 @@ def brief(text: str) -> str:
 
 
 def named(headings: Sequence[str], texts: Sequence[str]) -> str:
-    """A row in words for the eye: `VAE (Flow), variance=0.15`. Only a number, which explains nothing, has its heading."""
+    """A row in words for the eye: `VAE (Flow), variance=0.15`. Only a number has its heading."""
     return ", ".join(slug([h], [t]) if is_number(t) else brief(t) for h, t in zip(headings, texts, strict=True))
 
 

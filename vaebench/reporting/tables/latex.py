@@ -17,7 +17,7 @@ from vaebench.reporting.tables.rows import Table
 MATHEMATICS = (
     {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "∞": "infty", "·": "cdot"}
     | {"→": "rightarrow", "∣": "mid", "‖": "Vert", "Σ": "Sigma", "∈": "in", "α": "alpha", "β": "beta", "γ": "gamma"}
-    | {"δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
+    | {"∂": "partial", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
     | {"σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
 )
 MOST = 7
@@ -35,7 +35,9 @@ SYMBOLS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "¹": r"\textsuperscript{1}",
     "²": r"\textsuperscript{2}",
+    "⁻": r"\textsuperscript{$-$}",
     "°": r"$^{\circ}$",
     "ᵀ": r"\textsuperscript{T}",
     "†": r"\dag{}",

@@ -35,6 +35,10 @@ class History:
                 self._send(member, (epoch, step, row))
         self._row = [{} for _ in self.loggers]
 
+    def newest(self, member: int) -> dict[str, float]:
+        """The newest numbers of a member: of its newest row, and of this epoch as far as they are known."""
+        return {**self.latest[member], **self._row[member]}
+
     def resume(self, rows: Sequence[Sequence[Row]]) -> None:
         """Continue after these rows of each member. Its loggers do not have them yet."""
         for member, own in enumerate(rows):
