@@ -17,8 +17,8 @@ from vaebench.reporting.tables.rows import Table
 MATHEMATICS = (
     {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "∞": "infty", "·": "cdot"}
     | {"→": "rightarrow", "∣": "mid", "‖": "Vert", "Σ": "Sigma", "∈": "in", "α": "alpha", "β": "beta", "γ": "gamma"}
-    | {"∂": "partial", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
-    | {"σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
+    | {"δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
+    | {"∂": "partial", "σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
 )
 MOST = 7
 """Columns of a float, labels and seeds included."""
