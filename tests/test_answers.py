@@ -57,7 +57,7 @@ def test_the_names_in_every_headline_are_columns(table: Table) -> None:
 
 def test_no_column_stands_twice_and_none_is_lost(table: Table) -> None:
     for block in table.blocks:
-        found = [s for s in page(table).sheets if s.block == comparability(block, table.blocks)]
+        found = [s for s in page(table).sheets if s.block == comparability(table, block)]
         assert len(found[0].headings) <= MOST_HEADLINE
         text = " ".join(sheet.constants for sheet in found)
         shown_once = [h.text for sheet in found for h in sheet.headings[sheet.labels + 1 :]]

@@ -1,5 +1,6 @@
 """The page of a study: what it says, what it draws and what it leaves out, and the same bytes for the same records."""
 
+import math
 import random
 import re
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 from vaebench.config import presentation
 from vaebench.config.presentation import Presentation
 from vaebench.records import record as files
+from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.records.run_folder import published_studies
 from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.headline import limits
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site
 from vaebench.reporting.page.provenance import cost, finished
@@ -265,6 +268,15 @@ def test_a_part_erased_against_a_shift_is_told_and_drawn():
     )
     assert "altered" in read(made).sections
     assert "for a share of" not in said(GRID)
+
+
+@pytest.mark.parametrize(("value", "unit", "most"), [(0.9, "", 1.0), (1.2, "", math.inf), (0.9, "dB", math.inf)])
+def test_the_band_of_an_accuracy_ends_at_one(value, unit, most):
+    accuracy = Description("probe", Panel.REPRESENTATION, unit=unit, better=Direction.HIGHER)
+    runs = [record(1.0, s, estimates=[Estimate("probe", value + s / 20)]) for s in (0, 1)]
+    table = tables.table([replace(run, descriptions={"probe": accuracy}) for run in runs])
+    (quantity,) = [q for q in table.quantities if q.name == "probe"]
+    assert limits(quantity, table.rows)[1] == most
 
 
 def test_numbers_inside_a_picture_are_not_rounded():

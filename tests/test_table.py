@@ -145,6 +145,20 @@ def test_bits_per_dimension_of_a_density_say_per_which_unit(facts, said):
     assert cell(table.table([record(facts=facts)]), "bits_per_dimension").remarks == ()
 
 
+def test_a_block_is_called_by_a_label_before_a_checksum_and_the_label_is_no_column():
+    def on(variant: str, checksum: str, seed: int = 0) -> list[Record]:
+        measured = {**SHARED, "checksum": checksum * 16}
+        data = {"data": {"name": "Set", "variant": variant}}
+        models = (VAE, {**VAE, "latent_dim": 8})
+        return [record(seed, m, axes=["data.variant"], config=data, comparability=measured) for m in models]
+
+    laid_out = page(table.table([*on("left", "ab12"), *on("right", "cd34")]))
+    assert {sheet.block for sheet in laid_out.sheets} == {"variant left", "variant right"}
+    assert all("variant" not in [heading.text for heading in sheet.headings] for sheet in laid_out.sheets)
+    alike = page(table.table([*on("left", "ab12"), *on("left", "cd34", 1)]))
+    assert {sheet.block for sheet in alike.sheets} == {"checksum ab12ab12ab", "checksum cd34cd34cd"}
+
+
 def test_a_fact_shows_a_half_width_only_where_it_scatters():
     made = table.table([record(s, facts={"beta": 4.0, "variance": 0.1 + s}) for s in (0, 1)])
     sheet = page(made).sheets[-1]
