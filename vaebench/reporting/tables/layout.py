@@ -193,7 +193,7 @@ def comparability(table: Table, block: Block) -> str:
     return told[table.blocks.index(block)][-1]
 
 
-def _apart(table: Table, block: Block) -> tuple[str, str, str]:
+def _apart(table: Table, block: Block) -> tuple[str, ...]:
     """What sets a block apart: its key without a checksum, the labels that all its rows have, its whole key."""
     others = table.blocks
     keys = dict.fromkeys(k for b in others for k in b.comparability)
