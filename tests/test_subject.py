@@ -339,6 +339,7 @@ def test_codes_without_labels_and_files_without_codes(tmp_path: Path) -> None:
         ({"z": np.zeros(3)}, "under mean, codes, code or z"),
         ({"z": np.zeros((3, 2)), "label": np.zeros(4, int)}, "whole numbers for 3 codes as labels"),
         ({"z": np.full((3, 2), np.nan)}, "finite codes"),
+        ({"z": np.full((3, 2), 1e300)}, "in magnitude, got 1e+300"),
     ):
         np.savez(tmp_path / "wrong.npz", **arrays)
         done = CliRunner().invoke(app, ["evaluate", "--codes", str(tmp_path / "wrong.npz")])

@@ -214,5 +214,7 @@ def read_codes(file: Path) -> tuple[torch.Tensor, torch.Tensor | None, torch.Ten
             raise ValueError(f"{file}: expected whole numbers for {len(code)} codes as {name}, got {got}; number them")
     if not np.isfinite(code).all():
         raise ValueError(f"{file}: expected finite codes, got NaN or infinity; remove these observations")
+    if (largest := float(np.abs(code).max())) > (most := float(np.finfo(np.float32).max)):
+        raise ValueError(f"{file}: expected codes up to {most:.2g} in magnitude, got {largest:.3g}; divide them")
     numbered = (None if n is None else torch.from_numpy(n.astype(np.int64)) for n in (label, factors))
     return (torch.from_numpy(code.astype(np.float64)), *numbered)  # type: ignore[return-value]
