@@ -267,7 +267,12 @@ def test_a_stopped_run_that_was_killed_stops_where_it_would_have_stopped(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("monitor", "text"), [("val/elbow", "expected one of val/objective, "), ("val/elbo", "AE has no val/elbo")]
+    ("monitor", "text"),
+    [
+        ("val/elbow", "expected one of val/objective, "),
+        ("val/rate", "expected one of val/objective, "),
+        ("val/elbo", "AE has no val/elbo"),
+    ],
 )
 def test_a_number_that_is_not_there_is_refused(monitor: str, text: str, tmp_path: Path) -> None:
     one = run(name="AE", early_stopping={"patience": 1, "monitor": monitor})

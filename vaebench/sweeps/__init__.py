@@ -1,0 +1,10 @@
+"""Many runs: what is left to do, who does it, and how far it is.
+
+- `sweep`: executes the runs of a study that have no record yet. `packs`: which runs train together. `worker`: what an
+  engine gives to a process. `run`: from a run to its record. `engines`: where packs are executed.
+- Before: `preflight` finds faults, `forecast` says what the data says, `dry_run` shows the plan.
+- Meanwhile: `heartbeat` says how far a pack is, `progress` shows it, `status` reads it from elsewhere.
+- Afterwards: `finished` reads which runs are done, `overridden` which runs come from overrides, `reevaluate` measures
+  again, `meanings` explains the numbers.
+- `trained` finds a trained model, `export` writes it for other programs, `audit` measures a foreign one.
+"""
