@@ -1,6 +1,6 @@
 """From a data set to batches on the device.
 
 - `datasets`: one file a family of data sets. `binarization`: from grey levels to pixels.
-- `datamodule`: the data module that all models share. `loaders`: batches by index. `batch`: what a batch is.
+- `datamodule`: the data module that all models share. `loaders`: what a batch is, and batches by index.
 - `late_packages`, `torchvision_ops`: import hooks, for a quick start and for a torchvision without its operators.
 """
