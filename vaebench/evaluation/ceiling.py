@@ -44,6 +44,9 @@ the whole may have another."""
 TOLERANCE, ROUNDS = 0.01, 8
 """Where the search for the best mixture ends: the bracket in nats, and rounds. The record has the bracket."""
 
+VERSION = 2
+"""Of the values on disk: change it when the same setting gives another value."""
+
 DRAWS = 32
 """Draws of the posterior for each observation, from which the objective is estimated."""
 
@@ -184,7 +187,7 @@ class Setting:
         """A name for what is computed at τ, or for all τ if it is None."""
         digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
         digest.update(b"" if not self.per_pixel else self.variance.numpy().tobytes())  # type: ignore[union-attr]
-        digest.update(repr((self.variance is None, tau, TOLERANCE, ROUNDS)).encode())
+        digest.update(repr((VERSION, self.variance is None, tau, TOLERANCE, ROUNDS)).encode())
         return digest.hexdigest()[:20]
 
 
