@@ -102,6 +102,14 @@ def floor(room: str) -> int:
     return len(ROOMS) if room == "__main__" else ROOMS.index(room)
 
 
+@pytest.mark.parametrize("room", [*ROOMS, "training/packed"])
+def test_the_first_lines_of_a_room_name_each_of_its_files(room: str) -> None:
+    folder = PACKAGE / room
+    explained = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    inside = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert inside - {"__init__"} - set(re.findall(r"`(\w+)`", explained)) == set()
+
+
 def test_the_package_is_its_rooms() -> None:
     """`ls vaebench`, the order of imports and the README's table are one list."""
     there = {path.relative_to(PACKAGE).parts[0] for path in files("vaebench")}

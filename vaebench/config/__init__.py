@@ -5,6 +5,9 @@ knows the line of every key. `grid` forms the axes, those of the command line am
 each key may be, read from the annotations of constructors by `signature` and `registry`; `validation` checks one run
 with it, and `compatibility` one part of a run against another. `source_map` gives each fault its line. The result is a
 `study`; `schema` is the same description for an editor.
+
+`shipped` finds the studies that come with the package, `imports` reads components from your own files, `presentation`
+is what a study says of its pages, and `seeding` makes the random streams of a run.
 """
 
 from vaebench.config.loading import load

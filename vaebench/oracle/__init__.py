@@ -1,10 +1,11 @@
 """Exact answers for linear VAEs, and bounds for deep ones, in float64. Everything that measures is tested against them.
 
 - `spectrum`: mean and principal directions of the data.
-- `optimum`: the optimum of a linear β-VAE on this data, and the forecast of its active units.
+- `optimum`: the optimum of a linear β-VAE on this data, the forecast of its active units, and the optimum of a linear
+  autoencoder: plain, denoising, or with weight decay.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
-- `linear_autoencoder`: the optimum of a linear autoencoder: plain, denoising, or with weight decay.
-- `ceiling`: what no VAE passes on given observations, however deep; `mixture` is its solver.
+- `ceiling`: what no VAE passes on given observations, however deep; `mixture` is its solver, for the `components` of each
+  likelihood.
 - `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 

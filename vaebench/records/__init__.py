@@ -1,6 +1,6 @@
 """What is kept of a run, and how it proves that it is intact. Nothing here imports torch.
 
-- `record`: a run's record. `validity` checks its content, and `checksums` that no byte has changed.
+- `record`: a run's record, and the checks of its content. `checksums`: that no byte of it has changed.
 - `description`: how a number is shown: its heading, its place, its unit, and whether more of it is better.
 - `weights`: how reliable the importance weights behind a number are.
 - `run_folder`: the names of a run's files. `files` writes them at once or not at all; `npz` reads arrays safely.

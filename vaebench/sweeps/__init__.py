@@ -3,8 +3,9 @@
 - `sweep`: executes the runs of a study that have no record yet. `packs`: which runs train together. `worker`: what an
   engine gives to a process. `run`: from a run to its record. `engines`: where packs are executed.
 - Before: `preflight` finds faults, `forecast` says what the data says, `dry_run` shows the plan.
-- Meanwhile: `heartbeat` says how far a pack is, `progress` shows it, `status` reads it from elsewhere.
-- Afterwards: `finished` reads which runs are done, `overridden` which runs come from overrides, `reevaluate` measures
-  again, `meanings` explains the numbers.
+- Meanwhile: `heartbeat` says how far a pack is, `progress` shows it. `status` reads from the folder
+  how far a sweep is and which runs are finished.
+- Afterwards: `overridden` finds runs that came from overrides, `reevaluate` measures again, and `meanings` explains the
+  numbers.
 - `trained` finds a trained model, `export` writes it for other programs, `audit` measures a foreign one.
 """

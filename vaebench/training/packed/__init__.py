@@ -14,6 +14,7 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
   member. `optimizers`: the rules that change a row.
 - `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: diagnostics of all members.
 - `logging`: the epochs of each member, for its loggers. `resuming`: how a pack continues from `training.snapshot`.
+- `counters`, `cuda_graph`: on a GPU, what the device counts by itself, and blocks of steps as one CUDA graph.
 - `torch_private`: the private interfaces of torch that all this uses.
 
 On a CPU with one thread a member has the same bits in a pack of one and in any other. Elsewhere, and compared with the
