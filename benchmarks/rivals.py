@@ -21,7 +21,7 @@ import lightning
 import torch
 from clock import now, peak
 from lightning.pytorch.callbacks import LambdaCallback
-from peers import OURS, PYTHAE, ROOT, TASKS, USUAL, Task
+from peers import COMPILED, OURS, PYTHAE, ROOT, TASKS, USUAL, Task
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -31,6 +31,7 @@ from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
 from vaebench.training.fit import fit
+from vaebench.training.packed import compiled
 from vaebench.training.packed.stacked import Stacks
 from vaebench.training.single import data_of
 from vaebench.training.trainer import configure_process
@@ -131,12 +132,16 @@ def measured(name: str, task: Task, runs: list[Run]) -> dict[str, Any]:
     """Of a peer or of ours: seconds of an epoch and of what is before and after, and where the training ended."""
     data, x = observations(runs[0])
     with tempfile.TemporaryDirectory() as folder:
-        if name == OURS:
+        if name in (OURS, COMPILED):
             marks = [now()]
             folders = [Path(folder) / run.id for run in runs]
             for own in folders:
                 own.mkdir()
-            fitted = fit(runs, folders, [[] for _ in runs], lambda *_: marks.append(now()))
+            with patch.multiple(compiled, LOADING=0.0, COMPILING=0.0):
+                loggers: list[list[Any]] = [[] for _ in runs]
+                fitted = fit(runs, folders, loggers, lambda *_: marks.append(now()), compiles=name == COMPILED)
+            if name == COMPILED and not fitted[0].compiled_steps:  # type: ignore[union-attr]
+                raise ImportError("nothing was compiled")
             end = now()
             model = fitted[0].model  # type: ignore[union-attr]
         else:
@@ -152,8 +157,9 @@ def measured(name: str, task: Task, runs: list[Run]) -> dict[str, Any]:
         objective = float(model.objective(x, noise).mean())
     epoch, steps = median(epochs), steps_of(runs[0], x)
     return {
-        # The first epoch minus a usual one is the time before it; on a busy machine it may seem to be negative.
-        "epoch": epoch, "rest": end - marks[-1] + max(0.0, marks[1] - marks[0] - epoch), "steps": steps,
+        # The first epochs minus usual ones are the time before; on a busy machine it may seem to be negative.
+        "epoch": epoch, "steps": steps,
+        "rest": end - marks[-1] + max(0.0, marks[task.warm] - marks[0] - task.warm * epoch),
         "batch": len(x) / steps, "peak": peak(), "objective": objective,
     }  # fmt: skip
 
@@ -240,7 +246,8 @@ def main(name: str, task_name: str, data: str) -> None:
     try:
         found: dict[str, Any] = losses_apart(runs) if name == "same" else measured(name, task, runs)
     except ImportError as error:
-        found = {"absent": f"not measured: {error}; pip install -e '.[peers]'"}
+        advice = "g++ is needed" if name == COMPILED else "pip install -e '.[peers]'"
+        found = {"absent": f"not measured: {error}; {advice}"}
     print("\n" + json.dumps(found))
 
 

@@ -41,6 +41,9 @@ Threads = Annotated[
 
 Tf32 = Annotated[bool, typer.Option("--tf32", help="Train with TF32 products on a GPU; evaluation stays float32.")]
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Decode draws in bfloat16: a preview; records have its error.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the step of long trainings on a CPU; numbers move by rounding.")
+]
 Engine = Annotated[
     Literal["auto", "inline", "processes", "ray", "slurm"],
     typer.Option(help="Where packs run; auto: all cores, this process for one GPU, Ray for several or a cluster."),

@@ -14,6 +14,7 @@ from vaebench.cli.arguments import (
     RUNS,
     Address,
     Bf16,
+    Compile,
     Engine,
     Gpus,
     Json,
@@ -63,6 +64,7 @@ def sweep(
     save_every: SaveEvery = 60.0,
     tf32: Tf32 = False,
     bf16: Bf16 = False,
+    compile: Compile = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: Json = False,
 ) -> None:
@@ -89,7 +91,7 @@ def sweep(
     if dry_run:
         _announce(plan, pending, where, max_size, json)
         return
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, **_logging(plan, wandb_set, logger))
+    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
     _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb)
 
 
@@ -189,6 +191,7 @@ def train(
     save_every: SaveEvery = 60.0,
     tf32: Tf32 = False,
     bf16: Bf16 = False,
+    compile: Compile = False,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id, even if it is done."""
     from vaebench.sweeps import overridden
@@ -209,7 +212,7 @@ def train(
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):
         logging = _logging(plan, wandb_set, logger)
-        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, **logging)
+        how = Execution(wandb, threads, save_every=save_every, tf32=tf32, bf16=bf16, compile=compile, **logging)
         record = Worker(plan.name, axes, folder, how).repeat(run)
     console.print(str(folder / run.id / RECORD), soft_wrap=True)
     if record.status == "failed":

@@ -65,6 +65,8 @@ class Execution:
     """Whether training may use TF32 on a GPU. Evaluation never does."""
     bf16: bool = False
     """Whether draws are decoded in bfloat16. The record has the error, and is compared only with its like."""
+    compile: bool = False
+    """Whether long trainings of packs on a CPU may be compiled. The record says how many steps were."""
 
     wandb_variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of W&B that options set, by their names."""
@@ -121,7 +123,7 @@ def execute_pack(
         started, parts = perf_counter(), 1
         try:
             with tf32(how.tf32):
-                fitted = fit(runs, folders, [w.loggers for w in watchers], watch, how.save_every)
+                fitted = fit(runs, folders, [w.loggers for w in watchers], watch, how.save_every, how.compile)
         except (WriteError, NewerSnapshotError):
             raise
         except Exception as error:
@@ -188,7 +190,7 @@ def _outcome(
 
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution, cache: Cache) -> Record:
     started = perf_counter()
-    model, data, curve = trained
+    model, data, curve, compiled = trained
     evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data, cache)
     truth = compare_with_truth(model, data, run.evaluate.split, run.seed)
     measured = evaluated.beside(why.measurement).beside(truth)
@@ -210,6 +212,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
         curve=curve,
         provenance=_provenance(run, str(model.device), how)
         | ({"bfloat16_error": _bfloat16_error(run, model, data)} if how.bf16 else {})
+        | ({"compiled_steps": compiled} if how.compile else {})
         | {"seconds": spent, "peak_mib": memory.peak()},
     )
 

@@ -29,6 +29,7 @@ def fit(
     loggers: Sequence[Sequence[Logger]],
     on_epoch: ProgressCallback,
     every: float = EVERY,
+    compiles: bool = False,
 ) -> list[Fitted | Exception]:
     """Train runs as a pack, and write the checkpoint of each into its folder.
 
@@ -40,6 +41,7 @@ def fit(
         loggers: the loggers of each run.
         on_epoch: called after every epoch.
         every: seconds between snapshots.
+        compiles: whether the steps of a pack may be machine code.
 
     Returns:
         For each run its trained model, or the error that stopped it.
@@ -65,7 +67,7 @@ def fit(
         else:
             fitted[i] = _fit_or_error(*one, on_epoch, every) if member is None else member
     for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
-        for i, outcome in zip(places, _fit_pack(members, data, on_epoch, every), strict=True):
+        for i, outcome in zip(places, _fit_pack(members, data, on_epoch, every, compiles), strict=True):
             fitted[i] = outcome
     return [f for f in fitted if f is not None]
 
@@ -101,7 +103,7 @@ def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData)
 
 
 def _fit_pack(
-    members: Sequence[Member], data: PackedData, on_epoch: ProgressCallback, every: float
+    members: Sequence[Member], data: PackedData, on_epoch: ProgressCallback, every: float, compiles: bool
 ) -> list[Fitted | Exception]:
     first, curves, deferring = members[0], [Curve() for _ in members], DeferSignals()
     loggers = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
@@ -118,6 +120,7 @@ def _fit_pack(
             loggers=loggers,
             start=start or None,
             between_steps=saving.between_steps,
+            compiles=compiles,
         )
         training = trainer(first.run, on_epoch, deferring, saving, logger=False, **validation(data))
         try:
@@ -138,7 +141,8 @@ def _fit_pack(
     for m, divergence, curve in zip(members, pack.divergences, curves, strict=True):
         if divergence is None:
             save_checkpoint(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
-            fitted.append(Fitted(unpack(m.model, device), data, curve.columns))
+            taken = 0 if pack.compiled is None else pack.compiled.taken
+            fitted.append(Fitted(unpack(m.model, device), data, curve.columns, taken))
         else:
             fitted.append(with_advice(Diverged(divergence.reason), data))
     return fitted

@@ -54,11 +54,12 @@ from vaebench.training.trainer import (
 
 
 class Fitted(NamedTuple):
-    """The trained model of a run, its data, and the columns of its curve."""
+    """The trained model of a run, its data, the columns of its curve, and how many of its steps were compiled."""
 
     model: Autoencoder
     data: DataModule
     curve: dict[str, list[float | None]]
+    compiled_steps: int = 0
 
 
 def with_advice(error: Diverged, data: DataModule) -> Diverged:

@@ -37,6 +37,7 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
         "device": [p.get("device") for p in many],
         "TF32": ["in training" if p.get("tf32") else None for p in many],
         "bfloat16": [_bfloat16(p.get("bfloat16_error")) for p in many],
+        "compiled": ["steps of the training" if p.get("compiled_steps") else None for p in many],
         "threads": [p.get("threads") for p in many],
         "platform": [p.get("platform") for p in many],
         **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},

@@ -46,18 +46,23 @@ def program(
     """
 
     def step(*stacks: Tensor) -> list[Tensor]:
-        # Each member is an independent problem, so one backward pass over the vector of losses gives all gradients.
-        leaves = [s.detach().requires_grad_() for s in stacks[:trained]]
-        with BatchingRules():
-            objective = vmap(function)(*leaves, *stacks[trained:])
-        loss = -objective.mean(1)
-        slopes: tuple[Tensor, ...] = ()
-        if trained:
-            total = _Total.apply(loss)
-            slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-        return [-loss.detach(), epoch.total(objective), *slopes]
+        return objective_and_gradients(function, stacks, trained)
 
     return capture(step, fixed, given, gradient=trained > 0)
+
+
+def objective_and_gradients(function: Callable[..., Tensor], stacks: Sequence[Tensor], trained: int) -> list[Tensor]:
+    """What `program` captures, computed on stacks `[M, …]`; the first `trained` are the parameters."""
+    # Each member is an independent problem, so one backward pass over the vector of losses gives all gradients.
+    leaves = [s.detach().requires_grad_() for s in stacks[:trained]]
+    with BatchingRules():
+        objective = vmap(function)(*leaves, *stacks[trained:])
+    loss = -objective.mean(1)
+    slopes: tuple[Tensor, ...] = ()
+    if trained:
+        total = _Total.apply(loss)
+        slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    return [-loss.detach(), epoch.total(objective), *slopes]
 
 
 class _Total(torch.autograd.Function):

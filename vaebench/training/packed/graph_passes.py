@@ -1,7 +1,7 @@
 """Graph passes over a captured step: fewer operations and less memory traffic, with the same bits.
 
 A training step of a small network spends most of its time in Python, in the dispatcher and in memory allocation. These
-passes remove such costs. `torch.compile` is faster, but needs about 24 s to compile, longer than many whole sweeps.
+passes remove such costs. A compiler makes it faster still, but takes longer than many whole sweeps: see `compiled`.
 """
 
 from collections.abc import Sequence

@@ -22,6 +22,7 @@ from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
 from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.compiled import CompiledGradients
 from vaebench.training.packed.counters import Counters
 from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.functional import check_compatible
@@ -43,6 +44,7 @@ class Pack(Resumable):
         loggers: for each member its loggers.
         start: for each member the snapshot from which it continues, all after the same number of steps.
         between_steps: called after every step but the last of an epoch. It may take snapshots, or stop training.
+        compiles: whether steps may be machine code (`vaebench.training.packed.compiled`).
 
     Raises:
         ValueError: if the snapshots have different numbers of steps.
@@ -61,6 +63,7 @@ class Pack(Resumable):
         loggers: Sequence[Sequence[Logger]] | None = None,
         start: Sequence[Snapshot] | None = None,
         between_steps: Callable[[], None] | None = None,
+        compiles: bool = False,
     ) -> None:
         super().__init__()
         check_compatible(members)
@@ -77,6 +80,8 @@ class Pack(Resumable):
         self.divergences = [None] * len(members)
         self._steps = 0.0
         self._start, self._between_steps = start, between_steps
+        self._compiles = compiles
+        self.compiled: CompiledGradients | None = None
         self._noise = []
         self._graphed: GraphedSteps | None = None
 
@@ -118,6 +123,9 @@ class Pack(Resumable):
         self._steps = loader.steps * (inf if epochs in (None, -1) else epochs)
         self._counters.steps.fill_(self.steps_done)
         self._graphed = self._graphs(loader)
+        if self._compiles:
+            size = loader.streams[0].shard.batch_size
+            self.compiled = CompiledGradients(objective, self.stacks, self.seed_groups, size)
         if self.steps_done:
             self._optimizer.resume(self.steps_done - self._phase_start(), self._moments())
 
@@ -172,8 +180,12 @@ class Pack(Resumable):
 
     def _gradients(self, x: Float[Tensor, "U B *event"]) -> tuple[Float[Tensor, " M"], list[Tensor]]:
         """The mean objective of every member at its next noise, and the gradients, by one captured program."""
-        data = (self.seed_groups.expand(x), self.seed_groups.noise(x.shape[1], self._noise))
-        mean, total, *gradients = self.stacks.program(objective, data, train=True)(*data)
+        noise = self.seed_groups.noise_of_seeds(x.shape[1], self._noise)
+        found = None if self.compiled is None else self.compiled(x, noise, self._steps - self.steps_done)
+        if found is None:
+            data = (self.seed_groups.expand(x), self.seed_groups.expand(noise))
+            found = self.stacks.program(objective, data, train=True)(*data)
+        mean, total, *gradients = found
         self._total += total
         return mean, gradients
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vaebench.models.base import Autoencoder
@@ -23,6 +23,8 @@ class Stacks:
     Attributes:
         rows: the parameters, one row per member.
         progress: the share of training that is over, for each member.
+        names: of the tensors of a member, its parameters first.
+        fixed: their stacks, in this order.
     """
 
     def __init__(self, models: Sequence[Autoencoder]) -> None:
@@ -31,8 +33,8 @@ class Stacks:
         untrained, owners = stack_buffers(models), [lifted_scalars(m) for m in models]
         lifted = {k: self.rows.values.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
         self.progress = untrained["progress"]
-        self._names = [*self.rows.names, *untrained, *lifted]
-        self._fixed = [*self.rows.stacks, *untrained.values(), *lifted.values()]
+        self.names = [*self.rows.names, *untrained, *lifted]
+        self.fixed = [*self.rows.stacks, *untrained.values(), *lifted.values()]
         self._programs: dict[tuple[Any, ...], Program] = {}
 
     def program(self, function: Callable[..., Tensor], data: Sequence[Tensor], train: bool = False) -> Program:
@@ -61,7 +63,7 @@ class Stacks:
             was_training = first.training
             first.train(train)
             try:
-                self._programs[key] = capture(FunctionalCall(first, function, self._names).of, self._fixed, data)
+                self._programs[key] = capture(FunctionalCall(first, function, self.names).of, self.fixed, data)
             finally:
                 first.train(was_training)
         return self._programs[key]
@@ -75,20 +77,27 @@ class SeedGroups:
 
     Attributes:
         seeds: the U different seeds.
+        place_of_seed: for each member the place of its seed among them.
     """
 
     def __init__(self, models: Sequence[Autoencoder]) -> None:
         self.models = models
         self.seeds = list(dict.fromkeys(m.seed for m in models))
-        self._seed_of_member = torch.tensor([self.seeds.index(m.seed) for m in models])
+        self.place_of_seed = torch.tensor([self.seeds.index(m.seed) for m in models])
 
     def noise(self, batch_size: int, streams: Sequence[torch.Generator]) -> Float[Tensor, "M B *noise"]:
         """The noise of an objective. There is one generator per seed."""
-        return self.expand(torch.stack([self.models[0].noise(batch_size, stream) for stream in streams]))
+        return self.expand(self.noise_of_seeds(batch_size, streams))
+
+    def noise_of_seeds(self, batch_size: int, streams: Sequence[torch.Generator]) -> Float[Tensor, "U B *noise"]:
+        """The same for each seed once."""
+        return torch.stack([self.models[0].noise(batch_size, stream) for stream in streams])
 
     def expand(self, x: Float[Tensor, "U *any"]) -> Float[Tensor, "M *any"]:
         """Repeat values of the seeds for every member."""
-        if len(self.seeds) == len(self.models):
-            return x
-        self._seed_of_member = self._seed_of_member.to(x.device)
-        return x.index_select(0, self._seed_of_member)
+        self.place_of_seed = self.place_of_seed.to(x.device)
+        return self.expand_by(x, self.place_of_seed)
+
+    def expand_by(self, x: Float[Tensor, "U *any"], places: Int64[Tensor, " M"]) -> Float[Tensor, "M *any"]:
+        """`expand`, with `place_of_seed` as an argument: a compiled step keeps no tensors of its own."""
+        return x if len(self.seeds) == len(self.models) else x.index_select(0, places)
