@@ -5,6 +5,7 @@ outside a pack with public interfaces only. It has the same numbers to rounding,
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
@@ -115,13 +116,16 @@ def compile_library(module: fx.GraphModule, inputs: Sequence[Tensor], path: Path
     """Compile a graph to machine code for this processor, by torch's AOTInductor; takes half a minute of one core.
 
     Args:
-        module: the graph. It may change its inputs in place.
+        module: the graph; its description of values is removed.
         inputs: examples, with the shapes and strides of all later calls.
         path: where the shared library is written; ends in .so. Other files are left beside it.
     """
     for node in module.graph.nodes:
         node.meta.clear()  # the compiler describes values by itself, and would take our description for its own
-    _needed("torch._inductor.aot_compile")(module, tuple(inputs), options={"aot_inductor.output_path": str(path)})
+    compile_ = _needed("torch._inductor.aot_compile")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler warns of what a user cannot change
+        compile_(module, tuple(inputs), options={"aot_inductor.output_path": str(path)})
 
 
 def load_library(path: Path) -> Callable[[list[Tensor]], list[Tensor]]:
