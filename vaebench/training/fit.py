@@ -40,8 +40,7 @@ def fit(
         folders: the folder of each run.
         loggers: the loggers of each run.
         on_epoch: called after every epoch.
-        every: seconds between snapshots.
-        compiles: whether the steps of a pack may be machine code.
+        every, compiles: seconds between snapshots; whether the steps of a pack may be machine code.
 
     Returns:
         For each run its trained model, or the error that stopped it.
@@ -58,7 +57,7 @@ def fit(
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
         check_fits([shapes] * len(runs), runs[0].train.batch_size)
-    fitted: list[Fitted | Exception | None] = [None] * len(runs)
+    fitted: dict[int, Fitted | Exception] = {}
     by_steps: dict[int, list[tuple[int, Member]]] = {}
     for i, one in enumerate(each):
         member = _member(*one, data)
@@ -67,9 +66,8 @@ def fit(
         else:
             fitted[i] = _fit_or_error(*one, on_epoch, every) if member is None else member
     for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
-        for i, outcome in zip(places, _fit_pack(members, data, on_epoch, every, compiles), strict=True):
-            fitted[i] = outcome
-    return [f for f in fitted if f is not None]
+        fitted.update(zip(places, _fit_pack(members, data, on_epoch, every, compiles), strict=True))
+    return [fitted[i] for i in range(len(runs))]
 
 
 class Member(NamedTuple):
