@@ -87,7 +87,10 @@ def test_what_is_known_of_the_data_is_compared_and_the_rest_says_why_not():
     deep = MODELS.build({"name": "AE", "likelihood": "Gaussian"}, (1, 8, 8), 0)
     reasons = compare_with_truth(deep, other, "test", 0)
     assert not reasons.estimates
-    assert reasons.not_applicable["principal_angle"] == "the decoder of this AE is not affine with a Gaussian"
+    assert (
+        reasons.not_applicable["principal_angle"]
+        == "the decoder of this AE is not affine, or its likelihood is not Gaussian"
+    )
     assert reasons.not_applicable["score_error"] == "the density of Digits is not known"
     plain = compare_with_truth(MODELS.build({"name": "AE"}, (6,), 0), data, "test", 0)
     assert plain.not_applicable["score_error"] == "AE is no denoiser"

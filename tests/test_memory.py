@@ -76,7 +76,7 @@ def test_a_pack_that_does_not_fit_says_what_it_needs(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 2 * needs(models(2), 64))
     check_fits(models(2), 64)
     check_fits(models(1), 64)
-    with pytest.raises(TooLargeError, match=r"3 members need about \d+ MiB, of \d+ MiB that are free a pack takes"):
+    with pytest.raises(TooLargeError, match=r"3 members need about \d+ MiB; \d+ MiB are free, and a pack may use"):
         check_fits(models(3), 64)
 
 

@@ -1,4 +1,4 @@
-"""Without the private interfaces of torch that packs use, every run trains by itself, and says so."""
+"""Without the private interfaces of torch that packs use, every run trains outside a pack, and says so."""
 
 import logging
 import re
@@ -37,7 +37,7 @@ def test_a_sweep_without_private_interfaces_has_the_same_numbers(
             monkeypatch.delattr(name)
     with caplog.at_level(logging.WARNING):
         alone = records(tmp_path / "alone")
-    (message,) = [r.message for r in caplog.records if "every run trains by itself" in r.message]
+    (message,) = [r.message for r in caplog.records if "every run trains outside a pack" in r.message]
     assert message.startswith(f"torch {torch.__version__} lacks torch.utils._python_dispatch.TorchDispatchMode, ")
     for one, other in zip(packed, alone, strict=True):
         assert one.status == other.status == "done"

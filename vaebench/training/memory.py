@@ -21,8 +21,8 @@ from vaebench.models.base import Autoencoder
 PER_PARAMETER = 5
 """Numbers per parameter: itself, its gradient twice (alone, and in the pack's matrix), and two moments of Adam."""
 
-PER_ACTIVATION = 3
-"""Numbers per output of a layer: the output, its gradient, and one for an operation between layers."""
+PER_ACTIVATION = 2
+"""Numbers per output of a layer: the output and its gradient. Operations between layers mostly work in place."""
 
 SHARE = 0.5
 """Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""

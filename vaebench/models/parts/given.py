@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, TransformedDistribution
+from torch.distributions.constraints import Constraint
 
 from vaebench.config.seeding import seeded
 from vaebench.models.parts.likelihoods import Likelihood
@@ -125,6 +126,10 @@ class Unflattened(Distribution):
         self.flat = flat
 
     @property
+    def support(self) -> Constraint | None:
+        return self.flat.support
+
+    @property
     def mean(self) -> Tensor:
         return self.flat.mean.reshape(self.batch_shape + self.event_shape)
 
@@ -170,6 +175,20 @@ def is_discrete(distribution: Distribution) -> bool:
         return bool(getattr(distribution.support, "is_discrete", False))
     except (NotImplementedError, AttributeError):
         return False
+
+
+def has_in_support(distribution: Distribution, value: Tensor) -> bool:
+    """Whether all entries of a value are possible; True if the distribution does not say.
+
+    torch's own check in `log_prob` is not enough: zuko turns it off for all distributions when it is imported.
+
+    >>> has_in_support(Normal(0.0, 1.0), torch.tensor([0.5, torch.nan]))
+    False
+    """
+    try:
+        return distribution.support is None or bool(distribution.support.check(value).all())
+    except NotImplementedError:
+        return True
 
 
 def _joint(p: Distribution, axes: int) -> Distribution:
