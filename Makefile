@@ -28,10 +28,10 @@ test: .venv/ready
 	$(PYTEST)
 
 test-slow: .venv/ready
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --timeout 600
 
 test-all: .venv/ready
-	$(PYTEST) -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow' --timeout 600
 
 calibrate: .venv/ready
 	$(RUN) vaebench calibrate
