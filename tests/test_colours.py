@@ -1,4 +1,4 @@
-"""Colours of charts can be told apart, on a light and on a dark page: neighbours in an order, and any two of a list."""
+"""Colours of charts differ visibly on a light and on a dark page: neighbours in an order, and any two of a list."""
 
 import itertools
 import math

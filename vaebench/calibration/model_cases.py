@@ -200,7 +200,7 @@ def _gap_grades(x: Tensor, density: ProbabilisticPCA) -> Iterator[Grade]:
         is_exact = "posterior" in spec
         q = density.posterior if is_exact else density.posterior.independent()
         family = 0.0 if is_exact else evidence - float(beta_elbo(x, density, q).mean())
-        for wrong, told in ((0.0, ""), (WRONG, ", first mean wrong")):
+        for wrong, suffix in ((0.0, ""), (WRONG, ", first mean wrong")):
             moved = replace(q, bias=q.bias + wrong * torch.eye(len(q.bias), dtype=q.bias.dtype)[0])
             amortisation = float((beta_elbo(x, density, q) - beta_elbo(x, density, moved)).mean())
             answers = [
@@ -209,7 +209,7 @@ def _gap_grades(x: Tensor, density: ProbabilisticPCA) -> Iterator[Grade]:
                 Answer(AMORTISATION, amortisation, monte_carlo=ERRORS),
             ]
             found = InferenceGap(observations=len(x)).estimate(_with_posterior(spec, density, moved), Batch(x), 0)
-            yield from graded(name + told, "InferenceGap", answers, found, SEARCH)
+            yield from graded(name + suffix, "InferenceGap", answers, found, SEARCH)
 
 
 def _exact_for(x: Tensor, density: ProbabilisticPCA, q: LinearPosterior, is_exact: bool) -> dict[str, list[Answer]]:

@@ -157,14 +157,14 @@ def dashboard(
     usual = dashboards.logged_in().default_entity if save else None
     owner = entity or usual or ""
     made = dashboards.workspace(plan, records, owner, expected)
-    told = reports.report(plan, records, owner, expected)
+    written = reports.report(plan, records, owner, expected)
     for section, panels in dashboards.outline(made):
         console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("dashboard.json", made), ("wandb_report.json", told)):
+    for name, content in (("dashboard.json", made), ("wandb_report.json", written)):
         write_atomically(folder / name, dashboards.encoded(content))
         console.print(str(folder / name), soft_wrap=True)
-    for view in (made, told) if save else ():
+    for view in (made, written) if save else ():
         console.print(str(view.save().url), soft_wrap=True)
 
 

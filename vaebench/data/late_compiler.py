@@ -90,7 +90,7 @@ def wait_no_longer() -> ModuleType:
 
 
 class _AskTheCompiler(type):
-    """Classes of which a model is an instance if it is one of the compiler's class of the same name."""
+    """Stand-ins for classes of the compiler: `isinstance` asks the class of that name, if the compiler is loaded."""
 
     def __instancecheck__(cls, model: object) -> bool:
         return not is_waiting() and isinstance(model, getattr(sys.modules[NAME], cls.__name__))

@@ -14,7 +14,7 @@ from vaebench.evaluation import ceiling, collapse, known_truth
 from vaebench.records.description import FILE, Description, general
 
 DRAWS = 5000
-"""Draws an observation, of which some metrics make one column for each divisor."""
+"""Draws for each observation. Some metrics have one column for each divisor of this number."""
 
 
 def meanings() -> dict[str, str]:

@@ -154,8 +154,8 @@ class _Watchers:
     @property
     def loggers(self) -> list[EpochLogger]:
         """What takes the numbers of every epoch, and W&B the pictures too."""
-        told = [EpochLogger(write, self.tracker.show) for write in self.tracker.writers]
-        return [*told, *(EpochLogger(log.write) for log in self.logs)]
+        tracked_by = [EpochLogger(write, self.tracker.show) for write in self.tracker.writers]
+        return [*tracked_by, *(EpochLogger(log.write) for log in self.logs)]
 
     def conclude(self, outcome: Record) -> None:
         """Log a record."""

@@ -103,7 +103,7 @@ def asks_for_forecast(table: Table) -> bool:
 
 
 def _axis(table: Table) -> int | None:
-    """The last column of labels that are numbers, of which there are enough for a line."""
+    """The last column of labels that are numbers, if there are enough different ones for a line."""
     columns = [[row.labels[i] for row in table.rows] for i in range(len(table.headings))]
     fits = [i for i, column in enumerate(columns) if all(map(is_number, column)) and len(set(column)) >= FEWEST]
     return fits[-1] if fits else None

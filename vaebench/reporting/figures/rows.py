@@ -80,6 +80,6 @@ def _short(labels: Sequence[str]) -> list[str]:
 
 def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:
     """The rows that have the number, each with the labels that tell it from the others; words need no heading."""
-    told = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
+    varying = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
     found = [row for row in rows if row.group.values(quantity)]
-    return [(named([table.headings[i] for i in told], [row.labels[i] for i in told]), row) for row in found]
+    return [(named([table.headings[i] for i in varying], [row.labels[i] for i in varying]), row) for row in found]

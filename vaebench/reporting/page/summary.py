@@ -24,7 +24,7 @@ MOST_NAMED = 4
 NO_BOUND = "No run has a bound on log p(x); the tables have what was measured."
 
 TINY = 1e-4
-"""Below this, a mean is told by its first digit."""
+"""Below this, a mean is shown by its first digit."""
 
 
 def answer(table: Table) -> list[str]:
@@ -37,8 +37,8 @@ def answer(table: Table) -> list[str]:
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    told = [*(list(_own(table)) or said), *([failed] if failed else [])] or [NO_BOUND]
-    return [f"{sentence} {BRIEFLY}" if MARK in sentence else sentence for sentence in told]
+    sentences = [*(list(_own(table)) or said), *([failed] if failed else [])] or [NO_BOUND]
+    return [f"{sentence} {BRIEFLY}" if MARK in sentence else sentence for sentence in sentences]
 
 
 def _own(table: Table) -> Iterator[str]:
@@ -98,14 +98,14 @@ def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
     seeds = _cell(table, first, bound).interval
     over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
     number = f"{_number(table, first, bound)} nats{over}"
-    told = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {number}"
+    best = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {number}"
     if not isinstance(lead, Difference):
-        return f"{told}."
+        return f"{best}."
     gap = f"{interval(lead.difference)} above {_name(table, second)}"
     if lead.difference.n == 1:
-        return f"{told}, {gap}."
+        return f"{best}, {gap}."
     clear = "" if lead.is_clear else ", which these seeds do not tell from none"
-    return f"{told}, {gap}, paired by seed{clear}."
+    return f"{best}, {gap}, paired by seed{clear}."
 
 
 def _forecast(rows: list[Row]) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 A bootstrap over three seeds covers 76 % where it says 95 %. Rows that share seeds are paired by them: what a seed does
 to both rows alike (the order of the data, the first weights) drops out of the differences. Rows that share fewer than
-two seeds are compared by Welch's test, which takes them for independent. One seed says nothing of the scatter: then no
-test is possible, and nothing is told apart.
+two seeds are compared by Welch's test, which takes them for independent. One seed says nothing about the scatter: then
+no test is possible.
 """
 
 import math

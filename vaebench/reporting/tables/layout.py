@@ -186,11 +186,11 @@ def comparability(table: Table, block: Block) -> str:
 
     A checksum says a reader nothing: it is left out where the rest of the key, or a label, tells the blocks apart.
     """
-    told = [_apart(table, each) for each in table.blocks]
-    for words in zip(*told, strict=True):
+    names = [_apart(table, each) for each in table.blocks]
+    for words in zip(*names, strict=True):
         if all(words) and len({*words}) == len(words):
             return words[table.blocks.index(block)]
-    return told[table.blocks.index(block)][-1]
+    return names[table.blocks.index(block)][-1]
 
 
 def _apart(table: Table, block: Block) -> tuple[str, ...]:
@@ -223,14 +223,14 @@ def _says(block: Block, column: int) -> bool:
 def _sheet(table: Table, block: Block, caption: str, columns: Sequence[int], numbers: dict[str, int]) -> Sheet:
     found = [_column(block, table.quantities[i], i, numbers) for i in columns]
     headed = [_headed(table.quantities[i].heading, entries) for i, entries in zip(columns, found, strict=True)]
-    told = _labelling(table)
+    labels = _labelling(table)
     return Sheet(
         block=comparability(table, block),
         caption=caption,
-        labels=len(told),
-        headings=(*map(_word, (*(table.headings[i] for i in told), "seeds")), *(heading for heading, _ in headed)),
+        labels=len(labels),
+        headings=(*map(_word, (*(table.headings[i] for i in labels), "seeds")), *(heading for heading, _ in headed)),
         rows=tuple(
-            (*_labels(row, told), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
+            (*_labels(row, labels), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
         ),
     )
 
@@ -285,7 +285,7 @@ def _column(block: Block, quantity: Quantity, column: int, numbers: dict[str, in
 
 
 def _over(cell: Cell, apart: bool) -> list[str]:
-    """What is said of the observations of a number: of which they are, and that others of the column are of others."""
+    """The note on the observations behind a number, and that the column has numbers over other observations."""
     if cell.interval is None or (cell.over is None and not apart):
         return []
     return [f"over {observations(cell.over)}{': ranked only among rows of the same observations' * apart}"]

@@ -1,7 +1,7 @@
 """The columns of a table: each reads one number from a record, and the record says how to show it.
 
-A number that rests on collapsed importance weights has a mark. A mean of weights of which a few draws carry the most is
-biased, and nothing in the draws says how far. Where a record tells it, the number is marked in every place that shows
+A number that rests on collapsed importance weights has a mark. If a few draws carry most of the weight, their mean is
+biased, and nothing in the draws says how far. Where a record says so, the number is marked in every place that shows
 it, is never bold, and is not ranked.
 """
 
@@ -192,7 +192,7 @@ def is_image(record: Record) -> bool:
 
 
 def quantities(records: Sequence[Record]) -> list[Quantity]:
-    """Every quantity of which some record has a number, in the order of the columns."""
+    """Every quantity that some record has, in the order of the columns."""
     described: dict[str, Description] = {}
     for record in sorted(records, key=lambda r: r.id):  # the same whatever order the records come in
         for name, description in record.descriptions.items():

@@ -59,8 +59,8 @@ class _Column:
     @property
     def headings(self) -> list[str]:
         """The mean, its half-width and n; whether it is bold, its observations, how many seeds are marked."""
-        told = {"_best": self.is_ranked, "_over": self.is_apart, "_unreliable_seeds": self.is_weighted}
-        suffixes = ("", "_half_width", "_n", *(suffix for suffix, has in told.items() if has))
+        optional = {"_best": self.is_ranked, "_over": self.is_apart, "_unreliable_seeds": self.is_weighted}
+        suffixes = ("", "_half_width", "_n", *(suffix for suffix, has in optional.items() if has))
         return [field(self.quantity.name + suffix) for suffix in suffixes]
 
     def fields(self, row: Row, best: bool) -> list[str]:

@@ -164,7 +164,7 @@ class Block:
     def contenders(self, column: int) -> dict[str | None, list[int]]:
         """The rows that are ranked in a column, by the observations that it was taken over.
 
-        A marked number is not ranked, and neither is one of a single seed, of which no test can say anything.
+        A marked number is not ranked, and neither is a number of a single seed, since no test applies to it.
         """
         found: defaultdict[str | None, list[int]] = defaultdict(list)
         for i, row in enumerate(self.rows):
@@ -224,7 +224,7 @@ class Table:
 
 
 def blocks(rows: Sequence[Row]) -> list[Block]:
-    """The rows by comparability, in the natural order of their labels; last those of which nothing was measured."""
+    """The rows by comparability, in the natural order of their labels; last the rows without any number."""
     by_key: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: [natural(text) for text in row.labels]):
         by_key[canonical(row.group.comparability)].append(row)

@@ -34,7 +34,7 @@ METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How a process is started. The system libraries of macOS do not survive a fork."""
 
 PATIENCE = 10.0
-"""Seconds in which a process must end after it was told to stop twice, or after its last pack."""
+"""Seconds in which a process must end after it was asked twice to stop, or after its last pack."""
 
 
 @dataclass

@@ -147,10 +147,10 @@ def build(module: fx.GraphModule, inputs: Sequence[Tensor], path: Path) -> None:
 
 def library_path(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Path:
     """Where the library of a graph lies. Its name depends on all that the machine code depends on."""
-    told = [torch.__version__, torch.get_num_threads(), _processor(), str(module.graph)]
-    told += [(tuple(t.shape), t.stride(), t.dtype) for t in inputs]
-    told += [(name, t.dtype, t.tolist()) for name, t in module.named_buffers()]
-    digest = hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    parts = [torch.__version__, torch.get_num_threads(), _processor(), str(module.graph)]
+    parts += [(tuple(t.shape), t.stride(), t.dtype) for t in inputs]
+    parts += [(name, t.dtype, t.tolist()) for name, t in module.named_buffers()]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return cache / "vaebench" / "steps" / f"{digest}.so"
 
