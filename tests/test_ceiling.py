@@ -8,11 +8,12 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 import torch
+from elsewhere import DEVICE, elsewhere
 from torch import Tensor
 
 from vaebench.oracle.ceiling import CeilingProblem, linear_value, objective_ceiling
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
-from vaebench.oracle.mixture import Stopped
+from vaebench.oracle.solver import Stopped
 from vaebench.oracle.spectrum import Spectrum
 
 CLOSE = 1e-6
@@ -55,6 +56,20 @@ def shares(x: Tensor) -> tuple[float, ...]:
     """τ from above the onset down over two decades."""
     top = float(Spectrum.of(x).eigenvalues[0]) or 1.0
     return tuple(top * share for share in (3.0, 0.9, 0.4, 0.1, 0.03))
+
+
+@pytest.mark.parametrize("kind", ["low rank", "duplicates", "simplex", "equal observations"])
+def test_another_device_finds_the_same(kind: str) -> None:
+    """Its blocks are larger than those of the CPU, so sums are rounded otherwise."""
+    x = KINDS[kind]()[:40]
+    here, taus = CeilingProblem.gaussian(x), shares(x)[1::2]
+    expected, onset = here.path(taus, 1e-2), here.onset
+    with elsewhere():
+        there = here.on(DEVICE)
+        found = there.path(taus, 1e-2)
+        assert there.onset == pytest.approx(onset, rel=1e-6, abs=1e-9)
+    for a, b in zip(expected, found, strict=True):
+        assert (b.upper, b.rate) == pytest.approx((a.upper, a.rate), abs=1e-6)
 
 
 @pytest.mark.parametrize("tau", [0.99, 0.6, 0.05])

@@ -106,7 +106,7 @@ def test_a_search_that_is_ended_gives_its_brackets(here: Path) -> None:
 
 
 def test_ctrl_c_ends_the_search_and_a_second_one_the_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaebench.oracle.mixture import Search
+    from vaebench.oracle.solver import Search
 
     step, presses = Search._step, [1]
 

@@ -92,7 +92,7 @@ class _Patience:
         os.write(2, b"ending the search; once more stops at once\n")
 
     def __call__(self) -> None:
-        from vaebench.oracle.mixture import Stopped
+        from vaebench.oracle.solver import Stopped
 
         if self.interrupted or (self.end is not None and monotonic() > self.end):
             raise Stopped

@@ -4,8 +4,8 @@
 - `optimum`: the optimum of a linear β-VAE on this data, the forecast of its active units, and the optimum of a linear
   autoencoder: plain, denoising, or with weight decay.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
-- `ceiling`: what no VAE passes on given observations, however deep. `mixture` is its solver, and `components` are the
-  parts of that mixture.
+- `ceiling`: what no VAE passes on given observations, however deep: the value of the best mixture. `solver` searches
+  for it, `mixture` is one mixture with its steps of EM and Newton, and `components` are the parts of a mixture.
 - `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
 """
 

@@ -18,7 +18,7 @@ objective is computed from `lower`.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,8 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
-from vaebench.oracle.mixture import EM_STEPS, NEWTON_STEPS, Mixture, Search, Stopped, never, solve
+from vaebench.oracle.mixture import Mixture
+from vaebench.oracle.solver import EM_STEPS, NEWTON_STEPS, Search, Stopped, never, solve
 
 TOLERANCE = 5e-3
 """The search ends when the bracket is so many nats wide."""
@@ -136,6 +137,10 @@ class CeilingProblem:
         changing = flat.min(0).values < flat.max(0).values
         return cls(flat[:, changing].contiguous(), Bernoulli, _entropy(flat))
 
+    def on(self, device: torch.device) -> "CeilingProblem":
+        """The same problem, computed on a device that has float64. Its brackets differ by rounding."""
+        return replace(self, x=self.x.to(device))
+
     @property
     def seconds_of_a_round(self) -> float:
         """About how long one round of the search takes here. A τ takes a few, or as many as `most_rounds`."""
@@ -226,7 +231,7 @@ class CeilingProblem:
     def _from_observations(self, tau: float, tolerance: float) -> Mixture:
         """A mixture that began with an atom at every observation; its weights are moved where that is not enough."""
         component, n = self.component(tau), len(self.x)
-        weights = torch.full((n,), 1 / n, dtype=torch.float64)
+        weights = self.x.new_full((n,), 1 / n)
         mixture = Mixture(self.x, component, component.inside(self.x), weights).merged().em(EM_FROM_OBSERVATIONS)
         try:
             if Search.of(mixture, tolerance, self.pause).quick().largest <= tolerance:
@@ -243,8 +248,7 @@ class CeilingProblem:
         return self.component(1.0).inside(self.x.mean(0, keepdim=True))
 
     def _one_atom(self, tau: float, at: Float64[Tensor, "1 R"] | None = None) -> Mixture:
-        weight = torch.ones(1, dtype=torch.float64)
-        return Mixture(self.x, self.component(tau), self._mean if at is None else at, weight)
+        return Mixture(self.x, self.component(tau), self._mean if at is None else at, self.x.new_ones(1))
 
     @cached_property
     def unstable_below(self) -> float:

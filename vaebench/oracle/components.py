@@ -72,18 +72,18 @@ def divergence(component: Component, y: Float64[Tensor, "J D"], z: Float64[Tenso
 def distinct_order(component: Component, y: Tensor, score: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """Indices of the places that are not close to one with a higher score, the highest first; and for every place the
     index of the place that stands for it."""
-    stands, chosen = torch.full((len(y),), -1), torch.empty(0, dtype=torch.long)
-    for part in score.argsort(descending=True).split(256):
+    stands, chosen = torch.full((len(y),), -1), torch.empty(0, dtype=torch.long)  # on the CPU: read one by one
+    for part in score.argsort(descending=True).cpu().split(256):
         if len(chosen):
-            close = divergence(component, y[part], y[chosen]) <= least
+            close = (divergence(component, y[part], y[chosen]) <= least).cpu()
             near = close.any(1)
             stands[part[near]] = chosen[close[near].to(torch.uint8).argmax(1)]
             part = part[~near]
-        among, new = divergence(component, y[part], y[part]) <= least, list[int]()
+        among, new = (divergence(component, y[part], y[part]) <= least).cpu(), list[int]()
         for i, row in enumerate(among):
             if stands[part[i]] < 0:
                 new.append(i)
                 stands[part[row & (stands[part] < 0)]] = part[i]
                 stands[part[i]] = part[i]
         chosen = torch.cat([chosen, part[new]])
-    return chosen, stands
+    return chosen.to(y.device), stands.to(y.device)
