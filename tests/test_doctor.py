@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.cli import doctor_checks
+from vaebench.cli import doctor
 from vaebench.config.registry import DATASETS
 from vaebench.records import provenance
 
@@ -18,13 +18,13 @@ def empty_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def of(topic: str) -> dict[str, doctor_checks.Finding]:
-    return {f.item: f for f in doctor_checks.examine() if f.topic == topic}
+def of(topic: str) -> dict[str, doctor.Finding]:
+    return {f.item: f for f in doctor.examine() if f.topic == topic}
 
 
 def test_every_topic_is_examined_without_a_fault(empty_root: Path) -> None:
-    findings = doctor_checks.examine()
-    assert list(dict.fromkeys(f.topic for f in findings)) == list(doctor_checks.TOPICS)
+    findings = doctor.examine()
+    assert list(dict.fromkeys(f.topic for f in findings)) == list(doctor.TOPICS)
     assert [f for f in findings if f.remedy is not None] == []
 
 
@@ -34,14 +34,14 @@ def test_versions_cover_every_requirement() -> None:
 
 def test_version_beside_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "constraints.txt").write_text("# a reason\ntorch==0.0.1\n")
-    monkeypatch.setattr(doctor_checks, "CONSTRAINTS", tmp_path / "constraints.txt")
+    monkeypatch.setattr(doctor, "CONSTRAINTS", tmp_path / "constraints.txt")
     found = of("version")
     assert found["torch"].found.endswith("(published numbers: 0.0.1)")
     assert "published" not in found["lightning"].found
 
 
 def test_missing_library_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_checks, "required", lambda: ["a-library-nobody-wrote"])
+    monkeypatch.setattr(doctor, "required", lambda: ["a-library-nobody-wrote"])
     finding = of("version")["a-library-nobody-wrote"]
     assert finding.found == "not installed"
     assert finding.remedy
@@ -49,7 +49,7 @@ def test_missing_library_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_constraints_pin_every_library_that_moves_numbers() -> None:
     assert {"torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn"} <= set(
-        doctor_checks.pinned(doctor_checks.CONSTRAINTS.read_text())
+        doctor.pinned(doctor.CONSTRAINTS.read_text())
     )
 
 
@@ -83,11 +83,11 @@ def test_whole_files_are_found(empty_root: Path) -> None:
 
 
 def test_a_topic_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> Iterator[doctor_checks.Finding]:
-        yield doctor_checks.Finding("device", "cpu", "2 cores")
+    def broken() -> Iterator[doctor.Finding]:
+        yield doctor.Finding("device", "cpu", "2 cores")
         raise OSError("driver too old")
 
-    monkeypatch.setitem(doctor_checks.TOPICS, "device", broken)
+    monkeypatch.setitem(doctor.TOPICS, "device", broken)
     found = of("device")
     assert list(found) == ["cpu", "examination"]
     assert "driver too old" in found["examination"].found

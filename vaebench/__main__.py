@@ -4,14 +4,15 @@ from typing import Annotated
 
 import typer
 
-from vaebench.cli.about import doctor, init, list_, new, schema, show_version
 from vaebench.cli.arguments import with_imports
+from vaebench.cli.components import init, list_, new, schema, show_version
+from vaebench.cli.doctor import doctor
 from vaebench.cli.forecast import forecast
-from vaebench.cli.look import compare, show, status
+from vaebench.cli.measure import audit, calibrate, evaluate, measure
+from vaebench.cli.models import encode, export, interpolate, reconstruct, sample, score
+from vaebench.cli.results import compare, dashboard, ledger, publish, report, show, table
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors
-from vaebench.cli.use import audit, encode, export, interpolate, reconstruct, sample, score
-from vaebench.cli.work import calibrate, evaluate, measure, sweep, train
-from vaebench.cli.write import dashboard, ledger, publish, report, table
+from vaebench.cli.train import status, sweep, train
 
 app = typer.Typer(
     help="A benchmark of autoencoders: sweeps that measure bounds, active units and collapse, and write tables.",

@@ -1,8 +1,9 @@
 """The commands, one function each. A command that needs torch imports it inside the function.
 
-- `work`: sweep, train, evaluate, calibrate. `use`: sample, encode, reconstruct, score, export. `forecast`: forecast.
-- `look`: show, compare, status. `write`: table, report, ledger, publish, dashboard. `about`: list, doctor, init, new.
+- `train`: sweep, train, status. `measure`: evaluate, calibrate, measure, audit. `forecast`: forecast.
+- `models`: sample, encode, reconstruct, interpolate, score, export.
+- `results`: show, compare, table, report, ledger, publish, dashboard.
+- `components`: list, init, new, schema. `doctor`: doctor.
 - `arguments`: what several commands take. `terminal`: how text and errors are printed.
-- `catalogue`: what a YAML file may name. `doctor_checks`: what this installation has. `starters`: the files
-  that `new` writes.
+- `catalogue`: what a YAML file may name. `starters`: the files that `new` writes.
 """

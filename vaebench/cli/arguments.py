@@ -1,7 +1,7 @@
 """Arguments that several commands share: a study with overrides, how to execute it, the folders of a project."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -56,6 +56,7 @@ Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per pack; with Ray
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster: auto, HOST:6379 or ray://HOST:10001.")]
 Slurm = Annotated[list[str] | None, typer.Option(help="An option of sbatch, e.g. partition=gpu; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness.")]
 SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds between two resume checkpoints of a run in training.")]
 
 
@@ -80,6 +81,18 @@ def wandb_variables(settings: list[str] | None) -> dict[str, str]:
         if key not in ("project", "entity", "tags", "notes") or not equals:
             raise ValueError(f"--wandb-set: expected project=, entity=, tags= or notes= and a value, got {key[:40]!r}")
     return {f"WANDB_{key.upper()}": value for key, _, value in pairs}
+
+
+def check_logging(mode: str, loggers: Sequence[str] | None = None) -> None:
+    """Refuse W&B online without a login, and a logger that is unknown or has no library."""
+    if loggers:
+        from vaebench.training.logs import check
+
+        check(loggers)
+    if mode == "online":
+        from vaebench.sweeps.preflight import check_login
+
+        check_login()
 
 
 OPTION = Annotated[

@@ -1,4 +1,4 @@
-"""Commands about the components, the studies and this installation."""
+"""The commands list, init, new and schema: what a study may name, and files to start from."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,20 +61,6 @@ def new(
 
     for path in write(kind, name, Path()):
         console.print(str(path))
-
-
-def doctor(json: Json = False) -> None:
-    """Show versions, devices, the state of torchvision, and the data that is found."""
-    from vaebench.cli.doctor_checks import examine
-
-    findings = examine()
-    if json:
-        print_json([finding._asdict() for finding in findings])
-        return
-    for topic, item, found, remedy in findings:
-        console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
-        if remedy is not None:
-            console.print(line(31 * " ", (f" → {remedy}", "yellow")), soft_wrap=True)
 
 
 def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:

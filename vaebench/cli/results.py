@@ -1,4 +1,4 @@
-"""Commands that write tables, pages and dashboards from records alone, and that publish."""
+"""The commands that read records: show, compare, table, report, ledger, publish, dashboard."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaebench.cli.arguments import RESULTS, RUNS, Check, Overrides, Studies, StudyFile, study_of
-from vaebench.cli.terminal import console, counted
+from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
+from vaebench.cli.terminal import console, counted, print_json
 from vaebench.config import presentation, shipped
+from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
+from vaebench.reporting.terminal.printing import line
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
-from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
-from vaebench.reporting.terminal.printing import line
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="A run's folder, its record, or the beginning of its id.")],
+    json: Json = False,
+) -> None:
+    """Show one run from its record: its numbers, its latent units, and why they collapsed."""
+    from json import loads
+
+    from vaebench.records.record import encode
+    from vaebench.reporting import select
+    from vaebench.reporting.terminal import run_summary
+
+    found = select.run(run, (RUNS, RESULTS))
+    if json:
+        print_json(loads(encode(found)))
+    else:
+        console.print(run_summary.show(found))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A run, a study, or a row of one, e.g. beta:beta=4.")],
+    second: Annotated[str, typer.Argument(help="Another run, study or row.")],
+) -> None:
+    """Compare two configurations, or two studies row by row, from their records, paired by seed."""
+    from vaebench.reporting import select
+    from vaebench.reporting.terminal import comparison
+
+    sides = (select.find(word, (RUNS, RESULTS)) for word in (first, second))
+    console.print(comparison.compare(comparison.pairs(*sides)))
 
 
 def table(studies: Studies = None, check: Check = False) -> None:

@@ -1,4 +1,4 @@
-"""What this installation has: versions, devices, torchvision's operators, data."""
+"""The command doctor: versions, devices, torchvision's operators, data."""
 
 import os
 import platform
@@ -8,9 +8,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
+from vaebench.cli.arguments import Json
+from vaebench.cli.terminal import console, print_json
 from vaebench.config.registry import DATASETS
 from vaebench.data import torchvision_ops
 from vaebench.records import provenance
+from vaebench.reporting.terminal.printing import line
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
@@ -29,6 +32,18 @@ class Finding(NamedTuple):
     item: str
     found: str
     remedy: str | None = None
+
+
+def doctor(json: Json = False) -> None:
+    """Show versions, devices, the state of torchvision, and the data that is found."""
+    findings = examine()
+    if json:
+        print_json([finding._asdict() for finding in findings])
+        return
+    for topic, item, found, remedy in findings:
+        console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
+        if remedy is not None:
+            console.print(line(31 * " ", (f" → {remedy}", "yellow")), soft_wrap=True)
 
 
 def examine() -> list[Finding]:
@@ -98,8 +113,7 @@ def data() -> Iterator[Finding]:
 
 def required() -> list[str]:
     """Names of the libraries that the installed package requires."""
-    lines = (line for line in requires("vaebench") or () if "extra ==" not in line)
-    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
+    return [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("vaebench") or () if "extra ==" not in one]
 
 
 def pinned(constraints: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: sample, encode, reconstruct, interpolate, score, export."""
+"""The commands that use a trained model: sample, encode, reconstruct, interpolate, score, export."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vaebench.cli.arguments import SeedOption
 from vaebench.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ Split = Annotated[
     Literal["train", "validation", "test"] | None, typer.Option(help="Of the run's own data; by default the run's.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write: .npz, or .png for images; never overwritten.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness.")]
 
 
 def sample(
@@ -138,36 +138,6 @@ def export(
         console.print(str(path), soft_wrap=True)
     if push is not None:
         console.print(exports.push(out, push), soft_wrap=True)
-
-
-def audit(
-    folder: Annotated[Path, typer.Argument(help="A folder that pythae's trainer wrote, e.g. final_model.")],
-    data: Annotated[Path, typer.Option(help="Observations: .npy, or .npz with x and perhaps label.")],
-    draws: Annotated[int, typer.Option(min=1, help="Posterior draws of each observation.")] = 1000,
-    observations: Annotated[int, typer.Option(min=1, help="At most so many, evenly spaced.")] = 1000,
-    binarize: Annotated[str | None, typer.Option(help="How grey levels become 0 and 1, e.g. Fixed.")] = None,
-    seed: SeedOption = 0,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Read pickled networks, which runs code in the folder.")
-    ] = False,
-) -> None:
-    """Measure a model that pythae has saved, beside what pythae says of it. Pickles are read only with --trust."""
-    from vaebench.cli.work import print_measurement
-    from vaebench.sweeps import audit as audits
-
-    found = audits.audit(folder, data, draws, observations, seed, trust, binarize)
-    console.print(f"{found.read.name} of pythae, {found.observations} observations of {data}", soft_wrap=True)
-    if found.read.own:
-        own = " and ".join(found.read.own)
-        console.print(f"the {own} came from pickles of the folder, whose code was run (--trust)", soft_wrap=True)
-    print_measurement(found.measurement)
-    for name in ("forecast_active_units", "forecast_note"):
-        if name in found.facts:
-            console.print(f"{name:30} {found.facts[name]!s:>12}", soft_wrap=True)
-    about = {"get_nll": "pythae's estimate of log p(x); its name says the negative", "training loss": "pythae's"}
-    for name, said in found.theirs.items():
-        number = f"{said:12.4f}  [{about[name]}]" if isinstance(said, float) else f"{'':12} {said}"
-        console.print(f"{'pythae: ' + name:30} {number}", soft_wrap=True)
 
 
 ROWS = 1024

@@ -1,11 +1,10 @@
-"""Commands that train and measure. torch is imported inside them."""
+"""The commands sweep, train and status. torch is imported inside them."""
 
 import os
-import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +28,7 @@ from vaebench.cli.arguments import (
     WandbMode,
     WandbSet,
     Workers,
+    check_logging,
     study_of,
     wandb_variables,
 )
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from vaebench.config import Run, Study
-    from vaebench.evaluation.measure import Measurement
     from vaebench.reporting.figures.base import Drawn
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
@@ -74,7 +73,7 @@ def sweep(
     plan = study_of(study, overrides)
     folder = RUNS / plan.place
     max_pack_size(pack)  # a wrong option is refused before torch is imported
-    _check_logging(wandb, logger)
+    check_logging(wandb, logger)
     os.environ.update(wandb_variables(wandb_set))  # also for the sweep's own W&B run
     unfinished = _unfinished(plan, folder, overrides, wandb, dry_run)
     if not unfinished and not dry_run:
@@ -205,7 +204,7 @@ def train(
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.worker import Worker, describe_resume
 
-    _check_logging(wandb, logger)
+    check_logging(wandb, logger)
     preflight.refuse(plan, [run], Inline())
     preflight.check_folder(folder)
     if message := describe_resume(run, folder / run.id):
@@ -219,114 +218,26 @@ def train(
         raise typer.Exit(1)
 
 
-def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder, runs/STUDY/ID, or its checkpoint.")] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Posterior draws, K; by default the run's own.")] = None,
-    k: Annotated[str | None, typer.Option(help="Sizes k of the IWAE bounds, e.g. 1,64,1000.")] = None,
-    split: Annotated[
-        Literal["train", "validation", "test"] | None, typer.Option(help="By default the run's own.")
-    ] = None,
-    estimators: Annotated[str | None, typer.Option(help="Estimators to add, e.g. AnnealedImportanceSampling.")] = None,
-    save: Annotated[bool, typer.Option("--save", help="Add what is new to the run's record and so to tables.")] = False,
-    codes: Annotated[
-        Path | None, typer.Option(help="Grade codes of any origin instead: .npz with mean, codes or z, and label.")
-    ] = None,
+def status(
+    study: StudyFile,
+    overrides: Overrides = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until every run is done or has failed.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure a trained run again, with other draws, bounds, split or estimators; or grade codes from a file."""
-    from vaebench.sweeps.reevaluate import Asked, add_to_record, reevaluate
+    """Show how far a sweep is, wherever it runs. Exit with status 1 if a run failed or its record is damaged."""
+    from vaebench.sweeps.status import BAD, RunStatus, counts, looks
 
-    if (run is None) == (codes is None):
-        raise ValueError("expected a run's folder, or --codes FILE; give one of the two")
-    if codes is not None:
-        from vaebench.evaluation.measure import grade_codes
-        from vaebench.sweeps.trained import read_codes
-
-        print_measurement(grade_codes(*read_codes(codes)), json)
-        return
-    assert run is not None
-
-    if k is not None and not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", n) for n in k.split(",")):
-        raise ValueError(f"--k: expected whole numbers with commas between them, e.g. 1,64,1000, got {k[:40]!r}")
-    sizes = None if k is None else tuple(int(n) for n in k.split(","))
-    asked = Asked(draws=draws, k=sizes, split=split, estimators=estimators)
-    seen = reevaluate(run, **asked)
-    print_measurement(seen, json)
-    if save:
-        added = add_to_record(run, seen, asked)
-        text = f"added to the record: {', '.join(added.names) or 'nothing'}"
-        if not json:
-            console.print(f"{text}; already there: {', '.join(added.known) or 'nothing'}", soft_wrap=True)
-
-
-def print_measurement(seen: "Measurement", json: bool = False) -> None:
-    """Print every number with its errors and remarks, and every blank with its reason."""
-    from vaebench.records.description import Description
-    from vaebench.reporting.terminal.run_summary import measured
-
-    if json:
-        print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})
-        return
-    for estimate in seen.estimates:
-        if not isinstance(estimate.value, list):
-            text = measured(estimate, seen.descriptions.get(estimate.name, Description()))
-            console.print(text, soft_wrap=True)
-    for name, reason in seen.not_applicable.items():
-        console.print(f"{name:30} {'':12} {reason}", soft_wrap=True)
-
-
-def calibrate(
-    study: Annotated[Path, typer.Argument(help="Linear VAEs on linear-Gaussian data.", metavar="[STUDY]")] = Path(
-        "calibration"
-    ),
-    wandb: WandbMode = "disabled",
-    threads: Threads = 1,
-) -> None:
-    """Compare every metric and estimator with exact answers; exit with status 1 if one is wrong."""
-    plan = study_of(study)
-    _check_logging(wandb)
-    from vaebench.calibration import grade
-    from vaebench.calibration.calibrate import calibrate as grades_of
-    from vaebench.sweeps.run import Execution
-
-    folder = RUNS / plan.place
-    grades = grades_of(plan, folder, Execution(wandb, threads), console)
-    grade.write(grades, folder)
-    console.print(grade.markdown(grades), soft_wrap=True)
-    for wrong in (g for g in grades if not g.is_within):
-        console.print(line(("out:", "red"), f" {wrong}"), soft_wrap=True)
-    console.print(grade.outcome(grades))
-    if not all(g.is_within for g in grades):
+    plan, last = study_of(study, overrides), list[RunStatus]()
+    for runs in looks(plan, RUNS / plan.place, watch):
+        if json:
+            print_json([run._asdict() for run in runs])
+        elif runs != last:
+            console.print(line((plan.name, "bold"), f": {counts(runs)}"), soft_wrap=True)
+            for run in (r for r in runs if r.detail and r not in last):
+                console.print(line(f"  {run.id}  {run.slug}: {run.state}, {run.detail}"), soft_wrap=True)
+        last = runs
+    if any(run.state in BAD for run in last):
         raise typer.Exit(1)
-
-
-def measure(
-    name: Annotated[str, typer.Argument(help="A measurement, e.g. spectrum.")],
-    study: Annotated[Path | None, typer.Argument(help="The study whose trained runs are measured, if any.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of all randomness.")] = 0,
-    publish: Annotated[bool, typer.Option("--publish", help="Write to results/, the published reference.")] = False,
-) -> None:
-    """Measure something for the ledger that no study trains, and write its record to runs/paper/exact."""
-    from vaebench.calibration import measurements
-    from vaebench.reporting.ledger.evidence import MEASURED
-
-    plan = None if study is None else study_of(study)
-    for made in measurements.measured(name, seed, plan, RUNS):
-        console.print(str(measurements.write(made, (RESULTS if publish else RUNS) / MEASURED)), soft_wrap=True)
-        for estimate in made.estimates:
-            console.print(f"  {estimate.name} {estimate.value}", soft_wrap=True)
-
-
-def _check_logging(mode: str, loggers: "Sequence[str] | None" = None) -> None:
-    """Refuse W&B online without a login, and a logger that is unknown or has no library."""
-    if loggers:
-        from vaebench.training.logs import check
-
-        check(loggers)
-    if mode == "online":
-        from vaebench.sweeps.preflight import check_login
-
-        check_login()
 
 
 def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[str]:
