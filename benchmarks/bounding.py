@@ -33,7 +33,7 @@ ROWS = (5000, 25_000, 50_000) if ON_GPU else (250, 500, 1000)
 PYTHAE = "pythae"
 
 
-def trained(net: str) -> tuple[Any, Any]:
+def trained(net: str, points: int = POINTS) -> tuple[Any, Any]:
     """A model with logits as a trained one has them, and observations."""
     side, hidden, latent_dim = NETS[net]
     real = side == 28 and mnist_is_here()
@@ -48,7 +48,7 @@ def trained(net: str) -> tuple[Any, Any]:
         adam.zero_grad()
         (-model.objective(batch, model.noise(len(batch), stream)).mean()).backward()
         adam.step()
-    test = torch.nn.functional.interpolate(data.test.x[:POINTS], size=(side, side))
+    test = torch.nn.functional.interpolate(data.test.x[:points], size=(side, side))
     return model.eval().requires_grad_(False).to(DEVICE), test.to(DEVICE)
 
 
@@ -57,14 +57,14 @@ def bounds_of(model: Any, x: Any, k: int, metrics: Sequence[str] = ("IWAE",)) ->
     return {e.name: e.value for e in measure(model, [Batch(x)], diagnostics(metrics), k, 0).estimates}
 
 
-def floors(model: Any) -> dict[str, Callable[[], None]]:
+def floors(model: Any, points: int = POINTS) -> dict[str, Callable[[], None]]:
     """The decoder's matrix products alone, into tensors that are there already, in calls of several sizes."""
     weights = [layer.weight.mT.contiguous() for layer in model.decoder if isinstance(layer, torch.nn.Linear)]
 
     def products(rows: int) -> None:
         first = torch.randn(rows, model.latent_dim, device=DEVICE)
         outputs = [torch.empty(rows, w.shape[1], device=DEVICE) for w in weights]
-        for _ in range(POINTS * K // rows):
+        for _ in range(points * K // rows):
             h = first
             for weight, output in zip(weights, outputs, strict=True):
                 h = torch.mm(h, weight, out=output)
@@ -72,10 +72,10 @@ def floors(model: Any) -> dict[str, Callable[[], None]]:
     return {f"in calls of {rows}": partial(products, rows) for rows in ROWS}
 
 
-def operations(model: Any) -> int:
+def operations(model: Any, points: int = POINTS) -> int:
     """Of those products."""
     sides = [layer.weight.shape for layer in model.decoder if isinstance(layer, torch.nn.Linear)]
-    return 2 * POINTS * K * sum(a * b for a, b in sides)
+    return 2 * points * K * sum(a * b for a, b in sides)
 
 
 def pythae_of(model: Any, x: Any) -> dict[str, Callable[[], Any]]:

@@ -69,9 +69,9 @@ def _thousand(found: dict[str, Any]) -> list[str]:
 
 def _bounds(found: dict[str, Any]) -> list[str]:
     lines = [
-        f"## IWAE-{K} of 10 observations",
+        f"## IWAE-{K}",
         "",
-        "| decoder | | ms | times vaebench | claimed at least | error, nats |",
+        "| decoder, observations | | ms | times vaebench | claimed at least | error, nats |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for net, row in found["bounds"].items():
