@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vaebench.config import Run, load
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.beta_vae import BetaVAE
 from vaebench.training.model_files import unpack
 
@@ -96,7 +96,7 @@ def numbers(runs: list[Run], where: str | None = None, **how: Any) -> Numbers:
     data = DataModule(dataset_of(runs[0]), batch_size=1000).to(trained.device)
     data.setup("test")
     models = [unpack(model, trained.device) for model in trained.models]
-    taken = [measure(m, data.batches("test"), diagnostics(MEASURED), DRAWS, m.seed).estimates for m in models]
+    taken = [measure(m, data.batches("test"), build_metrics(MEASURED), DRAWS, m.seed).estimates for m in models]
     estimates = [{e.name: float(e.value) for e in each} for each in taken]  # type: ignore[arg-type]
     return Numbers(trained.losses, estimates, [{k: v.cpu() for k, v in m.state_dict().items()} for m in models])
 

@@ -17,7 +17,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import MNIST, Digits
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 
 NETS = {"784-400-400-32": (28, (400, 400), 32), "64-64-64-10": (8, (64, 64), 10)}
 """Side of the image, hidden widths, latent units; the first is the one of the claims."""
@@ -53,8 +53,8 @@ def trained(net: str, points: int = POINTS) -> tuple[Any, Any]:
 
 
 def bounds_of(model: Any, x: Any, k: int, metrics: Sequence[str] = ("IWAE",)) -> dict[str, Any]:
-    """The bounds of all k, as every record has them; or what other diagnostics say."""
-    return {e.name: e.value for e in measure(model, [Batch(x)], diagnostics(metrics), k, 0).estimates}
+    """The bounds of all k, as every record has them; or what other metrics say."""
+    return {e.name: e.value for e in measure(model, [Batch(x)], build_metrics(metrics), k, 0).estimates}
 
 
 def floors(model: Any, points: int = POINTS) -> dict[str, Callable[[], None]]:

@@ -181,7 +181,7 @@ def drawn(k: int) -> float:
     """Processor seconds of the bounds of all sizes up to k."""
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.evaluation.measure import diagnostics, measure
+    from vaebench.evaluation.measure import build_metrics, measure
     from vaebench.training.single import data_of
 
     run = load(STUDY).runs[0]
@@ -189,7 +189,7 @@ def drawn(k: int) -> float:
     data.setup()
     model = MODELS.build(run.model, data.shape, run.seed).eval()
     start = process_time()
-    measure(model, data.batches("test"), diagnostics(["IWAE"]), k, 0)
+    measure(model, data.batches("test"), build_metrics(["IWAE"]), k, 0)
     return process_time() - start
 
 

@@ -10,7 +10,7 @@ from vaebench import oracle
 from vaebench.config.registry import METRICS, MODELS
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.oracle.spectrum import Spectrum
 
 SHAPE = (1, 4, 4)
@@ -121,7 +121,7 @@ def test_bounds_are_measured_and_what_has_no_meaning_is_blank_with_its_reason() 
     x = normal(30, *SHAPE)
     reasons = {}
     for steps in (1, 2):
-        found = measure(build(steps=steps), [Batch(x)], diagnostics(METRICS), 10, 0)
+        found = measure(build(steps=steps), [Batch(x)], build_metrics(METRICS), 10, 0)
         names, reasons[steps] = {e.name for e in found.estimates}, found.not_applicable
         assert {"elbo", "iwae_1", "squared_error"} <= names
         assert {"rate", "distortion", "active_units", "kl_per_unit"} & names == (

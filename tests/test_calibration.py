@@ -81,7 +81,7 @@ UNCLAIMED = {
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_column_of_every_diagnostic_is_graded(name, grades):
+def test_every_column_of_every_metric_is_graded(name, grades):
     graded = {g.quantity for g in grades if g.instrument == name}
     wanted = {c for c in METRICS.build(name).columns(DRAWS) if c != "iwae_5000"}
     assert graded >= wanted

@@ -430,7 +430,7 @@ def test_a_bad_override_earns_one_line(write: Write, assignment: str, message: s
 
 
 class Divided:
-    """A diagnostic for these tests."""
+    """A metric for these tests."""
 
     def __init__(self, *, sizes: tuple[DrawsDivisor, ...] = (1, 50)) -> None: ...
 

@@ -16,7 +16,7 @@ from vaebench.config import load
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT
 from vaebench.sweeps import reevaluate
@@ -75,23 +75,23 @@ def assert_same(found: Measurement, expected: Measurement) -> None:
 
 
 @pytest.mark.parametrize("spec", MODEL_SPECS, ids=label)
-def test_objective_and_diagnostics_stay_on_the_model_s_device(spec):
+def test_objective_and_metrics_stay_on_the_model_s_device(spec):
     made, batch = MODELS.build({"latent_dim": 3, **spec}, SHAPE, 0), observations()
-    expected = measure(made, [batch], diagnostics(None), 20, 0)
+    expected = measure(made, [batch], build_metrics(None), 20, 0)
     with elsewhere():
         moved, seen = made.to(DEVICE), there(batch)
         objective = moved.objective(seen.x, moved.noise(len(seen.x), torch.Generator(DEVICE)))
         assert isinstance(objective, Held)
         objective.sum().backward()
         assert all(p.grad is None or isinstance(p.grad, Held) for p in moved.parameters())
-        assert_same(measure(moved, [seen], diagnostics(None), 20, 0), expected)
+        assert_same(measure(moved, [seen], build_metrics(None), 20, 0), expected)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_stay_on_the_model_s_device(name):
     few = {k: 4 for k, p in ESTIMATORS.keywords(name).items() if type(p.default) is int}
     made, batch = MODELS.build({"name": "VAE", "latent_dim": 3}, SHAPE, 0), observations()
-    asked = estimators([{"name": name, **few}])
+    asked = build_estimators([{"name": name, **few}])
     expected = estimate(made, [batch], asked, 0)
     with elsewhere():
         assert_same(estimate(made.to(DEVICE), [there(batch)], asked, 0), expected)

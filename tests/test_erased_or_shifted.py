@@ -20,7 +20,7 @@ from vaebench.evaluation.estimators.erased_or_shifted import (
     relative,
     shift,
 )
-from vaebench.evaluation.measure import Measurement, estimate, estimators
+from vaebench.evaluation.measure import Measurement, build_estimators, estimate
 from vaebench.evaluation.metrics.base import without_densities
 from vaebench.models.ae import AE
 from vaebench.models.base import Autoencoder
@@ -64,7 +64,7 @@ def linear(matrix: torch.Tensor) -> LinearVAE:
 
 
 def asked(model: Autoencoder, x: torch.Tensor, label: torch.Tensor | None = None, **keywords: object) -> Measurement:
-    return estimate(model, [Batch(x, label)], estimators([{"name": "ErasedOrShifted", **keywords}]), 0)
+    return estimate(model, [Batch(x, label)], build_estimators([{"name": "ErasedOrShifted", **keywords}]), 0)
 
 
 def seen(model: Autoencoder, x: torch.Tensor, label: torch.Tensor | None = None, **keywords: object) -> dict:

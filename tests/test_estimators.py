@@ -15,7 +15,7 @@ from vaebench import oracle
 from vaebench.config.registry import ESTIMATORS, LIKELIHOODS, MODELS, PRIORS
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import EvidenceEstimator, evenly_spaced, mean_over_observations, part_of
-from vaebench.evaluation.measure import Measurement, estimate, estimators
+from vaebench.evaluation.measure import Measurement, build_estimators, estimate
 from vaebench.models.draws import ChunkSize
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.posteriors import Form
@@ -58,7 +58,7 @@ def at_optimum(eigenvalues: list[float], latent_dim: int, variance: float) -> tu
 
 
 def found(model: torch.nn.Module, x: torch.Tensor, *specs: object, seed: int = 0) -> dict[str, Estimate]:
-    seen = estimate(model, [Batch(x)], estimators(specs), seed)
+    seen = estimate(model, [Batch(x)], build_estimators(specs), seed)
     assert not seen.not_applicable
     return {e.name: e for e in seen.estimates}
 
@@ -101,7 +101,7 @@ def test_every_column_has_a_heading_and_none_stands_for_the_whole_split(name: st
 def test_an_estimator_measures_a_model_or_says_why_not(name: str, model: str) -> None:
     built = MODELS.build({"name": model, "likelihood": "Gaussian", "latent_dim": 2}, (1, 2, 2), 0)
     training = built.training
-    seen = estimate(built, [Batch(torch.rand(3, 1, 2, 2))], estimators([cheap(name, **few(name))]), 0)
+    seen = estimate(built, [Batch(torch.rand(3, 1, 2, 2))], build_estimators([cheap(name, **few(name))]), 0)
     columns = set(ESTIMATORS.build(cheap(name)).columns)
     assert built.training == training
     if built.stochastic and built.form is not Form.NONE:
@@ -255,7 +255,7 @@ def test_a_diverged_decoder_is_one_clear_error_and_a_blank_in_a_record(name: str
     model = MODELS.build({"name": "VAE", "latent_dim": 2, "likelihood": "Gaussian"}, (1, 3, 3), 0).eval()
     with torch.no_grad():
         model.decoder[-2].bias.fill_(value)
-    (estimator,), x = estimators([cheap(name)]), torch.rand(4, 1, 3, 3)
+    (estimator,), x = build_estimators([cheap(name)]), torch.rand(4, 1, 3, 3)
     message = "expected a finite log p(x|z) at samples of the prior"
     with pytest.raises(FloatingPointError, match=re.escape(message)):
         estimator.estimate(model, Batch(x), 0)
@@ -314,7 +314,7 @@ def test_every_estimate_says_over_which_observations(name: str) -> None:
     small = cheap(name, **few(name)) if name in CHEAP else {"name": name}
 
     def over(count: int, seed: int = 0) -> dict[str, str | None]:
-        seen = estimate(model, [Batch(x[:7]), Batch(x[7:])], estimators([{**small, "observations": count}]), seed)
+        seen = estimate(model, [Batch(x[:7]), Batch(x[7:])], build_estimators([{**small, "observations": count}]), seed)
         return {e.name: e.over for e in seen.estimates}
 
     observed = {column for column, told in over(30).items() if told is None}

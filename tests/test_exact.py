@@ -11,7 +11,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 from vaebench.oracle.spectrum import Spectrum
@@ -111,7 +111,7 @@ def test_the_measured_numbers_at_the_optimum_are_the_oracles():
     point = oracle.beta_optimum(Spectrum.of(x), 6, 4.0, 0.1)
     model = at_optimum(point, 16)
     model.beta.fill_(4.0)
-    seen = {e.name: e for e in measure(model, [Batch(x)], diagnostics(None), 400, 0).estimates}
+    seen = {e.name: e for e in measure(model, [Batch(x)], build_metrics(None), 400, 0).estimates}
     assert abs(seen["rate"].value - point.rate) < 5 * seen["rate"].monte_carlo_error
     assert abs(seen["distortion"].value - point.distortion) < 5 * seen["distortion"].monte_carlo_error
     assert seen["active_units"].value == oracle.forecast(Spectrum.of(x), 6, 0.4).active_units == 4

@@ -7,7 +7,7 @@ from torch import Tensor
 from vaebench.config.registry import MODELS
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE
 from vaebench.models.vae import VAE
 from vaebench.oracle.probabilistic_pca import HierarchicalGaussian
@@ -141,14 +141,14 @@ def test_with_the_second_layer_cut_off_it_is_the_vae_with_the_first_ones_prior()
     torch.testing.assert_close(mine.log_weight, others.log_weight, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(mine.log_px, others.log_px, rtol=1e-12, atol=1e-12)
     assert float(mine.unit_rates[:, 3:].abs().max()) < 1e-12
-    found = {e.name: e.value for e in measure(model, [Batch(x)], diagnostics(("Layers",)), 50, 0).estimates}
+    found = {e.name: e.value for e in measure(model, [Batch(x)], build_metrics(("Layers",)), 50, 0).estimates}
     assert (found["rate_layer_2"], found["active_units_layer_2"]) == (pytest.approx(0, abs=1e-9), 0.0)
 
 
-def test_diagnostics_are_right_or_blank():
+def test_metrics_are_right_or_blank():
     """The rate is the sum over layers and over units. What needs a posterior in closed form is blank, and says why."""
     model, exact = linear(*CASES[1])
-    found = measure(model, [Batch(observed(exact, 50))], diagnostics(None), 100, 0)
+    found = measure(model, [Batch(observed(exact, 50))], build_metrics(None), 100, 0)
     value = {e.name: e.value for e in found.estimates}
     assert value["rate_layer_1"] + value["rate_layer_2"] == pytest.approx(value["rate"], rel=1e-9)
     assert sum(value["kl_per_unit"]) == pytest.approx(value["rate"], rel=1e-9)
@@ -159,7 +159,7 @@ def test_diagnostics_are_right_or_blank():
             found.not_applicable[name]
             == "its q(z|x) is a normal distribution of each of two layers, the second given the first"
         )
-    others = measure(VAE((4,)), [Batch(torch.rand(5, 4).round())], diagnostics(("Layers",)), 5, 0).not_applicable
+    others = measure(VAE((4,)), [Batch(torch.rand(5, 4).round())], build_metrics(("Layers",)), 5, 0).not_applicable
     assert set(others.values()) == {"VAE has one layer of latent units"}
 
 
@@ -170,7 +170,7 @@ def test_active_units_of_both_layers_are_the_variances_of_linear_means(case):
     first = exact.posterior.mean(x)
     means = torch.cat([first, first @ exact.upper_posterior.weight.mT + exact.upper_posterior.bias], 1)
     expected = means.var(0, correction=0).sort(descending=True).values
-    (_, spectrum) = measure(model, [Batch(x)], diagnostics(("ActiveUnits",)), 2, 0).estimates
+    (_, spectrum) = measure(model, [Batch(x)], build_metrics(("ActiveUnits",)), 2, 0).estimates
     assert spectrum.value == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-9)  # the fixed noises are float32
 
 

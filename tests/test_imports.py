@@ -166,7 +166,7 @@ class MyEstimator(Estimator):
     def columns(self):
         return {"my_estimate": Description("my estimate")}
 
-    def applies_to(self, model):
+    def why_not_applicable(self, model):
         return None
 
     def estimate(self, model, batch, seed):
@@ -520,7 +520,13 @@ def test_a_name_may_come_by_a_star(tmp_path: Path) -> None:
 
 UNMADE = {
     "runs": ('"my_estimate", 7.0', "gone, 7.0", None),
-    "estimator": ("    def applies_to(self, model):\n        return None\n", "", r"evaluate\.estimators: .*abstract"),
+    "estimator": (
+        "    def why_not_applicable(self, model):\n        return None\n", "", r"evaluate\.estimators: .*abstract"
+    ),
+    "a metric of the time before": (
+        'column = "my_metric"', "def applies_to(self, model):\n        pass",
+        r"evaluate\.metrics: .*MyMetric: rename its method applies_to to why_not_applicable",
+    ),
     "data set": ("self.size = size", "self.size = sizes", r"yaml:\d+: data: NameError: .*'sizes'.*\(\S+mine\.py:\d+\)"),
     "metric": (
         'column = "my_metric"', "def __init__(self):\n        gone", r"evaluate\.metrics: MyMetric.*NameError.*mine\.py"

@@ -12,12 +12,12 @@ from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, 
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
 from vaebench.training.curve import CHEAP, Curve, Validation
 from vaebench.training.packed.loaders import PackedData
-from vaebench.training.packed.metrics import PIXELS, PackDiagnostics
+from vaebench.training.packed.metrics import PIXELS, PackMetrics
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import SeedGroups, Stacks
 
@@ -40,8 +40,8 @@ def build(name: str, seed: int, **keywords: Any) -> Autoencoder:
     return MODELS.build({"name": name, "latent_dim": 3, **small, **keywords}, SHAPE, seed)
 
 
-def measuring(members: Sequence[Autoencoder]) -> PackDiagnostics:
-    return PackDiagnostics(Stacks(members), SeedGroups(members), diagnostics(CHEAP), DRAWS)
+def measuring(members: Sequence[Autoencoder]) -> PackMetrics:
+    return PackMetrics(Stacks(members), SeedGroups(members), build_metrics(CHEAP), DRAWS)
 
 
 def measured(members: Sequence[Autoencoder], data: DataModule) -> list[Measurement]:
@@ -49,7 +49,7 @@ def measured(members: Sequence[Autoencoder], data: DataModule) -> list[Measureme
 
 
 def by_itself(model: Autoencoder, data: DataModule) -> Measurement:
-    return measure(model, data.batches("validation"), diagnostics(CHEAP), DRAWS, model.seed)
+    return measure(model, data.batches("validation"), build_metrics(CHEAP), DRAWS, model.seed)
 
 
 def agree(found: Measurement, expected: Measurement) -> None:
@@ -126,7 +126,7 @@ def test_draws_that_cannot_be_mapped_are_measured_one_by_one(kind, data):
 
 
 def curves(members: Callable[[], list[Autoencoder]]) -> list[dict[str, Any]]:
-    """Of a pack that is validated, diagnostics and all, after each of two epochs."""
+    """Of a pack that is validated, metrics and all, after each of two epochs."""
     kept, made = [Curve() for _ in members()], members()
     training = lightning.Trainer(
         max_epochs=2, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,

@@ -1,4 +1,4 @@
-"""Every diagnostic: the same batchwise, whole and over ranks; against references; blank where it must be."""
+"""Every metric: the same batchwise, whole and over ranks; against references; blank where it must be."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS, MODELS, PRIORS
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.draws import Draws
 from vaebench.records.description import LAST
 from vaebench.records.record import Estimate, NotApplicable
@@ -136,7 +136,7 @@ def test_every_metric_measures_a_model_or_says_why_not(model):
     built = MODELS.build({**model, "likelihood": "Gaussian", "latent_dim": 3}, (1, 4, 4), 0)
     x = torch.rand(9, 1, 4, 4)
     built.prepare(x)
-    seen = measure(built, [Batch(x[:5]), Batch(x[5:])], diagnostics(list(METRICS)), 10, 0)
+    seen = measure(built, [Batch(x[:5]), Batch(x[5:])], build_metrics(list(METRICS)), 10, 0)
     assert all(len(reason) > 20 for reason in seen.not_applicable.values())
     assert not seen.not_applicable.keys() & {e.name for e in seen.estimates}
     for name in METRICS:

@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from vaebench.config.registry import METRICS, MODELS, POSTERIORS
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.parts.posteriors import log_density, rate_above_standard_normal, reparameterise
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA, beta_elbo
 
@@ -204,7 +204,7 @@ def test_every_vae_takes_every_posterior_with_as_many_units_as_dimensions(name: 
 def test_what_cannot_be_known_of_a_posterior_is_left_blank_with_its_reason(posterior: dict[str, Any]) -> None:
     """Every metric gives numbers or reasons; which, the form of the posterior decides."""
     model, x = build(latent_dim=3, posterior=posterior), observations(30).float()
-    found = measure(model, [Batch(x, torch.arange(30) % 2)], diagnostics(METRICS), 10, 0)
+    found = measure(model, [Batch(x, torch.arange(30) % 2)], build_metrics(METRICS), 10, 0)
     names = {e.name for e in found.estimates}
     assert {"elbo", "rate", "distortion", "active_units", "squared_error"} <= names
     is_flow, is_diagonal = posterior["name"] == "Flow", posterior["name"] == "Diagonal"
@@ -222,7 +222,7 @@ def test_a_unit_that_ignores_x_is_not_active_under_a_flow() -> None:
     with torch.no_grad():
         model.encoder[-1].weight.zero_()
     spectrum = next(
-        e.value for e in measure(model, [Batch(x)], diagnostics(["ActiveUnits"]), 1, 0).estimates
+        e.value for e in measure(model, [Batch(x)], build_metrics(["ActiveUnits"]), 1, 0).estimates
         if e.name == "variance_spectrum"
     )  # fmt: skip
     assert max(spectrum) < 1e-10

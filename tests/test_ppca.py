@@ -14,7 +14,7 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA, expectation_maximisation
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.sweeps.run import Execution, execute_pack
@@ -122,7 +122,7 @@ def test_every_bound_is_the_evidence(fit: str, likelihood: Any) -> None:
     evidence = model.density.log_prob(x)
     weights = model.draws(Batch(x), 20, torch.Generator().manual_seed(0)).log_weight
     assert float((weights - evidence).abs().max()) < 1e-9
-    seen = {e.name: e.value for e in measure(model, [Batch(x)], diagnostics(None), 10, 0).estimates}
+    seen = {e.name: e.value for e in measure(model, [Batch(x)], build_metrics(None), 10, 0).estimates}
     for name in ("elbo", "iwae_10"):
         assert seen.get(name, seen["elbo"]) == pytest.approx(float(evidence.mean()), rel=1e-9)
     assert seen["rate"] + seen["distortion"] == pytest.approx(-float(evidence.mean()), rel=1e-9)

@@ -9,7 +9,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaebench.config.registry import METRICS, MODELS
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.draws import Draws
 from vaebench.oracle.probabilistic_pca import LinearPosterior
 from vaebench.records.record import Estimate
@@ -190,7 +190,7 @@ def test_models_are_measured_by_their_own_prior(prior: object) -> None:
     model = MODELS.build({"name": "VAE", "prior": prior, "latent_dim": 3, "likelihood": "Gaussian"}, (1, 4, 4), 0)
     x = torch.rand(40, 1, 4, 4)
     model.prepare(x)
-    seen = measure(model, [Batch(x[:33]), Batch(x[33:])], diagnostics(BOTH), 2, 0)
+    seen = measure(model, [Batch(x[:33]), Batch(x[33:])], build_metrics(BOTH), 2, 0)
     found = {e.name: e for e in seen.estimates}
     again = measure(model, [Batch(x[:33]), Batch(x[33:])], [keeper := Keeper()], 2, 0)
     assert not again.not_applicable

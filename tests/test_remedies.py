@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from vaebench import oracle
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.evaluation.metrics.aggregate_posterior import AggregatePosterior
 from vaebench.models.aggressive_vae import AggressiveVAE, information
 from vaebench.models.base import Autoencoder
@@ -171,7 +171,7 @@ def test_under_every_remedy_training_keeps_the_units_that_the_spectrum_forecasts
     forecast = oracle.forecast(spectrum, 3, oracle.beta_optimum(spectrum, 3, 1.0, 0.09).tau)
     assert forecast.active_units == 3
     (active,) = (
-        e.value for e in measure(model, data.batches("train"), diagnostics(("ActiveUnits",)), 1, 0).estimates[:1]
+        e.value for e in measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), 1, 0).estimates[:1]
     )
     assert active == 3
 

@@ -17,7 +17,7 @@ from vaebench.config import Run, Study
 from vaebench.config.presentation import Presentation
 from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, METRICS, MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation.measure import Measurement, diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.sweeps.engines.base import Engine, Inline
@@ -190,10 +190,10 @@ def test_what_else_is_measured_moves_nothing(name, path):
     batches = data.batches("test")
 
     def measured(chosen: Any) -> Measurement:
-        return measure(model, batches, diagnostics(chosen), DRAWS, 0)
+        return measure(model, batches, build_metrics(chosen), DRAWS, 0)
 
     def estimated(chosen: Any) -> Measurement:
-        return estimate(model, batches, estimators(chosen), 0)
+        return estimate(model, batches, build_estimators(chosen), 0)
 
     for by, everything in ((measured, list(METRICS)), (estimated, ESTIMATED)):
         whole = by(everything)

@@ -16,7 +16,7 @@ from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.stacked_ae import StackedAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.callbacks import StopEarly
@@ -202,7 +202,7 @@ def test_the_classifier_learns_and_its_error_is_counted():
     model = MODELS.build(spec, (1, 8, 8), 0)
     data = digits(batch_size=64)
     trainer(20).fit(model, datamodule=data)
-    (error,) = measure(model, data.batches("test"), diagnostics(["ClassificationError"]), 1, 0).estimates
+    (error,) = measure(model, data.batches("test"), build_metrics(["ClassificationError"]), 1, 0).estimates
     with torch.no_grad():
         logits = model.head(model.encoder(data.test.x))
     assert error.value == pytest.approx(100 * float((logits.argmax(1) != data.test.label).float().mean()))
@@ -212,7 +212,7 @@ def test_the_classifier_learns_and_its_error_is_counted():
 def test_what_has_no_classifier_or_no_labels_says_so():
     data = digits()
     data.setup()
-    seen = measure(build("StackedAE"), data.batches("test"), diagnostics(["ClassificationError"]), 1, 0)
+    seen = measure(build("StackedAE"), data.batches("test"), build_metrics(["ClassificationError"]), 1, 0)
     assert seen.not_applicable == {"classification_error": "this StackedAE has no classifier"}
     with pytest.raises(Unpackable, match="StackedAE learns from labels"):
         Pack([build("StackedAE", i, classes=10) for i in range(2)])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import vaebench
 from vaebench.__main__ import app
 from vaebench.config.registry import ESTIMATORS, MODELS
-from vaebench.evaluation.measure import Measurement, diagnostics, estimate, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, estimate, measure
 from vaebench.evaluation.scoring import score
 from vaebench.models import pythae_folder
 from vaebench.models.base import Autoencoder
@@ -326,7 +326,7 @@ def test_codes_of_scikit_learn_are_graded(tmp_path: Path) -> None:
     assert 0.75 < values["linear_probe_accuracy"] <= 1
     assert 0.75 < values["nearest_neighbours_accuracy"] <= 1
     assert found["not_applicable"]["elbo"] == "codes alone have no model"
-    every = {name for metric in diagnostics(None) for name in metric.columns(1)}
+    every = {name for metric in build_metrics(None) for name in metric.columns(1)}
     assert values.keys() | found["not_applicable"].keys() >= every
 
 

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from vaebench.config import Run, load
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.vae import VAE
 from vaebench.records import images
 from vaebench.records import record as records
@@ -178,7 +178,7 @@ def test_the_kl_of_every_unit_has_a_curve_that_the_record_has_not(tracked):
     data = data_of(Run.of(record.config))
     data.setup("fit")
     model = VAE.load_from_checkpoint(path.parents[2] / "run" / CHECKPOINT, weights_only=True)
-    (kl,) = measure(model, data.batches("validation"), diagnostics(("KLPerUnit",)), 1, 0).estimates
+    (kl,) = measure(model, data.batches("validation"), build_metrics(("KLPerUnit",)), 1, 0).estimates
     assert seen[4] == pytest.approx(kl.value)
 
 

@@ -1,4 +1,4 @@
-"""One of two processes that measure together: `python two_processes.py RANK PORT` prints what every diagnostic says."""
+"""One of two processes that measure together: `python two_processes.py RANK PORT` prints what every metric says."""
 
 import json
 import sys

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from vaebench.evaluation.measure import measure as measure
     from vaebench.evaluation.metrics.base import (
         Columns as Columns,
-        Diagnostic as Diagnostic,
+        Metric as Metric,
         MeanOverObservations as MeanOverObservations,
         ScalarMean as ScalarMean,
     )
@@ -101,7 +101,7 @@ EXPORTS = {
     "vaebench.evaluation.estimators.base": ("Estimator", "mean_over_observations"),
     "vaebench.evaluation.measure": ("measure",),
     "vaebench.evaluation.scoring": ("Scores", "score"),
-    "vaebench.evaluation.metrics.base": ("Columns", "Diagnostic", "MeanOverObservations", "ScalarMean"),
+    "vaebench.evaluation.metrics.base": ("Columns", "Metric", "MeanOverObservations", "ScalarMean"),
     "vaebench.models.ae": ("AE",),
     "vaebench.models.base": ("Autoencoder",),
     "vaebench.models.beta_vae": ("BetaVAE",),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vaebench.config.registry import MODELS, Spec
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA
 from vaebench.records.record import Estimate
@@ -40,8 +40,8 @@ def _linear_vae(model: ProbabilisticPCA, posterior: LinearPosterior) -> LinearVA
 
 
 def _ours(vae: LinearVAE, batches: Iterable[Tensor], spec: Spec, draws: int = 1) -> dict[str, Estimate]:
-    """What one diagnostic of the suite says of the model, by the path that every record takes."""
-    seen = measure(vae, [Batch(x) for x in batches], diagnostics([spec]), draws, 0)
+    """What one metric of the suite says of the model, by the path that every record takes."""
+    seen = measure(vae, [Batch(x) for x in batches], build_metrics([spec]), draws, 0)
     return {estimate.name: estimate for estimate in seen.estimates}
 
 

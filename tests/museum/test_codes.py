@@ -19,7 +19,7 @@ from vaebench.config.registry import METRICS, MODELS
 from vaebench.data.datasets.synthetic import SparseDictionary
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.known_truth import recovery
-from vaebench.evaluation.measure import estimate, estimators
+from vaebench.evaluation.measure import build_estimators, estimate
 from vaebench.models.draws import Draws
 
 
@@ -48,7 +48,7 @@ def test_the_penalty_is_not_rounded_down(show):
         h = model.encoder(x)
         wrong = floored_penalty(h, weight)
         exact = float(((h * (1 - h)).square() @ weight.square().sum(1)).mean())
-    (right,) = estimate(model, [Batch(x)], estimators(["EncoderJacobian"]), 0).estimates
+    (right,) = estimate(model, [Batch(x)], build_estimators(["EncoderJacobian"]), 0).estimates
     show("‖∂h/∂x‖², divided with //", wrong, right.value, exact)
     assert right.value == pytest.approx(exact, rel=1e-12)
     assert float(wrong) == exact // 1 < exact - 0.1

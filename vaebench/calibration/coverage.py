@@ -20,7 +20,7 @@ from vaebench.config.seeding import generator, seeded
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.estimators.joint_density import JointDensity
-from vaebench.evaluation.measure import diagnostics, estimate, measure
+from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.models.draws import Draws
 from vaebench.models.vae import VAE
 from vaebench.records.record import Estimate, NotApplicable
@@ -71,7 +71,7 @@ def coverage_grades() -> Iterator[Grade]:
         Claims("other draws of the same observations", "monte_carlo_error", lambda seed: [_sample(OBSERVATIONS, 0)]),
         Claims("other observations of one population", "standard_error", lambda seed: [_sample(POPULATION, seed)]),
     ):
-        yield from _diagnostics(vae, claims)
+        yield from _metrics(vae, claims)
         for name in ESTIMATORS:
             yield from _estimator(vae, claims, name)
     for tail in TAILS:
@@ -128,11 +128,11 @@ def _sample(count: int, seed: int) -> Batch:
         return Batch(joint.observations(z), (z[:, 0] > 0).long())
 
 
-def _diagnostics(vae: VAE, claims: Claims) -> Iterator[Grade]:
+def _metrics(vae: VAE, claims: Claims) -> Iterator[Grade]:
     """Grade all metrics that claim an error of this kind."""
 
     def measured(seed: int, names: Sequence[Spec]) -> Sequence[Estimate]:
-        return measure(vae, claims.batches(seed), diagnostics(names), DRAWS, seed).estimates
+        return measure(vae, claims.batches(seed), build_metrics(names), DRAWS, seed).estimates
 
     columns = {column: name for name in METRICS for column in METRICS.build(name).columns(DRAWS)}
     claiming = {columns[e.name] for e in measured(0, tuple(METRICS)) if getattr(e, claims.kind) is not None}
@@ -173,7 +173,7 @@ def _guessed(seed: int) -> Sequence[Estimate]:
     label, code = torch.arange(POPULATION) % 3, torch.rand(POPULATION, 5, generator=stream).round()
     logits = torch.rand(POPULATION, 3, generator=stream)
     draws = Draws(code, label, Normal(code, code + 1), code, code[None], none, none, none, logits)
-    metrics = diagnostics(("ClassificationError", "Sparsity"))
+    metrics = build_metrics(("ClassificationError", "Sparsity"))
     for metric in metrics:
         metric.update(draws)
     return [o for metric in metrics for o in metric.compute() if not isinstance(o, NotApplicable)]

@@ -26,7 +26,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
-from vaebench.evaluation.measure import diagnostics, estimate, measure
+from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.evaluation.metrics.units import GRID
 from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.linear_vae import LinearVAE
@@ -239,7 +239,7 @@ def linear_grades(problem: LinearProblem, estimates: Sequence[Estimate] | None =
     if estimates is None:
         shaped = problem.x.to(problem.model.weight.dtype).view(-1, *problem.model.shape)
         batches = [Batch(part) for part in shaped.split(BATCH)]
-        estimates = measure(problem.model, batches, diagnostics(tuple(ANSWERS)), problem.draws, 0).estimates
+        estimates = measure(problem.model, batches, build_metrics(tuple(ANSWERS)), problem.draws, 0).estimates
     rounding = rounding_of(problem)
     for metric, answers in ANSWERS.items():
         yield from graded(problem.name, metric, answers(problem), estimates, rounding)

@@ -24,7 +24,7 @@ from vaebench.data.datasets.published import MNIST, SCALE
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import mean_over_observations
-from vaebench.evaluation.measure import diagnostics, evaluating, measure
+from vaebench.evaluation.measure import build_metrics, evaluating, measure
 from vaebench.evaluation.metrics.disentanglement import MIG, SAP, completeness, disentanglement, modularity
 from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.parts.posteriors import kl_from_standard_normal
@@ -88,7 +88,7 @@ def iwae_gap(seed: int) -> Iterator[Estimate]:
             with torch.no_grad():
                 model.log_variance.add_(math.log(1.2))
         batches = [Batch(part) for part in x.split(200)]
-        bounds = measure(model, batches, diagnostics([{"name": "IWAE", "k": sizes}]), DRAWS, seed).estimates
+        bounds = measure(model, batches, build_metrics([{"name": "IWAE", "k": sizes}]), DRAWS, seed).estimates
         gaps = [evidence - e.value for e in bounds if not isinstance(e.value, list)]
         if not wrong:
             yield Estimate("largest_gap_of_exact_posterior", max(gaps, key=abs), n=len(x))

@@ -20,7 +20,7 @@ from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE, FAMILY, InferenceGap
-from vaebench.evaluation.measure import diagnostics, measure
+from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.hierarchical_vae import HierarchicalVAE
 from vaebench.models.vae import VAE
 from vaebench.oracle.probabilistic_pca import (
@@ -136,7 +136,7 @@ def _hierarchy_grades() -> Iterator[Grade]:
             Answer("active_units_layer_2", float(active[3:].sum())),
         ],
     }
-    estimates = measure(model, [Batch(x)], diagnostics(tuple(answers)), DRAWS, 0).estimates
+    estimates = measure(model, [Batch(x)], build_metrics(tuple(answers)), DRAWS, 0).estimates
     for metric, exacts in answers.items():
         yield from graded(HIERARCHY, metric, exacts, estimates, ROUNDING)
 
@@ -185,7 +185,7 @@ def posterior_grades() -> Iterator[Grade]:
         q = density.posterior if is_exact else density.posterior.independent()
         answers = _exact_for(x, density, q, is_exact)
         estimates = measure(
-            _with_posterior(spec, density, q), [Batch(x)], diagnostics(tuple(answers)), DRAWS, 0
+            _with_posterior(spec, density, q), [Batch(x)], build_metrics(tuple(answers)), DRAWS, 0
         ).estimates
         for metric, exacts in answers.items():
             yield from graded(name, metric, exacts, estimates, ROUNDING)

@@ -15,7 +15,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.datasets.synthetic import LinearGaussian, SparseDictionary
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.known_truth import angle_between, recovery, score_error
-from vaebench.evaluation.measure import diagnostics, estimate, estimators, measure
+from vaebench.evaluation.measure import build_estimators, build_metrics, estimate, measure
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import LinearAutoencoder, Spectrum
 from vaebench.records.record import Estimate
@@ -75,7 +75,7 @@ def _autoencoder_grades(population: Spectrum, units: int) -> Iterator[Grade]:
         {"name": "AE", "network": "Affine", "likelihood": "Gaussian", "latent_dim": units},
         LinearAutoencoder(population, units),
     )
-    seen = measure(model, [Batch(population.points)], diagnostics(("SquaredError",)), 1, 0).estimates
+    seen = measure(model, [Batch(population.points)], build_metrics(("SquaredError",)), 1, 0).estimates
     answer = Answer("squared_error", population.tail(units))
     yield from graded("the best linear autoencoder", "SquaredError", [answer], seen, ROUNDING)
 
@@ -117,7 +117,7 @@ def _jacobian_grades() -> Iterator[Grade]:
             code = model.encode(x).mean
         slope = torch.ones_like(code) if network == "Affine" else (code * (1 - code)).square()
         answer = Answer("encoder_jacobian", float((slope @ weight).mean()))
-        found = estimate(model, [Batch(x)], estimators(("EncoderJacobian",)), 0).estimates
+        found = estimate(model, [Batch(x)], build_estimators(("EncoderJacobian",)), 0).estimates
         yield from graded(name, "EncoderJacobian", [answer], found, ROUNDING)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # these files import torch
     from vaebench.data.binarization import Binarization
     from vaebench.data.datasets.base import Dataset
     from vaebench.evaluation.estimators.base import Estimator
-    from vaebench.evaluation.metrics.base import Diagnostic
+    from vaebench.evaluation.metrics.base import Metric
     from vaebench.models.base import Autoencoder
     from vaebench.models.parts.corruptions import Corruption
     from vaebench.models.parts.likelihoods import Likelihood
@@ -244,7 +244,7 @@ CORRUPTIONS: "Registry[Corruption]" = Registry("corruption", "CORRUPTIONS", "vae
 SCHEDULES: "Registry[Schedule]" = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
 DATASETS: "Registry[Dataset]" = Registry("data set", "DATASETS", "vaebench.data.datasets")
 BINARIZATIONS: "Registry[Binarization]" = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
-METRICS: "Registry[Diagnostic]" = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
+METRICS: "Registry[Metric]" = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
 ESTIMATORS: "Registry[Estimator]" = Registry("estimator", "ESTIMATORS", "vaebench.evaluation.estimators")
 OPTIMIZERS: "Registry[Optimizer]" = Registry("optimizer", "OPTIMIZERS", "vaebench.training.optimizers")
 

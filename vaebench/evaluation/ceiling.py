@@ -23,7 +23,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import evenly_spaced, part_of
 from vaebench.evaluation.estimators.inference_gap import EVIDENCE
-from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.likelihoods import Bernoulli, Gaussian
 from vaebench.models.parts.posteriors import Form
@@ -296,7 +296,7 @@ def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | No
 
 def _objective(model: VAE, batch: Batch) -> tuple[float, float]:
     """E_q[log p(x|z)] − β KL of some observations, and its Monte-Carlo error."""
-    found = measure(model, [batch], diagnostics(("Rate", "Distortion")), DRAWS, seed=0).estimates
+    found = measure(model, [batch], build_metrics(("Rate", "Distortion")), DRAWS, seed=0).estimates
     rate, distortion = found
     assert isinstance(rate.value, float)
     assert isinstance(distortion.value, float)

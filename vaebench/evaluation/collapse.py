@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vaebench import oracle
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.ceiling import NO_CACHE, Cache, below_the_ceiling, collapse_is_optimal
-from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, measure
 from vaebench.evaluation.stationarity import MOVING, Ending, Stationarity, off_diagonal_share, stationarity
 from vaebench.models.base import Autoencoder
 from vaebench.models.linear_vae import LinearVAE
@@ -204,7 +204,7 @@ def forecast_causes(forecast: Forecast, active: int) -> tuple[int, int]:
 def _active_on_training(model: VAE, data: DataModule) -> tuple[int, int]:
     """The number of training observations, and the number of units that are active on them."""
     # The count uses posterior means only, so one draw of each observation is enough.
-    count = measure(model, data.batches("train"), diagnostics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
+    count = measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
     assert isinstance(count.value, float)
     return count.n, int(count.value)
 

@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from vaebench.config.seeding import seeded
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
-from vaebench.evaluation.measure import estimators, evaluating
+from vaebench.evaluation.measure import build_estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.records.images import Pictures, Pixels, in_rows, sheet, write
@@ -45,7 +45,7 @@ def write_images(model: Autoencoder, data: DataModule, record: Record, folder: P
     ranked = kl.value if kl is not None and isinstance(kl.value, list) else []
     how = record.config["evaluate"]
     pictures = make_images(
-        model, data, how["split"], record.config["seed"], ranked, estimators(how.get("estimators", ()))
+        model, data, how["split"], record.config["seed"], ranked, build_estimators(how.get("estimators", ()))
     )
     if pictures is None:
         return []
@@ -117,7 +117,7 @@ def sheets(model: Autoencoder, data: DataModule, split: str) -> dict[str, Pixels
 def _altered(model: Autoencoder, x: Float[Tensor, "N C H W"], asked: Sequence[Estimator]) -> dict[str, Pixels]:
     """The images of the first estimator that has any, for as many observations as fit into `BYTES`."""
     few = x[: max(1, BYTES // (ROWS * x[0].numel()))]
-    shown = (e.example_images(model, few) for e in asked if e.applies_to(model) is None)
+    shown = (e.example_images(model, few) for e in asked if e.why_not_applicable(model) is None)
     return next(({"altered": _pixels(rows)} for rows in shown if rows is not None), {})
 
 

@@ -13,7 +13,7 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_of
-from vaebench.evaluation.metrics.base import Diagnostic
+from vaebench.evaluation.metrics.base import Metric
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description
@@ -55,29 +55,27 @@ class Measurement(NamedTuple):
         )
 
 
-def diagnostics(specs: Iterable[Spec] | None) -> list[Diagnostic]:
+def build_metrics(specs: Iterable[Spec] | None) -> list[Metric]:
     """Build metrics; None for those that a study measures by default: every registered one that its files ask for."""
     return [METRICS.build(spec) for spec in (METRICS.asked_for() if specs is None else specs)]
 
 
-def estimators(specs: Iterable[Spec]) -> list[Estimator]:
+def build_estimators(specs: Iterable[Spec]) -> list[Estimator]:
     """Build the estimators that a study asks for."""
     return [ESTIMATORS.build(spec) for spec in specs]
 
 
-def applicable_to(
-    model: Autoencoder, metrics: Sequence[Diagnostic], draws: int
-) -> tuple[list[Diagnostic], dict[str, str]]:
+def applicable_to(model: Autoencoder, metrics: Sequence[Metric], draws: int) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that apply to a model, and for each column of a metric that does not apply the reason."""
     reasons = [
-        metric.applies_to(model) or (None if metric.reads_log_densities_only else model.without_code)
+        metric.why_not_applicable(model) or (None if metric.reads_log_densities_only else model.without_code)
         for metric in metrics
     ]
     pairs = list(zip(metrics, reasons, strict=True))
     return [m for m, r in pairs if r is None], {c: r for m, r in pairs if r is not None for c in m.columns(draws)}
 
 
-def columns(metrics: Iterable[Diagnostic], draws: int) -> dict[str, Description]:
+def columns(metrics: Iterable[Metric], draws: int) -> dict[str, Description]:
     """The numbers of some metrics, by name, and how to show each."""
     return {name: described for metric in metrics for name, described in metric.columns(draws).items()}
 
@@ -86,16 +84,16 @@ def columns(metrics: Iterable[Diagnostic], draws: int) -> dict[str, Description]
 def measure(
     model: Autoencoder,
     batches: Iterable[Any],
-    metrics: Sequence[Diagnostic] | None = None,
+    metrics: Sequence[Metric] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """Compute all diagnostics of a model over the given batches.
+    """Compute all metrics of a model over the given batches.
 
     Args:
         model: on the device of the batches. It is in evaluation mode during the call.
         batches: a split; also a loader of x or (x, label), or all observations as one tensor.
-        metrics: new diagnostics, without state; None for all that a study measures by default.
+        metrics: new metrics, without state; None for all that a study measures by default.
         draws: K, the number of posterior draws of each observation.
         seed: of the draws. The same seed gives the same numbers.
 
@@ -104,7 +102,7 @@ def measure(
     """
     if isinstance(batches, Tensor) and not len(batches):
         raise ValueError("expected at least one observation to measure, got none")
-    metrics = diagnostics(None) if metrics is None else metrics
+    metrics = build_metrics(None) if metrics is None else metrics
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]
     noise = generator(seed, "evaluation", model.device)
@@ -125,14 +123,14 @@ def grade_codes(
     label: Int[Tensor, " N"] | None = None,
     factors: Int[Tensor, "N F"] | None = None,
 ) -> Measurement:
-    """Compute the diagnostics that read nothing but codes and labels; for all others, say that the model is missing.
+    """Compute the metrics that read nothing but codes and labels; for all others, say that the model is missing.
 
     Args:
         code: of each observation, for example the means of q(z|x).
         label: of each observation, if there are labels.
         factors: that made each observation, each numbered, if they are known.
     """
-    every, blank = diagnostics(None), code.new_empty(0, len(code))
+    every, blank = build_metrics(None), code.new_empty(0, len(code))
     metrics, others = ([m for m in every if m.reads_codes_only is only] for only in (True, False))
     posterior = Normal(code, torch.zeros_like(code), validate_args=False)
     draws = Draws(
@@ -164,7 +162,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
     """
     seen, total = Measurement([], {}), sum(len(batch.x) for batch in batches) if chosen else 0
     for estimator in chosen:
-        reason = estimator.applies_to(model)
+        reason = estimator.why_not_applicable(model)
         if reason is None:
             try:
                 with evaluating(model):

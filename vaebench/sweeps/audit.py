@@ -16,7 +16,7 @@ from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.estimators.base import evenly_spaced
-from vaebench.evaluation.measure import Measurement, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, measure
 from vaebench.models import pythae_folder
 from vaebench.models.pythae_folder import PythaeModel
 from vaebench.training.trainer import device
@@ -102,7 +102,7 @@ def audit(
     data.setup("test")
     model.likelihood.check(data.test.x)
     data.batch_size = min(64, data.sizes["test"])
-    found = measure(model, data.batches("test"), diagnostics(None), draws, seed)
+    found = measure(model, data.batches("test"), build_metrics(None), draws, seed)
     why = diagnose(model, data)
     x = data.test.x
     return Audit(read, len(x), found.beside(why.measurement), why.facts, _theirs(read, x, draws, seed))

@@ -20,10 +20,10 @@ from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.known_truth import compare_with_truth
 from vaebench.evaluation.measure import (
     Measurement,
+    build_estimators,
+    build_metrics,
     columns,
-    diagnostics,
     estimate,
-    estimators,
     evaluating,
     measure,
 )
@@ -220,32 +220,32 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
 def import_for(run: Run, how: Execution) -> None:
     """Import what a run will import when it is logged and measured, before this process is forked."""
     logs = () if how.wandb == "disabled" else ("wandb",)
-    for name in (*logs, *(name for metric in diagnostics(run.evaluate.metrics) for name in metric.packages)):
+    for name in (*logs, *(name for metric in build_metrics(run.evaluate.metrics) for name in metric.packages)):
         import_module(name)
 
 
 def expected_of(run: Run) -> dict[str, Description]:
     """What a run will measure and log, by name, if everything applies to its model."""
     how = run.evaluate
-    asked = [estimator.columns for estimator in estimators(how.estimators)]
-    measured = columns(diagnostics(how.metrics), how.draws)
+    asked = [estimator.columns for estimator in build_estimators(how.estimators)]
+    measured = columns(build_metrics(how.metrics), how.draws)
     return {**CURVES, **measured, **{name: d for each in asked for name, d in each.items()}}
 
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False) -> Measurement:
-    """The run's diagnostics and estimators on its evaluation split.
+    """The run's metrics and estimators on its evaluation split.
 
     Args:
         run: says what is measured.
         model: the trained model.
         data: its data.
-        bf16: whether the diagnostics, but not the estimators, decode in bfloat16.
+        bf16: whether the metrics, but not the estimators, decode in bfloat16.
     """
     imports.use(run.imports)
     batches, how = data.batches(run.evaluate.split), run.evaluate
     with bfloat16_decoder(model) if bf16 else nullcontext():
-        measured = measure(model, batches, diagnostics(how.metrics), how.draws, run.seed)
-    return measured.beside(estimate(model, batches, estimators(how.estimators), run.seed))
+        measured = measure(model, batches, build_metrics(how.metrics), how.draws, run.seed)
+    return measured.beside(estimate(model, batches, build_estimators(how.estimators), run.seed))
 
 
 def _units(model: Autoencoder, data: DataModule) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The curve of a run: objectives and cheap diagnostics of every epoch, kept for its record."""
+"""The curve of a run: objectives and cheap metrics of every epoch, kept for its record."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ import lightning
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
-from vaebench.evaluation.measure import Measurement, columns, diagnostics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, columns, measure
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.images import Pixels
 from vaebench.records.record import UNIT_RATES
-from vaebench.training.packed.metrics import PackDiagnostics
+from vaebench.training.packed.metrics import PackMetrics
 from vaebench.training.packed.module import Pack
 from vaebench.training.snapshot import Row
 
@@ -20,9 +20,9 @@ DRAWS = 10
 """Posterior draws per observation for a point of the curve."""
 
 CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
-"""Diagnostics worth watching while a model trains."""
+"""Metrics worth watching while a model trains."""
 
-MEASURED = {f"val/{name}": description for name, description in columns(diagnostics(CHEAP), DRAWS).items()}
+MEASURED = {f"val/{name}": description for name, description in columns(build_metrics(CHEAP), DRAWS).items()}
 """What validation measures at each point of a curve."""
 
 CURVES = {
@@ -121,24 +121,24 @@ class EpochLogger(Logger):
 
 
 class Validation(lightning.Callback):
-    """Computes cheap diagnostics on the validation split whenever Lightning validates; for a pack, of all members."""
+    """Computes cheap metrics on the validation split whenever Lightning validates; for a pack, of all members."""
 
     def __init__(self) -> None:
-        self._diagnostics: PackDiagnostics | None = None
+        self._metrics: PackMetrics | None = None
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         batches = trainer.val_dataloaders
         assert batches is not None
         if isinstance(pl_module, Pack):
-            if self._diagnostics is None or self._diagnostics.stacks is not pl_module.stacks:
-                self._diagnostics = PackDiagnostics(pl_module.stacks, pl_module.seed_groups, diagnostics(CHEAP), DRAWS)
-            found = self._diagnostics.measure(pl_module.active, batches)
+            if self._metrics is None or self._metrics.stacks is not pl_module.stacks:
+                self._metrics = PackMetrics(pl_module.stacks, pl_module.seed_groups, build_metrics(CHEAP), DRAWS)
+            found = self._metrics.measure(pl_module.active, batches)
             for i, measured in zip(pl_module.active, found, strict=True):
                 for name, value in _numbers(measured):
                     pl_module.history.log(i, name, value)
         else:
             assert isinstance(pl_module, Autoencoder)
-            for name, value in _numbers(measure(pl_module, batches, diagnostics(CHEAP), DRAWS, pl_module.seed)):
+            for name, value in _numbers(measure(pl_module, batches, build_metrics(CHEAP), DRAWS, pl_module.seed)):
                 pl_module.log(name, value, rank_zero_only=True)
 
 

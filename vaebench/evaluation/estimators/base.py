@@ -20,9 +20,9 @@ from vaebench.records.weights import Weights
 
 
 class Estimator(ABC):
-    """A measurement that evaluates the model itself, where diagnostics only read draws from its posterior q(z|x).
+    """A measurement that evaluates the model itself, where metrics only read draws from its posterior q(z|x).
 
-    It costs more than a diagnostic. So a study must ask for it, and choose the number of observations. If the model
+    It costs more than a metric. So a study must ask for it, and choose the number of observations. If the model
     gives a number that is not finite, the estimator raises FloatingPointError, and its message becomes the reason for
     the empty cells.
     """
@@ -36,8 +36,8 @@ class Estimator(ABC):
         """The estimates that `estimate` returns (not arrays), by name, and how to show each."""
 
     @abstractmethod
-    def applies_to(self, model: Autoencoder) -> str | None:
-        """None if the estimator applies to this model, else the reason why not."""
+    def why_not_applicable(self, model: Autoencoder) -> str | None:
+        """The reason why the estimator does not apply to this model; None if it applies."""
 
     @abstractmethod
     def estimate(self, model: Any, batch: Batch, seed: int) -> tuple[Estimate | NotApplicable, ...]:
@@ -60,7 +60,7 @@ class Estimator(ABC):
 class EvidenceEstimator(Estimator):
     """An estimate of log p(x), nats per observation."""
 
-    def applies_to(self, model: Autoencoder) -> str | None:
+    def why_not_applicable(self, model: Autoencoder) -> str | None:
         if model.stochastic and model.form is not Form.NONE:
             return None
         return f"{type(model).__name__} has no prior p(z){'' if model.stochastic else ', and so no log p(x)'}"

@@ -35,7 +35,7 @@ class EncoderJacobian(Estimator):
         described = Description("‖∂h/∂x‖²", Panel.OBJECTIVE, 96, "1/x²", within=Within.OBSERVATIONS)
         return {"encoder_jacobian": described}
 
-    def applies_to(self, model: Autoencoder) -> str | None:
+    def why_not_applicable(self, model: Autoencoder) -> str | None:
         return None
 
     @torch.no_grad()

@@ -243,7 +243,7 @@ class ErasedOrShifted(Estimator):
     def columns(self) -> Mapping[str, Description]:
         return CHOICES | DISTANCES | CLASSES
 
-    def applies_to(self, model: Autoencoder) -> str | None:
+    def why_not_applicable(self, model: Autoencoder) -> str | None:
         size = " × ".join(map(str, model.shape))
         return None if len(model.shape) == 3 else f"observations of shape {size} are no images to shift"
 

@@ -84,7 +84,7 @@ class InferenceGap(Estimator):
     ) -> None:
         self.observations, self.draws, self.steps, self.learning_rate = observations, draws, steps, learning_rate
 
-    def applies_to(self, model: Autoencoder) -> str | None:
+    def why_not_applicable(self, model: Autoencoder) -> str | None:
         name = type(model).__name__
         if not isinstance(model, VAE) or model.form is Form.NONE:
             return f"{name} has no posterior with a rate"

@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Diagnostic, Subject, without_densities
+from vaebench.evaluation.metrics.base import Metric, Subject, without_densities
 from vaebench.evaluation.metrics.rate import without_unit_priors
 from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import Form
@@ -128,7 +128,7 @@ class Sample(NamedTuple):
         return gap, beyond if abs(gap) > self.rounding else None
 
 
-class AggregateDiagnostic(Diagnostic):
+class AggregateMetric(Metric):
     """Keeps a split's posteriors and kept draws until all of them are there, of all processes."""
 
     mean: list[Tensor]
@@ -142,7 +142,7 @@ class AggregateDiagnostic(Diagnostic):
         for name in ("mean", "std", "z", "log_pz", "log_qz"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return without_densities(model, Form.DIAGONAL)
 
     def update(self, draws: Draws) -> None:
@@ -181,7 +181,7 @@ SATURATED = 0.1
 
 
 @METRICS.register
-class RateDecomposition(AggregateDiagnostic):
+class RateDecomposition(AggregateMetric):
     """R = I_q(x;z) + KL(q(z)‖p(z)), nats per observation, with q(z) = (1/N) Σ_n q(z|x_n) over the whole evaluated
     split (Hoffman & Johnson 2016).
 
@@ -215,7 +215,7 @@ class RateDecomposition(AggregateDiagnostic):
 
 
 @METRICS.register
-class TotalCorrelation(AggregateDiagnostic):
+class TotalCorrelation(AggregateMetric):
     """KL(q(z)‖p(z)) = TC + Σ_i KL(q(z_i)‖p(z_i)), TC = KL(q(z)‖Π_i q(z_i)), nats per observation, with q(z) =
     (1/N) Σ_n q(z|x_n) over the whole evaluated split (Chen et al. 2018).
 
@@ -227,8 +227,8 @@ class TotalCorrelation(AggregateDiagnostic):
     difference is larger, a note beside the numbers says so.
     """
 
-    def applies_to(self, model: Subject) -> str | None:
-        return super().applies_to(model) or without_unit_priors(model)
+    def why_not_applicable(self, model: Subject) -> str | None:
+        return super().why_not_applicable(model) or without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         return {

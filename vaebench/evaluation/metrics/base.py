@@ -1,13 +1,13 @@
-"""What every diagnostic is: a torchmetrics Metric over Draws that says what it estimates and where it means nothing."""
+"""What every metric is: one of torchmetrics over Draws, that says what it estimates and where it means nothing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric as TorchMetric
 
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form
@@ -17,7 +17,7 @@ from vaebench.records.record import Estimate, NotApplicable
 
 @runtime_checkable
 class Subject(Protocol):
-    """What a diagnostic may ask of a model before it measures it."""
+    """What a metric may ask of a model before it measures it."""
 
     stochastic: bool
     """Whether it has a posterior q(z|x) and a prior p(z)."""
@@ -54,7 +54,7 @@ def without_densities(model: Subject, *known: Form) -> str | None:
     )
 
 
-class Diagnostic(Metric, ABC):
+class Metric(TorchMetric, ABC):
     """A measurement of a model on a split.
 
     `update` takes the draws of one batch, any number of times, in any sizes. Each state declares how it merges across
@@ -72,8 +72,13 @@ class Diagnostic(Metric, ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     """What it imports when it computes. Processes of a sweep that are forks find it imported."""
 
-    def applies_to(self, model: Subject) -> str | None:
-        """None, or the reason why the diagnostic has no meaning for this model; the default asks for a posterior."""
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        if "applies_to" in vars(cls):  # nobody would call it, and cells would be filled that should be blank
+            raise TypeError(f"{cls.__name__}: rename its method applies_to to why_not_applicable; it is called so now")
+        super().__init_subclass__(**keywords)
+
+    def why_not_applicable(self, model: Subject) -> str | None:
+        """The reason why the metric has no meaning for this model, or None; the default asks for a posterior."""
         return without_posterior(model)
 
     @abstractmethod
@@ -104,7 +109,7 @@ class Columns(NamedTuple):
     n: int
 
 
-class MeanOverObservations(Diagnostic):
+class MeanOverObservations(Metric):
     """Means of columns of numbers that every observation has, with their standard errors.
 
     A subclass names the columns and computes them. Sums are kept in float64.

@@ -12,8 +12,8 @@ from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import FEWEST, pareto_k, summary, tail_length
 from vaebench.evaluation.metrics.base import (
     Columns,
-    Diagnostic,
     MeanOverObservations,
+    Metric,
     ScalarMean,
     variance_of_mean,
 )
@@ -111,7 +111,7 @@ class IWAE(MeanOverObservations):
 
 
 @METRICS.register
-class EffectiveSampleSize(Diagnostic):
+class EffectiveSampleSize(Metric):
     """Effective sample size (Σw)²/Σw² of the K draws, median and 5 % quantile over observations (Kong 1992).
 
     Between 1 and K. Itself estimated from the weights, so a heavy tail that no draw has met does not show.
@@ -145,7 +145,7 @@ class EffectiveSampleSize(Diagnostic):
 
 
 @METRICS.register
-class ParetoK(Diagnostic):
+class ParetoK(Metric):
     """Pareto k̂, the shape of the tail of each observation's K importance weights (Vehtari et al. 2024): the median
     over observations, and the share above 0.7.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, Positive, PositiveInt
-from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
@@ -22,7 +22,7 @@ FOLDS = 5
 """Parts of the split; each is classified by what was learnt on the others."""
 
 
-class Probe(Diagnostic):
+class Probe(Metric):
     """Accuracy of a classifier of the posterior's mean, cross-validated within the evaluated split.
 
     Five stratified folds, shuffled with a fixed seed after the observations were put in an order of their own, so that
@@ -50,7 +50,7 @@ class Probe(Diagnostic):
     def classifier(self) -> "BaseEstimator":
         """A fresh classifier, in scikit-learn's sense."""
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -160,7 +160,7 @@ class ClassificationError(ScalarMean):
     )
     missing = "the model predicts no classes"
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None if model.classes is not None else f"this {type(model).__name__} has no classifier"
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:

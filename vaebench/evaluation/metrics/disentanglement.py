@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, PositiveInt
-from vaebench.evaluation.metrics.base import Diagnostic, Subject
+from vaebench.evaluation.metrics.base import Metric, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
@@ -49,7 +49,7 @@ def _described(heading: str, place: int) -> Description:
     return Description(heading, Panel.DISENTANGLEMENT, place, better=Direction.HIGHER)
 
 
-class FactorScore(Diagnostic):
+class FactorScore(Metric):
     """A score of codes against factors, computed once from all observations. A subclass computes its numbers.
 
     The observations are sorted first, and the seed is fixed. So the numbers do not depend on the order of the data.
@@ -73,7 +73,7 @@ class FactorScore(Diagnostic):
     def scores(self, codes: Codes, factors: Factors, random: np.random.RandomState) -> Iterator[float]:
         """The numbers, in the order of `described`. Every factor varies, and there are at least two."""
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:

@@ -10,8 +10,8 @@ from torch.distributions import Distribution, Normal
 from vaebench.config.registry import METRICS, Positive
 from vaebench.evaluation.metrics.base import (
     Columns,
-    Diagnostic,
     MeanOverObservations,
+    Metric,
     ScalarMean,
     Subject,
     variance_of_mean,
@@ -36,7 +36,7 @@ class Rate(ScalarMean):
     column = "rate"
     description = Description("rate", Panel.OBJECTIVE, 50, "nats", role=Role.RATE)
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return without_latents(model)
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -60,7 +60,7 @@ class Distortion(ScalarMean):
         "distortion", Panel.OBJECTIVE, 60, "nats", Direction.LOWER, ranked=False, role=Role.DISTORTION
     )
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return without_latents(model) if model.stochastic else None
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -99,7 +99,7 @@ class KLPerUnit(MeanOverObservations):
     Where units have a layer before them, it is their rate E_q[log q(z_i|·) − log p(z_i|·)] given it, over the K draws.
     """
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None if model.form is Form.LAYERED else without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -113,7 +113,7 @@ class KLPerUnit(MeanOverObservations):
 
 
 @METRICS.register
-class Layers(Diagnostic):
+class Layers(Metric):
     """Rate and active units of each of two stochastic layers, nats per observation (Burda et al. 2016).
 
     The rate of a layer is E_q[log q(z_l|·) − log p(z_l|·)] over the K draws, each given the layer before; the two add
@@ -135,7 +135,7 @@ class Layers(Diagnostic):
         for name in ("count", "rate", "total", "squares"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         if model.form is Form.LAYERED:
             return None
         return without_densities(model, *Form) or f"{type(model).__name__} has one layer of latent units"

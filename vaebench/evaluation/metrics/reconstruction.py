@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, NotApplicable
@@ -23,7 +23,7 @@ class SquaredError(ScalarMean):
         "squared error", Panel.OBJECTIVE, 70, "x²", Direction.LOWER, role=Role.RECONSTRUCTION_ERROR
     )
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -40,7 +40,7 @@ class ImageScore(ScalarMean):
     smallest = 1
     shape: tuple[int, ...] = ()
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None
 
     def score(self, image: Float64[Tensor, "B C H W"], reconstruction: Float64[Tensor, "B C H W"]) -> Tensor:
@@ -109,7 +109,7 @@ class SSIM(ImageScore):
 
 
 @METRICS.register
-class ExplainedVariance(Diagnostic):
+class ExplainedVariance(Metric):
     """1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², both sums over the whole split, x̄ its mean; at most 1.
 
     It is one ratio of two sums. A mean of the ratios of batches or observations is another number, because it gives
@@ -126,7 +126,7 @@ class ExplainedVariance(Diagnostic):
         for name in ("error", "squares", "total", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:

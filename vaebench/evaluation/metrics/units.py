@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.evaluation.metrics.base import Diagnostic, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
 from vaebench.evaluation.metrics.rate import unit_kl, without_latents, without_unit_priors
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, FlowPosterior
@@ -16,7 +16,7 @@ from vaebench.records.record import Estimate
 
 
 @METRICS.register
-class ActiveUnits(Diagnostic):
+class ActiveUnits(Metric):
     """Active units #{i : Var_x(E_q[z_i|x]) > threshold} over the whole split (Burda et al. 2016).
 
     The variance divides by N, as the oracle's does; the sorted spectrum of variances is reported with the count. The
@@ -39,7 +39,7 @@ class ActiveUnits(Diagnostic):
         for name in ("count", "total", "squares", "sampled"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return without_latents(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -67,7 +67,7 @@ GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
 
 
 @METRICS.register
-class CollapsedUnits(Diagnostic):
+class CollapsedUnits(Metric):
     """(ε, δ)-collapse: units with P_x[KL(q(z_i|x)‖p(z_i)) < ε] ≥ 1 − δ (Lucas et al. 2019).
 
     Reported as a count, and as the share of collapsed units over a grid of ε.
@@ -86,7 +86,7 @@ class CollapsedUnits(Diagnostic):
         for name in ("below", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -120,7 +120,7 @@ class Sparsity(ScalarMean):
         super().__init__()
         self.add_state("used", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def applies_to(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: Subject) -> str | None:
         return None if model.sparse else f"the codes of {type(model).__name__} are not sparse"
 
     def columns(self, draws: int) -> Mapping[str, Description]:

@@ -1,4 +1,4 @@
-"""Diagnostics of all members of a pack at once; one by one if they cannot be mapped over members."""
+"""Metrics of all members of a pack at once; one by one if they cannot be mapped over members."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -11,7 +11,7 @@ from torchmetrics.utilities.data import dim_zero_sum
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, applicable_to, columns, measure
-from vaebench.evaluation.metrics.base import Diagnostic
+from vaebench.evaluation.metrics.base import Metric
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import ChunkSize, Draws
 from vaebench.training.packed.capture import Unpackable
@@ -21,19 +21,19 @@ PIXELS = ChunkSize(2**15, 2**20)
 """Decoded pixels per member at a time (but at least one draw): about what training holds in memory."""
 
 
-class PackDiagnostics:
-    """Computes diagnostics of the members of a pack, as often as needed.
+class PackMetrics:
+    """Computes metrics of the members of a pack, as often as needed.
 
-    One captured program takes a batch and its noise, and returns the increments of all sums of all diagnostics.
+    One captured program takes a batch and its noise, and returns the increments of all sums of all metrics.
 
     Args:
         stacks: the members' tensors.
         seed_groups: the members grouped by seed.
-        metrics: the diagnostics.
+        metrics: the metrics.
         draws: K, the number of posterior draws of each observation.
     """
 
-    def __init__(self, stacks: Stacks, seed_groups: SeedGroups, metrics: Sequence[Diagnostic], draws: int) -> None:
+    def __init__(self, stacks: Stacks, seed_groups: SeedGroups, metrics: Sequence[Metric], draws: int) -> None:
         first = stacks.models[0]
         self.stacks, self.seed_groups, self.draws = stacks, seed_groups, draws
         self.metrics, self.not_applicable = applicable_to(first, metrics, draws)
@@ -60,7 +60,7 @@ class PackDiagnostics:
         return [blank.beside(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
 
     def _sums(self, batches: Iterable[Batch]) -> list[Float[Tensor, "M *state"]]:
-        """All states of all diagnostics, summed over batches, on the CPU."""
+        """All states of all metrics, summed over batches, on the CPU."""
         first, seeds = self.stacks.models[0], self.seed_groups.seeds
         streams = [generator(seed, "evaluation", first.device) for seed in seeds]
         total: list[Tensor] = []
@@ -84,13 +84,13 @@ class PackDiagnostics:
 
 
 class Increments:
-    """The increments of the diagnostics' states, as a function of a model, a batch and its noise.
+    """The increments of the metrics' states, as a function of a model, a batch and its noise.
 
     Args:
-        metrics: diagnostics whose states are sums.
+        metrics: metrics whose states are sums.
     """
 
-    def __init__(self, metrics: Sequence[Diagnostic]) -> None:
+    def __init__(self, metrics: Sequence[Metric]) -> None:
         self.metrics = deepcopy(list(metrics))  # during capture their states hold no numbers
 
     def __call__(self, model: Autoencoder, x: Tensor, *noise: Tensor) -> list[Tensor]:
@@ -98,7 +98,7 @@ class Increments:
         return [state for metric in self.metrics for state in _increments(metric, x, draws)]
 
 
-def _increments(metric: Diagnostic, x: Tensor, draws: Draws) -> list[Tensor]:
+def _increments(metric: Metric, x: Tensor, draws: Draws) -> list[Tensor]:
     for name, start in metric._defaults.items():
         assert isinstance(start, Tensor)
         setattr(metric, name, x.new_zeros(start.shape, dtype=start.dtype))
@@ -106,7 +106,7 @@ def _increments(metric: Diagnostic, x: Tensor, draws: Draws) -> list[Tensor]:
     return [getattr(metric, name) for name in metric.metric_state]
 
 
-def _is_a_sum(metric: Diagnostic) -> bool:
+def _is_a_sum(metric: Metric) -> bool:
     """Whether every state is a sum, so that its increment does not depend on its value."""
     return all(reduction is dim_zero_sum for reduction in metric._reductions.values())
 
