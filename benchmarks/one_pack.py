@@ -17,7 +17,6 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.data.datasets.base import Dataset, data_root
 from vaebench.models.base import Autoencoder
-from vaebench.training.curve import Curve
 from vaebench.training.packed import cuda_graph
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
@@ -63,20 +62,20 @@ def train(
     """
     data = PackedData(dataset_of(runs[0]), [run.seed for run in runs], batch_size=runs[0].train.batch_size)
     data.setup("fit")
-    curves, clock, warm_up = [Curve() for _ in runs], Clock(), cuda_graph.WARM_UP
+    clock, warm_up = Clock(), cuda_graph.WARM_UP
     trainer = lightning.Trainer(
         max_epochs=runs[0].train.epochs, accelerator=where or accelerator(), devices=1, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         check_val_every_n_epoch=runs[0].train.validate_every,
     )  # fmt: skip
-    pack = Pack([make(run.model, data.shape, run.seed) for run in runs], loggers=[[curve] for curve in curves])
+    pack = Pack([make(run.model, data.shape, run.seed) for run in runs])
     cuda_graph.WARM_UP = warm_up if graphs else 10**9
     try:
         with tf32(fast):
             trainer.fit(pack, datamodule=data)
     finally:
         cuda_graph.WARM_UP = warm_up
-    losses = [[float(x) for x in curve.columns["train/objective"] if x is not None] for curve in curves]
+    losses = [[float(x) for x in curve.columns["train/objective"] if x is not None] for curve in pack.logs.curves]
     steps = trainer.global_step // runs[0].train.epochs
     return Training(pack.models, trainer.strategy.root_device, losses, clock.marks, steps)
 

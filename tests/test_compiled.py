@@ -14,7 +14,6 @@ import torch
 from vaebench.config.registry import MODELS
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import Autoencoder
-from vaebench.training.curve import Curve
 from vaebench.training.packed import compiled
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
@@ -60,14 +59,13 @@ def trained(
         if snapshots is not None and pack.steps_done == STOP:
             snapshots.extend(pack.snapshot(i) for i in range(len(members)))
 
-    curves = [Curve() for _ in members]
-    pack = Pack(members, loggers=[[c] for c in curves], compiles=compiles, between_steps=take, **keywords)
+    pack = Pack(members, compiles=compiles, between_steps=take, **keywords)
     data = PackedData(Digits(binarize="Dynamic"), [m.seed for m in members], batch_size=BATCH)
     lightning.Trainer(
         max_epochs=EPOCHS, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, logger=False,
         enable_checkpointing=False, enable_progress_bar=False,
     ).fit(pack, datamodule=data)  # fmt: skip
-    return pack, [c.columns for c in curves]
+    return pack, [c.columns for c in pack.logs.curves]
 
 
 def rows(pack: Pack) -> torch.Tensor:

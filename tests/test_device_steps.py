@@ -9,7 +9,6 @@ import torch
 from test_pack import build, packed, same_bits, trainer, various
 
 from vaebench.data.datasets.published import Digits
-from vaebench.training.curve import Curve
 from vaebench.training.packed import loaders
 from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.loaders import BLOCK, CHUNK, PackedBatches, PackedData, ResidentBatches
@@ -67,10 +66,9 @@ def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
 
     def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
         members = [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
-        curves = [Curve() for _ in members]
-        pack = Pack(members, loggers=[[c] for c in curves], between_steps=lambda: take(pack), **keywords)
+        pack = Pack(members, between_steps=lambda: take(pack), **keywords)
         trainer(3).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16))
-        return pack, [c.columns for c in curves]
+        return pack, [c.columns for c in pack.logs.curves]
 
     def take(pack: Pack) -> None:
         if pack.steps_done == step and len(taken) < 3:
@@ -92,7 +90,7 @@ def test_every_batch_of_an_epoch_is_read_once(batch_size, skipped):
     data = PackedData(Digits(binarize="Dynamic"), [0, 5], batch_size=batch_size)
     data.setup("fit")
     ordinary, blocks = (kind([data.training(seed) for seed in data.seeds]) for kind in (PackedBatches, ResidentBatches))
-    skipped = min(skipped, ordinary.steps - 1)
+    skipped = min(skipped, ordinary.steps_per_epoch - 1)
     for stream in (*ordinary.streams, *blocks.streams):
         stream.load_state_dict(stream.next_epoch() | {"given": skipped})
     expected, found = [x for chunk in ordinary for x in chunk], []
@@ -102,7 +100,7 @@ def test_every_batch_of_an_epoch_is_read_once(batch_size, skipped):
         assert all(part.steps <= BLOCK for part in parts)
         found += [blocks.read(part.batch_size) for part in parts for _ in range(part.steps)]
         blocks.count(sum(part.steps for part in parts))
-    assert len(found) == len(expected) == ordinary.steps - skipped
+    assert len(found) == len(expected) == ordinary.steps_per_epoch - skipped
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     for a, b in zip(ordinary.streams, blocks.streams, strict=True):
         assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items() if k != "given")

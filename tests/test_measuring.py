@@ -15,7 +15,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, build_metrics, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
-from vaebench.training.curve import CHEAP, Curve, Validation
+from vaebench.training.curve import CHEAP, Validation
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.metrics import PIXELS, PackMetrics
 from vaebench.training.packed.module import Pack
@@ -127,14 +127,14 @@ def test_draws_that_cannot_be_mapped_are_measured_one_by_one(kind, data):
 
 def curves(members: Callable[[], list[Autoencoder]]) -> list[dict[str, Any]]:
     """Of a pack that is validated, metrics and all, after each of two epochs."""
-    kept, made = [Curve() for _ in members()], members()
+    pack = Pack(made := members())
     training = lightning.Trainer(
         max_epochs=2, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Validation()],
     )  # fmt: skip
     data = PackedData(Digits(binarize="Dynamic"), [m.seed for m in made], batch_size=419)
-    training.fit(Pack(made, loggers=[[c] for c in kept]), datamodule=data)
-    return [c.columns for c in kept]
+    training.fit(pack, datamodule=data)
+    return [c.columns for c in pack.logs.curves]
 
 
 def test_diverged_members_are_left_out_and_the_others_keep_their_bits():

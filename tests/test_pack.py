@@ -14,7 +14,7 @@ from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS,
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
-from vaebench.training.curve import Curve
+from vaebench.training.epochs import Curve
 from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
@@ -58,10 +58,9 @@ def packed(
     members: Sequence[Autoencoder], epochs: int = 2, batch_size: int = BATCH, **keywords: Any
 ) -> tuple[Pack, list[dict[str, Any]]]:
     """The trained pack and its members' curves."""
-    curves = [Curve() for _ in members]
-    pack = Pack(members, loggers=[[c] for c in curves], **keywords)
+    pack = Pack(members, **keywords)
     trainer(epochs).fit(pack, datamodule=data_of(members, batch_size))
-    return pack, [c.columns for c in curves]
+    return pack, [c.columns for c in pack.logs.curves]
 
 
 def by_itself(model: Autoencoder, epochs: int, batch_size: int, **keywords: Any) -> dict[str, Any]:
@@ -217,10 +216,9 @@ def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
 
     def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
         members = [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
-        curves = [Curve() for _ in members]
-        pack = Pack(members, loggers=[[c] for c in curves], between_steps=lambda: take(pack), **keywords)
+        pack = Pack(members, between_steps=lambda: take(pack), **keywords)
         trainer(3).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16))
-        return pack, [c.columns for c in curves]
+        return pack, [c.columns for c in pack.logs.curves]
 
     def take(pack: Pack) -> None:
         if pack.steps_done == step:

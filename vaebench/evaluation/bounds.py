@@ -54,17 +54,16 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
     Raises:
         ValueError: if a k does not divide K, because the remaining draws would be ignored silently.
     """
-    draws, groups = len(log_weight), {1: log_weight.double()}
-    for k in sorted(sizes):
+    draws, log_means = len(log_weight), {1: log_weight.double()}  # by size of group, `[G, B]`
+    for k in sorted({*sizes} - {1}):
         if k < 1 or draws % k:
             raise ValueError(
                 f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors"
             )
-        # A group of k draws is k/part groups of `part` draws, whose log-means are known: the largest that divide k.
-        part = max(size for size in groups if k % size == 0)
-        if part < k:
-            groups[k] = torch.logsumexp(groups[part].unflatten(0, (draws // k, k // part)), 1) - math.log(k // part)
-    return [groups[k] for k in sizes]
+        part = max(size for size in log_means if k % size == 0)  # k draws are k/part of the groups that are known
+        parts = log_means[part].unflatten(0, (draws // k, k // part))
+        log_means[k] = parts.logsumexp(1) - math.log(k // part)
+    return [log_means[k] for k in sizes]
 
 
 def iwae_variance(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"] | None:

@@ -96,20 +96,20 @@ class VAE(Autoencoder):
         self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, out: Tensor | None = None, quick: bool = True
     ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
-        log_px, drawn, kept, tables = self.log_likelihood(x, quick), 0, [], []
+        log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
         for some in noise:
             z = reparameterise(posterior, some)
+            log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
+            if out is None:
+                parts.append(log_densities)
+            else:  # kept by themselves, these small tensors would leave gaps between large temporary ones in the memory
+                torch.stack(log_densities, out=out[:, drawn : drawn + len(z)])
             if drawn < keep:
                 kept.append(z[: keep - drawn])
-            terms = (log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some))
-            if out is None:
-                tables.append(terms)
-            else:  # small tensors allocated between large temporary ones would leave gaps in the memory
-                torch.stack(terms, out=out[:, drawn : drawn + len(z)])
             drawn += len(z)
+        of_all = map(torch.cat, zip(*parts, strict=True)) if out is None else out
         reconstruction = self.decode(posterior.mean).mean if self.without_code is None else torch.full_like(x, nan)
-        whole = map(torch.cat, zip(*tables, strict=True)) if out is None else out
-        return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *whole)
+        return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *of_all)
 
     def log_likelihood(
         self, x: Float[Tensor, "B *event"], quick: bool = False

@@ -38,9 +38,10 @@ from vaebench.reporting.wandb import Mode, Tracker, tracked
 from vaebench.reporting.wandb.names import headline
 from vaebench.sweeps.packs import MAX_PACK_SIZE
 from vaebench.training import memory, resume
-from vaebench.training.curve import CURVES, EpochLogger
+from vaebench.training.curve import CURVES
+from vaebench.training.epochs import FunctionLogger
 from vaebench.training.fit import fit
-from vaebench.training.logs import EpochLog, LoggerName, logged
+from vaebench.training.logs import FileLog, LoggerName, logged
 from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
@@ -149,13 +150,13 @@ class _Watchers:
     def __init__(self, run: Run, study: str, folder: Path, how: Execution, stack: ExitStack) -> None:
         opened = tracked(run, study, folder, how.wandb, CURVES, how.question)
         self.tracker: Tracker = stack.enter_context(opened)
-        self.logs: list[EpochLog] = stack.enter_context(logged(run, folder.parent, how.loggers))
+        self.logs: list[FileLog] = stack.enter_context(logged(run, folder.parent, how.loggers))
 
     @property
-    def loggers(self) -> list[EpochLogger]:
+    def loggers(self) -> list[FunctionLogger]:
         """What takes the numbers of every epoch, and W&B the pictures too."""
-        tracked_by = [EpochLogger(write, self.tracker.show) for write in self.tracker.writers]
-        return [*tracked_by, *(EpochLogger(log.write) for log in self.logs)]
+        tracked_by = [FunctionLogger(write, self.tracker.show) for write in self.tracker.writers]
+        return [*tracked_by, *(FunctionLogger(log.write) for log in self.logs)]
 
     def conclude(self, outcome: Record) -> None:
         """Log a record."""

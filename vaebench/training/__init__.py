@@ -6,7 +6,7 @@
 - `optimizers`: torch's, for one model and for a pack. `callbacks`: the learning rate in stages, early
   stopping, and pictures of a few epochs.
 - `trainer`: Lightning's Trainer as every run uses it. `signals`: how Ctrl-C and SIGTERM wait.
-- `curve`: what each epoch logs. `logs`: CSV and TensorBoard.
+- `epochs`: the numbers of epochs, kept and passed to loggers. `curve`: which numbers. `logs`: CSV and TensorBoard.
 - `snapshot`: the file from which a stopped run continues; `resume`: when it is written, and whether it fits the run.
 - `model_files`: the files of a trained model. `memory`: how much a pack needs, and how much there is.
 """

@@ -11,7 +11,8 @@ from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.image_samples import sheets
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Direction
-from vaebench.training.curve import CURVES, EpochLogger
+from vaebench.training.curve import CURVES
+from vaebench.training.epochs import FunctionLogger
 from vaebench.training.packed.module import Pack
 
 
@@ -119,14 +120,16 @@ class EpochPictures(lightning.Callback):
                 logger.show(made, epoch)
 
 
-def _shown(trainer: lightning.Trainer, module: lightning.LightningModule) -> Iterator[tuple[Autoencoder, EpochLogger]]:
+def _shown(
+    trainer: lightning.Trainer, module: lightning.LightningModule
+) -> Iterator[tuple[Autoencoder, FunctionLogger]]:
     """Every model that is in training, with each of its loggers that shows pictures."""
     each: list[tuple[Autoencoder, list[Logger]]] = []
     if isinstance(module, Pack):
         if len(module.models) <= MOST_MEMBERS:
-            each = [(module.models[i], module.history.loggers[i]) for i in module.active]
+            each = [(module.models[i], module.logs.loggers[i]) for i in module.active]
     else:
         assert isinstance(module, Autoencoder)
         each = [(module, trainer.loggers)]
     for model, loggers in each:
-        yield from ((model, one) for one in loggers if isinstance(one, EpochLogger) and one.show is not None)
+        yield from ((model, one) for one in loggers if isinstance(one, FunctionLogger) and one.show is not None)

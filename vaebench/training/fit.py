@@ -11,7 +11,6 @@ from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records.files import WriteError
 from vaebench.records.run_folder import CHECKPOINT
-from vaebench.training.curve import Curve
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
@@ -57,16 +56,16 @@ def fit(
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
         check_fits([shapes] * len(runs), runs[0].train.batch_size)
-    fitted: dict[int, Fitted | Exception] = {}
-    by_steps: dict[int, list[tuple[int, Member]]] = {}
-    for i, one in enumerate(each):
-        member = _member(*one, data)
-        if isinstance(member, Member):
-            by_steps.setdefault(member.steps, []).append((i, member))
-        else:
-            fitted[i] = _fit_or_error(*one, on_epoch, every) if member is None else member
-    for places, members in (zip(*alike, strict=True) for alike in by_steps.values()):
-        fitted.update(zip(places, _fit_pack(members, data, on_epoch, every, compiles), strict=True))
+    found = {i: _member(*one, data) for i, one in enumerate(each)}
+    members = {i: member for i, member in found.items() if isinstance(member, Member)}
+    fitted: dict[int, Fitted | Exception] = {
+        i: _fit_or_error(*each[i], on_epoch, every) if none is None else none
+        for i, none in found.items()
+        if not isinstance(none, Member)
+    }
+    for steps in dict.fromkeys(member.steps for member in members.values()):
+        together = {i: member for i, member in members.items() if member.steps == steps}
+        fitted |= zip(together, _fit_pack([*together.values()], data, on_epoch, every, compiles), strict=True)
     return [fitted[i] for i in range(len(runs))]
 
 
@@ -103,20 +102,17 @@ def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData)
 def _fit_pack(
     members: Sequence[Member], data: PackedData, on_epoch: ProgressCallback, every: float, compiles: bool
 ) -> list[Fitted | Exception]:
-    first, curves, deferring = members[0], [Curve() for _ in members], DeferSignals()
-    loggers = [[curve, *m.loggers] for curve, m in zip(curves, members, strict=True)]
+    first, deferring = members[0], DeferSignals()
     try:
-        clips, start = [m.run.train.gradient_clip for m in members], [m.start for m in members if m.start is not None]
         runs, folders = [m.run for m in members], [m.folder for m in members]
         saving = PeriodicCheckpoint(every, lambda: save(pack, runs, folders), deferring.signals)
-        models = [m.model for m in members]
         pack = Pack(
-            models,
-            clips=clips,
+            [m.model for m in members],
+            clips=[run.train.gradient_clip for run in runs],
             optimizers=[OPTIMIZERS.build(run.train.optimizer) for run in runs],
             rate_factors=[run.train.rate_factor for run in runs],
-            loggers=loggers,
-            start=start or None,
+            loggers=[m.loggers for m in members],
+            start=[m.start for m in members if m.start is not None] or None,
             between_steps=saving.between_steps,
             compiles=compiles,
         )
@@ -136,7 +132,7 @@ def _fit_pack(
         return [fit_single(first.run, first.folder, first.loggers, on_epoch, every)]
     device = training.strategy.root_device  # Lightning has moved the pack back to the CPU; the data is still here
     fitted: list[Fitted | Exception] = []
-    for m, divergence, curve in zip(members, pack.divergences, curves, strict=True):
+    for m, divergence, curve in zip(members, pack.divergences, pack.logs.curves, strict=True):
         if divergence is None:
             save_checkpoint(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
             taken = 0 if pack.compiled is None else pack.compiled.taken

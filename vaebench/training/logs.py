@@ -49,8 +49,8 @@ def check(names: Sequence[str]) -> None:
         raise ValueError("--logger tensorboard needs tensorboard: pip install 'vaebench[tensorboard]'")
 
 
-class EpochLog:
-    """One log of a run, with one line for each epoch, counted from one.
+class FileLog:
+    """The CSV or TensorBoard log of a run, with one line for each epoch, counted from one.
 
     If the log cannot be written, that is a warning, and training goes on: the record has the curve.
 
@@ -99,7 +99,7 @@ class EpochLog:
 
 
 @contextmanager
-def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[EpochLog]]:
+def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[FileLog]]:
     """The logs of a run, open while the block runs.
 
     Args:
@@ -114,7 +114,7 @@ def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[
     logs = []
     for name in dict.fromkeys(names):
         shutil.rmtree(study / name / folder_name(run), ignore_errors=True)
-        logs.append(EpochLog(BUILDERS[name](study / name, folder_name(run)), run))
+        logs.append(FileLog(BUILDERS[name](study / name, folder_name(run)), run))
     try:
         yield logs
     finally:

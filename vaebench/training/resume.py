@@ -20,11 +20,11 @@ from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
 from vaebench.records.files import WriteError
 from vaebench.records.run_folder import EARLIER_RESUME, RESUME
-from vaebench.training.curve import Curve
+from vaebench.training.epochs import Curve, replay
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.rows import ALIGNMENT
 from vaebench.training.signals import DeferredSignals
-from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read, replay
+from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read
 from vaebench.training.trainer import device
 
 EVERY = 60.0
@@ -149,7 +149,7 @@ def delete(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-class CurveReplay(lightning.Callback):
+class CurveInSnapshot(lightning.Callback):
     """Puts the curve of a run outside a pack into its snapshots, and logs it again when the run continues.
 
     Args:

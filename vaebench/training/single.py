@@ -26,18 +26,18 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
 from vaebench.records.run_folder import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
-from vaebench.training.curve import Curve
+from vaebench.training.epochs import Curve, replay
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint
 from vaebench.training.resume import (
-    CurveReplay,
+    CurveInSnapshot,
     PeriodicCheckpoint,
     StoppedError,
     find_snapshot,
     put_aside,
 )
 from vaebench.training.signals import DeferredSignals, exit_with_parent
-from vaebench.training.snapshot import SnapshotError, read, replay
+from vaebench.training.snapshot import SnapshotError, read
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,
@@ -146,7 +146,7 @@ def _train(
     model.optimizer = OPTIMIZERS.build(run.train.optimizer)
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
     saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / RESUME), deferring.signals, must_stop)
-    callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveReplay(loggers)]
+    callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveInSnapshot(loggers)]
     clip = run.train.gradient_clip if model.trained_by_gradient else None
     keywords = {"gradient_clip_val": clip, **validation(data), **devices}
     training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), **keywords)

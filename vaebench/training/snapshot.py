@@ -7,25 +7,22 @@ trains by itself takes its snapshots at the end of epochs, and also keeps the re
 import io
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
-from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
 
 from vaebench.models.epoch import REMEDY
 from vaebench.records.checksums import SealError, about, sealed
 from vaebench.records.files import write_atomically
+from vaebench.training.epochs import EpochRow
 
 FORMAT = 3
 """Version of the file format. Version 1 had no checksum and was always written at the end of an epoch. Up to version 2,
 a run that was trained outside a pack left Lightning's own checkpoint instead. All of them can be read."""
-
-Row = tuple[int, int, dict[str, float]]
-"""A finished epoch: its index, the number of steps until its end, and its numbers by name."""
 
 DATA = "DataModule"
 """Where Lightning's checkpoint has the state of the training batches."""
@@ -73,7 +70,7 @@ class Snapshot(NamedTuple):
     moments: Float[Tensor, "S P"] | None
     noise: UInt8[Tensor, " S"]
     order: dict[str, Any]
-    rows: list[Row]
+    rows: list[EpochRow]
     divergence: Divergence | None = None
     total: float = 0.0
     seen: int = 0
@@ -194,10 +191,3 @@ def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
             f"{path}: format {header['format']}, but this version reads up to {FORMAT}; update vaebench"
         )
     return header
-
-
-def replay(rows: Iterable[Row], loggers: Iterable[Logger]) -> None:
-    """Log finished epochs to loggers that do not have them."""
-    for epoch, steps, numbers in rows:
-        for logger in loggers:
-            logger.log_metrics({"epoch": float(epoch), **numbers}, steps - 1)  # Lightning counts steps from zero

@@ -127,11 +127,11 @@ def _intact(path: Path, study: str | None) -> Record:
 def _at_odds(one: Record) -> str:
     """Why the numbers of a record cannot come from one evaluation: a bound and its parts come from the same draws."""
     found = {e.name: e.value for e in one.scalars if not isinstance(e.value, list)}
-    sums = {"iwae_1": found.get("iwae_1")}
-    if {"rate", "distortion"} <= found.keys():
-        sums["−rate − distortion"] = -found["rate"] - found["distortion"]
     elbo = found.get("elbo")
-    for name, other in sums.items():
+    same = {"iwae_1": found.get("iwae_1")}
+    if {"rate", "distortion"} <= found.keys():
+        same["−rate − distortion"] = -found["rate"] - found["distortion"]
+    for name, other in same.items():
         if elbo is not None and other is not None and abs(elbo - other) > AT_ODDS * max(1.0, abs(elbo), abs(other)):
             return f"expected elbo {elbo} to be {name}, {other}"
     return ""

@@ -43,12 +43,12 @@ class PackedBatches:
         self.streams = list(streams)
 
     @property
-    def steps(self) -> int:
-        """The number of steps of an epoch."""
+    def steps_per_epoch(self) -> int:
+        """As Lightning calls it; a chunk has many steps."""
         return len(self.streams[0])
 
     def __len__(self) -> int:
-        return -(-self.steps // CHUNK)
+        return -(-self.steps_per_epoch // CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
         skipped = self.streams[0].skipped
@@ -91,8 +91,8 @@ class ResidentBatches(PackedBatches):
         self._orders.copy_(torch.stack([stream.begin_epoch() for stream in self.streams]))
         self._place.fill_(skipped * size)
         whole = len(self._orders[0]) // size
-        for first in range(skipped // CHUNK * CHUNK, self.steps, CHUNK):
-            done, last = max(first, skipped), min(first + CHUNK, self.steps)
+        for first in range(skipped // CHUNK * CHUNK, self.steps_per_epoch, CHUNK):
+            done, last = max(first, skipped), min(first + CHUNK, self.steps_per_epoch)
             yield self._blocks(done, min(last, whole), size, last)
 
     def _blocks(self, done: int, whole: int, size: int, last: int) -> Iterator[Block]:

@@ -20,6 +20,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
+from vaebench.training.epochs import MemberLogs
 from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.compiled import CompiledGradients
@@ -27,7 +28,6 @@ from vaebench.training.packed.counters import Counters
 from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.functional import check_compatible
 from vaebench.training.packed.loaders import Block, Chunk, PackedBatches, PackedData, ResidentBatches
-from vaebench.training.packed.logging import History
 from vaebench.training.packed.resuming import Resumable
 from vaebench.training.packed.stacked import SeedGroups, Stacks
 from vaebench.training.snapshot import Divergence, Snapshot
@@ -74,11 +74,11 @@ class Pack(Resumable):
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.optimizer_of = [Adam()] * len(members) if optimizers is None else list(optimizers)
         self.rate_factors = rate_factors
-        self.history = History([()] * len(members) if loggers is None else loggers)
+        self.logs = MemberLogs([()] * len(members) if loggers is None else loggers)
         self.seed_groups = SeedGroups(self.models)
         self.steps_done = 0
         self.divergences = [None] * len(members)
-        self._steps = 0.0
+        self._all_steps = 0.0
         self._start, self._between_steps = start, between_steps
         self._compiles = compiles
         self.compiled: CompiledGradients | None = None
@@ -120,8 +120,8 @@ class Pack(Resumable):
     def on_train_start(self) -> None:
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
         epochs = self.trainer.max_epochs
-        self._steps = loader.steps * (inf if epochs in (None, -1) else epochs)
-        self._counters.steps.fill_(self.steps_done)
+        self._all_steps = loader.steps_per_epoch * (inf if epochs in (None, -1) else epochs)
+        self._counters.step.fill_(self.steps_done)
         self._graphed = self._graphs(loader)
         if self._compiles:
             size = loader.streams[0].shard.batch_size
@@ -144,7 +144,7 @@ class Pack(Resumable):
                 self.steps_done += part.steps
             else:
                 self._step(part)
-            if self._between_steps is not None and self.steps_done % loader.steps:
+            if self._between_steps is not None and self.steps_done % loader.steps_per_epoch:
                 self._between_steps()
         # Lightning counts the steps of optimisers that it calls. Calling this one would cost more than a step, so the
         # count is set here.
@@ -153,7 +153,7 @@ class Pack(Resumable):
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
         """`vaebench.training.step.training_step` for all members at once."""
-        progress = epoch.progress(self.steps_done, self._steps)
+        progress = epoch.progress(self.steps_done, self._all_steps)
         self.stacks.progress.fill_(progress)
         if self.models[0].enter(progress):
             for member in self.models[1:]:
@@ -173,7 +173,7 @@ class Pack(Resumable):
         So the CPU does not know of a divergence when it happens. The row of a diverged member goes on with
         numbers that nobody reads.
         """
-        self.stacks.progress.copy_(self._counters.steps / max(1, self._steps - 1))  # `epoch.progress`
+        self.stacks.progress.copy_(self._counters.step / max(1, self._all_steps - 1))  # `epoch.progress`
         mean, gradients = self._gradients(loader.read(batch_size))
         self._counters.count(mean)
         self._optimizer.advance(gradients, [True] * len(self.models))
@@ -181,7 +181,7 @@ class Pack(Resumable):
     def _gradients(self, x: Float[Tensor, "U B *event"]) -> tuple[Float[Tensor, " M"], list[Tensor]]:
         """The mean objective of every member at its next noise, and the gradients, by one captured program."""
         noise = self.seed_groups.noise_of_seeds(x.shape[1], self._noise)
-        found = None if self.compiled is None else self.compiled(x, noise, self._steps - self.steps_done)
+        found = None if self.compiled is None else self.compiled(x, noise, self._all_steps - self.steps_done)
         if found is None:
             data = (self.seed_groups.expand(x), self.seed_groups.expand(noise))
             found = self.stacks.program(objective, data, train=True)(*data)
@@ -194,7 +194,7 @@ class Pack(Resumable):
         self.log_all(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
         self._total.zero_()
         self._count = 0
-        self.history.end(self.current_epoch, self.steps_done)
+        self.logs.end_epoch(self.current_epoch, self.steps_done)
 
     def on_validation_epoch_start(self) -> None:
         self.read_counters()
@@ -255,7 +255,7 @@ class Pack(Resumable):
         first = self.models[0]
 
         def phase(step: int) -> int:
-            return first.phase_at(epoch.progress(step, self._steps))
+            return first.phase_at(epoch.progress(step, self._all_steps))
 
         return bisect_left(range(self.steps_done), first.phase, key=phase)
 
@@ -271,7 +271,7 @@ class Pack(Resumable):
     def log_all(self, name: str, numbers: Sequence[float]) -> None:
         """Log a number of this epoch for every member that is still training."""
         for i in self.active:
-            self.history.log(i, name, numbers[i])
+            self.logs.log(i, name, numbers[i])
 
     def read_counters(self) -> None:
         """Learn which members have diverged on a device. It waits for the steps that are started."""

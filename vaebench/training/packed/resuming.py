@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vaebench.models.base import Autoencoder
+from vaebench.training.epochs import MemberLogs
 from vaebench.training.packed.loaders import PackedData
-from vaebench.training.packed.logging import History
 from vaebench.training.packed.rows import PackedOptimizer
 from vaebench.training.packed.stacked import SeedGroups
 from vaebench.training.snapshot import Divergence, Snapshot
@@ -20,14 +20,14 @@ class Resumable(lightning.LightningModule):
 
     Attributes:
         models: the members.
-        history: the logged numbers of each member.
+        logs: the epochs of each member.
         seed_groups: the members grouped by seed.
         steps_done: the number of steps in all epochs.
         divergences: for each member how it diverged, or None.
     """
 
     models: list[Autoencoder]
-    history: History
+    logs: MemberLogs
     seed_groups: SeedGroups
     steps_done: int
     divergences: list[Divergence | None]
@@ -63,7 +63,7 @@ class Resumable(lightning.LightningModule):
             self._optimizer.moments(i).cpu(),
             self._noise[seed].get_state(),
             data.order(self.models[i].seed),
-            list(self.history.rows[i]),
+            self.logs.curves[i].finished(),
             self.divergences[i],
             float(self._total[i]),
             self._count,
@@ -90,7 +90,7 @@ class Resumable(lightning.LightningModule):
         for seed, stream in zip(self.seed_groups.seeds, self._noise, strict=True):
             stream.set_state(of[seed].noise)
         self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
-        self.history.resume([s.rows for s in start])
+        self.logs.resume([s.rows for s in start])
         self._total.copy_(self._total.new_tensor([s.total for s in start]))
         self._count = start[0].seen
         self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
