@@ -11,7 +11,8 @@ import torch
 from elsewhere import DEVICE, elsewhere
 from torch import Tensor
 
-from vaebench.oracle.ceiling import CeilingProblem, linear_value, objective_ceiling
+from vaebench.oracle import mixture
+from vaebench.oracle.ceiling import TOLERANCE, CeilingProblem, linear_value, objective_ceiling
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
 from vaebench.oracle.solver import Stopped
 from vaebench.oracle.spectrum import Spectrum
@@ -70,6 +71,17 @@ def test_another_device_finds_the_same(kind: str) -> None:
         assert there.onset == pytest.approx(onset, rel=1e-6, abs=1e-9)
     for a, b in zip(expected, found, strict=True):
         assert (b.upper, b.rate) == pytest.approx((a.upper, a.rate), abs=1e-6)
+
+
+def test_where_the_weights_are_too_many_for_an_exact_step_the_bracket_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pivoting that never ends, and no `nnls` after it."""
+    problem = CeilingProblem.gaussian(normal(60, 3))
+    exact = problem.path([0.5, 0.2])
+    monkeypatch.setattr(mixture, "PIVOTS", 1)
+    monkeypatch.setattr(mixture, "MOST_EXACT", 0)
+    for a, b in zip(exact, problem.path([0.5, 0.2]), strict=True):
+        assert max(a.lower, b.lower) <= min(a.upper, b.upper)
+        assert b.gap <= TOLERANCE
 
 
 @pytest.mark.parametrize("tau", [0.99, 0.6, 0.05])

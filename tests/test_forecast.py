@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -103,6 +104,17 @@ def test_a_search_that_is_ended_gives_its_brackets(here: Path) -> None:
         assert b["lower"] <= a["lower"] <= a["upper"] <= b["upper"] <= a["collapsed"] + 1e-9
     assert "ended before it was done" in forecast(*asked[:-1], "--seconds", "0")
     assert "more time" in forecast(*asked, "--seconds", "0", "--chart", "chart.svg", status=1)
+
+
+@pytest.mark.parametrize(("free", "device"), [(2**40, "cuda"), (2**20, "cpu")])
+def test_a_gpu_with_enough_free_memory_searches_for_the_ceiling(
+    free: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**41))
+    from vaebench.sweeps.forecast import device_for
+
+    assert device_for(2**30).type == device
 
 
 def test_ctrl_c_ends_the_search_and_a_second_one_the_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,8 @@ from vaebench.oracle.solver import EM_STEPS, NEWTON_STEPS, Search, Stopped, neve
 TOLERANCE = 5e-3
 """The search ends when the bracket is so many nats wide."""
 
-MOST_ROUNDS, MOST_ATOMS = 40, 2000
-"""It ends here too; then the bracket is wider."""
+MOST_ROUNDS, MOST_ATOMS, MOST_ATOMS_ON_ACCELERATOR = 40, 2000, 16_000
+"""It ends here too; then the bracket is wider. A table of atoms × atoms takes 32 MB, and 2 GB on a GPU."""
 
 RATIO, ON_THE_WAY = 0.75, 4
 """τ is lowered by at most this factor at a time, with so many rounds on the way (Rose 1998, doi 10.1109/5.726788)."""
@@ -182,6 +182,7 @@ class CeilingProblem:
             if not 0 < number < math.inf:
                 raise ValueError(f"expected a {name} > 0, got {number}")
         mixture, now, lower = self._one_atom(self.unstable_below or 1.0), self.unstable_below, 0.0
+        most = MOST_ATOMS if self.x.device.type == "cpu" else MOST_ATOMS_ON_ACCELERATOR
         for tau in sorted({*taus}, reverse=True):
             if self.component is Bernoulli and tau <= 1:
                 yield self._memorised(tau)
@@ -191,8 +192,8 @@ class CeilingProblem:
             else:
                 while now * RATIO > tau:
                     now *= RATIO
-                    mixture, _ = solve(self._at(now, mixture), 10 * tolerance, ON_THE_WAY, MOST_ATOMS, self.pause)
-            mixture, gap = solve(self._at(tau, mixture), tolerance, most_rounds, MOST_ATOMS, self.pause)
+                    mixture, _ = solve(self._at(now, mixture), 10 * tolerance, ON_THE_WAY, most, self.pause)
+            mixture, gap = solve(self._at(tau, mixture), tolerance, most_rounds, most, self.pause)
             now = min(now, tau)
             found = self._bracket(tau, mixture, gap, lower)
             lower = found.lower

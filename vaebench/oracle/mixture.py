@@ -25,6 +25,9 @@ NEGLIGIBLE = 1e-12
 PIVOTS = 30
 """Steps of block pivoting, after which it is taken to run in a circle."""
 
+MOST_EXACT = 2000
+"""Weights up to which `scipy.optimize.nnls` ends a pivoting that runs in a circle."""
+
 RIDGE = 1e-6
 """A Newton step on the weights is kept short by this, relative to the Hessian: two atoms may be almost equal."""
 
@@ -153,7 +156,8 @@ def _quadratic_minimum(
     """The minimum of ½ wᵀHw − rᵀw over w ≥ 0 by block pivoting (Kim & Park 2011, https://doi.org/10.1137/110821172).
 
     It starts from the set of free weights, which is almost right after the first round. `scipy.optimize.nnls` starts
-    from zero and takes ten times as long; it takes over where the pivoting runs in a circle.
+    from zero and takes ten times as long; it takes over where the pivoting runs in a circle. Its time grows with J³, so
+    for many weights the last candidate is returned, without its negative weights: `newton` goes there only downhill.
     """
     free = free.clone()
     for _ in range(PIVOTS):
@@ -163,6 +167,8 @@ def _quadratic_minimum(
         if not bool(wrong.any()):
             return w
         free = free ^ wrong
+    if len(w) > MOST_EXACT:
+        return w.clamp(min=0)
     from scipy.optimize import nnls  # late, since few runs have a ceiling
 
     factor = torch.linalg.cholesky(hessian)

@@ -26,7 +26,7 @@ from vaebench.training.memory import capacity
 LEADING = 5
 """Eigenvalues that are shown."""
 
-BYTES_A_NUMBER, BLOCKS, BLOCKS_ON_GPU = 28, 2**27, 2**31
+BYTES_A_NUMBER, BLOCKS, BLOCKS_ON_GPU = 28, 2**27, 10 * 2**30
 """Memory for the ceiling: three copies in float64 and one in float32; and of its tables."""
 
 MANY = 2000
@@ -155,7 +155,7 @@ def _problem(x: Float[Tensor, "N *event"], pause: Callable[[], None], tell: Call
         raise ValueError(f"{text} {held / 2**30:.3g} GiB; give --ceiling a smaller number")
     problem = replace(CeilingProblem.gaussian(x), pause=pause)
     if len(x) > MANY:
-        device = _device(needed)
+        device = device_for(needed)
         problem = problem.on(device)
         tell(f"the ceiling of {len(x)} observations needs about {needed / 2**20:.0f} MiB beside the data")
         rounds = f"a round of its search takes about {problem.seconds_of_a_round:.2g} s on {device.type}"
@@ -164,7 +164,7 @@ def _problem(x: Float[Tensor, "N *event"], pause: Callable[[], None], tell: Call
     return problem
 
 
-def _device(needed: int) -> torch.device:
+def device_for(needed: int) -> torch.device:
     """A CUDA GPU with enough free memory, else the CPU. Float64 is a hundred times quicker on a card for computing."""
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > needed + BLOCKS_ON_GPU:
         return torch.device("cuda")
