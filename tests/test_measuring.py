@@ -12,7 +12,7 @@ from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, 
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import Measurement, build_metrics, measure
+from vaebench.evaluation.measure import Measurement, build_metrics, evaluating, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
 from vaebench.training.curve import CHEAP, Validation
@@ -158,3 +158,15 @@ def test_nothing_of_what_is_given_is_written_over(data):
     kept: Tensor = batch.x.clone()
     assert many.measure([0, 1], [batch]) == many.measure([0, 1], [batch])
     assert torch.equal(batch.x, kept)
+
+
+@pytest.mark.parametrize("network", [{"name": "MLP", "hidden": [9, 5]}, {"name": "Conv", "channels": [4, 3]}])
+def test_a_measurement_overwrites_no_more_than_hidden_layers(network: dict[str, Any]) -> None:
+    """Within `evaluating` a decoder has the same bits, leaves its input alone, and is afterwards as it was."""
+    model = MODELS.build({"name": "VAE", "latent_dim": 3, "network": network}, (1, 8, 8), 0)
+    z, before = torch.randn(7, 3), repr(model)
+    kept, expected = z.clone(), model.decoder(z)
+    with evaluating(model):
+        assert torch.equal(model.decoder(z), expected)
+    assert torch.equal(z, kept)
+    assert repr(model) == before

@@ -1,7 +1,7 @@
 """Measure a model on a split: first all metrics from one set of draws, then the estimators, which call the model."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced, part_o
 from vaebench.evaluation.metrics.base import Metric
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
+from vaebench.models.parts.networks import Decoder
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
@@ -184,9 +185,10 @@ def _of(over: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotAp
 @contextmanager
 def evaluating(model: Autoencoder) -> Iterator[None]:
     """Put a model into evaluation mode for a block."""
-    was_training = model.training
+    was_training, decoder = model.training, getattr(model, "decoder", None)
     model.eval()
     try:
-        yield
+        with decoder.in_place() if isinstance(decoder, Decoder) else nullcontext():
+            yield
     finally:
         model.train(was_training)

@@ -5,6 +5,8 @@ likelihood, `[B, *shape]`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
 
@@ -20,6 +22,19 @@ class Decoder(nn.Sequential):
     def output_bias(self) -> nn.Parameter:
         """The bias of the last layer that has one. Before training it is set to the mean of the training data."""
         return next(bias for layer in reversed(self) if isinstance(bias := getattr(layer, "bias", None), nn.Parameter))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let a ReLU overwrite the output of the linear layer before it, for a block: the same bits in less time."""
+        relus = [relu for layer, relu in pairwise(self) if isinstance(layer, nn.Linear) and type(relu) is nn.ReLU]
+        before = [relu.inplace for relu in relus]
+        try:
+            for relu in relus:
+                relu.inplace = True
+            yield
+        finally:
+            for relu, was in zip(relus, before, strict=True):
+                relu.inplace = was
 
 
 class Network(ABC):
