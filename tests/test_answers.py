@@ -21,6 +21,7 @@ from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.chosen import quantity as asked_quantity
 from vaebench.reporting.figures.facets import Facets
 from vaebench.reporting.figures.headline import Headline, _band
+from vaebench.reporting.page.page import folded
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
@@ -60,11 +61,30 @@ def test_no_column_stands_twice_and_none_is_lost(table: Table) -> None:
         found = [s for s in page(table).sheets if s.block == comparability(table, block)]
         assert len(found[0].headings) <= MOST_HEADLINE
         text = " ".join(sheet.constants for sheet in found)
-        shown_once = [h.text for sheet in found for h in sheet.headings[sheet.labels + 1 :]]
+        shown_once = [h.text for sheet in found for h in sheet.headings[sheet.fixed :]]
         assert len(shown_once) == len(set(shown_once))
         for i, quantity in enumerate(table.quantities):
             if any(row.cells[i].interval for row in block.rows) and quantity.heading not in shown_once:
                 assert quantity.heading in text or _is_repeated(quantity, table)
+
+
+def test_the_number_of_seeds_is_a_column_or_one_sentence_of_the_first_sheet(table: Table) -> None:
+    for block in table.blocks:
+        found = [s for s in page(table).sheets if s.block == comparability(table, block) and s.rows]
+        is_column = {any(h.text == "seeds" for h in sheet.headings) for sheet in found}
+        assert len(is_column) == 1
+        assert [("Seeds of each row" in sheet.constants) for sheet in found].count(True) == (is_column == {False})
+        counts = {(len(row.group.done), len(row.group.failed)) for row in block.rows}
+        assert is_column == {len(counts) > 1}
+
+
+def test_a_long_headline_is_folded_by_its_first_label_and_loses_nothing(table: Table) -> None:
+    for sheet in (s for s in page(table).sheets if s.is_headline):
+        parts = folded(sheet)
+        assert len(parts) == 1 or len(sheet.rows) > 12
+        rows = [row for _, part in parts for row in part.rows]
+        assert rows == [row[len(parts) > 1 :] for row in sheet.rows]
+        assert all(len(part.headings) == len(row) for _, part in parts for row in part.rows)
 
 
 def _is_repeated(quantity, table: Table) -> bool:
@@ -87,7 +107,7 @@ def test_the_end_of_a_sweep_fits_80_columns(table: Table) -> None:
     assert "…" not in said.replace(answer(table)[0], "")
 
 
-@pytest.mark.parametrize(("width", "is_narrow"), [(80, False), (24, True)])
+@pytest.mark.parametrize(("width", "is_narrow"), [(80, False), (20, True)])
 def test_a_terminal_breaks_no_interval_and_names_the_columns_without_room(width: int, is_narrow: bool) -> None:
     made = tables.table([record(seed, {"name": name}) for name in ("VAE", "AE") for seed in (0, 1)])
     console = Console(width=width, markup=False, file=StringIO(), record=True)

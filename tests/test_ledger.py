@@ -620,14 +620,16 @@ def test_the_ledger_follows_from_the_records(project: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(project: Path) -> None:
+def test_latex_compiles_and_fits_a_page(project: Path, shipped: list[Judgement]) -> None:
     run("ledger")
     head = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
     text = Path("results/paper/ledger.tex").read_text(encoding="utf-8")
-    Path("all.tex").write_text("\n".join([head, text, r"\end{document}"]), encoding="utf-8")
+    published = rendering._latex(shipped, [details(j) for j in shipped])
+    Path("all.tex").write_text("\n".join([head, text, published, r"\end{document}"]), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert "Overfull" not in Path("all.log").read_text(encoding="latin-1")
 
 
 def test_the_page_escapes_and_has_one_plot(project: Path) -> None:

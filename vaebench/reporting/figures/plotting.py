@@ -22,6 +22,9 @@ WARM_UP = 0.05
 MOST_TICKS = 6
 """Tick labels below an axis that never touch."""
 
+LONG_TICK = 5
+"""Characters of a label at a tick; where one is longer, there is one tick less."""
+
 
 class Band(NamedTuple):
     """A line over seeds: x, the mean, and the mean ∓ the interval's half-width (the mean itself for one seed)."""
@@ -136,7 +139,10 @@ def few_ticks(axes: "Axes", most: int = MOST_TICKS) -> None:
     """Puts as many ticks on the horizontal axis as have room for any label."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(most))
+    locator = MaxNLocator(most)
+    if max(len(f"{value:.6g}") for value in locator.tick_values(*axes.get_xlim())) > LONG_TICK:
+        locator = MaxNLocator(most - 1)
+    axes.xaxis.set_major_locator(locator)
 
 
 def _curve(record: Record, column: str) -> list[tuple[float, float]]:

@@ -16,7 +16,17 @@ from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, panel, standa
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.evidence import evidence
 from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict, judge
-from vaebench.reporting.ledger.words import HEADINGS, NUMBER_HEADINGS, Details, about, details, legend, line, summary
+from vaebench.reporting.ledger.words import (
+    HEADINGS,
+    NONE,
+    NUMBER_HEADINGS,
+    Details,
+    about,
+    details,
+    legend,
+    line,
+    summary,
+)
 from vaebench.reporting.page.page import environment
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.latex import escape
@@ -117,9 +127,10 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
             title="The ledger",
             about=about(judged),
             summary=summary(judged),
-            legend=legend(judged),
+            groups=_grouped(judged, every),
             figure=drawn,
             headings=HEADINGS,
+            none_shown=NONE,
             number_headings=NUMBER_HEADINGS,
             details=every,
         ),
@@ -127,6 +138,12 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
     if drawn is not None:
         texts[".svg"] = standalone(drawn.panels[0], drawn.legend)
     return {results / PAPER / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
+
+
+def _grouped(judged: Sequence[Judgement], every: Sequence[Details]) -> list[tuple[Verdict, str, list[Details]]]:
+    """The claims of each verdict that occurs, with what the verdict means."""
+    pairs = list(zip(judged, every, strict=True))
+    return [(verdict, text, [d for j, d in pairs if j.verdict is verdict]) for verdict, text in legend(judged)]
 
 
 def write(judged: Sequence[Judgement], results: Path) -> list[Path]:
@@ -181,7 +198,7 @@ def _pipe(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
 
 def _latex(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
     lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand"]
-    lines += [r"\begin{longtable}{rp{0.27\linewidth}p{0.15\linewidth}p{0.15\linewidth}p{0.2\linewidth}}"]
+    lines += [r"\begin{longtable}{rp{0.26\linewidth}p{0.17\linewidth}p{0.17\linewidth}p{0.18\linewidth}}"]
     lines += [r"\toprule", _row([r"\#", *map(escape, HEADINGS[1:])]), r"\midrule", r"\endhead"]
     lines += [_row(map(escape, d.line)) for d in every]
     lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {escape(f'{summary(judged)}. {about(judged)}')}\par"]

@@ -67,7 +67,8 @@ class Details(NamedTuple):
 
 ABOUT = (
     "Each claim is judged from the records alone, under a tolerance that was stated before the run. Of a claim with "
-    "several numbers, the table shows the one that is farthest from its source, in units of what is allowed."
+    "several numbers, such as 7, one is shown with the words “1 of 7”: the one that is farthest from its source, in "
+    "units of what is allowed."
 )
 
 

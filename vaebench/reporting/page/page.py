@@ -6,14 +6,16 @@ matplotlib and Jinja in `constraints.txt`.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.record import Record
@@ -25,6 +27,8 @@ from vaebench.reporting.page.provenance import conditions, origins
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import visible
+from vaebench.reporting.tables.labels import named
+from vaebench.reporting.tables.layout import Sheet
 from vaebench.reporting.tables.layout import page as laid_out
 from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rendering import legend
@@ -32,6 +36,10 @@ from vaebench.reporting.tables.rows import Table
 
 GRADES = "calibration.md"
 """The report of `vaebench calibrate`: a heading, then its result in a sentence."""
+
+
+LONG = 12
+"""Rows that a headline has at most without being folded."""
 
 
 class Link(NamedTuple):
@@ -75,6 +83,7 @@ def make(
         question=asked.question,
         answer=graded(folder) or answer(table),
         page=laid_out(table),
+        folded=folded,
         blocks=len(table.blocks),
         legend=legend(table),
         glossary=glossary(table),
@@ -86,6 +95,21 @@ def make(
         links=links,
     )
     return Page(html, drawn)
+
+
+def folded(sheet: Sheet) -> list[tuple[str, Sheet]]:
+    """A long sheet in parts, each with the rows of one first label, which is its title; a short one whole, without."""
+    texts = list(dict.fromkeys(row[0].text for row in sheet.rows))
+    if len(sheet.rows) <= LONG or sheet.labels < 2 or not 1 < len(texts) <= len(sheet.rows) / 2:
+        return [("", sheet)]
+    part = replace(sheet, labels=sheet.labels - 1, fixed=sheet.fixed - 1, headings=sheet.headings[1:], constants="")
+    return [
+        (
+            named([sheet.headings[0].text], [text]),
+            replace(part, rows=tuple(r[1:] for r in sheet.rows if r[0].text == text)),
+        )
+        for text in texts
+    ]
 
 
 def graded(folder: Path | None) -> list[str]:
@@ -135,6 +159,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
+    made.filters["joined"] = _joined
     made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK, "rules": RULES}
     return made
 
@@ -149,6 +174,11 @@ def _script() -> str:
 def _digest(script: str) -> str:
     """SHA-256 in base64, the form in a content security policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _joined(text: str) -> Markup:
+    """A sentence of which no line ends between a number and the sign before or after it."""
+    return Markup(re.sub(" ([=±]) ", "\u00a0\\1\u00a0", str(escape(visible(text)))))
 
 
 def _shown(value: Any) -> Any:

@@ -62,7 +62,7 @@ def latex(table: Table, page: Page, legend: list[str]) -> str:
 
 def _parts(sheet: Sheet) -> list[Sheet]:
     """A sheet in parts of at most `MOST` columns of about the same number; each part repeats the labels and seeds."""
-    fixed, numbers = sheet.labels + 1, len(sheet.headings) - sheet.labels - 1
+    fixed, numbers = sheet.fixed, len(sheet.headings) - sheet.fixed
     count = max(1, -(-numbers // max(1, MOST - fixed)))
     borders = [fixed + numbers * i // count for i in range(count + 1)]
 

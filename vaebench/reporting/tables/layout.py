@@ -64,6 +64,7 @@ class Sheet:
         block: what sets the rows apart from those of other blocks.
         caption: what the columns are.
         labels: the number of columns that say which row it is.
+        fixed: the number of columns before the numbers: the labels, and the seeds where rows differ in them.
         headings: above each column.
         rows: the cells.
         constants: the columns that are the same in every row, in one sentence.
@@ -73,6 +74,7 @@ class Sheet:
     block: str
     caption: str
     labels: int
+    fixed: int
     headings: tuple[Entry, ...]
     rows: tuple[tuple[Entry, ...], ...]
     constants: str = ""
@@ -94,20 +96,23 @@ def page(table: Table) -> Page:
 
 
 def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[Sheet]:
-    """The headline of a block, then its panels."""
-    first = headline(table, block)
+    """The headline of a block, then its panels; the first of them says how many seeds there are."""
+    first, seeds = headline(table, block), _seeds(block)
     if first:
-        yield replace(_sheet(table, block, HEADLINE, first, numbers), is_headline=True)
+        yield replace(_sheet(table, block, HEADLINE, first, numbers), constants=seeds, is_headline=True)
+        seeds = ""
     left = [i for i, q in enumerate(table.quantities) if i not in {*first, *repeats(table, block)} and _says(block, i)]
     for panel in Panel:
         inside = [i for i in left if table.quantities[i].description.panel is panel]
         constant = {i: text for i in inside if (text := _constant(block, table.quantities[i], i)) is not None}
         said = "; ".join(f"{table.quantities[i].heading} {text}" for i, text in constant.items())
         if columns := [i for i in inside if i not in constant]:
+            same = f"The same in every row: {said}." if said else ""
             sheet = _sheet(table, block, panel.heading, columns, numbers)
-            yield replace(sheet, constants=f"The same in every row: {said}." if said else "")
+            yield replace(sheet, constants=" ".join(filter(None, (seeds, same))))
+            seeds = ""
         elif said:
-            yield Sheet(comparability(table, block), panel.heading, 0, (), (), f"{said}, in every row.")
+            yield Sheet(comparability(table, block), panel.heading, 0, 0, (), (), f"{said}, in every row.")
 
 
 def headline(table: Table, block: Block) -> list[int]:
@@ -116,7 +121,7 @@ def headline(table: Table, block: Block) -> list[int]:
     After these come active units, collapsed units and the error of reconstruction, as far as there is room. A column
     is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
     """
-    room = MOST_HEADLINE - len(_labelling(table)) - 1  # the column of seeds
+    room = MOST_HEADLINE - len(_labelling(table)) - 1  # of seeds, which stand below the table where rows agree in them
     quantities, repeated = table.quantities, repeats(table, block)
     named = [i for name in table.presentation.headline for i, q in enumerate(quantities) if q.name == name]
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
@@ -224,15 +229,29 @@ def _sheet(table: Table, block: Block, caption: str, columns: Sequence[int], num
     found = [_column(block, table.quantities[i], i, numbers) for i in columns]
     headed = [_headed(table.quantities[i].heading, entries) for i, entries in zip(columns, found, strict=True)]
     labels = _labelling(table)
+    beside = [] if _seeds(block) else ["seeds"]
     return Sheet(
         block=comparability(table, block),
         caption=caption,
         labels=len(labels),
-        headings=(*map(_word, (*(table.headings[i] for i in labels), "seeds")), *(heading for heading, _ in headed)),
+        fixed=len(labels) + len(beside),
+        headings=(*map(_word, (*(table.headings[i] for i in labels), *beside)), *(heading for heading, _ in headed)),
         rows=tuple(
-            (*_labels(row, labels), *rest) for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
+            (*_labels(row, labels), *map(_word, [_counted(row)] * len(beside)), *rest)
+            for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
         ),
     )
+
+
+def _seeds(block: Block) -> str:
+    """How many seeds each row of a block has, where that is one number; else empty, and the sheets have a column."""
+    texts = {_counted(row) for row in block.rows}
+    return f"Seeds of each row: {texts.pop()}." if len(texts) == 1 else ""
+
+
+def _counted(row: Row) -> str:
+    """How many seeds are behind a row, and how many failed."""
+    return f"{len(row.group.done)}{f', {len(row.group.failed)} failed' if row.group.failed else ''}"
 
 
 def _labelling(table: Table) -> list[int]:
@@ -249,9 +268,8 @@ def _is_said(table: Table, block: Block, column: int) -> bool:
 
 
 def _labels(row: Row, columns: Sequence[int]) -> list[Entry]:
-    """What the row is called, and how many seeds are behind it."""
-    failed = f", {len(row.group.failed)} failed" if row.group.failed else ""
-    return [_word(text) for text in (*(brief(row.labels[i]) for i in columns), f"{len(row.group.done)}{failed}")]
+    """What the row is called."""
+    return [_word(brief(row.labels[i])) for i in columns]
 
 
 def _headed(heading: str, entries: list[Entry]) -> tuple[Entry, list[Entry]]:

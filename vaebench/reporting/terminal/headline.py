@@ -31,6 +31,8 @@ def _parts(table: Table) -> Iterator[RenderableType]:
     for sheet in sheets:
         yield Text(f"\n{visible(table.title)}{f': {visible(sheet.block)}' if len(table.blocks) > 1 else ''}", "bold")
         yield _Headline(sheet)
+        if sheet.constants:
+            yield Text(visible(sheet.constants), "dim")
     if any(entry.marked for sheet in sheets for row in sheet.rows for entry in row):
         yield Text(EXPLANATION, "dim")
     for remark in table.remarks:
@@ -52,7 +54,7 @@ class _Headline:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         count = len(self.sheet.headings)
-        tries = [(False, count), (False, count), *((True, shown) for shown in range(count, self.sheet.labels, -1))]
+        tries = [(False, count), (False, count), *((True, shown) for shown in range(count, self.sheet.labels - 1, -1))]
         for number, (below, shown) in enumerate(tries):
             widths = [self._width(i, below, wrapped=number > 0) for i in range(shown)]
             if sum(widths) + GAP * (shown - 1) <= options.max_width:

@@ -52,7 +52,7 @@ def _findings(study: Study, records: Sequence[Record]) -> Iterator[Any]:
     yield from (wr.P(sentence) for sentence in answer(table))
     for sheet in (sheet for sheet in page(table).sheets if sheet.is_headline):
         yield wr.H2(sheet.caption if len(table.blocks) == 1 else f"{sheet.caption}: {sheet.block}")
-        yield wr.MarkdownBlock(grid(sheet, notes=False))
+        yield wr.MarkdownBlock("\n\n".join(filter(None, [grid(sheet, notes=False), sheet.constants])))
 
 
 def _panels(study: Study, records: Sequence[Record], entity: str, expected: Mapping[str, Description]) -> Iterator[Any]:
