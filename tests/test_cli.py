@@ -203,7 +203,7 @@ def test_what_a_run_has_no_number_for_is_said_with_the_reason(here):
         (["sweep", "conf/tiny.yaml", "model.prior=Normal"], "StandardNormal"),
         (["train", "conf/tiny.yaml"], "2 runs are meant; choose one by its id"),
         (["train", "conf/tiny.yaml", "--id", "zzz"], "no run 'zzz'"),
-        (["evaluate", "runs/tiny/nothing"], "no checkpoint"),
+        (["evaluate", "runs/tiny/nothing"], "nothing of that name"),
         (["publish", "conf/tiny.yaml"], "tiny"),
         (["show", "zzz"], "expected a run's folder"),
         (["compare", "zzz", "yyy"], "zzz: nothing of that name"),

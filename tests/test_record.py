@@ -207,7 +207,10 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
         write(RECORD, tmp_path / name / "record.json")
     with pytest.raises(RecordError) as caught:
         read_all(tmp_path)
-    lines = [f"{tmp_path}/{name}/record.json: the record of another run, {ID}; delete it" for name in "ab"]
+    lines = [
+        f"{tmp_path}/{name}/record.json: the record of another run, {ID}; rename its folder to {ID}, or delete it"
+        for name in "ab"
+    ]
     assert [line.partition(" and ")[0] for line in str(caught.value).splitlines()] == lines
 
 
@@ -315,7 +318,7 @@ def test_a_configuration_that_hashes_to_the_id_and_does_not_fit_is_refused(confi
 def test_a_record_stands_where_its_id_says(tmp_path: Path) -> None:
     for path in (tmp_path / "other" / "record.json", tmp_path / "records" / "other.json"):
         write(RECORD, path)
-        with pytest.raises(RecordError, match=f"^{path}: the record of another run, {ID}; (delete|restore) it "):
+        with pytest.raises(RecordError, match=f"^{path}: the record of another run, {ID}; (rename its|restore it) "):
             read(path)
     path = tmp_path / ID / "record.json"
     write(RECORD, path)

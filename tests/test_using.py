@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from vaebench.__main__ import app
 from vaebench.config import load as load_study
 from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.evaluation.scoring import score
-from vaebench.models.base import Autoencoder
+from vaebench.models.base import CLASS, Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.sweeps.trained import find
+from vaebench.training.model_files import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -289,6 +291,48 @@ def test_load_finds_the_class_by_itself(folder: Path, tmp_path: Path) -> None:
         vaebench.load(tmp_path / "copied.ckpt")
 
 
+def test_load_follows_links_and_reads_no_other_file_than_it_is_given(folder: Path, tmp_path: Path) -> None:
+    run = (folder / "runs/tiny" / IDS["VAE"]).absolute()
+    (tmp_path / "best").symlink_to(run)
+    (tmp_path / "best.ckpt").symlink_to(run / CHECKPOINT)
+    for place in ("best", "best/", f"best/{CHECKPOINT}", f"best/{RECORD}", "best.ckpt"):
+        assert find(tmp_path / place).made.id == run.name
+    beside = tmp_path / IDS["VAE"]
+    shutil.copytree(run, beside)
+    other = MODELS.build({"name": "BetaVAE", "latent_dim": 3}, (1, 4, 4), 0)
+    save_checkpoint(other, beside / "other.ckpt", 1, 1)
+    assert same(vaebench.load(beside / "other.ckpt"), other.eval()), "and not the run's own checkpoint"
+    (tmp_path / "loop").symlink_to("loop")
+    beside.rename(tmp_path / "renamed")
+    for word, said in {
+        "loop": "nothing of that name",
+        "": "nothing of that name",
+        "renamed": f"the record of another run.*rename its folder to {run.name}",
+        "tiny": "expected one run, got 2 of runs/tiny: .*give the id of one",
+        "tiny.yaml": "expected one run, got 2",
+    }.items():
+        with pytest.raises((LookupError, ValueError), match=said):
+            vaebench.load(str(tmp_path / word) if (tmp_path / word).is_symlink() or word == "renamed" else word)
+    assert same(vaebench.load("tiny:model=VAE"), vaebench.load(run))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        3, [1], torch.zeros(2), {}, {CLASS: 3}, {CLASS: "VEA"}, {CLASS: "VAE"},
+        {CLASS: "VAE", "state_dict": {}, "hyper_parameters": {"shape": (4,)}, "pytorch-lightning_version": "2.6"},
+        {CLASS: "VAE", "state_dict": {}, "hyper_parameters": {"shape": "x"}, "pytorch-lightning_version": "2.6"},
+        {CLASS: "VAE", "state_dict": {}, "hyper_parameters": [1], "pytorch-lightning_version": "2.6"},
+    ],
+    ids=lambda content: str(content)[:60],
+)  # fmt: skip
+def test_a_checkpoint_without_a_model_is_said(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises((LookupError, ValueError)) as caught:
+        vaebench.load(tmp_path / "other.ckpt")
+    assert re.search(r"other\.ckpt: (does not say|expected a checkpoint of VAE)|did you mean VAE", str(caught.value))
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*val_dataloader")
 def test_load_reads_the_checkpoint_of_a_plain_trainer(tmp_path: Path) -> None:
     model, training = MODELS.build({"name": "BetaVAE", "latent_dim": 3}, (1, 4, 4), 0), trainer()
@@ -355,6 +399,27 @@ def test_scores_of_new_data_from_a_file(folder: Path, tmp_path: Path) -> None:
     assert "ais" in command(*few)
 
 
+@pytest.mark.parametrize("out", ["taken.npz", "link.npz", "file/x.npz", "x.csv", "x.png", "", "/proc/x.npz"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    folder: Path, tmp_path: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken.npz").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link.npz").symlink_to("nothing")
+    monkeypatch.setattr("vaebench.sweeps.trained.find", lambda _: pytest.fail("it began to work"))
+    for verb in ("score", "encode"):
+        said = command(verb, IDS["VAE"], "--out", str(tmp_path / out), code=1)
+        assert said.startswith("error: ")
+        assert out.partition("/")[0] in said
+
+
+def test_more_than_memory_holds_is_one_line(folder: Path, tmp_path: Path) -> None:
+    many = str(10**13)
+    for words in (["sample", IDS["VAE"], "-n", many], ["score", IDS["VAE"], "--draws", many]):
+        said = command(*words, "--out", str(tmp_path / "x.npz"), code=1)
+        assert said == "error: the numbers asked for do not fit into memory; ask for fewer draws, samples or steps\n"
+
+
 def test_what_cannot_be_done_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.zeros((3, 5), np.float32))
     np.save(tmp_path / "negative.npy", np.full((3, 64), -1.0, np.float32))
@@ -367,7 +432,13 @@ def test_what_cannot_be_done_is_said_in_one_line(folder: Path, tmp_path: Path) -
         ("encode", IDS["VAE"], str(tmp_path / "negative.npy")): "grey levels in [0, 1]",
         ("encode", IDS["VAE"], str(tmp_path / "wrong.npy"), "--split", "test"): "give one of them",
         ("encode", IDS["VAE"], "--out", str(taken)): "exists already",
-        ("encode", IDS["VAE"], "--out", str(tmp_path / "codes.csv")): "ends in .npz or .png",
+        ("reconstruct", IDS["VAE"], "--out", str(tmp_path / "codes.csv")): "ends in .npz or .png",
+        ("encode", IDS["VAE"], "--out", str(tmp_path / "codes.png")): "ends in .npz, got",
+        (
+            "encode",
+            IDS["VAE"],
+            str(tmp_path / "none.npy"),
+        ): "none.npy: expected an .npy or .npz file of numbers (no such",
         ("interpolate", IDS["VAE"], "--between", "0,99999"): "places below 359",
         ("interpolate", IDS["VAE"], "--between", "a"): "two whole numbers",
         ("export", IDS["VAE"], "--to", "onnx", "--out", str(tmp_path / "x"), "--push", "me/it"): "--push",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder, runs/STUDY/ID, or its checkpoint.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run's id or folder, or the checkpoint in it.")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Posterior draws, K; by default the run's own.")] = None,
     k: Annotated[str | None, typer.Option(help="Sizes k of the IWAE bounds, e.g. 1,64,1000.")] = None,
     split: Annotated[
@@ -32,7 +32,7 @@ def evaluate(
     from vaebench.sweeps.reevaluate import Asked, add_to_record, reevaluate
 
     if (run is None) == (codes is None):
-        raise ValueError("expected a run's folder, or --codes FILE; give one of the two")
+        raise ValueError("expected a run, or --codes FILE; give one of the two")
     if codes is not None:
         from vaebench.evaluation.measure import grade_codes
         from vaebench.sweeps.trained import read_codes

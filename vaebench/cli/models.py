@@ -33,9 +33,10 @@ def sample(
     """Sample from a trained model: z from its own prior, then x from p(x|z)."""
     from vaebench.sweeps.trained import find
 
+    place = _place(out or Path("samples.npz"))
     trained = find(run)
     x = trained.model.sample(count, seed, mean)
-    _write(out or Path("samples.npz"), trained.origin(count=count, mean=mean, seed=seed), 8, x=x)
+    _write(place, trained.origin(count=count, mean=mean, seed=seed), 8, x=x)
 
 
 def encode(run: RunName, file: DataFile = None, split: Split = None, out: Out = None) -> None:
@@ -45,12 +46,13 @@ def encode(run: RunName, file: DataFile = None, split: Split = None, out: Out = 
     from vaebench.models.parts.posteriors import unit_stddev
     from vaebench.sweeps.trained import find
 
+    place = _place(out or Path("codes.npz"), images=False)
     trained = find(run)
     (x, label), source = trained.observations(file, split)
     with inference_mode():
         codes = [trained.model.encode(part) for part in x.split(ROWS)]
     columns = {"mean": cat([q.mean for q in codes]), "stddev": cat([*map(unit_stddev, codes)]), "label": label}
-    _write(out or Path("codes.npz"), trained.origin(source), 0, **columns)
+    _write(place, trained.origin(source), 0, **columns)
 
 
 def reconstruct(run: RunName, file: DataFile = None, split: Split = None, out: Out = None) -> None:
@@ -59,10 +61,11 @@ def reconstruct(run: RunName, file: DataFile = None, split: Split = None, out: O
 
     from vaebench.sweeps.trained import find
 
+    place = _place(out or Path("reconstructions.npz"))
     trained = find(run)
     (x, label), source = trained.observations(file, split)
     back = cat([trained.model.reconstruct(part) for part in x.split(ROWS)])
-    _write(out or Path("reconstructions.npz"), trained.origin(source), 2, x=x, reconstruction=back, label=label)
+    _write(place, trained.origin(source), 2, x=x, reconstruction=back, label=label)
 
 
 def interpolate(
@@ -79,12 +82,13 @@ def interpolate(
     if not re.fullmatch(r"\s*\d{1,9}\s*,\s*\d{1,9}\s*", between):
         raise ValueError(f"--between: expected two whole numbers with a comma between them, e.g. 0,7, got {between!r}")
     first, second = map(int, between.split(","))
+    place = _place(out or Path("interpolation.npz"))
     trained = find(run)
     (x, _), source = trained.observations(file, split)
     if max(first, second) >= len(x):
         raise ValueError(f"--between: expected places below {len(x)}, the number of observations, got {between}")
     line = trained.model.interpolate(x[first : first + 1], x[second : second + 1], steps)[:, 0]
-    _write(out or Path("interpolation.npz"), trained.origin(source, between=[first, second]), steps, x=line)
+    _write(place, trained.origin(source, between=[first, second]), steps, x=line)
 
 
 def score(
@@ -105,6 +109,7 @@ def score(
     from vaebench.reporting.terminal.run_summary import measured
     from vaebench.sweeps.trained import find
 
+    place = _place(out or Path("scores.npz"), images=False)
     trained = find(run)
     (x, label), source = trained.observations(file, split)
     spec = {"name": "AnnealedImportanceSampling", "temperatures": annealing, "bracket": False}
@@ -115,10 +120,10 @@ def score(
         "effective_sample_size": found.effective, "unreliable": found.unreliable, "label": label,
     }  # fmt: skip
     settings = {"method": found.method, "draws": found.draws, "temperatures": annealing, "seed": seed}
-    _write(out or Path("scores.npz"), trained.origin(source, **settings), 0, **columns)
     console.print(measured(found.mean, Description(unit="nats")), soft_wrap=True)
     count = int(found.unreliable.sum())
     console.print(f"{count} of {len(x)} observations rest on collapsed weights, so their log p(x) may be far too low")
+    _write(place, trained.origin(source, **settings), 0, **columns)
 
 
 def export(
@@ -144,14 +149,31 @@ ROWS = 1024
 """Observations that are encoded at a time."""
 
 
+def _place(out: Path, images: bool = True) -> Path:
+    """The file to write. One that cannot be written is refused before anything is computed, which may take long.
+
+    Raises:
+        FileExistsError: if there is such a file.
+        ValueError: if its name ends in something else, or these numbers are no images.
+        WriteError: if its folder cannot be written.
+    """
+    from vaebench.records.files import check_writable
+
+    kinds = (".npz", ".png") if images else (".npz",)
+    if out.suffix not in kinds:
+        raise ValueError(f"--out: expected a file that ends in {' or '.join(kinds)}, got {out}")
+    if out.exists() or out.is_symlink():
+        raise FileExistsError(f"{out}: exists already; choose another name by --out")
+    check_writable(out.parent)
+    return out
+
+
 def _write(out: Path, origin: dict[str, Any], columns: int, **arrays: "Tensor | None") -> None:
     """Write arrays as .npz, or those of images as one .png with so many images a row."""
     from vaebench.sweeps import trained
 
     if out.suffix == ".png":
         trained.write_png(out, [a for name, a in arrays.items() if a is not None and name != "label"], columns)
-    elif out.suffix == ".npz":
-        trained.write_npz(out, origin, **arrays)
     else:
-        raise ValueError(f"--out: expected a file that ends in .npz or .png, got {out}")
+        trained.write_npz(out, origin, **arrays)
     console.print(str(out), soft_wrap=True)

@@ -35,6 +35,10 @@ REMEDIES = {
 """What to do when the system refuses a file, by the number of the error."""
 
 
+NO_MEMORY = "allocate memory|not enough memory|out of memory|Storage size calculation overflowed"
+"""What torch's errors of memory say; most have no type of their own."""
+
+
 def _printer() -> Printer:
     """The console of every command. A size in the environment that is no valid number is ignored."""
     for name in ("COLUMNS", "LINES"):
@@ -90,6 +94,11 @@ def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except (ValueError, LookupError, OSError, FloatingPointError) as error:
             _print_error(_message(error))
+            raise typer.Exit(1) from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not re.search(NO_MEMORY, str(error)):
+                raise
+            _print_error("the numbers asked for do not fit into memory; ask for fewer draws, samples or steps")
             raise typer.Exit(1) from None
         if console.exit_code:
             if console.lost is not None and not isinstance(console.lost, BrokenPipeError):

@@ -41,7 +41,7 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _each(path: Path, of: Callable[[str, BufferedIOBase, int], Found]) -> dict[str, Found]:
     if not path.is_file():
-        raise ArraysError("it is a folder" if path.is_dir() else "it is no file")
+        raise ArraysError("it is a folder" if path.is_dir() else "it is no file" if path.exists() else "no such file")
     try:
         with path.open("rb") as file:
             return _members(file, of) if zipfile.is_zipfile(file) else {"": of("", file, path.stat().st_size)}

@@ -263,7 +263,8 @@ def read(path: Path, study: str | None = None) -> Record:
     record, place = decode(path.read_bytes(), path), path.absolute()
     has_id = path.name == RECORD or place.parent.name == PUBLISHED_RECORDS
     if has_id and record.id != id_of(place):
-        raise RecordError(f"{path}: the record of another run, {record.id}", remedy_of(path))
+        remedy = f"rename its folder to {record.id}, or {remedy_of(path)}" if path.name == RECORD else remedy_of(path)
+        raise RecordError(f"{path}: the record of another run, {record.id}", remedy)
     if study not in (None, record.study):
         raise RecordError(f"{path}: the record of another study, {record.study}, not {study}", remedy_of(path))
     return record

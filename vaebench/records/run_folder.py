@@ -18,6 +18,9 @@ WEIGHTS = "model.safetensors"
 ARRAYS = "arrays.npz"
 """Images that the trained model made."""
 
+LEFT = (CHECKPOINT, WEIGHTS, ARRAYS)
+"""The files that a finished run leaves beside its record. Any of them names the run."""
+
 RESUME = "resume.ckpt"
 """The snapshot from which a run continues after a stop; deleted once the record exists."""
 

@@ -1,5 +1,6 @@
 """Finds what a word on the command line names: a run, or rows of a study's table."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Any, NamedTuple
 
 from vaebench.records import record
 from vaebench.records.record import Record
-from vaebench.records.run_folder import PAPER, RECORD, id_of, record_paths, study_folders
+from vaebench.records.run_folder import LEFT, PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
 from vaebench.reporting.tables.rows import Row, Table
+
+ROOTS = (Path("runs"), Path("results"))
+"""Where a run is searched by its id."""
 
 RUN = "a run's folder, its record, or the beginning of its id"
 ROW = f"{RUN}; a study, e.g. beta or results/beta; or a row of one, e.g. beta:beta=4"
@@ -30,7 +34,25 @@ def run(word: str, roots: Sequence[Path]) -> Record:
     Raises:
         LookupError: if there is no such run, or if there are several.
     """
-    return record.read(file_of(word, roots))
+    return record.read(only(word, roots))
+
+
+def only(word: str, roots: Sequence[Path]) -> Path:
+    """The file of the record of a single run: of a run, or of the only run of a study or of rows of it.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+        ValueError: if the study has no such label.
+    """
+    name = word.partition(":")[0]
+    folder = _study(name, roots)
+    if folder is None:
+        return file_of(word, roots)
+    ids = [made.id for chosen in find(word, roots) for made in (*chosen.row.group.done, *chosen.row.group.failed)]
+    if len(ids) != 1:
+        some = ", ".join(ids[:8]) + ", …" * (len(ids) > 8)
+        raise LookupError(f"{word}: expected one run, got {len(ids)} of {folder}: {some}; give the id of one")
+    return next(path for path in record_paths(folder) if id_of(path) == ids[0])
 
 
 def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
@@ -65,9 +87,10 @@ def file_of(word: str, roots: Sequence[Path]) -> Path:
     Raises:
         LookupError: if there is no such run, or if there are several.
     """
-    for path in (Path(word), Path(word) / RECORD):
-        if path.is_file():
-            return path if path.suffix == ".json" else path.with_name(RECORD)
+    path = followed(Path(word))
+    for file in (path, path / RECORD, *([path.with_name(RECORD)] if path.name in LEFT else [])):
+        if file.is_file() and file.suffix == ".json":
+            return file
     found: dict[str, Path] = {}
     for root in roots if re.fullmatch(r"\w+", word) else ():
         for path in (path for study in study_folders(root) for path in record_paths(study, word)):
@@ -77,6 +100,11 @@ def file_of(word: str, roots: Sequence[Path]) -> Path:
     if found:
         raise LookupError(f"{word}: {len(found)} runs begin so: {', '.join(sorted(found)[:8])}; give more of the id")
     raise LookupError(f"{word}: nothing of that name in {' or '.join(f'{r}/' for r in roots)}; expected {ROW}")
+
+
+def followed(path: Path) -> Path:
+    """The path behind a link to a run's folder or to a file in it, since that folder has the run's id as its name."""
+    return Path(os.path.realpath(path)) if path.is_symlink() or path.parent.is_symlink() else path
 
 
 def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError as error:
         raise ValueError(f"export to ONNX needs {error.name}: pip install 'vaebench[export]'") from None
+    _refuse(folder, [folder / f"{name}.onnx" for name in ("encoder", "decoder")])
     model = trained.model.cpu().requires_grad_(False)
     parts = {
         "encoder": (_encoder(model), torch.zeros(2, *model.shape), "x", ["mean", "stddev"]),
@@ -53,10 +55,12 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
     files = {}
     for name, (part, example, given, outputs) in parts.items():
         free = ({0: torch.export.Dim("N", min=1)},)
-        program = torch.onnx.export(
-            part.eval(), (example,), input_names=[given], output_names=outputs, dynamic_shapes=free,
-            opset_version=OPSET, dynamo=True, verbose=False,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's exporter, about torch
+            program = torch.onnx.export(
+                part.eval(), (example,), input_names=[given], output_names=outputs, dynamic_shapes=free,
+                opset_version=OPSET, dynamo=True, verbose=False,
+            )  # fmt: skip
         assert program is not None
         proto = program.model_proto
         proto.metadata_props.append(library.StringStringEntryProto(key="vaebench", value=json.dumps(trained.origin())))
@@ -64,7 +68,7 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
         content = io.BytesIO()
         library.save_model(proto, content)
         files[folder / f"{name}.onnx"] = content.getvalue()
-    return _written(folder, files)
+    return write_all(files)
 
 
 def _check(proto: Any, part: Part, name: str, given: str, example: Tensor) -> None:
@@ -104,6 +108,7 @@ def hugging_face(trained: Trained, folder: Path) -> list[Path]:
     """
     if trained.made is None or trained.run is None:
         raise ValueError(f"{trained.checkpoint}: has no record, and the model card is made from it; give a run")
+    _refuse(folder, [folder / name for name in (WEIGHTS, "config.json", "README.md")])
     config = {"model_type": "vaebench", "library_name": "vaebench", "shape": [*trained.model.shape]}
     config |= {"study": trained.made.study, "run": trained.made.id, **trained.made.config}
     files = {
@@ -111,7 +116,7 @@ def hugging_face(trained: Trained, folder: Path) -> list[Path]:
         folder / "config.json": (json.dumps(config | {"origin": trained.origin()}, indent=2) + "\n").encode(),
         folder / "README.md": card(trained).encode(),
     }
-    return _written(folder, files)
+    return write_all(files)
 
 
 def card(trained: Trained) -> str:
@@ -153,8 +158,8 @@ def push(folder: Path, repository: str) -> str:
     return str(huggingface_hub.upload_folder(repo_id=repository, folder_path=str(folder)))
 
 
-def _written(folder: Path, files: dict[Path, bytes]) -> list[Path]:
-    check_writable(folder)
+def _refuse(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse a folder that cannot be written, or that has these files, before anything is computed."""
     if there := [str(path) for path in files if path.exists()]:
         raise FileExistsError(f"{', '.join(there)}: exists already; choose another folder by --out")
-    return write_all(files)
+    check_writable(folder)

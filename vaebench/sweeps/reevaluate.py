@@ -17,6 +17,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.records import provenance, record
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT, LOCK, RECORD
+from vaebench.reporting import select
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory
 from vaebench.training.single import data_of
@@ -36,21 +37,22 @@ def reevaluate(
     Only weights are read from the checkpoint, so a checkpoint from elsewhere cannot run code.
 
     Args:
-        path: the run's folder, or the checkpoint in it.
+        path: the run's id or folder, or the checkpoint in it.
         draws: K.
         k: sizes of the IWAE bounds; they are then the only metric.
         split: the data that is measured.
         estimators: as `evaluate.estimators` in a study, without the outer brackets.
 
     Raises:
-        FileNotFoundError: if the folder has no record or no checkpoint.
+        LookupError: if there is no such run.
+        FileNotFoundError: if the run has no checkpoint.
         ValueError: if the checkpoint or the record is damaged, or belongs to another run.
         ConfigError: if a setting is wrong.
     """
     folder = folder_of(path)
     checkpoint = folder / CHECKPOINT
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first (the folder is runs/STUDY/ID)")
+        raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first")
     made = record.read(folder / RECORD)
     made.left(checkpoint)
     Run.of(made.config)  # checks that its imports are here, in their versions; others may add metrics and estimators
@@ -148,8 +150,12 @@ def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
 
 
 def folder_of(path: Path) -> Path:
-    """The run's folder, given as it is or by the checkpoint in it."""
-    return path.parent if path.suffix == ".ckpt" else path
+    """The run's folder, given by its id, as it is, or by a file in it.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+    """
+    return select.only(str(path), select.ROOTS).parent
 
 
 def model_of(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:

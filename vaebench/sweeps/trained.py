@@ -20,15 +20,12 @@ from vaebench.records import npz, provenance, record
 from vaebench.records.checksums import checksum
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
+from vaebench.records.run_folder import CHECKPOINT, LEFT, RECORD
 from vaebench.reporting import select
 from vaebench.sweeps.reevaluate import model_of
 from vaebench.training.single import data_of
 from vaebench.training.snapshot import contents
 from vaebench.training.trainer import device
-
-ROOTS = (Path("runs"), Path("results"))
-"""Where a run is searched by its id."""
 
 
 class Observed(NamedTuple):
@@ -124,12 +121,11 @@ def find(what: str | Path, words: Sequence[str] = ()) -> Trained:
     """The trained model of a run with its run and record; see `load`."""
     if words:
         imports.give(words)
-    path = Path(what)
-    if path.is_file() and path.suffix in (".ckpt", ".safetensors"):
-        if not path.with_name(RECORD).is_file():
-            return _alone(path)
-        path = path.parent
-    file = select.file_of(str(path), ROOTS)
+    path = select.followed(Path(what))
+    is_of_a_run = path.name in LEFT and path.with_name(RECORD).is_file()
+    if path.is_file() and path.suffix not in (".json", ".yaml", ".yml") and not is_of_a_run:
+        return _alone(path)
+    file = select.only(str(path), select.ROOTS)
     made, checkpoint = record.read(file), file.with_name(CHECKPOINT)
     again = made.provenance.get("command") or "its study's sweep"
     if not checkpoint.is_file():
@@ -142,12 +138,20 @@ def find(what: str | Path, words: Sequence[str] = ()) -> Trained:
 
 def _alone(checkpoint: Path) -> Trained:
     """The model of a checkpoint without a record: Lightning's own, or a copy of a run's."""
-    if checkpoint.name == WEIGHTS or checkpoint.suffix == ".safetensors":
+    if checkpoint.suffix == ".safetensors":
         raise ValueError(f"{checkpoint}: weights alone do not say how the model is built; give its run or {CHECKPOINT}")
-    name = contents(checkpoint).get(CLASS)
+    held = contents(checkpoint)
+    name = held.get(CLASS) if isinstance(held, dict) else None
     if not isinstance(name, str):
         raise ValueError(f"{checkpoint}: does not say the class of its model; use Class.load_from_checkpoint")
-    model = MODELS[name].load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+    kind = MODELS[name]
+    try:
+        model = kind.load_from_checkpoint(checkpoint, "cpu", weights_only=True)
+    except Exception as error:  # whatever the constructor makes of the arguments in the file
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(
+            f"{checkpoint}: expected a checkpoint of {name}, which cannot be built from it ({reason})"
+        ) from error
     return Trained(model.to(device()).eval(), checkpoint)
 
 
