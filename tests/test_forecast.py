@@ -60,7 +60,7 @@ def test_data_alone(here: Path) -> None:
     x = np.load("mine.npz")["x"].astype(np.float64)
     found = json.loads(forecast("--data", "mine.npz", "--json"))
     assert found["observations"] < len(x)  # the test split is left out
-    assert "active of 2" in said
+    assert "of 2" in said
     assert "σ² = 0.3" in said
     assert "β = 2" in said
 
@@ -93,6 +93,12 @@ def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
     for changed in (study.replace("Gaussian, variance: 0.5", "ContinuousBernoulli"), study.replace("mine", "lost")):
         (here / "conf/other.yaml").write_text(changed)
         assert announced(load(here / "conf/other.yaml").runs) == []
+
+
+def test_the_tables_of_one_size_fit_80_columns(here: Path) -> None:
+    said = forecast("conf/study.yaml", "--ceiling", "60").splitlines()
+    rule = next(i for i, text in enumerate(said) if text.startswith("---"))
+    assert max(map(len, said[rule - 2 :])) <= 80
 
 
 def test_a_search_that_is_ended_gives_its_brackets(here: Path) -> None:

@@ -46,6 +46,18 @@ def test_text_commands_no_terminal(text):
     assert text not in heard.getvalue()
 
 
+def test_an_entry_goes_on_where_it_began_in_a_terminal_and_is_one_line_elsewhere():
+    said = {}
+    for terminal in (True, False):
+        heard = io.StringIO()
+        Printer(file=heard, width=20, force_terminal=terminal, color_system=None).entry(
+            "  name  ", "many words\x07 here"
+        )
+        said[terminal] = [text.rstrip() for text in heard.getvalue().splitlines()]
+    assert said[True] == ["  name  many", "        words\\x07", "        here"]
+    assert said[False] == ["  name  many words\\x07 here"]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_sweep_tells_of_runs_of_any_name(text, terminal, tmp_path):

@@ -34,16 +34,16 @@ def list_(
         print_json({heading: dict(rows) for heading, rows in catalogue(folder)})
     elif name:
         for heading, keys in keys_of(name):
-            console.print(line((heading, "bold")), soft_wrap=True)
+            console.entry("", heading, "bold")
             for key in keys:
-                console.print(line("  ", (key.name, "bold"), f": {key.expected}{key.default_text}"), soft_wrap=True)
-                console.print(line(f"      {key.help}"), soft_wrap=True)
+                console.entry(f"  {key.name}: ", f"{key.expected}{key.default_text}")
+                console.entry(6 * " ", key.help)
     else:
         for heading, rows in catalogue(folder):
             console.print(line((heading, "bold")))
             width = max((len(entry) for entry, _ in rows), default=0)
             for entry, about in rows:
-                console.print(f"  {entry:{width}}  {about}", soft_wrap=True)
+                console.entry(f"  {entry:{width}}  ", about)
 
 
 def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is made.")] = Path()) -> None:

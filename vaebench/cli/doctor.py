@@ -13,7 +13,6 @@ from vaebench.cli.terminal import console, print_json
 from vaebench.config.registry import DATASETS
 from vaebench.data import torchvision_ops
 from vaebench.records import provenance
-from vaebench.reporting.terminal.printing import line
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
@@ -41,9 +40,9 @@ def doctor(json: Json = False) -> None:
         print_json([finding._asdict() for finding in findings])
         return
     for topic, item, found, remedy in findings:
-        console.print(f"{topic:12} {item:18} {found}", soft_wrap=True)
+        console.entry(f"{topic:12} {item:18} ", found)
         if remedy is not None:
-            console.print(line(31 * " ", (f" → {remedy}", "yellow")), soft_wrap=True)
+            console.entry(32 * " ", f"→ {remedy}", "yellow")
 
 
 def examine() -> list[Finding]:

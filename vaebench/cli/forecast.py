@@ -15,7 +15,7 @@ from vaebench.records.files import write_atomically
 from vaebench.training.signals import handled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vaebench.config import Study
     from vaebench.records.record import Record
@@ -154,39 +154,56 @@ def _plain(found: "DataForecast") -> dict[str, Any]:
 
 
 def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
-    from tabulate import tabulate
+    """Sentences, which a terminal wraps between words, and two tables of at most 80 columns for one L."""
+    for text in [*_of_data(found), ""]:
+        console.sentence(text)
+    console.sentence("values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling")
+    console.print(_values(found), soft_wrap=True)
+    for text in [*_remarks(found), ""]:
+        console.sentence(text)
+    console.print(_diagram(found, pairs), soft_wrap=True)
 
-    from vaebench.oracle.ceiling import MOST_ROUNDS, TOLERANCE
+
+def _of_data(found: "DataForecast") -> "Iterator[str]":
     from vaebench.sweeps.forecast import LEADING
 
     leading = " ".join(f"{v:.8f}" for v in found.spectrum.eigenvalues[:LEADING].tolist())
-    lines = [f"{found.name}: {found.observations} observations, D = {found.spectrum.dim}"]
-    lines += [f"largest eigenvalues of the covariance (divided by N): {leading}"]
-    lines += [f"a linear VAE collapses wholly from βσ² = {found.collapses_at:.4f} on"]
-    lines += [f"loss of total collapse at σ² = 1: {found.loss_of_collapse(1.0):.4f} nats + D/2·log 2π"]
+    yield f"{found.name}: {found.observations} observations, D = {found.spectrum.dim}"
+    yield f"largest eigenvalues of the covariance (divided by N): {leading}"
+    yield f"a linear VAE collapses wholly from βσ² = {found.collapses_at:.4f} on"
+    yield f"loss of total collapse at σ² = 1: {found.loss_of_collapse(1.0):.4f} nats + D/2·log 2π"
     if found.onset is not None:
-        lines += [f"at any depth total collapse is the optimum from βσ² = {found.onset:.4f} on"]
+        yield f"at any depth total collapse is the optimum from βσ² = {found.onset:.4f} on"
     if found.no_latent is not None:
-        lines += [f"Bernoulli pixels without latents lose {found.no_latent:.2f} nats on the test split"]
-    many = [f"active of {n}" for n in found.values[0].active_units] if found.values else []
-    heads = ["βσ²", *many, "collapsed", "linear optimum"] + (["ceiling", "rate", "depth can buy"] if found.used else [])
+        yield f"Bernoulli pixels without latents lose {found.no_latent:.2f} nats on the test split"
+
+
+def _values(found: "DataForecast") -> str:
+    """The table of the values, a row for each βσ²."""
+    from tabulate import tabulate
+
+    many = [f"active\nof {n}" for n in found.values[0].active_units] if found.values else []
+    deep = ["ceiling", "rate", "depth\ncan buy"] if found.used else []
     rows = []
     for v in found.values:
         row: list[Any] = [f"{v.tau:.4g}", *v.active_units.values(), f"{v.collapsed:.3f}", f"{v.linear:.3f}"]
         if v.lower is not None and v.upper is not None:
             row += [f"{v.lower:.3f} … {v.upper:.3f}", f"{v.rate:.2f}", f"{max(0.0, v.linear - v.lower):.3f}"]
         rows.append(row)
-    table = tabulate(rows, heads, disable_numparse=True, stralign="right")
-    lines += ["", "values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling", table]
+    heads = ["βσ²", *many, "collapsed", "linear\noptimum", *deep]
+    return tabulate(rows, heads, disable_numparse=True, stralign="right")
+
+
+def _remarks(found: "DataForecast") -> "Iterator[str]":
+    """What is to be said of the ceiling."""
+    from vaebench.oracle.ceiling import MOST_ROUNDS, TOLERANCE
+
     if found.used and found.used < found.observations:
-        lines += [f"the ceiling is of {found.used} evenly spaced observations: for all of them it is lower"]
+        yield f"the ceiling is of {found.used} evenly spaced observations: for all of them it is lower"
     if found.stopped:
-        lines += [
-            "the search was ended before it was done: the ceiling lies in its bracket, and some brackets are wide"
-        ]
+        yield "the search was ended before it was done: the ceiling lies in its bracket, and some brackets are wide"
     elif any(v.upper - v.lower > TOLERANCE for v in found.values if v.upper is not None and v.lower is not None):
-        lines += [f"a bracket wider than {TOLERANCE} nats was not made narrower in {MOST_ROUNDS} rounds"]
-    console.print("\n".join([*lines, "", _diagram(found, pairs)]), soft_wrap=True, markup=False, highlight=False)
+        yield f"a bracket wider than {TOLERANCE} nats was not made narrower in {MOST_ROUNDS} rounds"
 
 
 def _diagram(found: "DataForecast", pairs: list[tuple[float, float]]) -> str:

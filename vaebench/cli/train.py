@@ -176,7 +176,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
         for run in pack.runs:
             console.print(line(f"  {run.id}  {run.slug}"), soft_wrap=True)
     for text in (str(where), dry_run.duration(packs, where.workers)):
-        console.print(line(text), soft_wrap=True)
+        console.sentence(text)
 
 
 def train(

@@ -46,6 +46,28 @@ class Printer(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=_shown(segment.text))
 
+    def entry(self, head: str, about: str, style: str = "") -> None:
+        """Prints a name and what is said of it. In a terminal, what finds no room goes on below where it began.
+
+        Args:
+            head: with the blanks after it.
+            about: in the style, and never wrapped where the output is not a terminal: other programs read it by line.
+            style: of rich.
+        """
+        if not self.is_terminal:
+            self.print(line(head, (about, style)), soft_wrap=True)
+            return
+        from rich.table import Table  # only where there is a terminal
+
+        grid = Table.grid()
+        grid.add_column(no_wrap=True)
+        grid.add_row(line(head), line((about, style)))
+        self.print(grid)
+
+    def sentence(self, text: str) -> None:
+        """Prints a sentence; a terminal ends its lines between words."""
+        self.print(line(text), soft_wrap=not self.is_terminal)
+
     def on_broken_pipe(self) -> None:
         """Stops printing. Rich would end the process here, and with it a sweep that may need more hours."""
         self._lose(BrokenPipeError())

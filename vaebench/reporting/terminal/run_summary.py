@@ -19,6 +19,9 @@ from vaebench.reporting.tables.quantities import MARK, Fact, caution, observatio
 BAR = 30
 """Length of the longest bar, in characters."""
 
+LEAST = 0.01
+"""Nats that the longest bar stands for at least: where all units collapsed, none has a long bar."""
+
 MOST_BARS = 40
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -98,7 +101,7 @@ def _units(record: Record) -> Iterator[RenderableType]:
     if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
         return
     ranked = sorted(enumerate(estimate.value, 1), key=lambda pair: -pair[1])
-    most = max(ranked[0][1], 1e-12) if ranked else 1.0
+    most = max(ranked[0][1], LEAST) if ranked else 1.0
     grid = _grid()
     for unit, nats in ranked[:MOST_BARS]:
         grid.add_row(f"unit {unit}", f"{nats:.4f}", Text(bar(nats / most), style="blue"), "")
@@ -146,7 +149,11 @@ def _not_applicable(record: Record) -> Iterator[RenderableType]:
 
 def _origin(record: Record) -> Iterator[RenderableType]:
     origin = record.provenance
-    commit = str(origin.get("commit") or "")[:12] + (" with changes" if origin.get("dirty") else "")
+    commit = (
+        f"commit {str(origin['commit'])[:12]}{' with changes' * bool(origin.get('dirty'))}"
+        if origin.get("commit")
+        else ""
+    )
     seconds = sum((origin.get("seconds") or {}).values())
     words = [origin.get("command"), commit, origin.get("device"), f"{seconds:.1f} s" if seconds else None]
     if known := [str(word) for word in words if word]:
