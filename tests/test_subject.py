@@ -254,7 +254,24 @@ def test_a_trusted_pickle_is_read(saved: Path) -> None:
             '{"name": "VAEConfig", "input_dim": [2], "latent_dim": 1, "reconstruction_loss": "l1"}',
             "mse .* or bce .*got 'l1'",
         ),
+        (
+            "model_config.json",
+            '{"name": "BetaVAEConfig", "input_dim": [2], "latent_dim": 1, "beta": 1e999}',
+            "beta is inf, not a number of at least 0",
+        ),
+        (
+            "model_config.json",
+            '{"name": "VAEConfig", "input_dim": [1000000000, 1000000000], "latent_dim": 2}',
+            "model.pt does not fit the encoder",
+        ),
+        (
+            "model_config.json",
+            '{"name": "VAMPConfig", "input_dim": [1, 4, 4], "latent_dim": 2}',
+            "the parts of a VAMP .*pseudo_inputs",
+        ),
         ("model_config.json", "[", "no configuration"),
+        ("model_config.json", "[" * 100_000, "no configuration .*RecursionError"),
+        ("model.pt", "", "expected a dictionary of tensors.*EOFError"),
         ("model_config.json", None, "no such file"),
         ("model.pt", None, "no such file"),
         ("model.pt", "PK", "expected a dictionary of tensors"),
@@ -268,6 +285,52 @@ def test_a_folder_that_cannot_be_read_is_said_in_one_line(
         (saved / file).write_text(content)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         pythae_folder.read(saved)
+
+
+LOG_VAR = "encoder.log_var.bias"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({LOG_VAR: torch.tensor([0.0, torch.nan])}, rf"NaN or infinity in {LOG_VAR}; its training has diverged"),
+        ({LOG_VAR: torch.zeros(3)}, "model.pt does not fit the encoder .*size mismatch"),
+        ({LOG_VAR: torch.zeros(2, dtype=torch.complex64)}, f"{LOG_VAR} is no tensor of real numbers"),
+        ({LOG_VAR: torch.zeros(2).to_sparse()}, f"{LOG_VAR} is no tensor of real numbers"),
+        ({LOG_VAR: [0.0, 0.0]}, f"{LOG_VAR} is no tensor of real numbers"),
+        ({"encoder.more": torch.zeros(2)}, "model.pt does not fit the encoder .*Unexpected key"),
+        ({3: torch.zeros(2)}, "model_state_dict has no tensors by name"),
+    ],
+    ids=lambda given: str(given)[:40],
+)
+def test_numbers_that_no_model_has_are_said_in_one_line(saved: Path, changed: dict, said: str) -> None:
+    state = torch.load(saved / "model.pt", weights_only=True)["model_state_dict"]
+    torch.save({"model_state_dict": state | changed}, saved / "model.pt")
+    with pytest.raises(ValueError, match=said) as caught:
+        pythae_folder.read(saved)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("top", [[1], torch.zeros(2), {"a": 1}, {"model_state_dict": None}], ids=str)
+def test_a_file_without_numbers_by_name_is_said_in_one_line(saved: Path, top: object) -> None:
+    torch.save(top, saved / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt: expected a dictionary of tensors"):
+        pythae_folder.read(saved)
+
+
+def test_numbers_of_another_precision_are_converted(saved: Path) -> None:
+    single, (x, _) = pythae_folder.read(saved).model, images()
+    state = torch.load(saved / "model.pt", weights_only=True)["model_state_dict"]
+    torch.save({"model_state_dict": {name: tensor.double() for name, tensor in state.items()}}, saved / "model.pt")
+    assert torch.equal(pythae_folder.read(saved).model.encode(x).mean, single.encode(x).mean)
+
+
+def test_what_pythae_cannot_say_does_not_stop_an_audit(saved: Path) -> None:
+    pytest.importorskip("pythae.models")
+    write_config(saved, name="VAE")
+    found = audit(saved, saved / "x.npz", draws=5)
+    assert any(estimate.name == "elbo" for estimate in found.measurement.estimates)
+    assert all(str(said).startswith("pythae fails (") for said in found.theirs.values())
 
 
 def test_grey_levels_have_no_bernoulli_density(saved: Path) -> None:

@@ -9,8 +9,9 @@ https://github.com/clementchadebec/benchmark_VAE (Chadebec et al. 2022)
 
 import json
 import pickle
-from collections.abc import Mapping
-from math import prod
+import warnings
+from collections.abc import Callable, Mapping
+from math import inf, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,23 +80,51 @@ def read(folder: Path, trust: bool = False) -> PythaeModel:
             f"{folder}: expected the reconstruction loss mse (a Gaussian) or bce (Bernoulli), got {loss!r}"
         )
     binary = loss == "bce"
-    encoder = _network(folder, "encoder", config, trust) or _Encoder(prod(shape), latent_dim, name in DETERMINISTIC)
-    decoder = _network(folder, "decoder", config, trust) or _Decoder(shape, latent_dim, logits=binary)
-    for part, own in (("encoder", encoder), ("decoder", decoder)):
-        try:
-            own.load_state_dict({k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")})
-        except RuntimeError as error:
-            raise ValueError(f"{folder}: model.pt does not fit the {part} ({' '.join(str(error).split())})") from None
+    encoder = _network(folder, "encoder", config, trust)
+    decoder = _network(folder, "decoder", config, trust)
+    encoder = _filled(
+        folder, "encoder", state, encoder, lambda: _Encoder(prod(shape), latent_dim, name in DETERMINISTIC)
+    )
+    decoder = _filled(folder, "decoder", state, decoder, lambda: _Decoder(shape, latent_dim, logits=binary))
     if binary and not isinstance(decoder, _Decoder):
         decoder = _Logits(decoder)
     likelihood = "Bernoulli" if binary else {"name": "Gaussian", "variance": 1.0}
     x, parts = torch.zeros(1, *shape), (frozen(encoder), frozen(decoder))
-    if name in DETERMINISTIC:
-        return PythaeModel(DeterministicSubject(*parts, x, likelihood=likelihood).eval(), name, config, state, binary)
-    prior: Any = _VampPrior(latent_dim, shape, state) if name == "VAMP" else "StandardNormal"
-    beta = float(config.get("beta", 1.0)) if name == "BetaVAE" else 1.0
-    model = Subject(*parts, x, likelihood=likelihood, prior=prior, beta=beta).eval()
-    return PythaeModel(model, name, config, state, binary)
+    try:
+        if name in DETERMINISTIC:
+            model: Autoencoder = DeterministicSubject(*parts, x, likelihood=likelihood)
+        else:
+            prior: Any = _VampPrior(latent_dim, shape, state) if name == "VAMP" else "StandardNormal"
+            model = Subject(*parts, x, likelihood=likelihood, prior=prior, beta=config.get("beta", 1.0))
+    except Exception as error:  # whatever networks of the user's own raise
+        raise ValueError(f"{folder}: expected the parts of a {name} ({_reason(error)})") from error
+    return PythaeModel(model.eval(), name, config, state, binary)
+
+
+def _filled(
+    folder: Path, part: str, state: Mapping[str, Tensor], own: nn.Module | None, default: Callable[[], nn.Module]
+) -> nn.Module:
+    """A network with its numbers from the file; pythae's default one if there is no other.
+
+    A default network takes no memory before the shapes of the numbers are known to fit it.
+    """
+    numbers = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
+    try:
+        if own is not None:
+            own.load_state_dict(numbers)
+            return own
+        with torch.device("meta"):
+            network = default()
+        network.load_state_dict(numbers, assign=True)
+        return network.float()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"{folder}: model.pt does not fit the {part} ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line, without the rest of a long one."""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -106,7 +135,9 @@ def _config(path: Path) -> dict[str, Any]:
         good = isinstance(config, dict) and all(type(n) is int and n > 0 for n in (*config["input_dim"],))
         if not good or type(config["latent_dim"]) is not int or config["latent_dim"] < 1:
             raise ValueError("input_dim and latent_dim are not whole numbers above 0")
-    except (ValueError, KeyError, TypeError) as error:
+        if type(beta := config.get("beta", 1.0)) not in (int, float) or not 0 <= beta < inf:
+            raise ValueError(f"beta is {beta!r}, not a number of at least 0")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: no configuration of a pythae model ({type(error).__name__}: {error})") from None
     return config
 
@@ -115,15 +146,30 @@ def _state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the folder that pythae's trainer wrote, e.g. final_model")
     try:
-        state: dict[str, Tensor] = torch.load(path, "cpu", weights_only=True)["model_state_dict"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about some foreign files
+            state: Any = torch.load(path, "cpu", weights_only=True)
+        state = state["model_state_dict"] if isinstance(state, dict) else None
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            raise ValueError("model_state_dict has no tensors by name")
+        for name, tensor in state.items():
+            dense = isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_meta
+            if not dense or tensor.is_complex():
+                raise ValueError(f"{name} is no tensor of real numbers")
     except pickle.UnpicklingError:  # torch's own message advises to read it all the same
         raise ValueError(
             f"{path}: expected a dictionary of tensors, got other objects; nothing of it was run"
         ) from None
-    except (RuntimeError, KeyError, EOFError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path}: expected a dictionary of tensors, and read nothing else ({reason})") from None
-    return state
+    except (RuntimeError, LookupError, EOFError, OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected a dictionary of tensors, and read nothing else ({_reason(error)})"
+        ) from None
+    if bad := [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]:
+        raise ValueError(
+            f"{path}: expected finite numbers, got NaN or infinity in {', '.join(bad[:3])}; its training has diverged, "
+            "so train it again"
+        )
+    return dict(state)
 
 
 def _network(folder: Path, part: str, config: Mapping[str, Any], trust: bool) -> nn.Module | None:
@@ -142,8 +188,7 @@ def _network(folder: Path, part: str, config: Mapping[str, Any], trust: bool) ->
         with path.open("rb") as file:
             network = pickle.load(file)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ValueError(f"{path}: cannot be read ({reason}); install what it needs, e.g. pythae") from error
+        raise ValueError(f"{path}: cannot be read ({_reason(error)}); install what it needs, e.g. pythae") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{path}: expected a module, got {type(network).__name__}")
     return network

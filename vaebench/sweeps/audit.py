@@ -25,6 +25,10 @@ BATCH = 100
 """Draws of an observation that pythae's `get_nll` takes at a time."""
 
 
+THEIRS = ("get_nll", "training loss")
+"""The names of what pythae says."""
+
+
 class Audit(NamedTuple):
     """What was measured of a model.
 
@@ -56,6 +60,11 @@ class Whole(Dataset):
     def __init__(self, file: Path, shape: tuple[int, ...], most: int, binarize: Spec | None = None) -> None:
         super().__init__(binarize=binarize)
         self.file, self.shape, self.most = file, shape, most
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+        return str(self.file)
 
     def load(self, root: Path) -> Splits:
         """All observations, three times.
@@ -109,12 +118,21 @@ def audit(
 
 
 def _theirs(read: PythaeModel, x: Tensor, draws: int, seed: int) -> dict[str, float | str]:
-    """What pythae's own methods say of the same observations."""
-    names = ("get_nll", "training loss")
+    """What pythae's own methods say of the same observations; why they say nothing, if they fail."""
     try:
-        import pythae.models
+        import pythae.models  # noqa: F401
     except ImportError:
-        return dict.fromkeys(names, "pythae is not installed")
+        return dict.fromkeys(THEIRS, "pythae is not installed")
+    try:
+        return _said(read, x, draws, seed)
+    except Exception as error:  # its code, with what the folder says
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return dict.fromkeys(THEIRS, f"pythae fails ({reason})")
+
+
+def _said(read: PythaeModel, x: Tensor, draws: int, seed: int) -> dict[str, float | str]:
+    import pythae.models
+
     own = {k: v for k, v in read.config.items() if k not in ("name", "uses_default_encoder", "uses_default_decoder")}
     own["input_dim"] = tuple(own["input_dim"])
     decoder = read.model.decoder.decoder if read.binary and "decoder" in read.own else read.model.decoder
