@@ -8,7 +8,6 @@ import typer
 import vaebench
 from vaebench.cli.arguments import Json
 from vaebench.cli.terminal import console, counted, print_json
-from vaebench.config import shipped
 from vaebench.reporting.terminal.printing import line
 
 
@@ -26,6 +25,7 @@ def list_(
 ) -> None:
     """List everything that a YAML file may name, and the studies; with a name, every key of that component."""
     from vaebench.cli.catalogue import catalogue, keys_of
+    from vaebench.config import shipped
 
     folder = shipped.studies()
     if json and name:
@@ -48,6 +48,8 @@ def list_(
 
 def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is made.")] = Path()) -> None:
     """Copy the shipped studies to conf/ in this folder, to start your own from. No file is overwritten."""
+    from vaebench.config import shipped
+
     made = shipped.copy_to(folder / "conf")
     console.print(f"{folder / 'conf'}: {counted(made, 'file')} written", soft_wrap=True)
 

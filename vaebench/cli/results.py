@@ -8,7 +8,6 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted, print_json
-from vaebench.config import presentation, shipped
 from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
 from vaebench.reporting.terminal.printing import line
 
@@ -49,6 +48,7 @@ def compare(
 def table(studies: Studies = None, check: Check = False) -> None:
     """Write the tables in results/, or in a folder such as runs/beta, from their records alone."""
     from vaebench.calibration import grade
+    from vaebench.config import presentation, shipped
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
 
@@ -92,7 +92,7 @@ def _place(given: Path) -> Path:
 
 def _notes(folder: Path, records: "list[Record]") -> list[str]:
     """The note about runs that the study of that folder, if there is one, does not have."""
-    from vaebench.config import ConfigError
+    from vaebench.config import ConfigError, shipped
     from vaebench.sweeps import overridden
 
     try:
@@ -103,6 +103,7 @@ def _notes(folder: Path, records: "list[Record]") -> list[str]:
 
 def report(studies: Studies = None, check: Check = False) -> None:
     """Write the pages in results/, and the page that lists them, from the records alone."""
+    from vaebench.config import shipped
     from vaebench.reporting.page import site
 
     named = [_place(s).as_posix() for s in studies] if studies else None
@@ -150,6 +151,7 @@ def publish(
 ) -> None:
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade
+    from vaebench.config import shipped
     from vaebench.reporting import publish as published
     from vaebench.reporting.page import site
 

@@ -26,7 +26,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from vaebench.config import imports
 from vaebench.config.imports import Import
-from vaebench.config.signature import ClassSource, classes_in, module_files, source_of
+from vaebench.config.signature import ClassSource, classes_in, module_files, source_of, text_of
 
 if TYPE_CHECKING:  # these files import torch
     from vaebench.data.binarization import Binarization
@@ -176,7 +176,8 @@ class Registry(Generic[T]):
     def _files(self) -> dict[str, ClassSource]:
         """The classes that the files of the home register. Files are read once per process, and not imported."""
         found: dict[str, ClassSource] = {}
-        for source in (c for file in module_files(self.home) for c in classes_in(file)):
+        files = (file for file in module_files(self.home) if f"{self.variable}.register" in text_of(file))
+        for source in (c for file in files for c in classes_in(file)):
             if source.registered_in(self.variable):
                 if source.name in found:
                     raise ValueError(self._twice(source.name, found[source.name].file, source.file))

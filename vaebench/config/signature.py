@@ -161,7 +161,8 @@ READABLE = (
 TYPES = {t.__name__: t for t in (bool, dict, float, int, list, str, tuple)}
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
+    """The text of a source file."""
     return Path(file).read_text(encoding="utf-8")
 
 
@@ -172,7 +173,7 @@ def _tree(text: str) -> ast.Module:
 
 def classes_in(file: str) -> tuple[ClassSource, ...]:
     """Every class at the top level of a file."""
-    return classes_of(_text(file), file)
+    return classes_of(text_of(file), file)
 
 
 @cache
@@ -187,7 +188,7 @@ def imported_from(file: str, name: str) -> tuple[str, ...]:
     They are of this package, or beside the file. `name` may also be `vaebench.Name`, after `import vaebench`.
     """
     package, _, last = name.rpartition(".")
-    for node in sorted(_tree(_text(file)).body, key=_takes_all):
+    for node in sorted(_tree(text_of(file)).body, key=_takes_all):
         if isinstance(node, ast.ImportFrom) and (
             name in (a.asname or a.name for a in node.names) or (_takes_all(node) and _has(file, node, name))
         ):
@@ -214,7 +215,7 @@ def _has(file: str, node: ast.ImportFrom, name: str) -> bool:
 
 def _is_module(file: str, name: str) -> bool:
     """Whether a file has, under this name, a module whose names annotations and defaults may use."""
-    imports = (node for node in _tree(_text(file)).body if isinstance(node, ast.Import))
+    imports = (node for node in _tree(text_of(file)).body if isinstance(node, ast.Import))
     return any((a.asname or a.name) == name and a.name in NAMING for node in imports for a in node.names)
 
 

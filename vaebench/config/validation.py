@@ -196,6 +196,8 @@ def filled_in(fields: Fields, values: Mapping[str, Any], path: Sequence[str]) ->
     >>> filled_in(SECTIONS, {"train": {"epochs": 3}}, ["train", "stages"])
     {'train': {'epochs': 3, 'stages': ()}}
     """
+    if _has(values, path):  # so that tables of finished runs read no component's file
+        return values
     key, *rest = path
     field = fields.get(key)
     if field is None or (key not in values and not field.later):
@@ -204,6 +206,14 @@ def filled_in(fields: Fields, values: Mapping[str, Any], path: Sequence[str]) ->
     if rest and isinstance(value, Mapping):
         value = filled_in(_fields_of(field.kind, value), value, rest)
     return {**values, key: value}
+
+
+def _has(values: Any, path: Sequence[str]) -> bool:
+    for key in path:
+        if not isinstance(values, Mapping) or key not in values:
+            return False
+        values = values[key]
+    return True
 
 
 def _fields_of(kind: Kind, value: Mapping[str, Any]) -> Fields:

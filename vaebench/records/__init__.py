@@ -5,5 +5,5 @@
 - `weights`: how reliable the importance weights behind a number are.
 - `run_folder`: the names of a run's files. `files` writes them at once or not at all; `npz` reads arrays safely.
 - `images`: the images that a trained model made. `provenance`: code, libraries and machine.
-- `earlier`: what records of earlier formats do not say themselves.
+- `earlier`: what records of earlier formats do not say themselves. `collection`: making many objects at once.
 """

@@ -24,6 +24,7 @@ from pydantic_core import from_json
 
 from vaebench.records import earlier
 from vaebench.records.checksums import checksum, finite, laid_out, sha256
+from vaebench.records.collection import without_collection
 from vaebench.records.description import Description
 from vaebench.records.files import write_atomically
 from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
@@ -258,7 +259,7 @@ def read(path: Path, study: str | None = None) -> Record:
         FileNotFoundError: if there is no file.
         RecordError: if the record is damaged, or belongs to another run or study.
     """
-    if path.exists() and not path.is_file():
+    if not path.is_file() and path.exists():
         raise RecordError(f"{path}: expected a file, got something else", remedy_of(path))
     record, place = decode(path.read_bytes(), path), path.absolute()
     has_id = path.name == RECORD or place.parent.name == PUBLISHED_RECORDS
@@ -278,6 +279,7 @@ def written_at(path: Path) -> int | None:
         return None
 
 
+@without_collection()
 def read_all(folder: Path) -> list[Record]:
     """Every record in `runs/<study>` or `results/<study>`, sorted by id.
 
@@ -351,10 +353,11 @@ def faults(record: "Record") -> Iterator[str]:
     if not isinstance(seed, int) or isinstance(seed, bool):
         yield f"config.seed: expected a whole number, got {seed!r}"
     names = [e.name for e in record.estimates]
-    yield from (f"{name} is measured twice" for name in names if names.count(name) > 1)
+    if len(set(names)) < len(names):
+        yield from (f"{name} is measured twice" for name in names if names.count(name) > 1)
     for e in record.estimates:
-        spreads = [s for s in (e.standard_error, e.monte_carlo_error) if s is not None]
-        if e.n < 0 or any(s < 0 for s in spreads):
+        if e.n < 0 or (e.standard_error or 0) < 0 or (e.monte_carlo_error or 0) < 0:
+            spreads = [s for s in (e.standard_error, e.monte_carlo_error) if s is not None]
             yield f"{e.name}: expected n and errors of 0 or more, got n {e.n}, errors {spreads}"
     yield from _faults_of_curve(record.curve, record.config.get("train"))
 

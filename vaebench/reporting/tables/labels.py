@@ -7,7 +7,7 @@ follows. A component is called by its class, and by the leaves that differ among
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vaebench.config.study import SECTIONS
@@ -30,6 +30,17 @@ class Label:
 
 def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
     """The columns that tell the configurations (without their seeds) apart; the model's class if nothing does."""
+    keys = [canonical(config) for config in configs]
+    different = dict(zip(keys, configs, strict=True))  # the runs of a row, which are many, have one configuration
+    row = {key: i for i, key in enumerate(different)}
+    return [
+        replace(column, texts=tuple(column.texts[row[key]] for key in keys))
+        for column in _labels(list(different.values()), axes)
+    ]
+
+
+def _labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
+    """The columns for different configurations."""
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
     for path in [*(axis.split(".") for axis in named), *_sometimes(configs)]:
         configs = [filled_in(SECTIONS, config, path) for config in configs]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vaebench.records.record import Record
 from vaebench.reporting.tables.escaping import field
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes
-from vaebench.reporting.tables.quantities import Fact, Quantity, quantities
+from vaebench.reporting.tables.quantities import Fact, Quantity, Reading, quantities
 
 NAME = "runs.csv"
 """The file beside a study's tables."""
@@ -31,17 +31,18 @@ def run_rows(records: Sequence[Record], errors: bool = False) -> RunRows:
     found, columns = sorted(records, key=lambda r: r.id), quantities(records)
     configs = [{k: v for k, v in r.config.items() if k != SEED} for r in found]
     named = labels(configs, merged_axes([r.axes for r in found]))
-    spread = {q.name for q in columns for r in found if errors and _error(q, r) is not None}
+    read = [[(quantity, *_number(quantity, one)) for quantity in columns] for one in found]
+    spread = {q.name for row in read for q, _, error in row if errors and error is not None}
     headings = ["id", "status", "reason", *(c.path for c in named), SEED, "marked"]
     for quantity in columns:
         headings += [quantity.name, *([f"{quantity.name}_standard_error"] if quantity.name in spread else [])]
     rows = []
-    for i, one in enumerate(found):
-        said = {quantity.name: quantity.read(one).caution(quantity.description) for quantity in columns}
+    for i, (one, numbers) in enumerate(zip(found, read, strict=True)):
+        said = {quantity.name: reading.caution(quantity.description) for quantity, reading, _ in numbers}
         marked = "; ".join(f"{name}: {text}" for name, text in said.items() if text) or None
         row = [one.id, one.status, one.reason, *(c.texts[i] for c in named), one.config[SEED], marked]
-        for quantity in columns:
-            row += [quantity.read(one).value, *([_error(quantity, one)] if quantity.name in spread else [])]
+        for quantity, reading, error in numbers:
+            row += [reading.value, *([error] if quantity.name in spread else [])]
         rows.append(row)
     return RunRows(headings, rows)
 
@@ -55,10 +56,11 @@ def comma_separated(records: Sequence[Record]) -> str:
     return out.getvalue()
 
 
-def _error(quantity: Quantity, record: Record) -> float | None:
-    """The standard error over observations of a quantity that has a value."""
-    estimate = None if isinstance(quantity, Fact) else record.estimate(quantity.name)
-    return None if estimate is None or quantity.read(record).value is None else estimate.standard_error
+def _number(quantity: Quantity, record: Record) -> tuple[Reading, float | None]:
+    """What a run says of a quantity, and the standard error over observations of a value that has one."""
+    reading = quantity.read(record)
+    estimate = None if isinstance(quantity, Fact) or reading.value is None else record.estimate(quantity.name)
+    return reading, None if estimate is None else estimate.standard_error
 
 
 def _text(value: str | int | float | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vaebench.config.presentation import PLAIN, Presentation
+from vaebench.records.collection import without_collection
 from vaebench.records.files import stale, write_all
 from vaebench.records.record import Record
 from vaebench.reporting.tables import runs
@@ -64,6 +65,7 @@ def check(
     return stale(_files(records, folder, remarks, presentation))
 
 
+@without_collection()
 def _files(
     records: Sequence[Record], folder: Path, remarks: Sequence[str], presentation: Presentation
 ) -> dict[Path, bytes]:
