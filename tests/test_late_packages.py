@@ -59,3 +59,14 @@ def test_a_name_whose_file_is_not_told_executes_the_whole_package(tmp_path, monk
         "print(parted.h(), parted.whole, parted.g())"
     )
     assert in_a_process(code) == ["h", "2", "f"]
+
+
+def test_matplotlib_is_imported_when_a_metric_is_drawn() -> None:
+    code = (
+        "import vaebench, sys\nfrom torchmetrics import MeanMetric\nfrom torchmetrics.utilities import plot\n"
+        "metric = MeanMetric(); metric.update(1.0)\nprint('matplotlib' in sys.modules)\n"
+        "import matplotlib; matplotlib.use('svg')\n"
+        "for draw in (metric.plot, metric.plot): figure, axes = draw()\n"
+        "print(type(axes) is plot._AX_TYPE, len(axes.lines))"
+    )
+    assert in_a_process(code) == ["False", "True", "1"]

@@ -1,18 +1,16 @@
-"""The command doctor: versions, devices, torchvision's operators, data."""
+"""The command doctor: versions, devices, torchvision's operators, data. Each check imports what it looks at."""
 
 import os
 import platform
 import re
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
 from vaebench.cli.arguments import Json
 from vaebench.cli.terminal import console, print_json
-from vaebench.config.registry import DATASETS
 from vaebench.data import torchvision_ops
-from vaebench.records import provenance
+from vaebench.records.collection import importing
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
@@ -35,7 +33,8 @@ class Finding(NamedTuple):
 
 def doctor(json: Json = False) -> None:
     """Show versions, devices, the state of torchvision, and the data that is found."""
-    findings = examine()
+    with importing():
+        findings = examine()
     if json:
         print_json([finding._asdict() for finding in findings])
         return
@@ -52,6 +51,8 @@ def examine() -> list[Finding]:
 
 def versions() -> Iterator[Finding]:
     """Python and the required libraries, compared with the versions that made the published numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
     yield Finding("version", "python", platform.python_version())
     published = pinned(CONSTRAINTS.read_text(encoding="utf-8")) if CONSTRAINTS.exists() else {}
     for name in ("vaebench", *required()):
@@ -69,6 +70,8 @@ def versions() -> Iterator[Finding]:
 def devices() -> Iterator[Finding]:
     """The devices that torch can use."""
     import torch
+
+    from vaebench.records import provenance
 
     yield Finding("device", "cpu", f"{provenance.cores()} cores, {torch.get_num_threads()} threads a process")
     for index in range(torch.cuda.device_count()):
@@ -95,6 +98,7 @@ def data() -> Iterator[Finding]:
     """The data root, and which of torchvision's data sets are complete in it."""
     from torchvision import datasets
 
+    from vaebench.config.registry import DATASETS
     from vaebench.data.datasets.base import data_root
 
     root = data_root()
@@ -112,6 +116,8 @@ def data() -> Iterator[Finding]:
 
 def required() -> list[str]:
     """Names of the libraries that the installed package requires."""
+    from importlib.metadata import requires
+
     return [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("vaebench") or () if "extra ==" not in one]
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,7 @@ from vaebench.cli.arguments import (
     wandb_variables,
 )
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
+from vaebench.records.collection import importing
 from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
@@ -119,10 +121,12 @@ def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
 
 
 def _begin(plan: "Study", json: bool) -> None:
-    """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
+    """Say what is swept, since nothing else is said for the seconds in which torch is imported; then import it."""
     if not json:
         text = f": {plan.question} {counted(plan.runs, 'run')}; loading PyTorch"
         console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
+    with importing():
+        import_module("vaebench.sweeps.preflight")
 
 
 def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str] | None") -> dict[str, Any]:

@@ -6,15 +6,21 @@ the same way. The hook does for these packages what PEP 562 proposes: a name is 
 it is first used. Which file has it is read from the package's own `__init__`.
 A name that this does not tell is found by executing the whole `__init__`: nothing is missing, it only comes later.
 
+The file of torchmetrics that draws a metric imports matplotlib. It is executed as if matplotlib were not installed,
+and as it is when somebody draws a metric.
+
 `vaebench/__init__.py` installs the hook. It imports nothing itself.
 """
 
 import ast
 import importlib
 import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec, resolve_name
 from types import ModuleType
+from typing import Any
 
 PACKAGES = (
     "torchmetrics",
@@ -25,17 +31,21 @@ PACKAGES = (
 )
 """The packages that are imported part by part."""
 
+PLOT, DRAWING = "torchmetrics.utilities.plot", ("plot_single_or_multi_val", "plot_confusion_matrix", "plot_curve")
+"""The file that draws a metric, and its functions that need matplotlib."""
+
 
 class LateFinder:
-    """Find these packages as Python does, but load them with `LateLoader`."""
+    """Find these packages as Python does, but load them with `LateLoader`, and `PLOT` with `PlotLoader`."""
 
     def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of one of `PACKAGES`, with the loader replaced; None for every other module."""
-        if fullname not in PACKAGES:
+        """The specification of one of `PACKAGES`, or of `PLOT`, with the loader replaced; None for other modules."""
+        if fullname not in (*PACKAGES, PLOT):
             return None
         spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = LateLoader(spec.loader.name, spec.loader.path)
+            loader = PlotLoader if fullname == PLOT else LateLoader
+            spec.loader = loader(spec.loader.name, spec.loader.path)
         return spec
 
 
@@ -78,6 +88,36 @@ class LateLoader(SourceFileLoader):
             return getattr(module, name)
         setattr(module, name, found)
         return found
+
+
+class PlotLoader(SourceFileLoader):
+    """Execute the file without the condition in which it imports matplotlib; as it is, when a metric is drawn."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute what the file does where matplotlib is missing, and replace the functions that need it."""
+        tree = ast.parse(self.get_data(self.path))
+        parts = [part for node in tree.body for part in _without_matplotlib(node)]
+        exec(compile(ast.Module(parts, []), self.path, "exec"), module.__dict__)
+        for name in DRAWING:
+            setattr(module, name, self._late(module, name))
+
+    def _late(self, module: ModuleType, name: str) -> Callable[..., Any]:
+        @wraps(getattr(module, name))
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if getattr(module, name) is call:
+                super(PlotLoader, self).exec_module(module)
+            return getattr(module, name)(*args, **kwargs)
+
+        return call
+
+
+def _without_matplotlib(node: ast.stmt) -> Sequence[ast.stmt]:
+    """A statement of the file; of a condition in which matplotlib is imported, the other branch."""
+    if isinstance(node, ast.If) and any(
+        isinstance(n, ast.Import) and n.names[0].name == "matplotlib" for n in node.body
+    ):
+        return node.orelse
+    return [node]
 
 
 def install() -> None:

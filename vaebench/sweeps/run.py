@@ -30,6 +30,7 @@ from vaebench.evaluation.measure import (
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance, record
 from vaebench.records.checksums import checksum
+from vaebench.records.collection import importing
 from vaebench.records.description import Description
 from vaebench.records.files import WriteError
 from vaebench.records.record import Record
@@ -221,8 +222,9 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
 def import_for(run: Run, how: Execution) -> None:
     """Import what a run will import when it is logged and measured, before this process is forked."""
     logs = () if how.wandb == "disabled" else ("wandb",)
-    for name in (*logs, *(name for metric in build_metrics(run.evaluate.metrics) for name in metric.packages)):
-        import_module(name)
+    with importing():
+        for name in (*logs, *(name for metric in build_metrics(run.evaluate.metrics) for name in metric.packages)):
+            import_module(name)
 
 
 def expected_of(run: Run) -> dict[str, Description]:

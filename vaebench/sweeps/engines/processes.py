@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -32,6 +33,9 @@ RETRIES = 5
 
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How a process is started. The system libraries of macOS do not survive a fork."""
+
+NEXT = ("matplotlib.backends.backend_svg", "vaebench.reporting.page.site")
+"""What a sweep needs after its last pack, for tables and the page. It is imported while the first packs train."""
 
 PATIENCE = 10.0
 """Seconds in which a process must end after it was asked twice to stop, or after its last pack."""
@@ -128,6 +132,8 @@ class Processes(Engine):
                 if left and member.item is None:
                     member.item, deaths[id(member)] = left.popleft()
                     self._give(member, function)
+            for name in NEXT:
+                import_module(name)
             ready = wait([end for m in self._members if m.item is not None for end in (m.pipe, m.process.sentinel)])
             for member in [m for m in self._members if m.pipe in ready or m.process.sentinel in ready]:
                 item, died = member.item, deaths.pop(id(member))
