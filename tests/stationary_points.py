@@ -5,6 +5,8 @@ maximum only if no kept λ lies below a discarded λ > τ. A zero column is stab
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -48,6 +50,22 @@ def stationary_point(
     if weak := [i for i in chosen if i >= spectrum.count_above(beta * variance)]:
         raise ValueError(f"directions {weak} do not exceed βσ² = {beta * variance:.4g}, so none has a column")
     return StationaryPoint(spectrum, chosen, latent_dim, float(beta), float(variance))
+
+
+def spectrum_of(values: list[float]) -> Spectrum:
+    """A spectrum whose directions are in general position, off the origin."""
+    size, stream = len(values), torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(size, size, generator=stream, dtype=torch.float64))[0]
+    return Spectrum.given(values, turn, torch.ones(size))
+
+
+def every_point(values: list[float], latent_dim: int, beta: float, variance: float | None) -> list[StationaryPoint]:
+    """All stationary points of a problem: its eigenvalues, L, β, σ² (None: stationary)."""
+    spectrum, found = spectrum_of(values), []
+    for kept in (kept for count in range(latent_dim + 1) for kept in combinations(range(spectrum.dim), count)):
+        with suppress(ValueError):
+            found.append(stationary_point(spectrum, kept, latent_dim, beta, variance))
+    return found
 
 
 def is_stable(point: StationaryPoint) -> bool:

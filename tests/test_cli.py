@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import vaebench
 
-from vaebench.__main__ import app
 from vaebench.records import record
 
 ROOT = Path(__file__).parents[1]
@@ -53,14 +52,6 @@ def swept(trained: tuple[Path, str], here: Path) -> str:
     """What the sweep said whose runs are in this project."""
     shutil.copytree(trained[0], here, dirs_exist_ok=True)
     return trained[1]
-
-
-def vaebench(*arguments: str, status: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result.output
 
 
 def test_a_sweep_ends_in_tables_and_publishing_makes_them_the_reference(here, swept):

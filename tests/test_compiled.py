@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
+from trainers import trainer
 
 from vaebench.config.registry import MODELS
 from vaebench.data.datasets.published import Digits
@@ -61,10 +61,7 @@ def trained(
 
     pack = Pack(members, compiles=compiles, between_steps=take, **keywords)
     data = PackedData(Digits(binarize="Dynamic"), [m.seed for m in members], batch_size=BATCH)
-    lightning.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False,
-    ).fit(pack, datamodule=data)  # fmt: skip
+    trainer(EPOCHS).fit(pack, datamodule=data)
     return pack, [c.columns for c in pack.logs.curves]
 
 

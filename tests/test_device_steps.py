@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_pack import build, packed, same_bits, trainer, various
+from test_pack import build, check_resume, packed, same_bits, various
 
 from vaebench.data.datasets.published import Digits
 from vaebench.training.packed import loaders
 from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.loaders import BLOCK, CHUNK, PackedBatches, PackedData, ResidentBatches
-from vaebench.training.packed.module import Pack
 
 
 @pytest.fixture
@@ -62,25 +61,8 @@ def test_a_pack_stops_when_all_members_have_diverged():
 @pytest.mark.usefixtures("resident")
 @pytest.mark.parametrize("step", [99, 129], ids=["in a chunk", "between chunks"])
 def test_a_resumed_pack_gives_the_numbers_of_one_that_was_never_stopped(step):
-    taken: list[Any] = []
-
-    def fit(**keywords: Any) -> tuple[Pack, list[dict[str, Any]]]:
-        members = [build("BetaVAE", 0), build("BetaVAE", 1, learning_rate=1e18), build("BetaVAE", 1, beta=2.0)]
-        pack = Pack(members, between_steps=lambda: take(pack), **keywords)
-        trainer(3).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1, 1], batch_size=16))
-        return pack, [c.columns for c in pack.logs.curves]
-
-    def take(pack: Pack) -> None:
-        if pack.steps_done == step and len(taken) < 3:
-            taken.extend(pack.snapshot(i) for i in range(3))
-
-    whole, expected = fit()
-    resumed, curves = fit(start=taken)
-    assert curves == expected
+    resumed, whole = check_resume(step)
     assert all(same_bits(resumed.members[i], whole.members[i]) for i in (0, 2))
-    assert resumed.divergences == whole.divergences
-    assert taken[1].divergence == whole.divergences[1] is not None
-    assert resumed.trainer.global_step == whole.trainer.global_step == 3 * 79
 
 
 @pytest.mark.parametrize("batch_size", [16, 64, 419, 1257])

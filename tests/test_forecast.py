@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import vaebench
 from torch import Tensor
-from typer.testing import CliRunner
-
-from vaebench.__main__ import app
 
 STUDY = """
 question: What will collapse?
@@ -32,16 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def forecast(*arguments: str, status: int = 0) -> str:
-    result = CliRunner().invoke(app, ["forecast", *arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result.output
-
-
 def test_a_study(here: Path) -> None:
-    found = json.loads(forecast("conf/study.yaml", "--ceiling", "60", "--json"))
+    found = json.loads(vaebench("forecast", "conf/study.yaml", "--ceiling", "60", "--json"))
     values = {round(v["tau"], 6): v for v in found["values"]}
     assert {*values} == {0.5, 2.0}
     for tau, value in values.items():
@@ -56,9 +46,9 @@ def test_a_study(here: Path) -> None:
 
 def test_data_alone(here: Path) -> None:
     """All training and validation observations; the table and the diagram name what was asked for."""
-    said = forecast("--data", "mine.npz", "--betas", "1,2", "--variances", "0.3,5", "--units", "2")
+    said = vaebench("forecast", "--data", "mine.npz", "--betas", "1,2", "--variances", "0.3,5", "--units", "2")
     x = np.load("mine.npz")["x"].astype(np.float64)
-    found = json.loads(forecast("--data", "mine.npz", "--json"))
+    found = json.loads(vaebench("forecast", "--data", "mine.npz", "--json"))
     assert found["observations"] < len(x)  # the test split is left out
     assert "of 2" in said
     assert "σ² = 0.3" in said
@@ -76,7 +66,7 @@ def test_data_alone(here: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(here: Path, arguments: tuple[str, ...], expected: str) -> None:
-    assert expected in forecast(*arguments, status=1)
+    assert expected in vaebench("forecast", *arguments, status=1)
 
 
 def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
@@ -87,7 +77,7 @@ def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
     study = (here / "conf/study.yaml").read_text()
     (line,) = announced(load(here / "conf/study.yaml").runs)
     assert "σ² = 0.5: a linear VAE keeps of 3 units 2 at β = 1, 1 at β = 4; total collapse loses" in line
-    value = json.loads(forecast("conf/study.yaml", "--json"))["eigenvalues"]
+    value = json.loads(vaebench("forecast", "conf/study.yaml", "--json"))["eigenvalues"]
     loss = 1.5 * np.log(2 * np.pi * 0.5) + sum(value)  # Σλ/2σ² with σ² = ½
     assert line.endswith(f"loses {loss:.2f} nats")
     for changed in (study.replace("Gaussian, variance: 0.5", "ContinuousBernoulli"), study.replace("mine", "lost")):
@@ -96,7 +86,7 @@ def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
 
 
 def test_the_tables_of_one_size_fit_80_columns(here: Path) -> None:
-    said = forecast("conf/study.yaml", "--ceiling", "60").splitlines()
+    said = vaebench("forecast", "conf/study.yaml", "--ceiling", "60").splitlines()
     rule = next(i for i, text in enumerate(said) if text.startswith("---"))
     assert max(map(len, said[rule - 2 :])) <= 80
 
@@ -104,12 +94,12 @@ def test_the_tables_of_one_size_fit_80_columns(here: Path) -> None:
 def test_a_search_that_is_ended_gives_its_brackets(here: Path) -> None:
     """The brackets hold, and no chart is drawn from them."""
     asked = ("conf/study.yaml", "--ceiling", "60", "--json")
-    whole, ended = json.loads(forecast(*asked)), json.loads(forecast(*asked, "--seconds", "0"))
+    whole, ended = json.loads(vaebench("forecast", *asked)), json.loads(vaebench("forecast", *asked, "--seconds", "0"))
     assert (whole["stopped"], ended["stopped"], ended["onset"]) == (False, True, None)
     for a, b in zip(whole["values"], ended["values"], strict=True):
         assert b["lower"] <= a["lower"] <= a["upper"] <= b["upper"] <= a["collapsed"] + 1e-9
-    assert "ended before it was done" in forecast(*asked[:-1], "--seconds", "0")
-    assert "more time" in forecast(*asked, "--seconds", "0", "--chart", "chart.svg", status=1)
+    assert "ended before it was done" in vaebench("forecast", *asked[:-1], "--seconds", "0")
+    assert "more time" in vaebench("forecast", *asked, "--seconds", "0", "--chart", "chart.svg", status=1)
 
 
 @pytest.mark.parametrize(("free", "device"), [(2**40, "cuda"), (2**20, "cpu")])
@@ -135,16 +125,16 @@ def test_ctrl_c_ends_the_search_and_a_second_one_the_command(here: Path, monkeyp
 
     monkeypatch.setattr(Search, "_step", pressed)
     asked = ("conf/study.yaml", "--ceiling", "60", "--json")
-    assert json.loads(forecast(*asked))["stopped"]
+    assert json.loads(vaebench("forecast", *asked))["stopped"]
     presses.append(2)
-    forecast(*asked, status=130)
+    vaebench("forecast", *asked, status=130)
 
 
 def test_a_chart(here: Path) -> None:
-    said = forecast("conf/study.yaml", "--ceiling", "40", "--chart", "chart.svg")
+    said = vaebench("forecast", "conf/study.yaml", "--ceiling", "40", "--chart", "chart.svg")
     picture = (here / "chart.svg").read_text()
     assert picture.startswith("<svg xmlns=")
     assert "best linear VAE" in picture
     assert "trained runs" not in picture  # there are none
-    assert "--ceiling" in forecast("conf/study.yaml", "--chart", "chart.svg", status=1)
+    assert "--ceiling" in vaebench("forecast", "conf/study.yaml", "--chart", "chart.svg", status=1)
     assert "βσ²" in said

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from commands import vaebench
 
-from vaebench.__main__ import app
 from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.record import Estimate, Record, encode, identity, read, write
@@ -572,33 +571,27 @@ def project(here: Path) -> Path:
     return here
 
 
-def run(*words: str, status: int = 0) -> str:
-    done = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
-    assert done.exit_code == status, done.output
-    return done.output
-
-
 def test_the_verb_writes_the_ledger_and_checks_it(project: Path) -> None:
-    said = run("ledger")
+    said = vaebench("ledger", columns=80)
     table = said[: said.index("3 is not comparable")]
     assert max(map(len, table.splitlines())) <= 80
     assert "3 claims: 1 reproduced, 1 not comparable, 1 not verified" in said
     assert sorted(p.name for p in Path("results/paper").glob("ledger.*")) == [
         "ledger.html", "ledger.md", "ledger.svg", "ledger.tex",
     ]  # fmt: skip
-    run("ledger", "--check")
+    vaebench("ledger", "--check", columns=80)
     Path("results/paper/ledger.md").write_text("by hand")
-    assert "results/paper/ledger.md" in run("ledger", "--check", status=1)
-    assert "1 reproduced" in run("ledger"), "a second time the same"
-    assert "1 not run" in run("ledger", "runs"), "records elsewhere are judged by the same claims"
+    assert "results/paper/ledger.md" in vaebench("ledger", "--check", status=1, columns=80)
+    assert "1 reproduced" in vaebench("ledger", columns=80), "a second time the same"
+    assert "1 not run" in vaebench("ledger", "runs", columns=80), "records elsewhere are judged by the same claims"
 
 
 def test_one_claim_is_printed_in_full(project: Path) -> None:
-    said = run("ledger", "--claim", "1")
+    said = vaebench("ledger", "--claim", "1", columns=80)
     for words in ("reproduced", "seeds: seed 0..2", f"commits: {COMMIT[:10]}", "loss", "23.00"):
         assert words in said
     assert not list(Path("results/paper").glob("ledger.*"))
-    assert "expected a claim from 1 to 3, got 9" in run("ledger", "--claim", "9", status=1)
+    assert "expected a claim from 1 to 3, got 9" in vaebench("ledger", "--claim", "9", status=1, columns=80)
 
 
 def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
@@ -611,17 +604,17 @@ def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
 
 
 def test_the_ledger_follows_from_the_records(project: Path) -> None:
-    run("ledger")
+    vaebench("ledger", columns=80)
     (one, *_) = [read(p) for p in Path("results/paper/tiny").glob("*/record.json")]
     moved = replace(one, estimates=[Estimate("elbo", -99.0)])
     Path("results/paper/tiny", one.id, "record.json").write_bytes(encode(moved))
-    assert "differ from their records" in run("ledger", "--check", status=1)
-    assert "1 differs" in run("ledger")
+    assert "differ from their records" in vaebench("ledger", "--check", status=1, columns=80)
+    assert "1 differs" in vaebench("ledger", columns=80)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_and_fits_a_page(project: Path, shipped: list[Judgement]) -> None:
-    run("ledger")
+    vaebench("ledger", columns=80)
     head = r"\documentclass{article}\usepackage{booktabs,longtable}\begin{document}"
     text = Path("results/paper/ledger.tex").read_text(encoding="utf-8")
     published = rendering._latex(shipped, [details(j) for j in shipped])
@@ -633,7 +626,7 @@ def test_latex_compiles_and_fits_a_page(project: Path, shipped: list[Judgement])
 
 
 def test_the_page_escapes_and_has_one_plot(project: Path) -> None:
-    run("ledger")
+    vaebench("ledger", columns=80)
     page = Path("results/paper/ledger.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 1
     assert "<b>" not in page

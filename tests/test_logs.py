@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from commands import vaebench
 
-from vaebench.__main__ import app
 from vaebench.config import Study, load
 from vaebench.records.record import Record
 from vaebench.sweeps.run import Execution, execute_pack
@@ -98,11 +97,9 @@ def test_a_missing_library_is_named_before_anything_runs(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logs, "find_spec", lambda name: None)
     study_in(tmp_path)
-    done = CliRunner().invoke(app, ["sweep", "tiny.yaml", "--logger", "tensorboard", "--wandb", "disabled"])
-    assert done.exit_code == 1
-    assert "pip install 'vaebench[tensorboard]'" in done.output
-    done = CliRunner().invoke(app, ["sweep", "tiny.yaml", "--logger", "tensorbord", "--wandb", "disabled"])
-    assert "--logger: expected csv or tensorboard, got 'tensorbord'" in done.output
+    sweep = ("sweep", "tiny.yaml", "--wandb", "disabled", "--logger")
+    assert "pip install 'vaebench[tensorboard]'" in vaebench(*sweep, "tensorboard", status=1)
+    assert "--logger: expected csv or tensorboard, got 'tensorbord'" in vaebench(*sweep, "tensorbord", status=1)
     assert not (tmp_path / "runs").exists()
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import vaebench
 
-from vaebench.__main__ import app
 from vaebench.calibration import measurements
 from vaebench.calibration.autoencoder_identities import moments
 from vaebench.records.record import read
@@ -67,21 +66,17 @@ def test_faults_are_measured_on_every_trained_run(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     Path("conf/paper").mkdir(parents=True)
     Path("conf/paper/tiny.yaml").write_text(STUDY, encoding="utf-8")
-    run = CliRunner().invoke
-
-    missing = run(app, ["measure", "fault_without_draws", "conf/paper/tiny.yaml"])
-    assert (missing.exit_code, "record.json" in missing.output) == (1, True)
-    assert run(app, ["sweep", "conf/paper/tiny.yaml", "--wandb", "disabled"]).exit_code == 0
+    assert "record.json" in vaebench("measure", "fault_without_draws", "conf/paper/tiny.yaml", status=1)
+    vaebench("sweep", "conf/paper/tiny.yaml", "--wandb", "disabled")
     for fault in measurements.OF_RUNS:
-        done = run(app, ["measure", fault, "conf/paper/tiny.yaml"])
-        assert done.exit_code == 0, done.output
+        vaebench("measure", fault, "conf/paper/tiny.yaml")
         found = [read(path) for path in Path("runs/paper/exact").glob(f"{fault}-*.json")]
         assert {one.config["run"]["seed"] for one in found} == {0, 1}
         for one in found:
             right = read(next(Path("runs/paper/tiny").glob("*/record.json"))).estimate("elbo").value
             (wrong,) = one.estimates
             assert wrong.value <= math.log(50) if fault == "fault_within_batches" else wrong.value > right
-    assert "no runs" not in run(app, ["table", "runs/paper/tiny"]).output
+    assert "no runs" not in vaebench("table", "runs/paper/tiny")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +88,4 @@ def test_faults_are_measured_on_every_trained_run(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_wrong_measurement_is_one_error(words: list[str], said: str) -> None:
-    done = CliRunner().invoke(app, ["measure", *words])
-    assert done.exit_code == 1
-    assert said in " ".join(done.output.split())
+    assert said in " ".join(vaebench("measure", *words, status=1).split())

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from torch import Tensor
+from trainers import trainer
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.data.datamodule import DataModule
@@ -128,12 +128,8 @@ def test_draws_that_cannot_be_mapped_are_measured_one_by_one(kind, data):
 def curves(members: Callable[[], list[Autoencoder]]) -> list[dict[str, Any]]:
     """Of a pack that is validated, metrics and all, after each of two epochs."""
     pack = Pack(made := members())
-    training = lightning.Trainer(
-        max_epochs=2, accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1,
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Validation()],
-    )  # fmt: skip
     data = PackedData(Digits(binarize="Dynamic"), [m.seed for m in made], batch_size=419)
-    training.fit(pack, datamodule=data)
+    trainer(2, Validation()).fit(pack, datamodule=data)
     return [c.columns for c in pack.logs.curves]
 
 

@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from commands import vaebench
 
-from vaebench.__main__ import app
 from vaebench.config import ConfigError, Run, load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
@@ -31,12 +30,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/tiny.yaml").write_text(STUDY)
     return tmp_path
-
-
-def vaebench(*arguments: str, status: int = 0) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    assert result.exit_code == status, result.output
-    return result.output
 
 
 def made(*assignments: str, root: str = "runs") -> list[Record]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
+from trainers import trainer
 
 from vaebench import oracle
 from vaebench.config.registry import DATASETS, MODELS
@@ -177,13 +178,6 @@ def test_under_every_remedy_training_keeps_the_units_that_the_spectrum_forecasts
 
 
 # -- aggressive training ----------------------------------------------------------------------------------------------
-
-
-def trainer(epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
-    return lightning.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=list(callbacks),
-    )  # fmt: skip
 
 
 def digits() -> DataModule:

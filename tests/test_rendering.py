@@ -4,38 +4,16 @@ import math
 import random
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
+from test_table import VAE, record
 
-from vaebench.records.record import Estimate, Record, identity, write
+from vaebench.records.record import Estimate, write
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.latex import escape
 from vaebench.reporting.tables.layout import decimals, figure
 from vaebench.reporting.tables.rendering import RENDERINGS
-
-SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
-VAE = {"name": "VAE", "latent_dim": 4}
-
-
-def record(seed: int = 0, model: dict | None = None, **changes) -> Record:
-    """A record with two bounds."""
-    model = VAE if model is None else model
-    config = {"model": model, "data": {"name": "Digits"}, "train": {"epochs": 3}, "seed": seed}
-    config |= changes.pop("config", {})
-    made = Record(
-        id=identity(config),
-        study="study",
-        status="done",
-        axes=["model", "seed"],
-        config=config,
-        comparability=SHARED,
-        facts={"dimensions": 64, "parameters": 100, "beta": 1.0},
-        estimates=[Estimate("elbo", -20.0 - seed, 0.1, 360), Estimate("iwae_50", -19.0 - seed, 0.1, 360)],
-        provenance={"commit": "c0ffee" * 6, "dirty": False},
-    )
-    return replace(made, **changes)
 
 
 def test_digits_follow_the_half_width():

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import vaebench
 from filelock import FileLock
-from typer.testing import CliRunner
 
-from vaebench.__main__ import app
 from vaebench.config import load, shipped
 from vaebench.config.registry import REGISTRIES
 from vaebench.records import record
@@ -20,12 +19,6 @@ from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.status import State, counts, status
 
 ROOT = Path(__file__).parents[1]
-
-
-def vaebench(*arguments: str, code: int = 0) -> str:
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == code, done.output
-    return done.output
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def test_a_file_here_comes_before_a_shipped_study(empty: Path) -> None:
 
 
 def test_a_name_that_no_study_has_is_one_error(empty: Path) -> None:
-    assert "did you mean beta?" in vaebench("sweep", "betta", code=1)
+    assert "did you mean beta?" in vaebench("sweep", "betta", status=1)
 
 
 @pytest.mark.parametrize(("registry", "name"), [(r, name) for r in REGISTRIES for name in r])
@@ -105,7 +98,7 @@ def test_the_status_says_where_each_run_stands(empty: Path) -> None:
     with FileLock(folder / waiting.id / LOCK):
         assert status(study, folder)[-1].state is State.AT_WORK
     assert counts(status(study, folder)).startswith("6 runs: 1 done, 1 failed, 1 in training")
-    assert [run["state"] for run in json.loads(vaebench("status", "beta", "seed=0", "--json", code=1))] == states
+    assert [run["state"] for run in json.loads(vaebench("status", "beta", "seed=0", "--json", status=1))] == states
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from test_models import build, observations, steps
 from test_pack import build as member
 from test_pack import check_against_plain, same_bits
 from torch import Tensor, nn
+from trainers import trainer
 
 from vaebench.config import EarlyStopping
 from vaebench.config.registry import MODELS
@@ -136,13 +137,6 @@ def test_members_of_a_pack_have_the_numbers_they_have_alone():
         ],
         epochs=3,
     )
-
-
-def trainer(epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
-    return lightning.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=list(callbacks),
-    )  # fmt: skip
 
 
 def digits(seed: int = 0, batch_size: int = 256) -> DataModule:

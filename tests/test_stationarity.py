@@ -1,10 +1,8 @@
 """The probe of a trained linear VAE: set to every stationary point of small problems, and moved away from them."""
 
-from itertools import combinations
-
 import pytest
 import torch
-from stationary_points import is_stable, loss_around, smallest_curvature, stationary_point
+from stationary_points import every_point, is_stable, loss_around, smallest_curvature, spectrum_of, stationary_point
 
 from vaebench.evaluation.stationarity import Ending, Stationarity, linear_vae_at, stationarity
 from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
@@ -22,25 +20,6 @@ PROBLEMS = [  # eigenvalues, L, β, σ² (None: learned)
 every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 
 
-def spectrum_of(values: list[float]) -> Spectrum:
-    """In general position, off the origin."""
-    size, stream = len(values), torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(size, size, generator=stream, dtype=torch.float64))[0]
-    return Spectrum.given(values, turn, torch.ones(size))
-
-
-def points(values: list[float], latent_dim: int, beta: float, variance: float | None) -> list[StationaryPoint]:
-    """Every stationary point of a problem."""
-    spectrum, found = spectrum_of(values), []
-    for count in range(latent_dim + 1):
-        for kept in combinations(range(spectrum.dim), count):
-            try:
-                found.append(stationary_point(spectrum, kept, latent_dim, beta, variance))
-            except ValueError:
-                continue
-    return found
-
-
 def probed(point: StationaryPoint, problem: tuple) -> Stationarity:
     return stationarity(linear_vae_at(point, learned=problem[3] is None), point.spectrum)
 
@@ -49,7 +28,7 @@ def probed(point: StationaryPoint, problem: tuple) -> Stationarity:
 def test_every_subset_of_directions_gets_its_ending(problem: tuple) -> None:
     """No gradient; a saddle just where the spectrum's rule says that it is not stable, and nothing still moves."""
     endings = []
-    for point in points(*problem):
+    for point in every_point(*problem):
         found = probed(point, problem)
         assert found.gradient_norm < 1e-10
         assert found.objective == pytest.approx(point.objective, rel=1e-12)
@@ -63,7 +42,7 @@ def test_every_subset_of_directions_gets_its_ending(problem: tuple) -> None:
 def test_the_models_curvature_is_the_closed_forms(problem: tuple) -> None:
     """Of centred data, where the means move none of the other parameters, and at saddles: a maximum has flat ways."""
     spectrum = Spectrum.given(problem[0])
-    unstable = [p.kept for p in points(*problem) if not is_stable(p)]
+    unstable = [p.kept for p in every_point(*problem) if not is_stable(p)]
     for kept in unstable[:4]:
         point = stationary_point(spectrum, kept, *problem[1:])
         closed = smallest_curvature(*loss_around(point, learned_variance=problem[3] is None))

@@ -1,13 +1,11 @@
 """Subsets of principal directions: no gradient anywhere, and the rule of the spectrum against the Hessian."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 import torch
-from stationary_points import is_stable, loss_around, smallest_curvature, stationary_point
+from stationary_points import every_point, is_stable, loss_around, smallest_curvature, stationary_point
 
-from vaebench.oracle import StationaryPoint, beta_optimum, learned_variance_optimum
+from vaebench.oracle import beta_optimum, learned_variance_optimum
 from vaebench.oracle.spectrum import Spectrum
 
 PROBLEMS = [  # eigenvalues, L, β, σ² (None: stationary)
@@ -20,27 +18,13 @@ PROBLEMS = [  # eigenvalues, L, β, σ² (None: stationary)
 ]
 
 
-def subsets(values: list[float], latent_dim: int, beta: float, variance: float | None) -> list[StationaryPoint]:
-    """Every stationary point of a problem, on axes in general position."""
-    size = len(values)
-    turn = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
-    spectrum, found = Spectrum.given(values, turn, torch.ones(size)), []
-    for count in range(latent_dim + 1):
-        for kept in combinations(range(size), count):
-            try:
-                found.append(stationary_point(spectrum, kept, latent_dim, beta, variance))
-            except ValueError:
-                continue
-    return found
-
-
 every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 
 
 @every_problem
 def test_gradient_vanishes_and_curvature_confirms_the_rule(problem: tuple) -> None:
     """A subset is stable by the rule just if no direction of the Hessian goes down; there are both kinds."""
-    stable, points = [], subsets(*problem)
+    stable, points = [], every_point(*problem)
     for point in points:
         loss, at = loss_around(point, learned_variance=problem[3] is None)
         slope = torch.autograd.functional.jacobian(loss, at)
@@ -56,7 +40,7 @@ def test_gradient_vanishes_and_curvature_confirms_the_rule(problem: tuple) -> No
 def test_the_stable_point_is_the_optimum(problem: tuple) -> None:
     """No local maximum but the global one (Lucas et al. 2019), which is the one that the oracle names."""
     _, latent_dim, beta, variance = problem
-    points = subsets(*problem)
+    points = every_point(*problem)
     spectrum = points[0].spectrum
     optimum = (
         learned_variance_optimum(spectrum, latent_dim, beta)

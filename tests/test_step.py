@@ -1,11 +1,9 @@
 """A model in Lightning's Trainer, and a pack, take the step that `vaebench.training.step` writes down."""
 
-from typing import Any
-
-import lightning
 import pytest
 import torch
 from torch import Tensor
+from trainers import trainer
 
 from vaebench.config.registry import MODELS
 from vaebench.config.seeding import generator
@@ -43,13 +41,6 @@ def by_plain_steps(name: str, seed: int) -> Autoencoder:
     return model
 
 
-def trainer(**keywords: Any) -> lightning.Trainer:
-    return lightning.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, **keywords,
-    )  # fmt: skip
-
-
 def weights(model: Autoencoder) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -59,7 +50,7 @@ def test_a_model_in_a_trainer_takes_the_step_as_it_is_written(name: str) -> None
     """It has the same bits."""
     single = build(name, 1)
     data = DataModule(Digits(binarize="Dynamic"), 1, batch_size=BATCH)
-    trainer(gradient_clip_val=CLIP).fit(single, datamodule=data)
+    trainer(EPOCHS, gradient_clip_val=CLIP).fit(single, datamodule=data)
     assert torch.equal(weights(single), weights(by_plain_steps(name, 1)))
 
 
@@ -67,6 +58,6 @@ def test_a_pack_takes_the_step_as_it_is_written() -> None:
     """Its members have the same weights to rounding. (`test_pack` compares every other model with a Trainer.)"""
     expected = [by_plain_steps("BetaVAE", seed) for seed in range(2)]
     pack = Pack([build("BetaVAE", seed) for seed in range(2)], clips=[CLIP, CLIP])
-    trainer().fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1], batch_size=BATCH))
+    trainer(EPOCHS).fit(pack, datamodule=PackedData(Digits(binarize="Dynamic"), [0, 1], batch_size=BATCH))
     for member, model in zip(pack.models, expected, strict=True):
         assert (weights(member) - weights(model)).norm() < 1e-5 * weights(model).norm()

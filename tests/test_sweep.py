@@ -198,24 +198,22 @@ def test_packing_changes_no_number(tmp_path):
     assert [r.status for r in one].count("failed") == 8
 
 
-def test_a_pack_that_cannot_train_is_split(study, tmp_path, monkeypatch):
+def test_a_pack_that_cannot_train_is_split(study, whole, tmp_path, monkeypatch):
     """Memory is too small for two runs: each has the same numbers as in a pack that fits."""
-    expected, _ = swept(study, tmp_path / "fits")
     monkeypatch.setattr("vaebench.training.memory.available", lambda: 0)
     parted, _ = swept(study, tmp_path / "parted")
-    assert list(map(numbers, parted)) == list(map(numbers, expected))
+    assert list(map(numbers, parted)) == list(map(numbers, whole[0]))
 
 
-def test_a_model_that_cannot_be_packed_trains_in_a_plain_trainer(study, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_packed_trains_in_a_plain_trainer(study, whole, tmp_path, monkeypatch):
     """Lightning's own loop gives the same numbers up to rounding."""
-    expected, _ = swept(study, tmp_path / "packed")
 
     def refuse(*_):
         raise Unpackable("for this test")
 
     monkeypatch.setattr("vaebench.training.packed.module.check_compatible", refuse)
     plain, _ = swept(study, tmp_path / "plain")
-    for a, b in zip(plain, expected, strict=True):
+    for a, b in zip(plain, whole[0], strict=True):
         assert a.status == b.status == "done"
         assert a.curve["train/objective"] == pytest.approx(b.curve["train/objective"], rel=1e-6)
         assert [e.name for e in a.estimates] == [e.name for e in b.estimates]

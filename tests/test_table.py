@@ -4,13 +4,12 @@ import csv
 import io
 import math
 import re
-import zlib
 from dataclasses import replace
 
 import pytest
 
 from vaebench.records.description import Description, Direction, Panel, Role
-from vaebench.records.record import Estimate, Record
+from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.layout import page
@@ -28,7 +27,7 @@ def record(seed: int = 0, model: dict | None = None, **changes) -> Record:
     config = {"model": model, "data": {"name": "Digits"}, "train": {"epochs": 3}, "seed": seed}
     config |= changes.pop("config", {})
     made = Record(
-        id=f"{zlib.crc32(repr(config).encode()):010x}",
+        id=identity(config),
         study="study",
         status="done",
         axes=["model", "seed"],

@@ -24,13 +24,12 @@ from vaebench.models.vae import VAE
 from vaebench.records import images
 from vaebench.records import record as records
 from vaebench.records.files import WriteError
-from vaebench.records.record import Record
+from vaebench.records.record import UNIT_CURVE, Record
 from vaebench.records.run_folder import ARRAYS, CHECKPOINT
 from vaebench.reporting import wandb
 from vaebench.reporting.page import site
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
-from vaebench.reporting.wandb.names import UNIT_CURVE
 from vaebench.sweeps.run import Execution, execute
 from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of

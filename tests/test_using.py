@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import vaebench as command
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from typer.testing import CliRunner
 
 import vaebench
-from vaebench.__main__ import app
 from vaebench.config import load as load_study
 from vaebench.config.registry import ESTIMATORS, MODELS
 from vaebench.evaluation.scoring import score
@@ -265,12 +264,6 @@ def folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return trained
 
 
-def command(*words: str, code: int = 0) -> str:
-    done = CliRunner().invoke(app, list(words))
-    assert done.exit_code == code, done.output
-    return done.output
-
-
 def same(first: Autoencoder, second: Autoencoder) -> bool:
     x, y = first.state_dict(), second.state_dict()
     return type(first) is type(second) and x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
@@ -443,7 +436,7 @@ def test_what_cannot_be_done_is_said_in_one_line(folder: Path, tmp_path: Path) -
         ("interpolate", IDS["VAE"], "--between", "a"): "two whole numbers",
         ("export", IDS["VAE"], "--to", "onnx", "--out", str(tmp_path / "x"), "--push", "me/it"): "--push",
     }.items():
-        assert said in " ".join(command(*words, code=1).split())
+        assert said in " ".join(command(*words, status=1).split())
     assert not (tmp_path / "no.npz").exists()
 
 
@@ -477,7 +470,7 @@ def test_a_folder_for_hugging_face_rebuilds_the_model(folder: Path, tmp_path: Pa
     assert f"{found.made.estimate('elbo').value:.4f}" in card
     assert found.made.id in card
     assert "exists already" in command(
-        "export", IDS["VAE"], "--to", "huggingface", "--out", str(tmp_path / "hf"), code=1
+        "export", IDS["VAE"], "--to", "huggingface", "--out", str(tmp_path / "hf"), status=1
     )
 
 

@@ -170,7 +170,7 @@ def write(made: Record, folder: Path) -> Path:
 
 def _record(name: str, about: dict[str, Any], seed: int, estimates: list[Estimate], command: str) -> Record:
     config = {MEASUREMENT: name, **about, "seed": seed}
-    origin = {"command": command, "finished": provenance.now(), **provenance.code(), **provenance.versions()}
+    origin = {"command": command, **provenance.here()}
     return Record(
         id=identity(config),
         study="exact",

@@ -130,10 +130,12 @@ def _scalar(node: yaml.ScalarNode) -> str | None:
     """Why a single value is refused; None if it is allowed."""
     if node.tag not in (STR, *PLAIN):
         return f"unknown tag {_shown(node.tag)}; write the value without it"
-    if not _is_encodable(node.value):
+    if re.search("[\ud800-\udfff]", node.value):
         return "half a character (a lone surrogate); write the whole one"
     if node.style is None and (old := _of_yaml_1_1(node.value)):
-        return f"{node.value!r} is {old} in YAML 1.1 and {_in_1_2(node)} in YAML 1.2; {_remedy(old)}"
+        new = "text" if node.tag == STR else str(int(node.value[:20]))
+        remedy = f"write {old}" if old in ("true", "false") else "write its digits alone and without a 0 in front"
+        return f"{node.value!r} is {old} in YAML 1.1 and {new} in YAML 1.2; {remedy}, or text in quotes"
     return None
 
 
@@ -148,24 +150,6 @@ def _of_yaml_1_1(text: str) -> str | None:
     if re.fullmatch(r"[-+]?0[0-9]+", text):
         return "a number in base 8" if old == INT else "text"
     return None
-
-
-def _in_1_2(node: yaml.ScalarNode) -> str:
-    return "text" if node.tag == STR else str(int(node.value[:20]))
-
-
-def _remedy(old: str) -> str:
-    if old in ("true", "false"):
-        return f"write {old}, or text in quotes"
-    return "write its digits alone and without a 0 in front, or text in quotes"
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(tag: str) -> str:

@@ -366,9 +366,7 @@ class Autoencoder(Usable, ABC):
         Raises:
             Diverged: if it is not a finite number.
         """
-        gathered = self.all_gather(sums)
-        assert isinstance(gathered, Tensor)
-        total, count = gathered.view(-1, 2).sum(0)
+        total, count = self.over_processes(sums)
         mean = total / count
         if not torch.isfinite(mean):
             raise Diverged(epoch.divergence(name, float(mean), f"epoch {self.current_epoch}"))
@@ -384,11 +382,7 @@ class Autoencoder(Usable, ABC):
 
     def _in_all_processes(self, n: int) -> int:
         """The number of examples of a step in all processes, where this process has n."""
-        if self.trainer.world_size == 1:
-            return n
-        gathered = self.all_gather(torch.tensor(n, device=self.device))
-        assert isinstance(gathered, Tensor)
-        return int(gathered.sum())
+        return n if self.trainer.world_size == 1 else int(self.over_processes(torch.tensor([n], device=self.device)))
 
 
 EPOCH_HOOKS = tuple(

@@ -37,7 +37,82 @@ Given = Spec | Likelihood | Callable[[Tensor], Distribution] | None
 returns a distribution."""
 
 
-class Subject(VAE):
+class _OfParts(Autoencoder):
+    """A model whose encoder and decoder come from elsewhere, and so without the constructor of `Autoencoder`."""
+
+    def _begin(self, encoder: Module, decoder: Module, x: Any) -> Tensor:
+        """What the constructor of `Autoencoder` does, with parts that exist already; returns the first observation."""
+        super(Autoencoder, self).__init__()
+        if not isinstance(x, Tensor) or x.ndim < 2 or not len(x):
+            got = f"shape {[*x.shape]}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"expected some observations [B, …] as the third argument, got {got}")
+        self.shape, self.seed, self.learning_rate = tuple(x.shape[1:]), 0, 1e-3
+        self.encoder, self.decoder = encoder, decoder  # type: ignore[assignment]
+        self.register_buffer("progress", torch.ones(()))
+        self.optimizer, self.generator, self._noise_state = torch.optim.Adam, None, None
+        numbers = (p for part in (encoder, decoder) if isinstance(part, nn.Module) for p in part.parameters())
+        kind = next((p for p in numbers if p.is_floating_point()), x)
+        self.to(kind.device, kind.dtype if kind.is_floating_point() else torch.float32).eval()
+        first, _ = Autoencoder.as_batch(self, x[:1])
+        return first.to(self.device)
+
+    def as_batch(self, given: Any) -> Batch:
+        batch = super().as_batch(given)
+        if not bool(batch.x.isfinite().all()):
+            raise ValueError("expected finite observations, got NaN or infinity; remove or replace these values")
+        self.likelihood.check(batch.x)
+        return batch
+
+    def parameters_at(self, z: Tensor) -> Any:
+        flat = z.reshape(-1, z.shape[-1])
+        if isinstance(self.likelihood, GivenLikelihood):
+            p = self.likelihood.decoder(flat)
+            return Unflattened(Independent(p, len(p.batch_shape) - 1, validate_args=False), z.shape[:-1])
+        output = _tensor(self.decoder(flat), "reconstruction")
+        found, shape = output.shape[1:], self.shape
+        is_flat = found == (math.prod(shape),)
+        if not is_flat and [n for n in found if n != 1] != [n for n in shape if n != 1]:
+            raise ValueError(
+                f"expected parameters of shape {[*shape]} for each latent from the decoder, got {[*found]}; if it has "
+                "the parameters of several numbers, give likelihood= a function of them that returns a distribution"
+            )
+        return output.reshape(*z.shape[:-1], *shape)
+
+    def _likelihood(self, given: Given, z: Tensor) -> Likelihood:
+        if isinstance(given, Likelihood):
+            return given
+        if isinstance(given, str | Mapping):
+            return LIKELIHOODS.build(given, self.shape)
+        raw = self.decoder
+        decoder: Module = raw if given is None else lambda z: given(_unwrapped(raw(z), "reconstruction"))
+        p = _decoded(decoder, z)
+        if not isinstance(p, Distribution):
+            raise ValueError(
+                f"expected p(x|z) as a distribution, got {_described(p)}; give likelihood=, e.g. 'Bernoulli' "
+                "(of logits) or {'name': 'Gaussian', 'variance': 1.0}"
+            )
+        if (p.batch_shape + p.event_shape)[1:] != self.shape:
+            got = [*(p.batch_shape + p.event_shape)[1:]]
+            raise ValueError(f"expected p(x|z) over observations of shape {[*self.shape]}, got {got}")
+        return GivenLikelihood(self.shape, decoder, is_discrete(p))
+
+    def _check_decoder(self, z: Tensor, x: Tensor) -> None:
+        """Refuse a decoder that does not take the encoder's latents, or whose p(x|z) is not over one observation."""
+        with torch.no_grad():
+            p = _decoded(self.decode, z)
+            if p.batch_shape != z.shape[:1] or p.event_shape != self.shape:
+                got = f"batch {[*p.batch_shape]} and event {[*p.event_shape]}"
+                raise ValueError(f"expected p(x|z) of batch [B] and event {[*self.shape]}, got {got} for B = 1")
+            self.likelihood.check(x)
+            if isinstance(self.likelihood, GivenLikelihood) and not has_in_support(p, x):
+                low, high = float(x.min()), float(x.max())
+                raise ValueError(
+                    f"expected observations that p(x|z) allows, got numbers from {low:.3g} to {high:.3g}; give others, "
+                    "or another likelihood"
+                )
+
+
+class Subject(_OfParts, VAE):
     """A variational autoencoder whose parts come from elsewhere.
 
     Args:
@@ -65,7 +140,7 @@ class Subject(VAE):
         prior: Spec | Prior | Distribution | Callable[[], Distribution] = "StandardNormal",
         beta: float = 1.0,
     ) -> None:
-        first = _begin(self, encoder, decoder, x)
+        first = self._begin(encoder, decoder, x)
         with torch.no_grad():
             posterior = self.encode(first)
             if posterior.batch_shape[0] != 1:
@@ -78,26 +153,20 @@ class Subject(VAE):
             self.latent_dim = components(posterior).event_shape[-1]
             z = reparameterise(posterior, first.new_zeros(1, self.latent_dim))
             self.posterior = DiagonalHead(self.latent_dim)
-            self.likelihood = _likelihood(self, likelihood, z)
+            self.likelihood = self._likelihood(likelihood, z)
             self.prior = _prior(prior, self.latent_dim, self.shape).to(first)
             event = self.prior(self.encode).event_shape
         if event != (self.latent_dim,):
             raise ValueError(f"expected a prior over {self.latent_dim} units, as the encoder has, got {[*event]}")
-        _check_decoder(self, z, first)
+        self._check_decoder(z, first)
         self.standard_normal_prior = self.prior.standard_normal
         self.register_buffer("beta", torch.tensor(float(beta)))
 
     def encode(self, x: Tensor) -> Distribution:
         return posterior_of(self.encoder(x))
 
-    def parameters_at(self, z: Tensor) -> Any:
-        return _parameters_at(self, z)
 
-    def as_batch(self, given: Any) -> Batch:
-        return _checked(self, super().as_batch(given))
-
-
-class DeterministicSubject(AE):
+class DeterministicSubject(_OfParts, AE):
     """An autoencoder without a prior whose parts come from elsewhere. Its encoder returns codes `[B, L]`.
 
     Args:
@@ -110,14 +179,14 @@ class DeterministicSubject(AE):
     def __init__(
         self, encoder: Module, decoder: Module, x: Float[Tensor, "B *event"], *, likelihood: Given = None
     ) -> None:
-        first = _begin(self, encoder, decoder, x)
+        first = self._begin(encoder, decoder, x)
         with torch.no_grad():
             code = self.encode(first).mean
             if code.ndim != 2:
                 raise ValueError(f"expected codes [B, L] from the encoder, got shape {[*code.shape]}; flatten them")
             self.latent_dim = code.shape[-1]
-            self.likelihood = _likelihood(self, likelihood, code)
-        _check_decoder(self, code, first)
+            self.likelihood = self._likelihood(likelihood, code)
+        self._check_decoder(code, first)
 
     def encode(self, x: Tensor) -> Normal:
         code = _tensor(self.encoder(x), "embedding")
@@ -126,37 +195,6 @@ class DeterministicSubject(AE):
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         log_px: Tensor = self.decode(self.encode(x).mean).log_prob(x)
         return log_px
-
-    def parameters_at(self, z: Tensor) -> Any:
-        return _parameters_at(self, z)
-
-    def as_batch(self, given: Any) -> Batch:
-        return _checked(self, super().as_batch(given))
-
-
-def _begin(model: Autoencoder, encoder: Module, decoder: Module, x: Any) -> Tensor:
-    """What the constructor of `Autoencoder` does, with parts that exist already; returns the first observation."""
-    super(Autoencoder, model).__init__()
-    if not isinstance(x, Tensor) or x.ndim < 2 or not len(x):
-        got = f"shape {[*x.shape]}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"expected some observations [B, …] as the third argument, got {got}")
-    model.shape, model.seed, model.learning_rate = tuple(x.shape[1:]), 0, 1e-3
-    model.encoder, model.decoder = encoder, decoder  # type: ignore[assignment]
-    model.register_buffer("progress", torch.ones(()))
-    model.optimizer, model.generator, model._noise_state = torch.optim.Adam, None, None
-    numbers = (p for part in (encoder, decoder) if isinstance(part, nn.Module) for p in part.parameters())
-    kind = next((p for p in numbers if p.is_floating_point()), x)
-    model.to(kind.device, kind.dtype if kind.is_floating_point() else torch.float32).eval()
-    first, _ = Autoencoder.as_batch(model, x[:1])
-    return first.to(model.device)
-
-
-def _checked(model: Autoencoder, batch: Batch) -> Batch:
-    """The batch, if the likelihood allows such observations."""
-    if not bool(batch.x.isfinite().all()):
-        raise ValueError("expected finite observations, got NaN or infinity; remove or replace these values")
-    model.likelihood.check(batch.x)
-    return batch
 
 
 def posterior_of(output: Any) -> Distribution:
@@ -203,25 +241,6 @@ def _prior(given: Any, latent_dim: int, shape: tuple[int, ...]) -> Prior:
     return prior
 
 
-def _likelihood(model: Autoencoder, given: Given, z: Tensor) -> Likelihood:
-    if isinstance(given, Likelihood):
-        return given
-    if isinstance(given, str | Mapping):
-        return LIKELIHOODS.build(given, model.shape)
-    raw = model.decoder
-    decoder: Module = raw if given is None else lambda z: given(_unwrapped(raw(z), "reconstruction"))
-    p = _decoded(decoder, z)
-    if not isinstance(p, Distribution):
-        raise ValueError(
-            f"expected p(x|z) as a distribution, got {_described(p)}; give likelihood=, e.g. 'Bernoulli' "
-            "(of logits) or {'name': 'Gaussian', 'variance': 1.0}"
-        )
-    if (p.batch_shape + p.event_shape)[1:] != model.shape:
-        got = [*(p.batch_shape + p.event_shape)[1:]]
-        raise ValueError(f"expected p(x|z) over observations of shape {[*model.shape]}, got {got}")
-    return GivenLikelihood(model.shape, decoder, is_discrete(p))
-
-
 def _decoded(decoder: Module, z: Tensor) -> Any:
     """What a decoder returns.
 
@@ -233,38 +252,6 @@ def _decoded(decoder: Module, z: Tensor) -> Any:
     except (RuntimeError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"the decoder fails on latents of shape {[*z.shape]}: {reason}") from error
-
-
-def _check_decoder(model: Autoencoder, z: Tensor, x: Tensor) -> None:
-    """Refuse a decoder that does not take the encoder's latents, or whose p(x|z) is not over one observation."""
-    with torch.no_grad():
-        p = _decoded(model.decode, z)
-        if p.batch_shape != z.shape[:1] or p.event_shape != model.shape:
-            got = f"batch {[*p.batch_shape]} and event {[*p.event_shape]}"
-            raise ValueError(f"expected p(x|z) of batch [B] and event {[*model.shape]}, got {got} for B = 1")
-        model.likelihood.check(x)
-        if isinstance(model.likelihood, GivenLikelihood) and not has_in_support(p, x):
-            low, high = float(x.min()), float(x.max())
-            raise ValueError(
-                f"expected observations that p(x|z) allows, got numbers from {low:.3g} to {high:.3g}; give others, "
-                "or another likelihood"
-            )
-
-
-def _parameters_at(model: Autoencoder, z: Tensor) -> Any:
-    flat = z.reshape(-1, z.shape[-1])
-    if isinstance(model.likelihood, GivenLikelihood):
-        p = model.likelihood.decoder(flat)
-        return Unflattened(Independent(p, len(p.batch_shape) - 1, validate_args=False), z.shape[:-1])
-    output = _tensor(model.decoder(flat), "reconstruction")
-    found, shape = output.shape[1:], model.shape
-    is_flat = found == (math.prod(shape),)
-    if not is_flat and [n for n in found if n != 1] != [n for n in shape if n != 1]:
-        raise ValueError(
-            f"expected parameters of shape {[*shape]} for each latent from the decoder, got {[*found]}; if it has the "
-            "parameters of several numbers, give likelihood= a function of them that returns a distribution"
-        )
-    return output.reshape(*z.shape[:-1], *shape)
 
 
 def _unwrapped(output: Any, key: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -133,8 +133,7 @@ class Usable(lightning.LightningModule):
         if self.data_module is not None:
             return self.data_module.batches("train")
         self.trainer.fit_loop.setup_data()
-        loader = self.trainer.train_dataloader
-        return _Loaded(self, loader)
+        return _Loaded(self, self.trainer.train_dataloader)
 
     def whole_training_split(self) -> Batch:
         """As much of the training data of a plain loader as is needed to prepare the model: at most 2 GiB of it."""
@@ -146,6 +145,12 @@ class Usable(lightning.LightningModule):
                 break
         labels = [part.label for part in parts if part.label is not None]
         return Batch(torch.cat([part.x for part in parts]), torch.cat(labels) if labels else None)
+
+    def over_processes(self, numbers: Shaped[Tensor, " C"]) -> Shaped[Tensor, " C"]:
+        """The sum of each number over all processes."""
+        gathered = self.all_gather(numbers)
+        assert isinstance(gathered, Tensor)
+        return gathered.view(-1, len(numbers)).sum(0)
 
     # -- Trainer.test, Trainer.predict ---------------------------------------------------------------------------------
 
@@ -163,9 +168,7 @@ class Usable(lightning.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         for name, sums in self._tested.items():
-            gathered = self.all_gather(sums)
-            assert isinstance(gathered, Tensor)
-            total, count = gathered.view(-1, 2).sum(0)
+            total, count = self.over_processes(sums)
             if count:
                 self.log(name, (total / count).float(), rank_zero_only=True)
 

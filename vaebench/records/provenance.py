@@ -49,9 +49,9 @@ def cores() -> int:
     return int(cpu_count())
 
 
-def now() -> str:
-    """The current time, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def here() -> dict[str, Any]:
+    """What made a number that is finished now: the time (UTC, to the second), the code, the versions."""
+    return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **code(), **versions()}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

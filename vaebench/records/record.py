@@ -42,6 +42,9 @@ DUPLICATES = "duplicates"
 UNIT_RATES = "kl_per_unit"
 """Name of the estimate with the KL of every latent unit. Charts, curves and pictures of single units read it."""
 
+UNIT_CURVE = f"val/{UNIT_RATES}/"
+"""How the names of single units' curves begin. Only loggers have them: in a record they would be too long."""
+
 SEAL = "sha256"
 """Name of the entry with the checksum of all other entries."""
 

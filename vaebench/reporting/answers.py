@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from vaebench.reporting.tables.intervals import Interval, paired
 from vaebench.reporting.tables.labels import is_number
-from vaebench.reporting.tables.layout import LARGE, decimals, figure, shown
+from vaebench.reporting.tables.layout import LARGE, decimals, figure, worded
 from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rows import Row, Table
 
@@ -50,8 +50,7 @@ def _number(table: Table, name: str, other: str | None, where: str | None) -> st
 
 def _text(interval: Interval, mark: str) -> str:
     places = decimals([interval])
-    mean, spread = shown(interval, places) if places is not None else (_plain(interval.mean), None)
-    return f"{mean}{mark}" if spread is None else f"{mean}{mark} {spread}"
+    return f"{_plain(interval.mean)}{mark}" if places is None else worded(interval, places, mark)
 
 
 def _plain(value: float) -> str:

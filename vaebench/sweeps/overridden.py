@@ -9,7 +9,7 @@ from vaebench.config import ConfigError, Refused, Run, Study
 from vaebench.records import record
 from vaebench.records.record import Record
 from vaebench.records.run_folder import id_of, record_paths
-from vaebench.reporting.tables.labels import ABSENT
+from vaebench.reporting.tables.labels import ABSENT, at
 
 COMMAND = "python -m vaebench train "
 """The beginning of the command in a record."""
@@ -65,7 +65,9 @@ def _rebuild(made: Record, path: Path) -> Found:
         raise ConfigError([f"{path}: this version cannot train it: {fault}" for fault in error.faults]) from None
     if run.id != made.id:
         raise ConfigError([f"{path}: the configuration has the id {run.id}, and the record {made.id}; it was edited"])
-    slug = ",".join(f"{axis.rpartition('.')[2]}={_at(made.config, axis)}" for axis in made.axes)
+    values = {axis: at(made.config, axis) for axis in made.axes}
+    names = {axis: v.get("name", ABSENT) if isinstance(v, dict) else v for axis, v in values.items()}
+    slug = ",".join(f"{axis.rpartition('.')[2]}={name}" for axis, name in names.items())
     return Found(run.named(slug or made.id, shlex.join(_words(made))), tuple(made.axes))
 
 
@@ -91,9 +93,3 @@ def _words(found: Record) -> list[str]:
     except ValueError:
         return []
     return words[: words.index("--id")] if "--id" in words else words
-
-
-def _at(config: object, path: str) -> object:
-    for key in path.split("."):
-        config = config.get(key, ABSENT) if isinstance(config, dict) else ABSENT
-    return config.get("name", ABSENT) if isinstance(config, dict) else config

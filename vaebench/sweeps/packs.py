@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from vaebench.config import Run
+
+Sliced = TypeVar("Sliced", list[Run], range)
 
 MAX_PACK_SIZE = 32
 """What `--pack auto` allows: larger packs save no further time, and their numbers no longer fit a processor's cache."""
@@ -47,7 +49,7 @@ def packs_of(runs: Sequence[Run], max_size: int = MAX_PACK_SIZE, workers: int = 
     for run in runs:
         groups.setdefault(pack_key(run), []).append(run)
     max_size = min(max_size, math.ceil(len(runs) / workers))
-    return [pack for group in groups.values() for pack in _parts(group, math.ceil(len(group) / max_size))]
+    return [pack for group in groups.values() for pack in split(group, math.ceil(len(group) / max_size))]
 
 
 def pack_key(run: Run) -> str:
@@ -92,6 +94,10 @@ def _without_reals(value: Any) -> Any:
     return "a number" if isinstance(value, float) else value
 
 
-def _parts(group: list[Run], n: int) -> list[list[Run]]:
-    borders = [len(group) * i // n for i in range(n + 1)]
-    return [group[a:b] for a, b in pairwise(borders)]
+def split(group: Sliced, n: int) -> list[Sliced]:
+    """A sequence in n parts of about the same size.
+
+    >>> split(range(5), 2)
+    [range(0, 2), range(2, 5)]
+    """
+    return [group[a:b] for a, b in pairwise(len(group) * i // n for i in range(n + 1))]

@@ -131,9 +131,8 @@ def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
         names = [e.name for e in new]
         settings = {name: value for name, value in asked.items() if value is not None}
         origin = (
-            {"names": names, "settings": settings, "finished": provenance.now()}
-            | provenance.code()
-            | provenance.versions()
+            {"names": names, "settings": settings}
+            | provenance.here()
             | ({IMPORTS: sums} if (sums := {k: v for i in imports.given() for k, v in i.checksums.items()}) else {})
         )
         later = [*made.provenance.get("later", []), origin | memory.hardware(str(device()))]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -37,7 +36,7 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import CEILINGS, CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting.wandb import Mode, Tracker, tracked
 from vaebench.reporting.wandb.names import headline
-from vaebench.sweeps.packs import MAX_PACK_SIZE
+from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.curve import CURVES
 from vaebench.training.epochs import FunctionLogger
@@ -141,8 +140,9 @@ def execute_pack(
                 resume.delete(folder)  # after any other error the same command continues from the snapshot
             yield outcome
     if parts > 1:
-        for a, b in pairwise(len(runs) * i // parts for i in range(parts + 1)):
-            yield from execute_pack(runs[a:b], study, axes, folders[a:b], how, watch)
+        for some in split(range(len(runs)), parts):
+            here = slice(some.start, some.stop)
+            yield from execute_pack(runs[here], study, axes, folders[here], how, watch)
 
 
 class _Watchers:
@@ -198,14 +198,16 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
     measured = evaluated.beside(why.measurement).beside(truth)
     measured = measured.beside(decoder_gap(measured, run.evaluate.split))
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
-    facts = model.facts() | why.facts | data.facts(run.evaluate.split) | _units(model, data)
+    facts = model.facts() | why.facts | data.facts(run.evaluate.split)
+    is_density = not model.likelihood.discrete  # it depends on the scale of the data, and a probability does not
+    facts |= {record.SCALE: data.scale} if is_density else {}
     described = {**CURVES, **model.fact_descriptions, **measured.descriptions}
     shown = {*facts, *curve, *(e.name for e in measured.estimates)}
     return replace(
         bare,
         status="done",
         comparability=data.comparability
-        | {"split": run.evaluate.split, "measure": _measure_of(model)}
+        | {"split": run.evaluate.split, "measure": "density" if is_density else "discrete"}
         | ({"decoder": "bfloat16"} if how.bf16 else {}),
         facts=facts,
         estimates=measured.estimates,
@@ -251,15 +253,6 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False)
     return measured.beside(estimate(model, batches, build_estimators(how.estimators), run.seed))
 
 
-def _units(model: Autoencoder, data: DataModule) -> dict[str, float]:
-    """The scale of the data, which a density depends on; a probability does not."""
-    return {} if model.likelihood.discrete else {record.SCALE: data.scale}
-
-
-def _measure_of(model: Autoencoder) -> str:
-    return "discrete" if model.likelihood.discrete else "density"
-
-
 def _bfloat16_error(run: Run, model: Autoencoder, data: DataModule) -> dict[str, float]:
     with evaluating(model):
         return bfloat16_error(model, data.batches(run.evaluate.split), run.evaluate.draws, run.seed)._asdict()
@@ -268,9 +261,8 @@ def _bfloat16_error(run: Run, model: Autoencoder, data: DataModule) -> dict[str,
 def _provenance(run: Run, device: str, how: Execution) -> dict[str, Any]:
     command = f"python -m vaebench train {run.source} --id {run.id}" if run.source else None
     return (
-        {"command": command, "finished": provenance.now()}
-        | provenance.code()
-        | provenance.versions()
+        {"command": command}
+        | provenance.here()
         | memory.hardware(device)
         | ({"tf32": how.tf32} if device.startswith("cuda") else {})
     )

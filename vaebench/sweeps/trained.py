@@ -94,9 +94,8 @@ class Trained(NamedTuple):
         imported = {} if self.run is None else {k: v for i in self.run.imports for k, v in i.checksums.items()}
         return (
             {"model": type(self.model).__name__, **run, "checkpoint_sha256": checksum(self.checkpoint.read_bytes())}
-            | {"imports": imported, "data": source, "settings": settings, "finished": provenance.now()}
-            | provenance.code()
-            | provenance.versions()
+            | {"imports": imported, "data": source, "settings": settings}
+            | provenance.here()
         )
 
 

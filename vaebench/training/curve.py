@@ -9,8 +9,7 @@ from torch import nn
 from vaebench.evaluation.measure import Measurement, build_metrics, columns, measure
 from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Direction, Panel, Role
-from vaebench.records.record import UNIT_RATES
-from vaebench.training.epochs import PER_UNIT
+from vaebench.records.record import UNIT_CURVE, UNIT_RATES
 from vaebench.training.packed.metrics import PackMetrics
 from vaebench.training.packed.module import Pack
 
@@ -86,4 +85,4 @@ def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:
         if not isinstance(estimate.value, list):
             yield f"val/{estimate.name}", estimate.value
         elif estimate.name == UNIT_RATES and len(estimate.value) <= UNITS:
-            yield from ((f"{PER_UNIT}{unit:02}", kl) for unit, kl in enumerate(estimate.value, 1))
+            yield from ((f"{UNIT_CURVE}{unit:02}", kl) for unit, kl in enumerate(estimate.value, 1))

@@ -6,13 +6,10 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 
 from vaebench.records.images import Pixels
-from vaebench.records.record import UNIT_RATES
+from vaebench.records.record import UNIT_CURVE
 
 EpochRow = tuple[int, int, dict[str, float]]
 """A finished epoch: its index, the number of steps until its end, and its numbers by name."""
-
-PER_UNIT = f"val/{UNIT_RATES}/"
-"""How the names of single units' curves begin. They go to loggers only: in a record they would be too long."""
 
 
 class EpochLogger(Logger):
@@ -62,7 +59,7 @@ class Curve(EpochLogger):
     @property
     def columns(self) -> dict[str, list[float | None]]:
         """A column for every name but single units'; `epoch` counts from one. None where nothing was logged."""
-        names = sorted({name for row in self.rows.values() for name in row if not name.startswith(PER_UNIT)})
+        names = sorted({name for row in self.rows.values() for name in row if not name.startswith(UNIT_CURVE)})
         columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
         return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}
 

@@ -137,11 +137,6 @@ class AggregateMetric(Metric):
     log_pz: list[Tensor]
     log_qz: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("mean", "std", "z", "log_pz", "log_qz"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
     def why_not_applicable(self, model: Subject) -> str | None:
         return without_densities(model, Form.DIAGONAL)
 

@@ -1,7 +1,8 @@
 """What every metric is: one of torchmetrics over Draws, that says what it estimates and where it means nothing."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from inspect import get_annotations
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -57,8 +58,10 @@ def without_densities(model: Subject, *known: Form) -> str | None:
 class Metric(TorchMetric, ABC):
     """A measurement of a model on a split.
 
-    `update` takes the draws of one batch, any number of times, in any sizes. Each state declares how it merges across
-    processes, for example as a sum. So the result is the same from one batch, from many, and from several processes.
+    `update` takes the draws of one batch, any number of times, in any sizes, and keeps what it needs in states. An
+    attribute that a class declares as `Tensor` is a state that is summed, in float64 and from 0 on; one that it
+    declares as `list[Tensor]` is a list. So the result is the same from one batch, from many, and from several
+    processes, whose states are added or joined.
     """
 
     full_state_update = False
@@ -76,6 +79,14 @@ class Metric(TorchMetric, ABC):
         if "applies_to" in vars(cls):  # nobody would call it, and cells would be filled that should be blank
             raise TypeError(f"{cls.__name__}: rename its method applies_to to why_not_applicable; it is called so now")
         super().__init_subclass__(**keywords)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, kind in (pair for cls in reversed(type(self).__mro__) for pair in _declared(cls)):
+            if kind in (Tensor, "Tensor"):
+                self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+            elif kind in (list[Tensor], "list[Tensor]"):
+                self.add_state(name, [], dist_reduce_fx="cat")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         """The reason why the metric has no meaning for this model, or None; the default asks for a posterior."""
@@ -100,6 +111,11 @@ class Metric(TorchMetric, ABC):
         return type(self).compute(self)  # torchmetrics' own wrapper knows of `update` alone
 
 
+def _declared(cls: type) -> Iterable[tuple[str, Any]]:
+    """The attributes that a metric's own class declares, with their types."""
+    return get_annotations(cls).items() if issubclass(cls, Metric) else ()
+
+
 class Columns(NamedTuple):
     """Means over observations, their standard errors, and what of them comes from the finite number of draws."""
 
@@ -112,18 +128,13 @@ class Columns(NamedTuple):
 class MeanOverObservations(Metric):
     """Means of columns of numbers that every observation has, with their standard errors.
 
-    A subclass names the columns and computes them. Sums are kept in float64.
+    A subclass names the columns and computes them.
     """
 
     total: Tensor
     squares: Tensor
     noise: Tensor
     count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("total", "squares", "noise", "count"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @abstractmethod
     def observe(self, draws: Draws) -> Float64[Tensor, "B C"]:

@@ -68,8 +68,6 @@ class IWAE(MeanOverObservations):
         self.k = k
         self.sizes: tuple[int, ...] = ()
         self._groups: list[Tensor] = []
-        for name in ("shapes", "effective"):
-            self.add_state(name, [], dist_reduce_fx="cat")
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         described = Description("", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND)
@@ -121,10 +119,6 @@ class EffectiveSampleSize(Metric):
 
     sizes: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sizes", [], dist_reduce_fx="cat")
-
     def columns(self, draws: int) -> Mapping[str, Description]:
         described = Description("", Panel.BOUNDS, unit="draws", better=Direction.HIGHER, ranked=False)
         return {
@@ -160,10 +154,6 @@ class ParetoK(Metric):
 
     shapes: list[Tensor]
     draws: int = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("shapes", [], dist_reduce_fx="cat")
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         described = Description("", Panel.BOUNDS, better=Direction.LOWER, ranked=False)

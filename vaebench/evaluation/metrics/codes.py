@@ -41,11 +41,6 @@ class Probe(Metric):
     codes: list[Tensor]
     labels: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("codes", "labels"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
     @abstractmethod
     def classifier(self) -> "BaseEstimator":
         """A fresh classifier, in scikit-learn's sense."""

@@ -64,11 +64,6 @@ class FactorScore(Metric):
     codes: list[Tensor]
     factors: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("codes", "factors"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
     @abstractmethod
     def scores(self, codes: Codes, factors: Factors, random: np.random.RandomState) -> Iterator[float]:
         """The numbers, in the order of `described`. Every factor varies, and there are at least two."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torch.distributions import Distribution, Normal
@@ -132,8 +131,6 @@ class Layers(Metric):
     def __init__(self, *, threshold: Positive = 0.01) -> None:
         super().__init__()
         self.threshold, self.lower = threshold, 0
-        for name in ("count", "rate", "total", "squares"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         if model.form is Form.LAYERED:

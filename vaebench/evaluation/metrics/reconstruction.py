@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -120,11 +119,6 @@ class ExplainedVariance(Metric):
     squares: Tensor
     total: Tensor
     count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("error", "squares", "total", "count"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         return None

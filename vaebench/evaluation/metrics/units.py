@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
@@ -36,8 +35,6 @@ class ActiveUnits(Metric):
     def __init__(self, *, threshold: Positive = 0.01) -> None:
         super().__init__()
         self.threshold = threshold
-        for name in ("count", "total", "squares", "sampled"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         return without_latents(model)
@@ -83,8 +80,6 @@ class CollapsedUnits(Metric):
     def __init__(self, *, epsilon: Positive = 0.01, delta: Fraction = 0.01) -> None:
         super().__init__()
         self.epsilon, self.delta = epsilon, delta
-        for name in ("below", "count"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         return without_unit_priors(model)
@@ -115,10 +110,6 @@ class Sparsity(ScalarMean):
     column = "l0"
     description = Description("L0", Panel.OBJECTIVE, 95)
     used: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("used", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def why_not_applicable(self, model: Subject) -> str | None:
         return None if model.sparse else f"the codes of {type(model).__name__} are not sparse"

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vaebench.config.study import SECTIONS
+from vaebench.config.study import IMPORTS, SECTIONS
 from vaebench.config.validation import filled_in
 
 ABSENT = "–"
 SEED = "seed"
-IMPORTS = "imports"
-"""The key of a configuration with the SHA-256 of each imported file. Two versions of a file make two rows."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,13 @@ def _labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[L
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
     for path in [*(axis.split(".") for axis in named), *_sometimes(configs)]:
         configs = [filled_in(SECTIONS, config, path) for config in configs]
-    rest = [_without(c, [SEED, *named, *_of_one_version(configs)]) for c in _with_imports(configs)]
-    columns = {p: [_at(_without(c, _inside(p, named)), p) for c in configs] for p in [*named, *varying(rest)]}
-    kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [_at(c, "model") for c in configs]}
+    said = [SEED, *named, *_of_one_version(configs)]
+    rest = [_without({**config, IMPORTS: config.get(IMPORTS, {})}, said) for config in configs]
+    columns = {}
+    for path in [*named, *varying(rest)]:
+        inside = [other for other in named if other.startswith(f"{path}.")]
+        columns[path] = [at(_without(config, inside), path) for config in configs]
+    kept = {p: v for p, v in columns.items() if not _same(v)} or {"model": [at(c, "model") for c in configs]}
     leaves = [p.rpartition(".")[2] for p in kept]
     return [
         Label(p, leaf if leaves.count(leaf) == 1 else p, _texts(values))
@@ -67,12 +69,8 @@ def _paths(config: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield from _paths(value, (*above, key))
 
 
-def _with_imports(configs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [{**c, IMPORTS: c.get(IMPORTS, {})} for c in configs]
-
-
 def _of_one_version(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The imported files that all rows that use them use in one version. The rows need no label for them."""
+    """The imported files that all rows that use them use in one version; only two versions need labels."""
     used = [(key, sha) for c in configs for key, sha in c.get(IMPORTS, {}).items()]
     return [f"{IMPORTS}.{key}" for key in dict(used) if len({sha for k, sha in used if k == key}) == 1]
 
@@ -175,11 +173,8 @@ def _without(config: Mapping[str, Any], paths: Sequence[str]) -> Mapping[str, An
     return config
 
 
-def _inside(path: str, others: Sequence[str]) -> list[str]:
-    return [p for p in others if p.startswith(f"{path}.")]
-
-
-def _at(config: Any, path: str) -> Any:
+def at(config: Any, path: str) -> Any:
+    """The value at a path such as `model.beta`; `ABSENT` if there is none."""
     for part in path.split("."):
         config = config.get(part, ABSENT) if isinstance(config, Mapping) else ABSENT
     return config

@@ -324,6 +324,12 @@ def shown(interval: Interval, places: int | None) -> tuple[str, str | None]:
     return mean, None if low == high else f"[{low}, {high}]"
 
 
+def worded(interval: Interval, places: int | None, mark: str = "") -> str:
+    """A mean with its mark, and what stands beside it."""
+    mean, spread = shown(interval, places)
+    return f"{mean}{mark}" if spread is None else f"{mean}{mark} {spread}"
+
+
 def decimals(intervals: Sequence[Interval]) -> int | None:
     """Decimal places for a column, None where no seed scatters by more than rounding."""
     level = ROUNDING * max((abs(i.mean) for i in intervals), default=0.0)

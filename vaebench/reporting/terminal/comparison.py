@@ -9,9 +9,8 @@ from rich.text import Text
 from vaebench.reporting.paired import Difference, Incomparable, differences, obstacle
 from vaebench.reporting.select import Chosen, leaves_of
 from vaebench.reporting.tables.escaping import visible
-from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
-from vaebench.reporting.tables.layout import decimals, shown
+from vaebench.reporting.tables.layout import decimals, worded
 from vaebench.reporting.tables.quantities import MARK
 
 LEGEND = (
@@ -88,7 +87,7 @@ def _numbers(found: Sequence[Difference | Incomparable]) -> Table:
         name = Text(visible(each.quantity.heading))
         if isinstance(each, Incomparable):
             places = decimals([each.first, each.second])
-            first, second = (Text(_interval(i, places)) for i in (each.first, each.second))
+            first, second = (Text(worded(i, places)) for i in (each.first, each.second))
             table.add_row(name, first, second, ABSENT, ABSENT)
         else:
             table.add_row(name, *_entries(each), str(each.difference.n))
@@ -100,7 +99,7 @@ def _entries(each: Difference) -> list[Text]:
     places = decimals([each.first, each.second, each.difference])
     marks = [MARK if caution else "" for caution in each.cautions]
     sides = zip((each.first, each.second, each.difference), (*marks, max(marks)), strict=True)
-    shown = [Text(_interval(interval, places, mark)) for interval, mark in sides]
+    shown = [Text(worded(interval, places, mark)) for interval, mark in sides]
     if each.is_clear:
         shown[-1].stylize(_style(each))
     return shown
@@ -124,8 +123,3 @@ def _style(each: Difference) -> str:
     if not sign:
         return "bold"
     return "bold green" if each.difference.mean * sign > 0 else "bold red"
-
-
-def _interval(interval: Interval, places: int | None, mark: str = "") -> str:
-    mean, spread = shown(interval, places)
-    return f"{mean}{mark}" + ("" if spread is None else f" {spread}")

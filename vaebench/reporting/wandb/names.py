@@ -2,7 +2,7 @@
 
 import os
 
-from vaebench.records.record import UNIT_RATES, Record
+from vaebench.records.record import Record
 from vaebench.reporting.tables.quantities import Fact, quantities
 
 PROJECT = "vaebench"
@@ -12,9 +12,6 @@ TRAIN, AGGREGATE = "train", "aggregate"
 
 EPOCH = "epoch"
 """The axis of every curve, counted from one as in records."""
-
-UNIT_CURVE = f"val/{UNIT_RATES}/"
-"""The beginning of the keys of single units' curves. Only W&B has them, not the record."""
 
 PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
 PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vaebench.config import Study
 from vaebench.records.description import Description, Panel, Role
-from vaebench.records.record import Record
+from vaebench.records.record import UNIT_CURVE, Record
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.labels import SEED, canonical
@@ -19,7 +19,6 @@ from vaebench.reporting.wandb.names import (
     EPOCH_PICTURES,
     PICTURES,
     TRAIN,
-    UNIT_CURVE,
     epoch_key,
     figure_key,
     key,
