@@ -401,7 +401,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "link.npz").symlink_to("nothing")
     monkeypatch.setattr("vaebench.sweeps.trained.find", lambda _: pytest.fail("it began to work"))
     for verb in ("score", "encode"):
-        said = command(verb, IDS["VAE"], "--out", str(tmp_path / out), code=1)
+        said = command(verb, IDS["VAE"], "--out", str(tmp_path / out), status=1)
         assert said.startswith("error: ")
         assert out.partition("/")[0] in said
 
@@ -409,7 +409,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 def test_more_than_memory_holds_is_one_line(folder: Path, tmp_path: Path) -> None:
     many = str(10**13)
     for words in (["sample", IDS["VAE"], "-n", many], ["score", IDS["VAE"], "--draws", many]):
-        said = command(*words, "--out", str(tmp_path / "x.npz"), code=1)
+        said = command(*words, "--out", str(tmp_path / "x.npz"), status=1)
         assert said == "error: the numbers asked for do not fit into memory; ask for fewer draws, samples or steps\n"
 
 
