@@ -34,7 +34,10 @@ DESCRIPTIONS: Mapping[str, Description] = {
         97,
         "°",
         Direction.LOWER,
-        meaning="Largest angle between the decoder's subspace and the principal one of the data.",
+        meaning=(
+            "Largest angle between the decoder's subspace and the principal one of the data. It says nothing where a "
+            "unit is not active: the direction of such a unit is noise, and the angle is then often near 90°."
+        ),
     ),
     SCORE: Description(
         "score error",
