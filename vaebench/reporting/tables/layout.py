@@ -116,10 +116,10 @@ def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[She
 
 
 def headline(table: Table, block: Block) -> list[int]:
-    """The columns that answer the study's question: the best bound that can be trusted, and what the study names.
+    """The columns that answer the study's question: what the study names, then the best bound that can be trusted.
 
-    After these come active units, collapsed units and the error of reconstruction, as far as there is room. A column
-    is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
+    With the bound stand active units, collapsed units and the error of reconstruction, as far as there is room. A
+    column is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
     """
     room = MOST_HEADLINE - len(_labelling(table)) - 1  # of seeds, which stand below the table where rows agree in them
     quantities, repeated = table.quantities, repeats(table, block)
@@ -127,7 +127,8 @@ def headline(table: Table, block: Block) -> list[int]:
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
     wanted = dict.fromkeys((*_best_bound(table, block), *named, *(i for i in usual if _compares(block, i))))
     found = [i for i in wanted if _says(block, i) and _constant(block, quantities[i], i) is None]
-    return sorted(i for i in found[:room] if i not in repeated)
+    shown = [i for i in found[:room] if i not in repeated]
+    return [*(i for i in named if i in shown), *sorted({*shown} - {*named})]
 
 
 def _compares(block: Block, column: int) -> bool:
