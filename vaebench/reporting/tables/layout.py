@@ -119,7 +119,7 @@ def headline(table: Table, block: Block) -> list[int]:
     """The columns that answer the study's question: what the study names, then the best bound that can be trusted.
 
     With the bound stand active units, collapsed units and the error of reconstruction, as far as there is room. A
-    column is left out if it is the same in every row, or, unless the study names it, if only one of several rows has it.
+    column is left out if it is the same in every row, or, unless the study names it, if one of several rows has it.
     """
     room = MOST_HEADLINE - len(_labelling(table)) - 1  # of seeds, which stand below the table where rows agree in them
     quantities, repeated = table.quantities, repeats(table, block)
