@@ -20,6 +20,8 @@ from vaebench.config import ConfigError, Refused, Run, imports, load, schema
 from vaebench.config.imports import Import
 from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
 from vaebench.records import record
+from vaebench.records.description import Description
+from vaebench.reporting.page import page
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.base import Engine, Inline
@@ -264,7 +266,9 @@ def test_a_sweep_measures_them_and_records_the_checksums(mine: Path) -> None:
             "parts_of_mine": sha256(mine / "parts_of_mine.py"),
         }
         assert made.estimate("my_estimate").value == 7
-        assert made.descriptions["my_metric"].heading == "my own heading"
+        assert made.descriptions["my_metric"] == Description("my own heading", meaning="Mean variance.")
+        assert made.descriptions["my_estimate"].meaning == "A constant."
+        assert made.descriptions["elbo"].meaning == "", "of this package"
     assert (mine / "trace").read_text() == "executed\n"
     again = vaebench("sweep", "study.yaml", "--wandb", "disabled")
     assert "2 of 2 runs are done" in again
@@ -299,6 +303,7 @@ def test_records_tables_and_pages_are_read_without_the_file(mine: Path) -> None:
     (mine / "mine.py").unlink()
     (mine / "trace").unlink()
     vaebench("table", "runs/study")
+    assert "Mean variance." in page.render(record.read_all(mine / "runs/study"))
     assert "my own heading" in (mine / "runs/study/table.md").read_text()
     assert "my own heading" in vaebench("show", made.id)
     assert not (mine / "trace").exists()

@@ -78,7 +78,12 @@ def applicable_to(model: Autoencoder, metrics: Sequence[Metric], draws: int) -> 
 
 def columns(metrics: Iterable[Metric], draws: int) -> dict[str, Description]:
     """The numbers of some metrics, by name, and how to show each."""
-    return {name: described for metric in metrics for name, described in metric.columns(draws).items()}
+    return {name: d for metric in metrics for name, d in _explained(metric, metric.columns(draws)).items()}
+
+
+def _explained(by: Metric | Estimator, described: Mapping[str, Description]) -> dict[str, Description]:
+    """The descriptions of a metric's or an estimator's numbers, each with what it means."""
+    return {name: description.explained(name, type(by)) for name, description in described.items()}
 
 
 @torch.no_grad()
@@ -173,7 +178,9 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         if reason is not None:
             outcomes = tuple(NotApplicable(column, reason) for column in estimator.columns)
         over = part_of(total, estimator.observations)
-        seen = seen.beside(Measurement.of((_of(over, outcome) for outcome in outcomes), estimator.columns))
+        seen = seen.beside(
+            Measurement.of((_of(over, outcome) for outcome in outcomes), _explained(estimator, estimator.columns))
+        )
     return seen
 
 

@@ -9,6 +9,7 @@ import re
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from inspect import cleandoc
 from typing import Any, NamedTuple
 
 
@@ -110,8 +111,9 @@ class Description(NamedTuple):
         role: what it means to charts and sentences.
         bias: in which way it is wrong where its importance weights have collapsed.
         note: the fact that holds a remark on this fact.
-        meaning: what the number is, in a sentence; without it, the first sentence of the class that describes it. It
-            is no part of a record: pages look it up by the name of the number (`meaning`).
+        meaning: what the number is, in a sentence; without it, the first sentence of the class that describes it. A
+            record has it only for a number that is not of this package; for all others pages look it up by the name of
+            the number (`meaning`).
     """
 
     heading: str = ""
@@ -133,15 +135,19 @@ class Description(NamedTuple):
             return 0
         return {Direction.HIGHER: 1, Direction.LOWER: -1, Direction.NEITHER: 0}[self.better]
 
-    @property
-    def recorded(self) -> "Description":
-        """What a record keeps of it: all but the meaning."""
-        return self._replace(meaning="")
+    def recorded(self, name: str) -> "Description":
+        """What a record keeps of it as the description of a number: all, but no meaning that the package knows."""
+        return self._replace(meaning="") if meaning(name) else self
 
     @property
     def entries(self) -> dict[str, Any]:
         """The fields that a record's file holds: those that differ from their defaults."""
-        return {k: v for k, v in self.recorded._asdict().items() if v != self._field_defaults[k]}
+        return {k: v for k, v in self._asdict().items() if v != self._field_defaults[k]}
+
+    def explained(self, name: str, by: type) -> "Description":
+        """With a meaning: its own, or the first paragraph of the class; as it is, if the package knows the number."""
+        summary = " ".join(cleandoc(by.__doc__ or "").partition("\n\n")[0].split())
+        return self if self.meaning or meaning(name) else self._replace(meaning=summary)
 
 
 FILE = "meanings.json"

@@ -197,7 +197,7 @@ def encode(record: Record) -> bytes:
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
     entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
-    entries["descriptions"] = {name: described.entries for name, described in record.descriptions.items()}
+    entries["descriptions"] = {n: d.recorded(n).entries for n, d in record.descriptions.items()}
     try:
         entries = json.loads(json.dumps(finite(entries), allow_nan=False))
         sealed = {"format": FORMAT, SEAL: sha256(entries)} | entries

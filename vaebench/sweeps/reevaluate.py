@@ -140,7 +140,7 @@ def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
             added = replace(
                 made,
                 estimates=[*made.estimates, *new],
-                descriptions=made.descriptions | {n: d.recorded for n, d in seen.descriptions.items() if n in names},
+                descriptions=made.descriptions | {n: d.recorded(n) for n, d in seen.descriptions.items() if n in names},
                 not_applicable={name: why for name, why in made.not_applicable.items() if name not in names},
                 provenance=made.provenance | {"later": later},
             )

@@ -212,7 +212,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
         facts=facts,
         estimates=measured.estimates,
         not_applicable=measured.not_applicable,
-        descriptions={name: description.recorded for name, description in described.items() if name in shown},
+        descriptions={name: each.recorded(name) for name, each in described.items() if name in shown},
         curve=curve,
         provenance=_provenance(run, str(model.device), how)
         | ({"bfloat16_error": _bfloat16_error(run, model, data)} if how.bf16 else {})
