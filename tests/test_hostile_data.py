@@ -12,7 +12,7 @@ from PIL import Image
 from vaebench.config import load
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.base import Examples, Splits
+from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.models.base import Diverged
 from vaebench.training.fit import fit
 
@@ -119,6 +119,77 @@ def test_what_makes_sense_comes_through_whole(x, label, tmp_path):
 def test_a_source_of_one_s_own_is_told_of_labels_that_do_not_match():
     with pytest.raises(ValueError, match="expected 40 labels, one an observation, got 3"):
         Splits.of(Examples(torch.zeros(N, 2), torch.zeros(3, dtype=torch.int64)), 1.0)
+
+
+class Given(Dataset):
+    """What a test gives."""
+
+    def __init__(self, splits: object, validation: float | None = None) -> None:
+        super().__init__(validation=validation)
+        self.splits = splits
+
+    def load(self, root: Path) -> Splits:
+        return self.splits
+
+
+def loaded(splits: object, **keywords: float) -> Splits:
+    data = DataModule(Given(splits, **keywords), batch_size=4)
+    data.setup()
+    return data._loaded
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_floats_of_a_source_of_one_s_own_are_converted(kind):
+    x = torch.from_numpy(FLOATS).to(kind)
+    found = loaded(Splits.of(Examples(x, torch.arange(N, dtype=torch.int32)), 1.0))
+    assert {e.x.dtype for e in found[:3]} == {torch.float32}
+    assert {e.label.dtype for e in found[:3]} == {torch.int64}
+    every = torch.cat([e.x[e.label.argsort()] for e in found[:3]])
+    order = torch.cat([e.label.sort().values for e in found[:3]]).argsort()
+    assert torch.equal(every[order], x.to(torch.float32))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int16, torch.uint8], ids=str)
+def test_grey_levels_of_a_source_of_one_s_own_are_converted(kind):
+    grey = torch.from_numpy(GREY)[:, None]
+    assert torch.equal(
+        loaded(Splits.of(Examples(grey.to(kind)), 255.0)).test.x, Splits.of(Examples(grey), 255.0).test.x
+    )
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ((1, 2), "Given: expected Splits from load, e.g. by Splits.of, got tuple"),
+        (Splits(*[torch.zeros(9, 2)] * 3, 1.0), r"Given, train: expected Examples\(x, label\), got Tensor"),
+        (Splits(Examples(torch.zeros(9, 2)), None, None, 1.0), "Given, validation: expected Examples.*got NoneType"),
+        (Splits(*[Examples(FLOATS)] * 3, 1.0), "Given, train: expected a tensor as x, got ndarray; convert it"),
+        (Splits(*[Examples(torch.zeros(9, 2), LABEL)] * 3, 1.0), "expected a tensor as label, got ndarray"),
+        (Splits(*[Examples(torch.full((9, 2), torch.inf, dtype=torch.float64))] * 3, 1.0), "NaN or infinite"),
+        (Splits(*[Examples(torch.full((9, 2), 1e300, dtype=torch.float64))] * 3, 1.0), "that float32 can hold"),
+        (Splits(*[Examples(torch.full((9, 2), 256))] * 3, 1.0), "in uint8 or float32, got torch.int64; convert them"),
+    ],
+)
+def test_a_source_of_one_s_own_that_gives_something_else_is_said(splits, said):
+    with pytest.raises(ValueError, match=said):
+        loaded(splits)
+
+
+def test_without_a_validation_split_every_example_of_a_source_of_one_s_own_is_kept():
+    """Its own validation split is trained on, after its training split; an empty one changes nothing."""
+    x = torch.arange(20.0)[:, None]
+    parts = [Examples(x[a:b], torch.arange(a, b)) for a, b in ((0, 9), (9, 13), (13, 20))]
+    found = loaded(Splits(*parts, 1.0), validation=0)
+    assert torch.equal(found.train.x, x[:13])
+    assert torch.equal(found.train.label, torch.arange(13))
+    assert len(found.validation.x) == 0
+    assert torch.equal(found.test.x, x[13:])
+    none = loaded(Splits(parts[0], Examples(x[:0], torch.arange(0)), parts[2], 1.0), validation=0)
+    assert torch.equal(none.train.x, x[:9])
+    half = loaded(Splits(parts[0], Examples(x[9:13]), parts[2], 1.0), validation=0)
+    assert half.train.label is None, "there are no labels of a part"
+    with pytest.raises(ValueError, match="validation: expected at least one observation"):
+        loaded(Splits(parts[0], Examples(x[:0]), parts[2], 1.0))
 
 
 def test_a_training_that_cannot_hold_large_numbers_is_told_of_them(tmp_path, monkeypatch):

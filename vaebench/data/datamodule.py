@@ -60,6 +60,7 @@ class DataModule(LightningDataModule):
         if not isinstance(splits, Splits):  # of a user's own data set
             got = type(splits).__name__
             raise ValueError(f"{self.dataset.name}: expected Splits from load, e.g. by Splits.of, got {got}")
+        splits = splits.converted(self.dataset.name)
         if self.dataset.validation == 0:
             splits = splits.without_validation()
         splits.check(self.dataset.name, has_validation=self.dataset.validation != 0)

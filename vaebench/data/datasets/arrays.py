@@ -9,7 +9,7 @@ import torch
 
 from vaebench.config.registry import DATASETS, Positive
 from vaebench.data.datasets import base
-from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, training_size
+from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, float32, training_size
 from vaebench.records import npz
 
 Found = TypeVar("Found")
@@ -149,7 +149,7 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
     if x.dtype.kind in "bui" and not (x.size and (x.min() < 0 or x.max() > 255)):
         x = x.astype(np.uint8)
     elif x.dtype.kind == "f":
-        x = _float32(source, x)
+        x = float32(source, x)
         if images and x.ndim > 2 and x.size and (x.min() < 0 or x.max() > 1):
             raise ValueError(
                 f"{source}: expected float images in [0, 1], got {x.min():g} to {x.max():g}; give `scale`, or flatten "
@@ -163,27 +163,6 @@ def _observations(source: str, x: np.ndarray, images: bool) -> np.ndarray:
     if x.ndim == 4 and x.shape[1] > 4 >= x.shape[3]:
         x = np.moveaxis(x, 3, 1)
     return np.ascontiguousarray(x)
-
-
-def _float32(source: str, x: np.ndarray) -> np.ndarray:
-    """Convert numbers to single precision.
-
-    Raises:
-        ValueError: if a finite number overflows, or if all numbers underflow to 0.
-    """
-    with np.errstate(over="ignore", under="ignore"):
-        single = x.astype(np.float32)
-    if (lost := np.isfinite(x) & ~np.isfinite(single)).any():
-        raise ValueError(
-            f"{source}: expected numbers that float32 can hold, up to {np.finfo(np.float32).max:.2g} in magnitude, "
-            f"got {lost.sum()} beyond, up to {np.abs(x[lost]).max():.3g}; divide them before they are saved"
-        )
-    if x.any() and not single.any():
-        raise ValueError(
-            f"{source}: expected numbers that float32 can hold, got none above {np.abs(x).max():.3g}, which it takes "
-            "for 0; multiply them before they are saved"
-        )
-    return single
 
 
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,8 +22,14 @@ TEST = 0.2
 """The share of examples that are held out for testing if the source has no test set."""
 
 
+INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+"""The types of whole numbers."""
+
+
 class Examples(NamedTuple):
     """Raw observations `[N, *shape]` in uint8 or float32, with class labels `[N]` and factors if the source has them.
+
+    Other floats are converted to float32, and other whole numbers from 0 to 255 to uint8, when the data are loaded.
 
     Factors `[N, F]` say what made an observation, for example the position of a shape; each is numbered.
     """
@@ -37,6 +43,25 @@ class Examples(NamedTuple):
         chosen = torch.from_numpy(index)
         label, factors = (None if tensor is None else tensor[chosen] for tensor in (self.label, self.factors))
         return Examples(self.x[chosen], label, factors)
+
+    def converted(self, source: str) -> "Examples":
+        """As models take them: floats in float32, whole numbers from 0 to 255 in uint8, labels and factors in int64.
+
+        Raises:
+            ValueError: if they are no tensors, or float32 cannot hold the floats.
+        """
+        for name, given in self._asdict().items():
+            if not isinstance(given, Tensor) and (name == "x" or given is not None):
+                got = type(given).__name__
+                raise ValueError(f"{source}: expected a tensor as {name}, got {got}; convert it, e.g. by torch.tensor")
+        x = self.x
+        if x.is_floating_point() and x.dtype is not torch.float32:
+            x = torch.from_numpy(float32(source, x.double().numpy()))
+        elif x.dtype in INTEGERS and not (x.numel() and (x.min() < 0 or x.max() > 255)):
+            x = x.to(torch.uint8)
+        return Examples(
+            x, *(t.long() if t is not None and t.dtype in INTEGERS else t for t in (self.label, self.factors))
+        )
 
     def check(self, source: str) -> None:
         """Refuse an empty set, NaN and infinity, and labels that do not match (see `Splits.check`)."""
@@ -95,6 +120,22 @@ class Splits(NamedTuple):
     def named(self) -> dict[str, Examples]:
         """The splits by their names in configurations and tables."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def converted(self, source: str) -> "Splits":
+        """As models take them (see `Examples.converted`).
+
+        Raises:
+            ValueError: if a split is something else than examples of tensors, or float32 cannot hold them.
+        """
+        given: dict[str, object] = dict(self.named())
+        converted = []
+        for split, examples in given.items():
+            if not isinstance(examples, Examples):
+                got = type(examples).__name__
+                raise ValueError(f"{source}, {split}: expected Examples(x, label), got {got}; an empty one is x[:0]")
+            converted.append(examples.converted(f"{source}, {split}"))
+        train, validation, test = converted
+        return Splits(train, validation, test, self.scale)
 
     def check(self, source: str, has_validation: bool = True) -> None:
         """Refuse data on which training would succeed but mean nothing.
@@ -192,6 +233,27 @@ def held_out(examples: Examples, n: int) -> tuple[Examples, Examples]:
     return examples.at(np.sort(remaining)), examples.at(np.sort(out))
 
 
+def float32(source: str, x: np.ndarray) -> np.ndarray:
+    """Convert numbers to single precision.
+
+    Raises:
+        ValueError: if a finite number overflows, or if all numbers underflow to 0.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        single = x.astype(np.float32)
+    if (lost := np.isfinite(x) & ~np.isfinite(single)).any():
+        raise ValueError(
+            f"{source}: expected numbers that float32 can hold, up to {np.finfo(np.float32).max:.2g} in magnitude, "
+            f"got {lost.sum()} beyond, up to {np.abs(x[lost]).max():.3g}; divide them before they are saved"
+        )
+    if x.any() and not single.any():
+        raise ValueError(
+            f"{source}: expected numbers that float32 can hold, got none above {np.abs(x).max():.3g}, which it takes "
+            "for 0; multiply them before they are saved"
+        )
+    return single
+
+
 def _kind(examples: Examples) -> str:
     return f"shape {[*examples.x.shape[1:]]} in {examples.x.dtype}"
 
@@ -259,6 +321,8 @@ class Dataset(ABC):
 
     def preview(self, root: Path) -> Preview | None:
         """Say what is known before the data is loaded, fast and without the network; None if nothing is known.
+
+        With it, a sweep is checked against its data before anything is trained, and knows how much memory it needs.
 
         Args:
             root: as for `load`.
