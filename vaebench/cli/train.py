@@ -34,7 +34,7 @@ from vaebench.cli.arguments import (
     wandb_variables,
 )
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
-from vaebench.records.collection import importing
+from vaebench.records.collection import importing, keep
 from vaebench.records.run_folder import RECORD
 from vaebench.reporting.terminal.printing import line
 
@@ -155,6 +155,7 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
     """Show what a sweep found, log it, and exit with status 1 if a run has no numbers."""
     from vaebench.reporting import wandb as tracking
 
+    keep()  # the records of a thousand runs, while pages are drawn
     if overrides:  # the answer in the file is about the runs in the file
         plan = replace(plan, presentation=replace(plan.presentation, answer=""))
     figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from vaebench.config import Run, Study
 from vaebench.records import files, record
+from vaebench.records.collection import without_collection
 from vaebench.records.record import NewerError, Record, RecordError
 from vaebench.records.run_folder import ARRAYS, EARLIER_RESUME, LOCK, PROGRESS, RECORD, RESUME
 from vaebench.reporting.terminal.printing import line
@@ -41,6 +42,7 @@ class Outcome:
         return frozenset([*(r.id for r in self.failed), *(run.id for run in self.missing)])
 
 
+@without_collection()
 def outcome_of(study: Study, folder: Path) -> Outcome:
     """The outcome of a sweep of a study, as far as it has come.
 

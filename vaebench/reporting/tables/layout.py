@@ -101,7 +101,8 @@ def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[She
     if first:
         yield replace(_sheet(table, block, HEADLINE, first, numbers), constants=seeds, is_headline=True)
         seeds = ""
-    left = [i for i, q in enumerate(table.quantities) if i not in {*first, *repeats(table, block)} and _says(block, i)]
+    elsewhere = {*first, *repeats(table, block)}
+    left = [i for i in range(len(table.quantities)) if i not in elsewhere and _says(block, i)]
     for panel in Panel:
         inside = [i for i in left if table.quantities[i].description.panel is panel]
         constant = {i: text for i in inside if (text := _constant(block, table.quantities[i], i)) is not None}
