@@ -57,6 +57,10 @@ KNOWN = {
         HEAD.replace("epochs: 1", "epochs: 1, batch_size: 1259"),
         "study.yaml:4: train.batch_size: expected at most 1258, the training examples of Digits, got 1259; lower it",
     ),
+    "a number that no curve has": (
+        HEAD.replace("epochs: 1", "epochs: 1, early_stopping: {patience: 1, monitor: val/elbow}"),
+        "study.yaml:4: train.early_stopping.monitor: expected one of val/objective",
+    ),
     "no file": (with_data("{name: Arrays, path: nope.npz}"), "study.yaml:3: data.path: Arrays: expected a file"),
     "no folder": (with_data("{name: ImageFolder, path: nope}"), "study.yaml:3: data.path: ImageFolder: expected a"),
     "no arrays": (with_data("{name: Arrays, path: study.yaml}"), "study.yaml:3: data: study.yaml: expected an .npy"),

@@ -24,6 +24,7 @@ from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key
 from vaebench.sweeps.run import reason_of
+from vaebench.training.callbacks import StopEarly
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
 
 Place = tuple[tuple[str, ...], str]
@@ -55,7 +56,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         if spec not in known:
             known[spec] = _data(run, engine)
         preview, faults = known[spec]
-        found[run.id] = [*_devices(run, engine), *_optimizer(run), *_instruments(run), *faults]
+        found[run.id] = [*_devices(run, engine), *_optimizer(run), *_early_stopping(run), *_instruments(run), *faults]
         if preview is not None:
             found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
         if preview is not None and not found[run.id]:
@@ -116,6 +117,13 @@ def _optimizer(run: Run) -> Iterator[Place]:
         OPTIMIZERS.build(run.train.optimizer)
     except ValueError as error:
         yield ("train", "optimizer"), str(error)
+
+
+def _early_stopping(run: Run) -> Iterator[Place]:
+    try:
+        _ = run.train.early_stopping and StopEarly(run.train.early_stopping)
+    except ValueError as error:
+        yield ("train", "early_stopping", "monitor"), str(error).partition(": ")[2]
 
 
 def _instruments(run: Run) -> Iterator[Place]:
