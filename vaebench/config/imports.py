@@ -272,9 +272,7 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None if found is None else importlib.util.spec_from_loader(name, self, origin=found.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        source = self.sources[module.__name__]
-        module.__file__ = source.path
-        exec(compile(source.text, source.path, "exec"), module.__dict__)
+        _execute(self.sources[module.__name__], module)
 
 
 _BESIDE = _Beside()
@@ -294,13 +292,17 @@ def _executed(source: Source, beside: Sequence[Source]) -> ModuleType:
             sys.modules.pop(one.module, None)
         _BESIDE.sources = {one.module: one for one in beside}
         module = sys.modules[name] = ModuleType(name)
-        module.__file__ = source.path
         try:
-            exec(compile(source.text, source.path, "exec"), module.__dict__)
+            _execute(source, module)
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+def _execute(source: Source, module: ModuleType) -> None:
+    module.__file__ = source.path
+    exec(compile(source.text, source.path, "exec"), module.__dict__)
 
 
 def _imported(source: Source) -> ModuleType:

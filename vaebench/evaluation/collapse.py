@@ -18,7 +18,7 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.likelihoods import Gaussian
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
-from vaebench.oracle import Forecast, StationaryPoint
+from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
@@ -177,8 +177,11 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
     except ValueError as error:
         reason = f"no forecast: {error}"
         return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
-    n, active = _active_on_training(model, data)
-    applies, counts = applicability(model), forecast_causes(forecast, active)
+    # The count uses posterior means only, so one draw of each observation is enough.
+    count = measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
+    assert isinstance(count.value, float)
+    active, applies = int(count.value), applicability(model)
+    counts = forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active)
     optimal = None if active or model.linear else collapse_is_optimal(model, data, cache)
     said = forecast.explain(active)
     if optimal is not None:  # known at any depth, where the forecast is only a linear VAE's
@@ -192,21 +195,8 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
         "collapse": said,
     }
     note = None if applies.is_exact else applies.value
-    estimates = [Estimate(name, float(c), n=n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
+    estimates = [Estimate(name, float(c), n=count.n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
     return Diagnosis(facts, Measurement(estimates, {}))
-
-
-def forecast_causes(forecast: Forecast, active: int) -> tuple[int, int]:
-    """The units that collapsed by the objective and by optimisation, as the forecast for a linear VAE says."""
-    return forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active)
-
-
-def _active_on_training(model: VAE, data: DataModule) -> tuple[int, int]:
-    """The number of training observations, and the number of units that are active on them."""
-    # The count uses posterior means only, so one draw of each observation is enough.
-    count = measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
-    assert isinstance(count.value, float)
-    return count.n, int(count.value)
 
 
 def _endpoint(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:

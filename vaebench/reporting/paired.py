@@ -80,25 +80,18 @@ def obstacle(first: Group, second: Group) -> str | None:
     """Why two configurations cannot be compared; None if they can."""
     for name, group in (("first", first), ("second", second)):
         if not group.done:
-            return f"no run of the {name} finished: {_reasons(group)}"
+            reasons = "; ".join(dict.fromkeys(str(record.reason) for record in group.failed))
+            return f"no run of the {name} finished: {reasons or 'there is none'}"
     keys = dict.fromkeys((*first.comparability, *second.comparability))
     apart = [k for k in keys if canonical(first.comparability.get(k)) != canonical(second.comparability.get(k))]
     if apart:
         values = [f"{k} {leaf(first.comparability.get(k))} and {leaf(second.comparability.get(k))}" for k in apart]
         return f"not comparable: {', '.join(values)}; a bound means something else on other pixels or another measure"
-    ours, theirs = (_seeds(group) for group in (first, second))
+    ours, theirs = ([record.config["seed"] for record in group.done] for group in (first, second))
     if not set(ours) & set(theirs):
         return f"no seed in common: {_listed(ours)} and {_listed(theirs)}; run both with the same seeds"
     return None
 
 
-def _seeds(group: Group) -> list[int]:
-    return [record.config["seed"] for record in group.done]
-
-
 def _listed(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
-def _reasons(group: Group) -> str:
-    return "; ".join(dict.fromkeys(str(record.reason) for record in group.failed)) or "there is none"

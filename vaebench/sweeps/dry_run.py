@@ -8,7 +8,7 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS
 from vaebench.data.datasets.base import data_root
 from vaebench.records import record
-from vaebench.records.record import Record, RecordError
+from vaebench.records.record import RecordError
 from vaebench.records.run_folder import record_paths
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key, packs_of
@@ -74,14 +74,10 @@ def _seconds(folders: Iterable[Path]) -> dict[str, float]:
             keys = [one.id, pack_key(Run.of(one.config))]
         except (OSError, ValueError, RecordError):
             continue  # a damaged record, or one of an earlier version, says nothing about time
-        if seconds := _spent(one):
+        if seconds := float(sum((one.provenance.get("seconds") or {}).values())):
             for key in keys:
                 found.setdefault(key, []).append(seconds)
     return {key: sum(seconds) / len(seconds) for key, seconds in found.items()}
-
-
-def _spent(one: Record) -> float:
-    return float(sum((one.provenance.get("seconds") or {}).values()))
 
 
 def _sum(seconds: Iterable[float | None]) -> float | None:

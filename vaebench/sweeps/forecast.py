@@ -207,16 +207,12 @@ def announced(runs: Sequence[Run]) -> list[str]:
         model, likelihood = run.config["model"], run.config["model"].get("likelihood")
         beta = model.get("beta", 1.0)
         fixed = isinstance(likelihood, dict) and likelihood["name"] == "Gaussian" and "latent_dim" in model
-        if fixed and _has_rate(model["name"]) and beta > 0:
+        if fixed and issubclass(MODELS[model["name"]], VAE) and beta > 0:
             settings = asked.setdefault(repr(run.data), (run.data, defaultdict(set)))[1]
             settings[model["latent_dim"], float(likelihood["variance"])].add(float(beta))
     lines = [line for spec, settings in asked.values() for line in _lines(spec, settings)]
     more = [f"… {len(lines) - MOST_LINES} more: `vaebench forecast`"] if len(lines) > MOST_LINES else []
     return lines[:MOST_LINES] + more
-
-
-def _has_rate(model: str) -> bool:
-    return issubclass(MODELS[model], VAE)
 
 
 def _lines(spec: Any, settings: dict[tuple[int, float], set[float]]) -> Iterator[str]:

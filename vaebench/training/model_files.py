@@ -38,7 +38,7 @@ def save_checkpoint(model: Autoencoder, path: Path, epoch: int, step: int) -> No
         "epoch": epoch,
         "global_step": step,
         "pytorch-lightning_version": lightning.__version__,
-        "state_dict": _tensors(model),
+        "state_dict": tensors(model),
         CLASS: type(model).__name__,
         model.CHECKPOINT_HYPER_PARAMS_NAME: "kwargs",
         model.CHECKPOINT_HYPER_PARAMS_KEY: dict(model.hparams),
@@ -52,7 +52,7 @@ def weights(model: Autoencoder, run: str = "") -> bytes:
     """The content of the file; its header has the model's class and the run's id."""
     from safetensors.torch import save
 
-    return save(_tensors(model), metadata={"format": "pt", CLASS: type(model).__name__, "run": run})
+    return save(tensors(model), metadata={"format": "pt", CLASS: type(model).__name__, "run": run})
 
 
 def write_weights(model: Autoencoder, path: Path, run: str) -> Path:
@@ -65,6 +65,6 @@ def write_weights(model: Autoencoder, path: Path, run: str) -> Path:
     return path
 
 
-def _tensors(model: Autoencoder) -> dict[str, Tensor]:
+def tensors(model: Autoencoder) -> dict[str, Tensor]:
     """Copies of parameters and buffers, by name. Those of a pack's member are views of the matrix of all members."""
     return {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}

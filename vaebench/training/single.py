@@ -146,7 +146,8 @@ def _train(
     model.optimizer = OPTIMIZERS.build(run.train.optimizer)
     deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
     saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / RESUME), deferring.signals, must_stop)
-    callbacks = [deferring, started, LearningRateStages(run.train), *_stopping(run), saving, CurveInSnapshot(loggers)]
+    early = [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
+    callbacks = [deferring, started, LearningRateStages(run.train), *early, saving, CurveInSnapshot(loggers)]
     clip = run.train.gradient_clip if model.trained_by_gradient else None
     keywords = {"gradient_clip_val": clip, **validation(data), **devices}
     training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), **keywords)
@@ -170,10 +171,6 @@ def _train(
         deferring.signals.restore()
     deferring.signals.deliver()
     return model.to(training.strategy.root_device)
-
-
-def _stopping(run: Run) -> list[lightning.Callback]:
-    return [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
 
 
 class TrainingStarted(lightning.Callback):

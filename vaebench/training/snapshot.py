@@ -132,17 +132,15 @@ def read(path: Path, run: str) -> Snapshot:
             version, found = 1, _of_earlier_trainer(header_of(path).get("run", run), content)
         else:
             version, diverged = content.pop("format"), content.pop("death")
-            found = Snapshot(**content, divergence=None if diverged is None else _divergence(*diverged))
+            if diverged is not None:  # up to format 2 the remedy was a part of the reason
+                step, reason = diverged
+                diverged = Divergence(step, reason.removesuffix(f"; {REMEDY}"))
+            found = Snapshot(**content, divergence=diverged)
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
     if version not in range(1, FORMAT + 1) or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
-
-
-def _divergence(step: int, reason: str) -> Divergence:
-    """What a snapshot says of a divergence; up to format 2 the remedy was a part of it."""
-    return Divergence(step, reason.removesuffix(f"; {REMEDY}"))
 
 
 def _of_earlier_trainer(run: str, checkpoint: dict[str, Any]) -> Snapshot:

@@ -52,7 +52,7 @@ def validation(data: DataModule) -> dict[str, Any]:
 def configure_process(threads: int) -> None:
     """Prepare a process for training: set its threads and precision, and silence what Lightning logs by default."""
     torch.set_num_threads(threads)
-    forbid_tf32()
+    allow_tf32(False)  # by default torch allows it in convolutions
     if not gc.get_freeze_count():
         gc.freeze()  # libraries' objects live as long as the process; a garbage collection over them takes 0.3 s
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -146,16 +146,11 @@ def tf32(allowed: bool) -> Iterator[None]:
     large product is eight times as fast. Training may use it if the user asks for it. Evaluation never does, so bounds
     are always computed in float32. On a CPU nothing changes.
     """
-    _allow_tf32(allowed)
+    allow_tf32(allowed)
     try:
         yield
     finally:
-        _allow_tf32(False)
-
-
-def forbid_tf32() -> None:
-    """Compute in float32 alone. By default torch allows TF32 in convolutions."""
-    _allow_tf32(False)
+        allow_tf32(False)
 
 
 def is_tf32_allowed() -> bool:
@@ -163,7 +158,8 @@ def is_tf32_allowed() -> bool:
     return torch.backends.cudnn.allow_tf32
 
 
-def _allow_tf32(allowed: bool) -> None:
+def allow_tf32(allowed: bool) -> None:
+    """Allow TF32, or compute in float32 alone."""
     # On some CPUs "high" would change the products too.
     torch.set_float32_matmul_precision("high" if allowed and torch.cuda.is_available() else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

@@ -102,7 +102,7 @@ def legend(table: Table) -> list[str]:
     return [
         *table.remarks,
         LEGEND,
-        *([EXPLANATION] if _is_marked(table) else []),
+        *([EXPLANATION] if any(cell.caution for row in table.rows for cell in row.cells) else []),
         APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table, table.blocks[0])}.",
         *_duplicates(table),
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
@@ -118,10 +118,6 @@ def _duplicates(table: Table) -> list[str]:
         if r.facts.get(DUPLICATES)
     }
     return [f"{line(name)}: {n} observations are in the training split as well." for name, n in sorted(found)]
-
-
-def _is_marked(table: Table) -> bool:
-    return any(cell.caution for row in table.rows for cell in row.cells)
 
 
 RENDERINGS: Mapping[str, Callable[[Table], str]] = {

@@ -66,6 +66,9 @@ class SlurmOptions:
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
 
 
+OURS = [f.name for f in fields(SlurmOptions) if f.name != "sbatch"]
+
+
 def parse_options(words: Sequence[str]) -> SlurmOptions:
     """Options from words `key=value`; `key=true` is an option without a value, and `key=false` leaves it out.
 
@@ -86,7 +89,7 @@ def parse_options(words: Sequence[str]) -> SlurmOptions:
         if key in RESERVED:
             raise ValueError(f"--slurm {key}: {RESERVED[key]}")
         given[key] = value
-    ours = {name: given.pop(name) for name in _our_keys() if name in given}
+    ours = {name: given.pop(name) for name in OURS if name in given}
     flags = {"true": True, "false": False}
     sbatch = {key.replace("_", "-"): flags.get(value.lower(), value) for key, value in given.items()}
     try:
@@ -95,10 +98,6 @@ def parse_options(words: Sequence[str]) -> SlurmOptions:
         fault = error.errors(include_url=False)[0]
         key, reason = str(fault["loc"][0]), fault["msg"].removeprefix("Value error, ")
         raise ValueError(f"--slurm {key}: {reason}, got {ours[key]!r}") from None
-
-
-def _our_keys() -> list[str]:
-    return [f.name for f in fields(SlurmOptions) if f.name != "sbatch"]
 
 
 TIMEOUTS = 50

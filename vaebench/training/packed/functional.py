@@ -28,9 +28,8 @@ def lifted_scalars(model: nn.Module) -> dict[str, Owner]:
 
     Attributes of torch's own modules are left out: torch passes them to functions that accept only plain numbers.
     """
-    return {
-        k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float and not _is_of_torch(owner[0])
-    }
+    owners = {k: owner for k, owner in _attributes(model) if type(getattr(*owner)) is float}
+    return {k: owner for k, owner in owners.items() if not type(owner[0]).__module__.startswith("torch.")}
 
 
 def check_compatible(members: Sequence[Autoencoder]) -> None:
@@ -59,16 +58,13 @@ def check_compatible(members: Sequence[Autoencoder]) -> None:
 
 def stack_buffers(members: Sequence[nn.Module]) -> dict[str, Tensor]:
     """Stacks `[M, …]` of all buffers and frozen parameters. The members' own tensors become views of the stacks."""
-    untrained = [_untrained(m) for m in members]
+    frozen = [{name: p for name, p in m.named_parameters() if not p.requires_grad} for m in members]
+    untrained = [dict(m.named_buffers()) | own for m, own in zip(members, frozen, strict=True)]
     stacks = {name: torch.stack([own[name].detach() for own in untrained]) for name in untrained[0]}
     for name, stack in stacks.items():
         for own, view in zip(untrained, stack, strict=True):
             own[name].data = view
     return stacks
-
-
-def _untrained(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_buffers()) | {k: p for k, p in model.named_parameters() if not p.requires_grad}
 
 
 class FunctionalCall(nn.Module):
@@ -141,7 +137,3 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, nn.Module):
         return type(value)
     return (value.dtype, value.tolist()) if isinstance(value, Tensor) else value
-
-
-def _is_of_torch(owner: Any) -> bool:
-    return type(owner).__module__.startswith("torch.")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vaebench.models.base import Autoencoder
 from vaebench.training.epochs import MemberLogs
+from vaebench.training.model_files import tensors
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.rows import PackedOptimizer
 from vaebench.training.packed.stacked import SeedGroups
@@ -59,7 +60,7 @@ class Resumable(lightning.LightningModule):
             run,
             self._epoch_progress.processed,
             self.steps_done,
-            {name: t.detach().cpu().contiguous().clone() for name, t in self.models[i].state_dict().items()},
+            tensors(self.models[i]),
             self._optimizer.moments(i).cpu(),
             self._noise[seed].get_state(),
             data.order(self.models[i].seed),
