@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.run_folder import PROGRESS
+from vaebench.reporting.tables.labels import brief
 
 WRITE_SECONDS = 0.5
 """The file is written at most this often."""
@@ -69,6 +70,7 @@ class Heartbeat:
     def __init__(self, folders: Sequence[Path], slugs: Sequence[str], epochs: int) -> None:
         self.path = folders[0] / PROGRESS
         name = slugs[0] if len(slugs) == 1 else f"{len(slugs)} runs, {slugs[0]} … {_rest(slugs[0], slugs[-1])}"
+        name = brief(name)  # it stands in one line of a terminal
         here = (socket.gethostname(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self._start = Progress([f.name for f in folders], name, *here, 0, epochs, {})
         self._written = -WRITE_SECONDS
