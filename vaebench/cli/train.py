@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +113,7 @@ def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
     from vaebench.sweeps.engines.choice import Choice
     from vaebench.sweeps.packs import max_pack_size
 
-    choice = Choice(**options, folder=RUNS / plan.place, log=partial(console.print, soft_wrap=True), runs=plan.runs)
+    choice = Choice(**options, folder=RUNS / plan.place, log=console.sentence, runs=plan.runs)
     there = visible()
     has_gpu = there > 0 if choice.gpus is None else choice.gpus > 0
     return choice.build(there), max_pack_size(pack, on_gpu=has_gpu)
@@ -276,7 +275,7 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     else:
         lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
-        console.print(one, soft_wrap=True)
+        console.print(one, soft_wrap=not console.is_terminal)
     return figures
 
 

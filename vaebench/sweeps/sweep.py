@@ -87,10 +87,12 @@ def _execute(pending: list[Run], worker: Worker, total: int, console: Console, e
             if engine.forks:
                 import_for(pending[0], worker.how)
             stack.enter_context(engine)
-            console.print(line(describe_packs(packs_of(pending, most, engine.workers), most)), soft_wrap=True)
-            console.print(line(str(engine)), soft_wrap=True)
+            console.print(
+                line(describe_packs(packs_of(pending, most, engine.workers), most)), soft_wrap=not console.is_terminal
+            )
+            console.print(line(str(engine)), soft_wrap=not console.is_terminal)
             for text in announced(pending):
-                console.print(line(text), soft_wrap=True)
+                console.print(line(text), soft_wrap=not console.is_terminal)
         display = stack.enter_context(Display(worker.study, pending, worker.folder, total, console))
         while pending:
             held: list[str] = []
