@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from vaebench.config.imports import Import
 from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
 from vaebench.records import record
 from vaebench.records.description import Description
+from vaebench.records.run_folder import RESUME
 from vaebench.reporting.page import page
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.base import Engine, Inline
-from vaebench.sweeps.engines.ray import Ray
 from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import Outcome, sweep
@@ -477,12 +478,26 @@ def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_two_workers_of_ray_give_the_same_records(mine: Path) -> None:
-    here = swept(mine).records
+@pytest.mark.timeout(600)
+def test_two_workers_of_ray_are_killed_and_go_on_to_the_same_records(mine: Path) -> None:
+    """Every kind of component is the user's own; SIGKILL comes at the first snapshots."""
+    (mine / "study.yaml").write_text(STUDY.replace("epochs: 1", "epochs: 3000"))
+    runs = load(mine / "study.yaml").runs
+    options = ("--wandb", "disabled", "--engine", "ray", "--workers", "2", "--save-every", "0.2")
+    command = [sys.executable, "-m", "vaebench", "sweep", "study.yaml", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as begun:
+        while begun.poll() is None and not all((mine / "runs/study" / r.id / RESUME).is_file() for r in runs):
+            time.sleep(0.05)
+        begun.kill()
+    assert not [*mine.glob("runs/study/*/record.json")], "killed in the middle"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"run \w+ continues from epoch [1-9]\d* of 3000", done.stdout)) == len(runs)
+    there = record.read_all(mine / "runs/study")
     (mine / "runs").rename(mine / "first")
-    there = swept(mine, Ray(workers=2)).records
-    assert [(r.id, r.estimates) for r in there] == [(r.id, r.estimates) for r in here]
+    here = sorted(swept(mine).records, key=lambda r: r.id)
+    assert [(r.id, r.estimates, r.curve) for r in there] == [(r.id, r.estimates, r.curve) for r in here]
 
 
 def test_an_import_is_plain_data(mine: Path) -> None:
