@@ -54,7 +54,7 @@ class ClassSource:
             for base in map(ast.unparse, self.node.bases)
             for file in (self.file, *imported_from(self.file, base))
             for source in classes_in(file)
-            if source.name == base.rpartition(".")[2]
+            if source.name == base.rpartition(".")[2] and source.node is not self.node
         )
 
     def registered_in(self, variable: str) -> bool:
