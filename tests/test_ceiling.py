@@ -11,7 +11,7 @@ import torch
 from elsewhere import DEVICE, elsewhere
 from torch import Tensor
 
-from vaebench.oracle import mixture
+from vaebench.oracle import mixture, solver
 from vaebench.oracle.ceiling import TOLERANCE, CeilingProblem, linear_value, objective_ceiling
 from vaebench.oracle.components import Bernoulli, Component, Gaussian
 from vaebench.oracle.solver import Stopped
@@ -318,12 +318,10 @@ def test_bernoulli_collapses_beyond_the_correlations() -> None:
 
 def test_many_observations_need_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, and starts that are chosen, change the bracket by rounding and by the search alone."""
-    from vaebench.oracle import mixture
-
     x = clusters()
     (whole,) = CeilingProblem.gaussian(x).path([0.5])
     monkeypatch.setattr(mixture, "ENTRIES", 500)
-    monkeypatch.setattr(mixture, "MOST_STARTS", 40)
+    monkeypatch.setattr(solver, "MOST_STARTS", 40)
     (blocks,) = CeilingProblem.gaussian(x).path([0.5])
     assert max(whole.lower, blocks.lower) <= min(whole.upper, blocks.upper) + 1e-6
 

@@ -442,6 +442,16 @@ def test_every_verb_takes_import() -> None:
         assert "import_" in command.callback.__annotations__
 
 
+def test_a_class_may_have_the_name_of_its_parent(tmp_path: Path) -> None:
+    """A parent of the same name in another file is not the class itself."""
+    (tmp_path / "mine.py").write_text(
+        '"""Mine."""\n\nimport vaebench\n\n\nclass VAE(vaebench.VAE):\n    """Not registered."""\n\n\n'
+        '@vaebench.MODELS.register\nclass NamedLikeItsParent(VAE):\n    """A VAE."""\n'
+    )
+    said = vaebench("list", "NamedLikeItsParent", "--import", str(tmp_path / "mine.py"))
+    assert "latent_dim: a whole number > 0" in said
+
+
 def test_list_shows_what_a_file_would_add(mine: Path) -> None:
     listed = vaebench("list", "--import", "mine.py")
     assert re.search(r"MyVAE +Halves the rate\. \[mine\.py\]", listed)

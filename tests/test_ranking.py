@@ -96,12 +96,10 @@ def is_worse(row: dict[int, float], best: dict[int, float]) -> bool:
 
 def bold_rows(text: str) -> set[int]:
     """The rows of which ELBO is bold, in Markdown."""
-    lines = [
-        line.split("|")
-        for line in text.split("**The answer in numbers**")[1].split("\n**")[0].splitlines()
-        if re.match(r"\| (\d|VAE)", line)
-    ]
-    return {int(cells[1]) if cells[1].strip().isdigit() else 0 for cells in lines if "**" in cells[3]}
+    table = text.split("**The answer in numbers**")[1].split("\n**")[0]
+    headings, _, *rows = [line.split("|") for line in table.splitlines() if line.startswith("|")]
+    elbo = next(i for i, heading in enumerate(headings) if heading.strip().startswith("ELBO"))
+    return {int(row[1]) if row[1].strip().isdigit() else 0 for row in rows if "**" in row[elbo]}
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss:RuntimeWarning")  # scipy, of rows that do not scatter

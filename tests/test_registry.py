@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from commands import vaebench
 
 from vaebench.config import registry as names
 from vaebench.config.fields import Component
@@ -204,16 +203,6 @@ def test_one_name_for_two_classes_is_refused(
     assert imported.register(tree) is tree
     with pytest.raises(ValueError, match=r"plant 'Tree' is defined twice: plants_of_a_test, .*test_registry"):
         imported.register(type("Tree", (), {"__module__": __name__}))
-
-
-def test_a_class_may_have_the_name_of_its_parent(tmp_path: Path) -> None:
-    """A parent of the same name in another file is not the class itself."""
-    (tmp_path / "mine.py").write_text(
-        '"""Mine."""\n\nimport vaebench\n\n\nclass VAE(vaebench.VAE):\n    """Not registered."""\n\n\n'
-        '@vaebench.MODELS.register\nclass NamedLikeItsParent(VAE):\n    """A VAE."""\n'
-    )
-    said = vaebench("list", "NamedLikeItsParent", "--import", str(tmp_path / "mine.py"))
-    assert "latent_dim: a whole number > 0" in said
 
 
 def test_an_annotation_from_elsewhere_is_refused_with_the_line(tmp_path: Path) -> None:

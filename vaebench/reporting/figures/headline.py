@@ -8,8 +8,8 @@ from vaebench.records.description import Direction, Panel, Role
 from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
-from vaebench.reporting.figures.plotting import Band, band, plot_band, plot_doubtful, within
-from vaebench.reporting.figures.svg import variable
+from vaebench.reporting.figures.plotting import Band, band, means, plot_band, plot_doubtful, within
+from vaebench.reporting.figures.svg import INK, variable
 from vaebench.reporting.tables.labels import brief, is_number, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
@@ -47,7 +47,7 @@ class HeadlinePanel(NamedTuple):
 class Headline(Figure[HeadlinePanel]):
     """Each number over an axis of numbers, mean over seeds and its interval; a line for each setting of the others."""
 
-    name, title = "headline", "The answer over what varies"
+    name, title = "headline", "The main numbers"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, HeadlinePanel]]:
         asked = chosen(table)
@@ -68,7 +68,8 @@ class Headline(Figure[HeadlinePanel]):
         return found
 
     def caption(self, panels: Sequence[HeadlinePanel]) -> str:
-        text = f"Over {panels[0].axis}: mean over seeds and its 95 % interval."
+        lines = [line for panel in panels for line in panel.lines]
+        text = f"Over {panels[0].axis}: {means(row.group for line in lines for _, row in line.points)}."
         doubtful = any(_doubtful(line, panel.quantity) for panel in panels for line in panel.lines)
         return f"{text} An open disc with {EXPLANATION}" if doubtful else text
 
@@ -78,10 +79,13 @@ class Headline(Figure[HeadlinePanel]):
 
     def plot(self, axes: "Axes", panel: HeadlinePanel) -> None:
         values = sorted({x for line in panel.lines for x, _ in line.points})
-        for line in panel.lines:
-            drawn = _band(line.points, panel.quantity)
-            plot_band(axes, drawn, line.colour, "o", line.name)
-            plot_doubtful(axes, drawn, _doubtful(line, panel.quantity), line.colour)
+        bands = [_band(line.points, panel.quantity) for line in panel.lines]
+        if len(bands) > 1 and all(drawn == bands[0] for drawn in bands):  # one line, in no series' colour
+            plot_band(axes, bands[0], INK, "o", "all")
+        else:
+            for line, drawn in zip(panel.lines, bands, strict=True):
+                plot_band(axes, drawn, line.colour, "o", line.name)
+                plot_doubtful(axes, drawn, _doubtful(line, panel.quantity), line.colour)
         if values[0] > 0 and values[-1] > 10 * values[0]:
             axes.set_xscale("log")
         if len(values) <= 6:

@@ -1,7 +1,7 @@
 """Lines over seeds with their intervals: from the arrays of a row to a band, and from a band to marks on the axes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.record import Record
@@ -52,6 +52,12 @@ def band(lines: Sequence[Sequence[tuple[float, float]]]) -> Band:
         [i.mean - (i.half_width or 0) for i in intervals.values()],
         [i.mean + (i.half_width or 0) for i in intervals.values()],
     )
+
+
+def means(groups: Iterable[Group]) -> str:
+    """What a mark of these rows is, for a caption."""
+    several = any(len(group.done) > 1 for group in groups)
+    return "mean over seeds and its 95 % interval" if several else "one seed each, so no interval"
 
 
 def within(line: Band, low: float = -math.inf, high: float = math.inf) -> Band:

@@ -8,7 +8,7 @@ from vaebench.reporting.figures.base import Figure
 from vaebench.reporting.figures.chosen import Kind, chosen
 from vaebench.reporting.figures.facets import Facets, measured_on
 from vaebench.reporting.figures.headline import asks_for_forecast, has_axis, limits
-from vaebench.reporting.figures.plotting import band, few_ticks, within
+from vaebench.reporting.figures.plotting import band, few_ticks, means, within
 from vaebench.reporting.figures.svg import ACCENT
 from vaebench.reporting.tables.labels import named
 from vaebench.reporting.tables.layout import headline
@@ -32,7 +32,7 @@ class RowsPanel(NamedTuple):
 class Rows(Figure[RowsPanel]):
     """Each number that the study's figure or headline names, a row each: mean over seeds and its interval."""
 
-    name, title = "rows", "The answer by row"
+    name, title = "rows", "The main numbers"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, RowsPanel]]:
         asked = chosen(table)
@@ -46,7 +46,7 @@ class Rows(Figure[RowsPanel]):
         ]
 
     def caption(self, panels: Sequence[RowsPanel]) -> str:
-        return "A row each: mean over seeds and its 95 % interval."
+        return f"A row each: {means(row.group for panel in panels for _, row in panel.rows)}."
 
     def plot(self, axes: "Axes", panel: RowsPanel) -> None:
         for y, (_, row) in enumerate(panel.rows):

@@ -119,7 +119,7 @@ def _card(entry: Entry, number: int, drawn: Sequence[Drawn] | None, results: Pat
         (page.graded(results and results / entry.study) or answer(table))[0],
         quote(f"{entry.study}/{PAGE}"),
         renamed(figure.panels[0], f"s{number}-") if figure else "",
-        ": ".join(filter(None, (figure.title, figure.panels[0].title))) if figure else "",
+        figure.panels[0].title or figure.title if figure else "",
         figure.legend if figure else (),
         [(topic, fact) for topic, fact in facts if fact],
     )
@@ -151,7 +151,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
         links = published_links(name, results / name)
         one = page.make(entries[name].records, entries[name].asked, results / name, links=links)
         made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
-    ledger = [Link("published numbers, judged", LEDGER)] if (results / LEDGER).exists() else []
+    ledger = [Link("ledger: numbers in print, measured again", LEDGER)] if (results / LEDGER).exists() else []
     made |= _readme(results, entries)
     return {**made, results / "index.html": index(list(entries.values()), drawn, ledger, results).encode()}
 

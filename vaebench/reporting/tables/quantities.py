@@ -20,7 +20,7 @@ MARK = "†"
 
 RESTS = "rests on collapsed importance weights"
 
-EXPLANATION = f"{MARK} {RESTS}: too low by an amount it cannot tell (bits/dim: too high); never bold and never ranked."
+EXPLANATION = f"{MARK} {RESTS}: too low by an unknown amount (bits/dim: too high); never bold and never ranked."
 """What the mark means, where no single number is in question."""
 
 BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."
@@ -58,7 +58,7 @@ def caution(description: Description, unreliable: Sequence[Weights], seeds: int 
     parts += [f"median Pareto k̂ {_span(shapes, '.2f')}"] if shapes else []
     draws = _span([float(w.draws) for w in unreliable], ".0f")
     parts += [f"{_span([w.effective for w in unreliable], '.3g')} effective draws of {draws}"]
-    return f"{MARK} {RESTS} ({', '.join(parts)}): {description.bias} by an amount it cannot tell"
+    return f"{MARK} {RESTS} ({', '.join(parts)}): {description.bias} by an unknown amount"
 
 
 def _span(values: Sequence[float], form: str) -> str:
