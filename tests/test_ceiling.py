@@ -59,10 +59,10 @@ def shares(x: Tensor) -> tuple[float, ...]:
     return tuple(top * share for share in (3.0, 0.9, 0.4, 0.1, 0.03))
 
 
-@pytest.mark.parametrize("kind", ["low rank", "duplicates", "simplex", "equal observations"])
+@pytest.mark.parametrize("kind", ["duplicates", "simplex", "equal observations"])
 def test_another_device_finds_the_same(kind: str) -> None:
     """Its blocks are larger than those of the CPU, so sums are rounded otherwise."""
-    x = KINDS[kind]()[:40]
+    x = KINDS[kind]()[:20]
     here, taus = CeilingProblem.gaussian(x), shares(x)[1::2]
     expected, onset = here.path(taus, 1e-2), here.onset
     with elsewhere():

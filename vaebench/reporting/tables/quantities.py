@@ -20,7 +20,7 @@ MARK = "†"
 
 RESTS = "rests on collapsed importance weights"
 
-EXPLANATION = f"{MARK} {RESTS}: too low by an unknown amount (bits/dim: too high); never bold and never ranked."
+EXPLANATION = f"{MARK} {RESTS}: too low (bits/dim: too high) by an unknown amount. It is never bold and never ranked."
 """What the mark means, where no single number is in question."""
 
 BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."
