@@ -66,8 +66,8 @@ ROUNDS, WARM, EPOCHS = 3, 2, 4
 WIDTHS = (784, 400, 400, 32)
 
 OBSERVATIONS = (10, 100)
-"""Of which IWAE-5000 is computed. Ten do not fill a card: the time is what Python takes to start the kernels. So the
-claim is made for a hundred."""
+"""How many observations have their IWAE-5000 computed. Ten do not fill a card: they take as long as Python needs to
+start the kernels. So the claim is made for a hundred."""
 
 STEPS = 50
 """Steps of an epoch of pythae: its time per step is the same in a longer one."""

@@ -41,8 +41,8 @@ def test_version_beside_the_published_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_missing_library_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "required", lambda: ["a-library-nobody-wrote"])
-    finding = of("version")["a-library-nobody-wrote"]
+    monkeypatch.setattr(doctor, "required", lambda: ["a-library-that-does-not-exist"])
+    finding = of("version")["a-library-that-does-not-exist"]
     assert finding.found == "not installed"
     assert finding.remedy
 

@@ -556,6 +556,11 @@ UNMADE = {
         'column = "my_metric"', "def applies_to(self, model):\n        pass",
         r"evaluate\.metrics: .*MyMetric: rename its method applies_to to why_not_applicable",
     ),
+    "an estimator of the time before": (
+        "    def why_not_applicable(self, model):\n        return None\n",
+        "    def applies_to(self, model):\n        return None\n",
+        r"evaluate\.estimators: .*MyEstimator: rename its method applies_to to why_not_applicable",
+    ),
     "data set": ("self.size = size", "self.size = sizes", r"yaml:\d+: data: NameError: .*'sizes'.*\(\S+mine\.py:\d+\)"),
     "metric": (
         'column = "my_metric"', "def __init__(self):\n        gone", r"evaluate\.metrics: MyMetric.*NameError.*mine\.py"

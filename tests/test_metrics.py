@@ -231,3 +231,17 @@ def test_squared_error_sums_over_pixels():
     draws = drawn()
     expected = ((draws.x - draws.reconstruction) ** 2).sum((1, 2, 3)).mean()
     assert isclose(value("SquaredError", "squared_error"), float(expected), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("one", ["Tensor", "torch.Tensor"])
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_what_a_metric_declares_as_a_tensor_is_its_state(one: str, future: str) -> None:
+    """However the type is written, and whether Python keeps annotations as text."""
+    made: dict[str, type] = {}
+    text = f"class Own(Metric):\n    total: {one}\n    parts: list[{one}]\n    weight: float\n"
+    exec(f"{future}import torch\nfrom torch import Tensor\nfrom vaebench import Metric\n{text}", made)
+    own = made["Own"]
+    own.__abstractmethods__ = frozenset()
+    metric = own()
+    assert metric._defaults.keys() == {"total", "parts"}
+    assert metric.total.dtype == torch.float64

@@ -25,7 +25,8 @@ def without_collection() -> Iterator[None]:
 def importing() -> Iterator[None]:
     """A block that imports: Python looks for circles among new objects only, and never again among what is there then.
 
-    What is imported stays as long as the process. Only the command line may use it, while there is nothing else.
+    What is imported stays as long as the process. Objects in a circle that are garbage when it ends are never freed, so
+    use it where a command or a sweep begins, while there is little else.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(thresholds[0], *2 * [2**20])

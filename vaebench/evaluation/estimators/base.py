@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vaebench.data.loaders import Batch
+from vaebench.evaluation.metrics.base import refuse_old_names
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
@@ -29,6 +30,10 @@ class Estimator(ABC):
 
     observations: int
     """The number of observations to use, evenly spaced in the split."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        refuse_old_names(cls)
+        super().__init_subclass__(**keywords)
 
     @property
     @abstractmethod

@@ -55,6 +55,15 @@ def without_densities(model: Subject, *known: Form) -> str | None:
     )
 
 
+def refuse_old_names(cls: type) -> None:
+    """Raise TypeError if a metric or an estimator still has the method `applies_to`.
+
+    It would not be called any more, and cells would be filled that should be blank.
+    """
+    if "applies_to" in vars(cls):
+        raise TypeError(f"{cls.__name__}: rename its method applies_to to why_not_applicable; it is called so now")
+
+
 class Metric(TorchMetric, ABC):
     """A measurement of a model on a split.
 
@@ -76,16 +85,15 @@ class Metric(TorchMetric, ABC):
     """What it imports when it computes. Processes of a sweep that are forks find it imported."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        if "applies_to" in vars(cls):  # nobody would call it, and cells would be filled that should be blank
-            raise TypeError(f"{cls.__name__}: rename its method applies_to to why_not_applicable; it is called so now")
+        refuse_old_names(cls)
         super().__init_subclass__(**keywords)
 
     def __init__(self) -> None:
         super().__init__()
         for name, kind in (pair for cls in reversed(type(self).__mro__) for pair in _declared(cls)):
-            if kind in (Tensor, "Tensor"):
+            if kind in (Tensor, "Tensor", "torch.Tensor"):
                 self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-            elif kind in (list[Tensor], "list[Tensor]"):
+            elif kind in (list[Tensor], "list[Tensor]", "list[torch.Tensor]"):
                 self.add_state(name, [], dist_reduce_fx="cat")
 
     def why_not_applicable(self, model: Subject) -> str | None:

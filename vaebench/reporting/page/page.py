@@ -177,7 +177,7 @@ def _digest(script: str) -> str:
 
 
 def _joined(text: str) -> Markup:
-    """A sentence of which no line ends between a number and the sign before or after it."""
+    """A sentence whose lines do not end between a number and the sign beside it."""
     return Markup(re.sub(" ([=±]) ", "\u00a0\\1\u00a0", str(escape(visible(text)))))
 
 
