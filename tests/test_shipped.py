@@ -91,7 +91,7 @@ def test_the_status_says_where_each_run_stands(empty: Path) -> None:
     beat(3, {})
     found = {run.id: run for run in status(study, folder)}
     states = [found[run.id].state for run in study.runs]
-    assert states == [State.DONE, State.FAILED, State.STOPPED, State.DAMAGED, State.IN_TRAINING, State.WAITING]
+    assert states == [State.DONE, State.FAILED, State.STOPPED, State.DAMAGED, State.IN_TRAINING, State.NOT_STARTED]
     assert found[failed.id].detail == "diverged"
     assert found[training.id].detail.startswith("epoch 3 of 9, ")
     (folder / waiting.id).mkdir()

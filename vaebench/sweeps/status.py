@@ -139,7 +139,7 @@ class State(StrEnum):
     AT_WORK = "being prepared or measured"
     STOPPED = "stopped, goes on from a snapshot"
     DAMAGED = "its record is damaged"
-    WAITING = "waiting"
+    NOT_STARTED = "not started"
 
 
 BAD = (State.FAILED, State.DAMAGED)
@@ -190,8 +190,8 @@ def looks(study: Study, folder: Path, again: bool) -> Iterator[list[RunStatus]]:
 def counts(runs: Sequence[RunStatus]) -> str:
     """How many runs are in each state, on one line.
 
-    >>> counts([RunStatus("a", "", State.DONE), RunStatus("b", "", State.WAITING), RunStatus("c", "", State.DONE)])
-    '3 runs: 2 done, 1 waiting'
+    >>> counts([RunStatus("a", "", State.DONE), RunStatus("b", "", State.NOT_STARTED), RunStatus("c", "", State.DONE)])
+    '3 runs: 2 done, 1 not started'
     """
     found = Counter(run.state for run in runs)
     listed = ", ".join(f"{found[state]} {state}" for state in State if found[state])
@@ -214,7 +214,7 @@ def _status(run: Run, folder: Path, training: dict[str, str], study: str) -> Run
     if found is not None:
         return RunStatus(run.id, run.slug, State.FAILED, found.reason or "")
     stopped = any((folder / name).exists() for name in (RESUME, EARLIER_RESUME))
-    return RunStatus(run.id, run.slug, State.STOPPED if stopped else State.WAITING)
+    return RunStatus(run.id, run.slug, State.STOPPED if stopped else State.NOT_STARTED)
 
 
 def _is_locked(path: Path) -> bool:
