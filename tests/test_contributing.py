@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md shows is true: a model, a metric and a data set of one file each, and a study that uses them."""
+"""What CONTRIBUTING.md shows is true: a model, a metric, a data set and a prior of one file each, and a study that uses them."""
 
 import os
 import re
@@ -57,7 +57,8 @@ def test_additions_are_listed(house: Path) -> None:
 def test_additions_reach_records_and_tables(house: Path) -> None:
     vaebench(house, "sweep", "conf/capacity.yaml", "--wandb", "disabled", "--engine", "inline")
     records = record.read_all(house / "runs" / "capacity")
-    assert len(records) == 4
+    assert len(records) == 8
+    assert {r.config["model"]["prior"]["name"] for r in records} == {"StandardNormal", "LaplacePrior"}
     assert {r.config["model"]["name"] for r in records} == {"CapacityVAE"}
     assert all(r.estimate("posterior_variance").value > 0 for r in records)
     assert "posterior_variance" in (house / "runs" / "capacity" / "table.csv").read_text()

@@ -291,6 +291,8 @@ def test_a_prior_has_mass_one(name, precision):
     parts = getattr(reference, "component_distribution", None)
     weights = reference.mixture_distribution.probs if parts else torch.ones(1)
     normal = (parts or reference).base_dist
+    if not isinstance(normal, Normal):
+        pytest.skip("its components are not normal; test_priors.py has its mass")
     eps, total = torch.finfo(precision).eps, 0.0
     with torch.no_grad():
         for weight, mean, std in zip(weights, normal.loc.flatten(), normal.scale.flatten(), strict=True):
