@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md shows is true: a model, a metric, a data set and a prior of one file each, and a study that uses them."""
+"""What CONTRIBUTING.md shows is true: parts of one file each, and a study that uses them."""
 
 import os
 import re

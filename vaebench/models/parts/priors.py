@@ -22,11 +22,11 @@ Encode = Callable[[Tensor], Distribution]
 class Prior(nn.Module, ABC):
     """A distribution over latents with L units.
 
-    A pack maps `forward` over its members (`torch.vmap`), so the distribution must not branch on the values of tensors;
-    in torch's own, pass `validate_args=False` (also to a distribution that another one makes inside, as StudentT makes a
-    Chi2). Numbers that `forward` reads are buffers or parameters: a pack stacks them, and they move to the model's device.
-    What is random at the start comes from torch's global generator, which the model seeds. Mean and standard deviation
-    must be finite: pictures of units use them.
+    A pack maps `forward` over its members (`torch.vmap`), so the distribution must not branch on the values of tensors.
+    In torch's own, pass `validate_args=False`, also to one that another makes inside (StudentT makes a Chi2). Numbers
+    that `forward` reads are buffers or parameters: a pack stacks them, and they move to the model's device. Random
+    initial values come from torch's global generator, which the model seeds. Mean and standard deviation must be
+    finite: pictures of units use them.
 
     Args:
         latent_dim: L.
