@@ -13,8 +13,7 @@ from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Metric, Subject, without_densities
-from vaebench.evaluation.metrics.rate import without_unit_priors
+from vaebench.evaluation.metrics.base import Metric, Subject, without_densities, without_unit_priors
 from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel

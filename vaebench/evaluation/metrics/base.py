@@ -55,6 +55,18 @@ def without_densities(model: Subject, *known: Form) -> str | None:
     )
 
 
+def without_latents(model: Subject) -> str | None:
+    """The reason why a model has no p(z) and q(z|x), or None."""
+    return without_densities(model, *(form for form in Form if form is not Form.NONE))
+
+
+def without_unit_priors(model: Subject) -> str | None:
+    """The reason why a model has no KL for a single unit, or None."""
+    if (reason := without_densities(model, Form.DIAGONAL, Form.GAUSSIAN)) is not None:
+        return reason
+    return None if model.standard_normal_prior else f"the prior of this {type(model).__name__} is not N(0, I)"
+
+
 def refuse_old_names(cls: type) -> None:
     """Raise TypeError if a metric or an estimator still has the method `applies_to`.
 

@@ -14,7 +14,8 @@ from vaebench.evaluation.metrics.base import (
     ScalarMean,
     Subject,
     variance_of_mean,
-    without_densities,
+    without_latents,
+    without_unit_priors,
 )
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import Form, kl_from_standard_normal
@@ -77,18 +78,6 @@ def unit_kl(posterior: Distribution) -> Float64[Tensor, "B L"]:
 def unit_rates(draws: Draws) -> Float64[Tensor, "B L"]:
     """The rate of every unit, nats: KL(q(z_i|x)‖N(0, 1)), or what the model says of units with a layer before them."""
     return unit_kl(draws.posterior) if draws.unit_rates is None else draws.unit_rates.double()
-
-
-def without_latents(model: Subject) -> str | None:
-    """The reason why a model has no p(z) and q(z|x), or None."""
-    return without_densities(model, *(form for form in Form if form is not Form.NONE))
-
-
-def without_unit_priors(model: Subject) -> str | None:
-    """The reason why a model has no KL for a single unit, or None."""
-    if (reason := without_densities(model, Form.DIAGONAL, Form.GAUSSIAN)) is not None:
-        return reason
-    return None if model.standard_normal_prior else f"the prior of this {type(model).__name__} is not N(0, I)"
 
 
 @METRICS.register

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
-from vaebench.evaluation.metrics.rate import unit_kl, without_latents, without_unit_priors
+from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject, without_latents, without_unit_priors
+from vaebench.evaluation.metrics.rate import unit_kl
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, FlowPosterior
 from vaebench.models.parts.two_layers import TwoLayers
