@@ -14,6 +14,7 @@ from vaebench.evaluation.metrics.base import (
     ScalarMean,
     Subject,
     variance_of_mean,
+    without_densities,
     without_latents,
     without_unit_priors,
 )
