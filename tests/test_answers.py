@@ -17,10 +17,9 @@ from vaebench.records.run_folder import published_studies
 from vaebench.records.weights import Weights
 from vaebench.reporting import figures
 from vaebench.reporting.answers import UnfilledError, filled
-from vaebench.reporting.figures.chosen import Kind, chosen
-from vaebench.reporting.figures.chosen import quantity as asked_quantity
-from vaebench.reporting.figures.facets import Facets
-from vaebench.reporting.figures.headline import Headline, _band
+from vaebench.reporting.figures.base import Facets
+from vaebench.reporting.figures.headline import Headline, Kind, _band, chosen
+from vaebench.reporting.figures.headline import quantity as asked_quantity
 from vaebench.reporting.page.page import folded
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables

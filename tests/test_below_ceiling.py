@@ -137,7 +137,7 @@ def test_each_value_is_computed_once(data: DataModule, tmp_path: Path, monkeypat
 def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:
     """(ceiling − objective)/β over βσ²; a run whose ceiling is blank has no point."""
     from vaebench.records.record import Estimate, Record
-    from vaebench.reporting.figures.ceiling import Point, _points
+    from vaebench.reporting.figures.forecast import Point, _points
     from vaebench.reporting.tables.rows import Group, Row
 
     def run(**values: float) -> Record:
@@ -153,4 +153,4 @@ def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:
 
     full = run(below_ceiling=3.0, depth_can_buy=4.0, collapse_onset=5.0)
     row = Row((), Group({}, {}, (full, run(below_ceiling=3.0)), ()), ())
-    assert list(_points(row)) == [Point(1.0, 1.5, 2.0, 5.0)]
+    assert list(_points(row.group.done)) == [Point(1.0, 1.5, 2.0, 5.0)]

@@ -18,7 +18,7 @@ from vaebench.records import record as files
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.records.run_folder import published_studies
-from vaebench.reporting.figures.facets import Facets
+from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import limits
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site

@@ -6,18 +6,11 @@ Importing a figure does not import matplotlib. Only drawing does.
 from collections.abc import Iterator
 from typing import Any
 
-from vaebench.reporting.figures.altered import Altered
-from vaebench.reporting.figures.base import Drawn, Figure
-from vaebench.reporting.figures.bounds import Bounds
-from vaebench.reporting.figures.ceiling import Ceiling
-from vaebench.reporting.figures.curves import Curves
-from vaebench.reporting.figures.facets import Facets
-from vaebench.reporting.figures.forecast import Forecast, Phase
-from vaebench.reporting.figures.headline import Headline
-from vaebench.reporting.figures.over_epochs import OverEpochs
-from vaebench.reporting.figures.plane import Plane
-from vaebench.reporting.figures.rate_distortion import RateDistortion
-from vaebench.reporting.figures.rows import Rows
+from vaebench.reporting.figures.base import Drawn, Facets, Figure
+from vaebench.reporting.figures.curves import Altered, Bounds, Curves, OverEpochs
+from vaebench.reporting.figures.forecast import Ceiling, Forecast, Phase
+from vaebench.reporting.figures.headline import Headline, Rows
+from vaebench.reporting.figures.planes import Plane, RateDistortion
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
 from vaebench.reporting.tables.rows import Table
 

@@ -1,19 +1,30 @@
-"""The curves of training."""
+"""Lines over what is no axis of the study: epochs of training, draws of a bound, how much of an image is erased."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.description import Description, Panel
-from vaebench.reporting.figures.base import Figure
-from vaebench.reporting.figures.facets import Facet, Facets, Legend
-from vaebench.reporting.figures.headline import limits
-from vaebench.reporting.figures.plotting import Band, limit_after_warm_up, over_epochs, plot_band, within
-from vaebench.reporting.tables.quantities import Quantity
+from vaebench.records.record import Record
+from vaebench.reporting.figures.base import Facet, Facets, Figure, Legend, LineFigure, Lines, LinesFigure, lines
+from vaebench.reporting.figures.headline import Kind, chosen, joined, limits, terms
+from vaebench.reporting.figures.plotting import (
+    Band,
+    band,
+    limit_after_warm_up,
+    over_array,
+    plot_band,
+    plot_doubtful,
+    within,
+)
+from vaebench.reporting.figures.svg import INK
+from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
 from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 NOT_SHOWN = ("val/objective",)
 """Columns that are left out: objectives of different models or β are not comparable, and one of them is enough."""
@@ -23,40 +34,32 @@ VALIDATION = "val/"
 """How the columns of the validation split begin."""
 
 
-class CurvePanel(NamedTuple):
-    """A facet, and the column of the curve that is shown."""
-
-    column: str
-    facet: Facet
+WIDE = 100.0
+"""The ratio of the largest to the smallest value from which on a positive curve is drawn on a logarithmic axis."""
 
 
-class Curves(Figure[CurvePanel]):
+class Curves(LinesFigure):
     """Every column over epochs, a panel for each column and facet."""
 
     name, title = "curves", "Training"
 
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, CurvePanel]]:
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Lines]]:
         return [
-            (", ".join(filter(None, [column.heading, facet.title])), CurvePanel(column.name, facet))
+            (", ".join(filter(None, [column.heading, found.facet.title])), found)
             for column in _columns(table)
-            for facet in facets.keep(partial(_has, column.name))
+            for found in lines(facets, partial(_column_band, column.name), fewest=2)
         ]
 
-    def caption(self, panels: Sequence[CurvePanel]) -> str:
+    def caption(self, panels: Sequence[Lines]) -> str:
         return (
             "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are "
             "several. The first 5 % of the epochs may lie outside. Objectives of different models or β are not "
             "comparable."
         )
 
-    def legend(self, facets: Facets, panels: Sequence[CurvePanel]) -> Legend:
-        return facets.legend([p.facet for p in panels])
-
-    def plot(self, axes: "Axes", panel: CurvePanel) -> None:
-        lines = [(_band(panel.column, s.row), s) for s in panel.facet.series]
-        for line, series in lines:
-            plot_band(axes, line, series.colour, name=series.name)
-        limit_after_warm_up(axes, [line for line, _ in lines])
+    def plot(self, axes: "Axes", panel: Lines) -> None:
+        super().plot(axes, panel)
+        limit_after_warm_up(axes, panel.bands)
         axes.set_xlabel("epoch")
 
 
@@ -68,12 +71,145 @@ def _columns(table: Table) -> list[Quantity]:
     return sorted((c for c in columns if c.name not in NOT_SHOWN), key=lambda c: c.order)
 
 
-def _band(column: str, row: Row) -> Band:
+def _column_band(column: str, row: Row) -> Band:
     """The curve, its interval cut to what the number itself can be: `val/rate` is a rate, and not below zero."""
     name = column.removeprefix(VALIDATION)
     described = row.group.done[0].description(name) if row.group.done else Description()
-    return within(over_epochs(row.group, column), *limits(Quantity(name, described), [row]))
+    return within(_over_epochs([(1, column)], row), *limits(Quantity(name, described), [row]))
 
 
-def _has(column: str, row: Row) -> bool:
-    return len(over_epochs(row.group, column).x) > 1  # one epoch is no curve
+class OverEpochs(LinesFigure):
+    """A column of the curve, or a sum of columns and of numbers of the trained run, over epochs."""
+
+    name, title = "over-epochs", "The answer over training"
+
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Lines]]:
+        asked = chosen(table)
+        if asked is None or asked.kind is not Kind.EPOCHS:
+            return []
+        panels = []
+        for text, title in asked.y:
+            parts = terms(text)
+            heading = title or joined([(sign, _heading(table, name)) for sign, name in parts])
+            for found in lines(facets, partial(_over_epochs, parts), fewest=2):
+                panels.append((", ".join(filter(None, [heading, found.facet.title])), found))
+        return panels
+
+    def caption(self, panels: Sequence[Lines]) -> str:
+        return "Over the epochs of training: mean over seeds, and its 95 % interval where there are several."
+
+    def plot(self, axes: "Axes", panel: Lines) -> None:
+        super().plot(axes, panel)
+        lowest, highest = min(min(line.low) for line in panel.bands), max(max(line.high) for line in panel.bands)
+        if 0 < lowest * WIDE < highest:
+            axes.set_yscale("log")
+        else:
+            limit_after_warm_up(axes, panel.bands)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("nats")
+
+
+def _heading(table: Table, name: str) -> str:
+    runs = [record for row in table.rows for record in row.group.done]
+    described = next((record.description(name) for record in runs), None)
+    return Quantity(name, described).heading if described else name
+
+
+def _over_epochs(parts: Sequence[tuple[int, str]], row: Row) -> Band:
+    return band([_curve(record, parts) for record in row.group.done])
+
+
+def _curve(record: Record, parts: Sequence[tuple[int, str]]) -> list[tuple[float, float]]:
+    """The sum at every epoch at which the run has all of its terms; empty if the run lacks one."""
+    epochs = record.curve.get("epoch", [])
+    columns = [(sign, record.curve.get(name) or _constant(record, name, len(epochs))) for sign, name in parts]
+    rows = zip(epochs, *(column for _, column in columns), strict=False)
+    return [
+        (float(epoch), float(sum(sign * value for (sign, _), value in zip(columns, values, strict=True))))
+        for epoch, *values in rows
+        if epoch is not None and all(value is not None for value in values)
+    ]
+
+
+def _constant(record: Record, name: str, n: int) -> list[float]:
+    """A number of the trained run, at each of n epochs; empty if the run has no such number."""
+    estimate = record.estimate(name)
+    return [] if estimate is None or isinstance(estimate.value, list) else [float(estimate.value)] * n
+
+
+class BoundsPanel(NamedTuple):
+    """A facet, and every k of the table."""
+
+    facet: Facet
+    sizes: list[int]
+
+
+class Bounds(Figure[BoundsPanel]):
+    """IWAE-k over k, a line a row."""
+
+    name, title = "bounds", "IWAE bounds over k"
+
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, BoundsPanel]]:
+        sizes = sorted(int(found[1]) for q in table.quantities if (found := re.fullmatch(r"iwae_(\d+)", q.name)))
+        shown = facets.keep(lambda row: len(_bound_band(row, sizes).x) > 1)
+        return [(facet.title, BoundsPanel(facet, sizes)) for facet in shown]
+
+    def caption(self, panels: Sequence[BoundsPanel]) -> str:
+        text = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
+        doubtful = any(_doubtful(series.row, p.sizes) for p in panels for series in p.facet.series)
+        return f"{text} An open disc with {EXPLANATION}" if doubtful else text
+
+    def legend(self, facets: Facets, panels: Sequence[BoundsPanel]) -> Legend:
+        return facets.legend([p.facet for p in panels])
+
+    def plot(self, axes: "Axes", panel: BoundsPanel) -> None:
+        for series in panel.facet.series:
+            line = _bound_band(series.row, panel.sizes)
+            plot_band(axes, line, series.colour, "o", series.name)
+            plot_doubtful(axes, line, _doubtful(series.row, panel.sizes), series.colour)
+        axes.set_xscale("log")
+        axes.set_xticks(panel.sizes, labels=[str(k) for k in panel.sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("k")
+        axes.set_ylabel("IWAE-k")
+
+
+def _bound_band(row: Row, sizes: list[int]) -> Band:
+    by_size = {k: row.group.values(Quantity(f"iwae_{k}")) for k in sizes}
+    return band([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
+
+
+def _doubtful(row: Row, sizes: list[int]) -> list[float]:
+    """Every k at which the bound of a row rests on collapsed weights."""
+    return [float(k) for k in sizes if row.group.cell(Quantity(f"iwae_{k}")).caution is not None]
+
+
+class Altered(LineFigure):
+    """How often the erased image is nearer than the shifted one, over the share erased."""
+
+    name, title = "altered", "A part erased against a shift"
+
+    def band(self, row: Row) -> Band:
+        return _share(row, "code")
+
+    def marker(self, band: Band) -> str:
+        return "o"
+
+    def caption(self, panels: Sequence[Lines]) -> str:
+        return (
+            "Share of images to which the one with a part erased is nearer than the shifted one, over the share of ink "
+            "erased. In colour by the distance of codes, mean over seeds and its 95 % interval; dashed by squared "
+            "error of the pixels, in which no model takes part."
+        )
+
+    def plot(self, axes: "Axes", panel: Lines) -> None:
+        super().plot(axes, panel)
+        pixels = _share(panel.facet.series[0].row, "squared_error")  # the same for every row: it needs no model
+        axes.plot(pixels.x, pixels.mean, color=INK, linestyle="--")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("share of ink erased")
+        axes.set_ylabel("erased one is nearer")
+
+
+def _share(row: Row, distance: str) -> Band:
+    return over_array(row.group, f"wrong_by_{distance}_over_share", along="erased_share")

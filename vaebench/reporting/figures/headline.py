@@ -1,22 +1,141 @@
-"""Numbers over an axis that the study varies: those that its figure names, else those of its headline."""
+"""The main numbers, over an axis of numbers or a row each: those of the study's figure, else those of its headline.
 
+`chosen` finds the axes that a study's file asks for in its table.
+"""
+
+import logging
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Direction, Panel, Role
-from vaebench.reporting.figures.base import Figure
-from vaebench.reporting.figures.chosen import Kind, chosen
-from vaebench.reporting.figures.facets import MOST_COLOURS, Facets, Legend, colours, measured_on
-from vaebench.reporting.figures.plotting import Band, band, means, plot_band, plot_doubtful, within
-from vaebench.reporting.figures.svg import INK, variable
-from vaebench.reporting.tables.labels import brief, is_number, slug
+from vaebench.config.presentation import EPOCH
+from vaebench.records.description import Description, Direction, Panel, Role
+from vaebench.records.record import Record
+from vaebench.reporting.figures.base import Facets, Figure, Legend, coloured, labelled, measured_on
+from vaebench.reporting.figures.plotting import Band, band, few_ticks, means, plot_band, plot_doubtful, within
+from vaebench.reporting.figures.svg import ACCENT, INK, variable
+from vaebench.reporting.tables.labels import brief, is_number, named, slug
 from vaebench.reporting.tables.layout import headline
-from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
+from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, Reading
 from vaebench.reporting.tables.rows import Block, Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+log = logging.getLogger(__name__)
+
+
+class Kind(Enum):
+    """What the horizontal axis is."""
+
+    NUMBERS = "an axis of numbers"
+    WORDS = "an axis of words"
+    EPOCHS = "the epochs of training"
+    QUANTITY = "a measured number"
+
+
+class Chosen(NamedTuple):
+    """The axes of the first chart.
+
+    Attributes:
+        kind: what the horizontal axis is.
+        y: the numbers as the study has them, each with its title; `numbers` is what they read (none of curves).
+        column: the column of labels of the horizontal axis, None if it is none.
+        x: the number of the horizontal axis, None if it is none.
+        series: the column of labels that has the coloured, labelled, None if all others have.
+    """
+
+    kind: Kind
+    y: tuple[tuple[str, str], ...]
+    numbers: tuple[Quantity, ...] = ()
+    column: int | None = None
+    x: Quantity | None = None
+    series: int | None = None
+
+
+@dataclass(frozen=True)
+class Sum(Quantity):
+    """A sum of numbers of one record, each with its sign."""
+
+    terms: tuple[tuple[int, Quantity], ...] = field(kw_only=True)
+
+    def read(self, record: Record) -> Reading:
+        """The sum; the reason of the first number that is missing."""
+        readings = [(sign, quantity.read(record)) for sign, quantity in self.terms]
+        missing = next((reading for _, reading in readings if reading.value is None), None)
+        return missing or Reading(sum(sign * (reading.value or 0.0) for sign, reading in readings))
+
+
+def chosen(table: Table) -> Chosen | None:
+    """The axes that the study asks for; None if it asks for none, or if the table does not have them.
+
+    A part of a study may lack an axis, and then the chart is chosen as for a study that asks for none.
+    """
+    asked = table.presentation.figure
+    if asked is None:
+        return None
+    series = _column(table, asked.series)
+    if asked.x == EPOCH:
+        return Chosen(Kind.EPOCHS, asked.y, series=series)
+    column, numbers = _column(table, asked.x), [quantity(table, text, title) for text, title in asked.y]
+    x = quantity(table, asked.x) if column is None else None
+    found = tuple(each for each in numbers if each is not None)
+    if len(found) < len(numbers) or (x is None and column is None):
+        log.info(
+            "the chart of %s over %s is not drawn: the records do not have both",
+            ", ".join(text for text, _ in asked.y),
+            asked.x,
+        )
+        return None
+    if column is None:
+        return Chosen(Kind.QUANTITY, asked.y, found, x=x, series=series)
+    kind = Kind.NUMBERS if all(is_number(row.labels[column]) for row in table.rows) else Kind.WORDS
+    return Chosen(kind, asked.y, found, column, series=series)
+
+
+def quantity(table: Table, text: str, title: str = "") -> Quantity | None:
+    """A number of the table by its name, or a sum of numbers, under a title; None if the table does not have it."""
+    known = {each.name: each for each in table.quantities}
+    found = [(sign, known.get(name)) for sign, name in terms(text)]
+    there = tuple((sign, each) for sign, each in found if each is not None)
+    if len(there) < len(found):
+        return None
+    if len(there) == 1:
+        only = there[0][1]
+        return replace(only, description=only.description._replace(heading=title)) if title else only
+    units = {each.description.unit for _, each in there}
+    heading = title or joined([(sign, each.heading) for sign, each in there])
+    return Sum(text, Description(heading, unit=units.pop() if len(units) == 1 else ""), terms=there)
+
+
+def terms(text: str) -> list[tuple[int, str]]:
+    """The names of a sum, each with its sign.
+
+    >>> terms("elbo - rate")
+    [(1, 'elbo'), (-1, 'rate')]
+    """
+    words = ["+", *text.split(" ")]
+    return [(1 if sign == "+" else -1, name) for sign, name in zip(words[::2], words[1::2], strict=True)]
+
+
+def joined(parts: list[tuple[int, str]]) -> str:
+    """A sum in words.
+
+    >>> joined([(1, "ELBO"), (-1, "rate")])
+    'ELBO − rate'
+    """
+    return " ".join(f"{'+' if sign > 0 else '−'} {text}" for sign, text in parts).removeprefix("+ ")
+
+
+def _column(table: Table, name: str) -> int | None:
+    """The column of labels with this heading or path."""
+    names = [{heading, path} for heading, path in zip(table.headings, table.axes, strict=True)]
+    return next((i for i, known in enumerate(names) if name in known), None)
+
 
 FEWEST = 3
 """Values of an axis that make a line, where the study does not ask for one."""
@@ -122,24 +241,18 @@ def _lines(table: Table, block: Block, axis: int, series: int | None) -> list[Li
 
     def named(row: Row) -> str:
         if series is not None:
-            return _value(table.headings[series], row.labels[series])
+            return labelled(table.headings[series], row.labels[series])
         return brief(slug([table.headings[i] for i in others], [row.labels[i] for i in others]))
 
     rows: dict[tuple[str, ...], list[Row]] = {}
     for row in block.rows:
         rows.setdefault((named(row), *(row.labels[i] for i in others)), []).append(row)
-    names = list(dict.fromkeys(named(row) for each in table.blocks for row in each.rows))
-    if len(names) > MOST_COLOURS:
-        return []
-    coloured = dict(zip(names, colours([name.rpartition(" ")[2] for name in names]), strict=True))
+    colour = coloured(named(row) for row in table.rows)
     return [
-        Line(name, coloured[name], [(float(row.labels[axis]), row) for row in members])
+        Line(name, colour[name], [(float(row.labels[axis]), row) for row in members])
         for (name, *_), members in rows.items()
+        if colour
     ]
-
-
-def _value(heading: str, label: str) -> str:
-    return f"{heading} {label}" if is_number(label) else brief(label)
 
 
 def _varies(panel: HeadlinePanel) -> bool:
@@ -176,3 +289,70 @@ def _is_share(quantity: Quantity, rows: Sequence[Row]) -> bool:
     values = [v for row in rows for v in row.group.values(quantity).values()]
     is_score = described.panel is Panel.REPRESENTATION and described.better is Direction.HIGHER and not described.unit
     return is_score and bool(values) and all(0 <= v <= 1 for v in values)
+
+
+MOST_ROWS, LONGEST = 16, 30
+"""Rows that have room in a panel, and characters of a label."""
+
+
+class RowsPanel(NamedTuple):
+    """One number of some rows, each with its label."""
+
+    quantity: Quantity
+    rows: list[tuple[str, Row]]
+
+
+class Rows(Figure[RowsPanel]):
+    """Each number that the study's figure or headline names, a row each: mean over seeds and its interval."""
+
+    name, title = "rows", "The main numbers"
+
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, RowsPanel]]:
+        asked = chosen(table)
+        if asked.kind is not Kind.WORDS if asked else has_axis(table) or asks_for_forecast(table):
+            return []
+        return [
+            (", ".join([q.heading, *measured_on(table, block)]), made)
+            for block in table.blocks
+            for q in (asked.numbers if asked else [table.quantities[i] for i in headline(table, block)])
+            if _fits(made := RowsPanel(q, _measured(table, block.rows, q)))
+        ]
+
+    def caption(self, panels: Sequence[RowsPanel]) -> str:
+        return f"A row each: {means(row.group for panel in panels for _, row in panel.rows)}."
+
+    def plot(self, axes: "Axes", panel: RowsPanel) -> None:
+        for y, (_, row) in enumerate(panel.rows):
+            found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
+            found = within(found, *limits(panel.quantity, [row]))
+            axes.plot(found.mean, found.x, "o", color=ACCENT)
+            axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
+        axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]))
+        axes.set_ylim(len(panel.rows) - 0.5, -0.5)
+        few_ticks(axes, 3)
+        axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
+
+
+def _fits(panel: RowsPanel) -> bool:
+    """Whether the rows have room, and are not all the same."""
+    values = {v for _, row in panel.rows for v in row.group.values(panel.quantity).values()}
+    return 2 <= len(panel.rows) <= MOST_ROWS and len(values) > 1
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Labels that have room: if one is too long, all say numbers without keys; one still too long loses its middle.
+
+    >>> _short(["IWAE, variance=0.15", "VAE (MLP (256, 256), Flow), variance=0.15"])
+    ['IWAE, 0.15', 'VAE (MLP (256,…), Flow), 0.15']
+    """
+    half = LONGEST // 2
+    if max(map(len, labels), default=0) > LONGEST:
+        labels = [re.sub(r"[\w.]+=", "", label) for label in labels]
+    return [text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half + 1 :]}" for text in labels]
+
+
+def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:
+    """The rows that have the number, each with the labels that tell it from the others; words need no heading."""
+    varying = [i for i in range(len(table.headings)) if len({row.labels[i] for row in rows}) > 1]
+    found = [row for row in rows if row.group.values(quantity)]
+    return [(named([table.headings[i] for i in varying], [row.labels[i] for i in varying]), row) for row in found]

@@ -69,11 +69,6 @@ def within(line: Band, low: float = -math.inf, high: float = math.inf) -> Band:
     return line._replace(low=[max(y, low) for y in line.low], high=[min(y, high) for y in line.high])
 
 
-def over_epochs(group: Group, column: str) -> Band:
-    """A column of the runs' curves over epochs; without points if no run has it."""
-    return band([_curve(record, column) for record in group.done])
-
-
 def over_ranks(group: Group, name: str) -> Band:
     """An array of the runs, sorted in each run from the largest value, over the rank counted from one."""
     arrays = [sorted(array(record, name), reverse=True) for record in group.done]
@@ -149,11 +144,6 @@ def few_ticks(axes: "Axes", most: int = MOST_TICKS) -> None:
     if max(len(f"{value:.6g}") for value in locator.tick_values(*axes.get_xlim())) > LONG_TICK:
         locator = MaxNLocator(most - 1)
     axes.xaxis.set_major_locator(locator)
-
-
-def _curve(record: Record, column: str) -> list[tuple[float, float]]:
-    pairs = zip(record.curve.get("epoch", []), record.curve.get(column, []), strict=False)
-    return [(float(x), float(y)) for x, y in pairs if x is not None and y is not None]
 
 
 def _thinned(x: Sequence[float]) -> list[float]:

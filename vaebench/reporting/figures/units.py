@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.record import UNIT_RATES, Record
-from vaebench.reporting.figures.base import Figure, LineFigure
-from vaebench.reporting.figures.facets import MOST_PANELS, Facet, Facets, Legend, measured_on
+from vaebench.reporting.figures.base import MOST_PANELS, Facets, Figure, Legend, LineFigure, Lines, measured_on
 from vaebench.reporting.figures.plotting import (
     Band,
     array,
@@ -43,13 +42,13 @@ class UnitsByRank(LineFigure):
     def marker(self, band: Band) -> str:
         return "o" if len(band.x) <= 20 else ""
 
-    def caption(self, panels: Sequence[Facet]) -> str:
+    def caption(self, panels: Sequence[Lines]) -> str:
         return (
             "KL(q(z_i|x)‖p(z_i)) of every latent unit, in nats, each run's units sorted by it; mean over seeds and its "
             "95 % interval. A unit at zero has collapsed."
         )
 
-    def plot(self, axes: "Axes", panel: Facet) -> None:
+    def plot(self, axes: "Axes", panel: Lines) -> None:
         super().plot(axes, panel)
         limit_to_zero(axes)
         whole_ticks(axes, x=True)
@@ -65,8 +64,8 @@ class CollapsedUnits(LineFigure):
     def band(self, row: Row) -> Band:
         return within(over_array(row.group, "collapse_curve", along="collapse_epsilon"), 0.0, 1.0)
 
-    def caption(self, panels: Sequence[Facet]) -> str:
-        rows = [series.row for facet in panels for series in facet.series]
+    def caption(self, panels: Sequence[Lines]) -> str:
+        rows = [series.row for found in panels for series in found.facet.series]
         deltas = sorted({delta for row in rows if (delta := _delta(row)) is not None})
         said = f", δ = {', '.join(f'{delta:g}' for delta in deltas)}" if deltas else ""
         return (
@@ -74,7 +73,7 @@ class CollapsedUnits(LineFigure):
             "its 95 % interval."
         )
 
-    def plot(self, axes: "Axes", panel: Facet) -> None:
+    def plot(self, axes: "Axes", panel: Lines) -> None:
         super().plot(axes, panel)
         axes.set_xscale("log")
         axes.set_ylim(-0.03, 1.03)

@@ -11,7 +11,7 @@ import numpy as np
 from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read, sheet
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.figures.facets import Legend
+from vaebench.reporting.figures.base import Legend
 from vaebench.reporting.figures.plotting import limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
 from vaebench.reporting.tables.labels import named

@@ -12,8 +12,7 @@ from vaebench.records.files import stale, write_all, write_atomically
 from vaebench.records.record import Record
 from vaebench.records.run_folder import published_studies
 from vaebench.reporting import figures
-from vaebench.reporting.figures.base import Drawn
-from vaebench.reporting.figures.facets import Legend
+from vaebench.reporting.figures.base import Drawn, Legend
 from vaebench.reporting.figures.svg import renamed
 from vaebench.reporting.page import page
 from vaebench.reporting.page.page import Link
