@@ -11,12 +11,11 @@ from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting import select
 from vaebench.reporting.paired import difference, differences, obstacle
+from vaebench.reporting.shown import BAR, bar, compare, pairs, show
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rows import Group
-from vaebench.reporting.terminal.comparison import compare, pairs
-from vaebench.reporting.terminal.run_summary import BAR, bar, show
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
 LUCK = [3.0, -4.0, 1.0]

@@ -15,8 +15,8 @@ from vaebench.records.record import UNIT_CURVE
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.wandb import report, workspace
-from vaebench.reporting.wandb.names import EPOCH_PICTURES, PICTURES, epoch_key, headline
+from vaebench.reporting.wandb import dashboard
+from vaebench.reporting.wandb.logged import EPOCH_PICTURES, PICTURES, epoch_key, headline
 from vaebench.sweeps.run import expected_of
 from vaebench.training.curve import CURVES
 
@@ -50,7 +50,7 @@ def records() -> list[record.Record]:
 @pytest.fixture(scope="module")
 def view(beta, records) -> dict[str, Any]:
     """The workspace as the server would be given it."""
-    return json.loads(workspace.encoded(workspace.workspace(beta, records, "somebody")))
+    return json.loads(dashboard.encoded(dashboard.workspace(beta, records, "somebody")))
 
 
 def panels(view: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -64,13 +64,13 @@ def grid(folder: Path, text: str = GRID) -> Study:
 
 
 def test_the_axes_are_those_of_the_study(tmp_path):
-    assert workspace.axes(grid(tmp_path)) == {"model.likelihood.variance": True, "model.beta": False, "seed": False}
+    assert dashboard.axes(grid(tmp_path)) == {"model.likelihood.variance": True, "model.beta": False, "seed": False}
 
 
 def test_models_are_told_apart_by_class_and_by_what_one_class_has_several_of(tmp_path):
     models = ("{name: VAE, latent_dim: 2}", *(f"{{name: BetaVAE, latent_dim: 2, beta: {b}}}" for b in (2, 4)))
     text = f"question: Which?\ndata: {{name: Digits, binarize: Fixed}}\ngrid: {{model: [{', '.join(models)}]}}\n"
-    assert workspace.axes(grid(tmp_path, text)) == {"model.name": False, "model.beta": False}
+    assert dashboard.axes(grid(tmp_path, text)) == {"model.name": False, "model.beta": False}
 
 
 def test_the_runs_are_the_studys_in_groups_of_seeds(view):
@@ -117,7 +117,7 @@ def test_figures_and_pictures_are_those_that_are_logged(view):
 
 
 def test_the_report_has_the_answer_the_headline_and_every_panel_of_the_workspace(beta, records, view):
-    made = json.loads(workspace.encoded(report.report(beta, records, "somebody")))
+    made = json.loads(dashboard.encoded(dashboard.report(beta, records, "somebody")))
     blocks = made["spec"]["blocks"]
     text = json.dumps(blocks, ensure_ascii=False)
     table = tables.table(records, (), beta.presentation)
@@ -136,7 +136,7 @@ def _panels(metadata: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_a_study_without_records_has_the_panels_that_it_may_expect(beta):
     expected = expected_of(beta.runs[0])
-    view = json.loads(workspace.encoded(workspace.workspace(beta, expected=expected)))
+    view = json.loads(dashboard.encoded(dashboard.workspace(beta, expected=expected)))
     assert len(panels(view, "Bar Chart")) + len(CURVES) == len(expected)
     assert {name for p in panels(view, "Run History Line Plot") for name in p["metrics"]} == CURVES.keys()
 
@@ -162,6 +162,6 @@ def test_saving_asks_for_a_login(tmp_path, monkeypatch):
 def test_without_the_library_the_extra_is_named(beta, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
-        workspace.workspace(beta)
+        dashboard.workspace(beta)
     with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
-        report.report(beta)
+        dashboard.report(beta)

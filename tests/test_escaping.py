@@ -20,12 +20,10 @@ from vaebench.records.record import Estimate, Record
 from vaebench.reporting.page import page as pages
 from vaebench.reporting.page import site
 from vaebench.reporting.select import Chosen
+from vaebench.reporting.shown import compare, show
 from vaebench.reporting.tables import table
-from vaebench.reporting.tables.escaping import field, line, markdown, visible
-from vaebench.reporting.tables.latex import escape
+from vaebench.reporting.tables.escaping import field, in_latex, line, markdown, visible
 from vaebench.reporting.tables.rendering import RENDERINGS
-from vaebench.reporting.terminal.comparison import compare
-from vaebench.reporting.terminal.run_summary import show
 
 HOSTILE = (
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", " =1+1", "＝1+1", "<script>alert(1)</script>", "</td><b>",
@@ -152,7 +150,7 @@ def test_a_terminal_is_told_nothing(text):
 
 @given(st.text(max_size=20) | st.sampled_from(HOSTILE))
 def test_latex_gets_ascii_and_no_command_of_others(text):
-    shown = escape(text)
+    shown = in_latex(text)
     assert shown.isascii()
     plain = re.sub(r"\\(text\w+\{[\w]*\}|dag\{\}|dots\{\}|[&%$#_{}])|\$\\?[\w-]+\$|\{[\[\]*]\}", "", shown)
     plain = re.sub(r"\\[`'^~=u.\"Hvc]\{", "{", plain)
@@ -174,5 +172,5 @@ def test_nothing_is_lost():
     assert visible(chr(0xD800)) == "\\ud800"
     assert (visible("two\n lines"), visible("as it is"), visible("é 日本")) == ("two lines", "as it is", "é 日本")
     assert [field(t) for t in ("-1", "-1.5e3", "=1", "–", "plain")] == ["-1", "-1.5e3", "'=1", "–", "plain"]
-    assert escape("é k̂ 日") == r"\'{e} \^{k} U+65E5"
+    assert in_latex("é k̂ 日") == r"\'{e} \^{k} U+65E5"
     assert markdown("latent_dim [64, 64] a_b") == "latent_dim [64, 64] a_b"

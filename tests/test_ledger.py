@@ -21,8 +21,7 @@ from vaebench.records.record import Estimate, Record, encode, identity, read, wr
 from vaebench.records.weights import Weights
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
-from vaebench.reporting.ledger.evidence import MEASURED, evidence, without_seeds
-from vaebench.reporting.ledger.verdict import Judgement, Verdict, judge
+from vaebench.reporting.ledger.verdict import MEASURED, Judgement, Verdict, evidence, judge, without_seeds
 from vaebench.reporting.ledger.words import about, details, summary
 from vaebench.reporting.tables.intervals import prediction_half_width
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK

@@ -20,12 +20,11 @@ from vaebench.reporting.page import page as pages
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.paired import difference
 from vaebench.reporting.select import Chosen
+from vaebench.reporting.shown import compare, measured, pairs, show
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
-from vaebench.reporting.terminal.comparison import compare, pairs
-from vaebench.reporting.terminal.run_summary import measured, show
-from vaebench.reporting.wandb.names import cautions, headline
+from vaebench.reporting.wandb.logged import cautions, headline
 from vaebench.sweeps.progress import summary
 
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
@@ -233,12 +232,12 @@ def test_a_marked_number_leaves_a_looser_bound_to_say_which_is_the_highest():
 def test_dashboard_panels_say_of_how_many_runs_a_number_is_marked(tmp_path):
     pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
     from vaebench.config import load
-    from vaebench.reporting.wandb import workspace
+    from vaebench.reporting.wandb import dashboard
 
     (tmp_path / "study.yaml").write_text(
         "question: Q?\nmodel: {name: VAE, latent_dim: 2}\ndata: {name: Digits, binarize: Fixed}\n"
     )
-    told = dict(workspace.outline(workspace.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
+    told = dict(dashboard.outline(dashboard.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
     shown = " ".join(panel for panels in told.values() for panel in panels)
     assert f"Highest IWAE-5000 ({MARK} 1 of 6 runs: {SAID})" in shown
     assert "IWAE-50 (BarPlot)" in shown

@@ -11,8 +11,7 @@ from vaebench.calibration import measurements
 from vaebench.calibration.autoencoder_identities import moments
 from vaebench.records.record import read
 from vaebench.reporting.ledger import claims
-from vaebench.reporting.ledger.evidence import MEASURED, evidence
-from vaebench.reporting.ledger.verdict import Verdict, judge
+from vaebench.reporting.ledger.verdict import MEASURED, Verdict, evidence, judge
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["linear_subspace", "linear_denoising", "regularised_linear", "contraction", "constructed_codes"]

@@ -15,7 +15,7 @@ from rich.text import Text
 from vaebench.config import load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record, identity
-from vaebench.reporting.terminal.printing import Printer, line
+from vaebench.reporting.printing import Printer, line
 from vaebench.sweeps.progress import Display
 
 PACKAGE = Path(__file__).parents[1] / "vaebench"

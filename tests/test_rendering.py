@@ -10,8 +10,8 @@ from test_table import VAE, record
 
 from vaebench.records.record import Estimate, write
 from vaebench.reporting.tables import table
+from vaebench.reporting.tables.escaping import in_latex
 from vaebench.reporting.tables.intervals import Interval
-from vaebench.reporting.tables.latex import escape
 from vaebench.reporting.tables.layout import decimals, figure
 from vaebench.reporting.tables.rendering import RENDERINGS
 
@@ -32,7 +32,7 @@ def test_special_characters_survive_both_texts(tmp_path):
         r"p(x\textbar{}z) \& 5 \% of $\sigma$\textsuperscript{2}\_\textbackslash{} \{\#\}"
         in (tmp_path / "table.tex").read_text()
     )
-    assert escape("~^<>") == r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+    assert in_latex("~^<>") == r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
     lines = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines[:4]}) == 1
 

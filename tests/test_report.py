@@ -22,7 +22,7 @@ from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import limits
 from vaebench.reporting.figures.units import UnitsByBeta
 from vaebench.reporting.page import page, site
-from vaebench.reporting.page.provenance import cost, finished
+from vaebench.reporting.page.page import cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 

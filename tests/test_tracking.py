@@ -234,7 +234,7 @@ def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, cap
     def full(*_: Any) -> Any:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("vaebench.reporting.wandb.run.artifacts", full)
+    monkeypatch.setattr("vaebench.reporting.wandb.runs.artifacts", full)
     (tmp_path / "tiny.yaml").write_text(TINY)
     study = load(tmp_path / "tiny.yaml")
     (run,) = study.runs

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from vaebench.records.files import stale, write_all
 from vaebench.records.record import Estimate, RecordError
-from vaebench.reporting.tables.latex import escape
+from vaebench.reporting.tables.escaping import in_latex
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -233,7 +233,7 @@ def _latex(grades: Sequence[Grade]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(BREAKS.sub(r"\g<0>\\hspace{0pt}", escape(cell)) for cell in cells) + r" \\"
+    return " & ".join(BREAKS.sub(r"\g<0>\\hspace{0pt}", in_latex(cell)) for cell in cells) + r" \\"
 
 
 def _figure(value: float) -> str:

@@ -32,7 +32,7 @@ from vaebench.models.vae import VAE
 from vaebench.oracle import Spectrum, maximum_likelihood
 from vaebench.records import provenance, record
 from vaebench.records.record import Estimate, Record, identity
-from vaebench.reporting.ledger.evidence import MEASUREMENT
+from vaebench.reporting.ledger.verdict import MEASUREMENT
 from vaebench.sweeps.reevaluate import trained
 from vaebench.training import memory
 

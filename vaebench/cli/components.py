@@ -8,7 +8,7 @@ import typer
 import vaebench
 from vaebench.cli.arguments import Json
 from vaebench.cli.terminal import console, counted, print_json
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 
 
 def show_version(asked: bool) -> bool:

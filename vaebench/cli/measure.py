@@ -8,7 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Json, SeedOption, Threads, WandbMode, check_logging, study_of
 from vaebench.cli.terminal import console, print_json
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
     from vaebench.evaluation.measure import Measurement
@@ -57,7 +57,7 @@ def evaluate(
 def print_measurement(seen: "Measurement", json: bool = False) -> None:
     """Print every number with its errors and remarks, and every blank with its reason."""
     from vaebench.records.description import Description
-    from vaebench.reporting.terminal.run_summary import measured
+    from vaebench.reporting.shown import measured
 
     if json:
         print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})
@@ -103,7 +103,7 @@ def measure(
 ) -> None:
     """Measure something for the ledger that no study trains, and write its record to runs/paper/exact."""
     from vaebench.calibration import measurements
-    from vaebench.reporting.ledger.evidence import MEASURED
+    from vaebench.reporting.ledger.verdict import MEASURED
 
     plan = None if study is None else study_of(study)
     for made in measurements.measured(name, seed, plan, RUNS):

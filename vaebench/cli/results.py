@@ -9,7 +9,7 @@ import typer
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted, print_json
 from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
     from vaebench.records.record import Record
@@ -23,14 +23,13 @@ def show(
     from json import loads
 
     from vaebench.records.record import encode
-    from vaebench.reporting import select
-    from vaebench.reporting.terminal import run_summary
+    from vaebench.reporting import select, shown
 
     found = select.run(run, (RUNS, RESULTS))
     if json:
         print_json(loads(encode(found)))
     else:
-        console.print(run_summary.show(found))
+        console.print(shown.show(found))
 
 
 def compare(
@@ -38,11 +37,10 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another run, study or row.")],
 ) -> None:
     """Compare two configurations, or two studies row by row, from their records, paired by seed."""
-    from vaebench.reporting import select
-    from vaebench.reporting.terminal import comparison
+    from vaebench.reporting import select, shown
 
     sides = (select.find(word, (RUNS, RESULTS)) for word in (first, second))
-    console.print(comparison.compare(comparison.pairs(*sides)))
+    console.print(shown.compare(shown.pairs(*sides)))
 
 
 def table(studies: Studies = None, check: Check = False) -> None:
@@ -174,8 +172,7 @@ def dashboard(
     """Write a study's W&B workspace and report as JSON to runs/STUDY and list the panels; --save saves both to W&B."""
     from vaebench.records import record
     from vaebench.records.files import write_atomically
-    from vaebench.reporting.wandb import report as reports
-    from vaebench.reporting.wandb import workspace as dashboards
+    from vaebench.reporting.wandb import dashboard as dashboards
 
     plan = study_of(study, overrides)
     folder = RUNS / plan.place
@@ -189,7 +186,7 @@ def dashboard(
     usual = dashboards.logged_in().default_entity if save else None
     owner = entity or usual or ""
     made = dashboards.workspace(plan, records, owner, expected)
-    written = reports.report(plan, records, owner, expected)
+    written = dashboards.report(plan, records, owner, expected)
     for section, panels in dashboards.outline(made):
         console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)

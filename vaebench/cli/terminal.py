@@ -18,7 +18,7 @@ from typing import Any
 import typer
 
 from vaebench.records.checksums import finite
-from vaebench.reporting.terminal.printing import Printer, line
+from vaebench.reporting.printing import Printer, line
 from vaebench.training.signals import handled
 
 WIDTH = 200

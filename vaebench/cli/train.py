@@ -35,7 +35,7 @@ from vaebench.cli.arguments import (
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
 from vaebench.records.collection import importing, keep
 from vaebench.records.run_folder import RECORD
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -258,8 +258,8 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
     from vaebench.records import record
     from vaebench.reporting import publish
     from vaebench.reporting.page import site
+    from vaebench.reporting.shown import headline
     from vaebench.reporting.tables import table as tables
-    from vaebench.reporting.terminal.headline import headline
 
     if not records:
         return ()

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -17,9 +17,15 @@ PACKAGES = ("vaebench", "torch", "torchvision", "lightning", "torchmetrics", "nu
 def code() -> dict[str, Any]:
     """The commit of this source, and whether files have changed since; None outside a git checkout."""
     here = Path(__file__).parent
-    commit = _git(here, "rev-parse", "HEAD")
+    head = _git(here, "rev-parse", "HEAD")
     changed = _git(here, "status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
-    return {"commit": commit, "dirty": None if commit is None else bool(changed)}
+    return {"commit": head, "dirty": None if head is None else bool(changed)}
+
+
+def commit(provenance: Mapping[str, Any], digits: int | None = None) -> str:
+    """The commit that a record names, in short if asked, and whether its files were changed; empty if it names none."""
+    name = str(provenance.get("commit") or "")[:digits]
+    return f"{name} with changes" if name and provenance.get("dirty") else name
 
 
 def not_in_history(commits: Collection[str]) -> set[str]:

@@ -14,7 +14,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import unit_stddev
 from vaebench.records.files import check_writable, write_all
 from vaebench.records.run_folder import WEIGHTS
-from vaebench.reporting.terminal.run_summary import measured
+from vaebench.reporting.shown import measured
 from vaebench.sweeps.trained import Trained
 from vaebench.training.model_files import weights
 

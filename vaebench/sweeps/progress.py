@@ -19,10 +19,10 @@ from vaebench.records import record
 from vaebench.records.description import Role
 from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import PROGRESS, RECORD
+from vaebench.reporting.printing import line
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import MARK, Quantity, quantities, with_role
-from vaebench.reporting.terminal.printing import line
 from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 
 REST = (Role.ACTIVE_UNITS, Role.RECONSTRUCTION_ERROR)

@@ -35,7 +35,7 @@ from vaebench.records.files import WriteError
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CEILINGS, CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting.wandb import Mode, Tracker, tracked
-from vaebench.reporting.wandb.names import headline
+from vaebench.reporting.wandb.logged import headline
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.curve import CURVES

@@ -20,7 +20,7 @@ from vaebench.records import files, record
 from vaebench.records.collection import without_collection
 from vaebench.records.record import NewerError, Record, RecordError
 from vaebench.records.run_folder import ARRAYS, EARLIER_RESUME, LOCK, PROGRESS, RECORD, RESUME
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 from vaebench.sweeps.heartbeat import read_progress
 
 

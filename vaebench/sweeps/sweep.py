@@ -14,7 +14,7 @@ from vaebench.config import Run, Study
 from vaebench.records import record
 from vaebench.records.files import check_writable
 from vaebench.records.run_folder import LOCK, RECORD
-from vaebench.reporting.terminal.printing import line
+from vaebench.reporting.printing import line
 from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones: `claims` are read from a file, `evidence` from records, and then judged.
+"""Published numbers beside measured ones: `claims` are read from a file, and judged from the records by `verdict`.
 
-`verdict` compares the two and `rendering` writes the ledger. Nothing here trains, and nothing imports torch.
+`words` says it, and `rendering` writes the ledger. Nothing here trains, and nothing imports torch.
 """

@@ -14,8 +14,7 @@ from vaebench.records.run_folder import PAPER
 from vaebench.reporting.figures.base import Drawn
 from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, panel, standalone, variable
 from vaebench.reporting.ledger import claims as published
-from vaebench.reporting.ledger.evidence import evidence
-from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict, judge
+from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict, evidence, judge
 from vaebench.reporting.ledger.words import (
     HEADINGS,
     NONE,
@@ -29,7 +28,7 @@ from vaebench.reporting.ledger.words import (
 )
 from vaebench.reporting.page.page import environment
 from vaebench.reporting.tables import escaping
-from vaebench.reporting.tables.latex import escape
+from vaebench.reporting.tables.escaping import in_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,9 +198,9 @@ def _pipe(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
 def _latex(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
     lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand"]
     lines += [r"\begin{longtable}{rp{0.26\linewidth}p{0.17\linewidth}p{0.17\linewidth}p{0.18\linewidth}}"]
-    lines += [r"\toprule", _row([r"\#", *map(escape, HEADINGS[1:])]), r"\midrule", r"\endhead"]
-    lines += [_row(map(escape, d.line)) for d in every]
-    lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {escape(f'{summary(judged)}. {about(judged)}')}\par"]
+    lines += [r"\toprule", _row([r"\#", *map(in_latex, HEADINGS[1:])]), r"\midrule", r"\endhead"]
+    lines += [_row(map(in_latex, d.line)) for d in every]
+    lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {in_latex(f'{summary(judged)}. {about(judged)}')}\par"]
     return "\n".join(lines) + "\n"
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vaebench.records.provenance import commit
 from vaebench.reporting.ledger.claims import State
-from vaebench.reporting.ledger.evidence import RUN, SEED
-from vaebench.reporting.ledger.verdict import Judgement, Measured, Verdict
+from vaebench.reporting.ledger.verdict import RUN, SEED, Judgement, Measured, Verdict
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK
 
@@ -199,7 +199,4 @@ def _span(seeds: set[int]) -> str:
 
 def _commits(judgement: Judgement) -> list[str]:
     """The code that measured it, one short commit each."""
-    origins = [r.provenance for r in judgement.evidence.records]
-    return sorted(
-        {f"{str(o.get('commit') or 'unknown')[:10]}{' with changes' * bool(o.get('dirty'))}" for o in origins}
-    )
+    return sorted({commit(r.provenance, 10) or "unknown" for r in judgement.evidence.records})

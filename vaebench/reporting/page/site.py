@@ -15,8 +15,7 @@ from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn, Legend
 from vaebench.reporting.figures.svg import renamed
 from vaebench.reporting.page import page
-from vaebench.reporting.page.page import Link
-from vaebench.reporting.page.provenance import cost, finished
+from vaebench.reporting.page.page import Link, cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import markdown

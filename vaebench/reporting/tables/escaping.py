@@ -1,7 +1,8 @@
 """Text that somebody else wrote (a label from YAML, a reason in a record), made safe for what it is written into."""
 
 import re
-from unicodedata import category
+from functools import reduce
+from unicodedata import category, normalize
 
 from vaebench.reporting.tables.labels import is_number
 
@@ -13,6 +14,39 @@ FORMULA = "=+-@＝＋－＠"
 
 MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*|~$"} | {"<": "&lt;", "&": "&amp;"})
 """Characters that Markdown or HTML would read as markup wherever they stand."""
+
+
+MATHEMATICS = (
+    {"±": "pm", "×": "times", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "∞": "infty", "·": "cdot"}
+    | {"→": "rightarrow", "∣": "mid", "‖": "Vert", "Σ": "Sigma", "∈": "in", "α": "alpha", "β": "beta", "γ": "gamma"}
+    | {"δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ρ": "rho"}
+    | {"∂": "partial", "σ": "sigma", "τ": "tau", "φ": "varphi", "ω": "omega", "\u2212": "-"}
+)
+
+ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030b\u030c\u0327", "`'^~=u.\"Hvc", strict=True))
+"""Combining characters, and the command that sets each above or below a letter."""
+
+SYMBOLS = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{c: f"{{{c}}}" for c in "[]*"},  # at the start of a line they would be taken for an option of the line break
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "¹": r"\textsuperscript{1}",
+    "²": r"\textsuperscript{2}",
+    "⁻": r"\textsuperscript{$-$}",
+    "°": r"$^{\circ}$",
+    "ᵀ": r"\textsuperscript{T}",
+    "†": r"\dag{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "’": "'",
+    **{symbol: f"$\\{name}$" if name != "-" else "$-$" for symbol, name in MATHEMATICS.items()},
+}
 
 
 def visible(text: str) -> str:
@@ -43,3 +77,27 @@ def field(text: str) -> str:
 
 def _code(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def in_latex(text: str) -> str:
+    """Text as LaTeX prints it, with any engine; a character that it may not know is written as its number."""
+    whole: list[str] = []
+    for character in visible(text):
+        if character in ACCENTS and whole:  # it belongs to the letter before
+            whole[-1] = _accented(whole[-1], character)
+        else:
+            whole.append(_printed(character))
+    return "".join(whole)
+
+
+def _printed(character: str) -> str:
+    if character in SYMBOLS or character.isascii():
+        return SYMBOLS.get(character, character)
+    base, *accents = list(normalize("NFD", character))
+    if not accents or any(accent not in ACCENTS for accent in accents):
+        return f"U+{ord(character):04X}"
+    return reduce(_accented, accents, _printed(base))
+
+
+def _accented(letter: str, accent: str) -> str:
+    return rf"\{ACCENTS[accent]}{{{letter}}}"

@@ -1,20 +1,26 @@
-"""A table as text: CSV for machines, Markdown for readers, LaTeX for papers."""
+"""A table as text: CSV for machines, Markdown for readers, LaTeX for papers, and `runs.csv` with a line for each run.
+
+In LaTeX, a float has at most seven columns, and its caption, label and notes. It never leaves the text block: if its
+tabular is wider than a line, it is scaled down to the line.
+"""
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
 
 from tabulate import tabulate
 
-from vaebench.records.record import DUPLICATES
-from vaebench.reporting.tables import runs
-from vaebench.reporting.tables.escaping import field, line
+from vaebench.records.record import DUPLICATES, Record
+from vaebench.reporting.tables.escaping import field, in_latex, line
 from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
-from vaebench.reporting.tables.labels import canonical
-from vaebench.reporting.tables.latex import latex
-from vaebench.reporting.tables.layout import Entry, Sheet, comparability, page
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity, observations
+from vaebench.reporting.tables.labels import SEED, canonical, labels, merged_axes
+from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, Reading, observations, quantities
 from vaebench.reporting.tables.rows import Row, Table
 
 LEGEND = (
@@ -79,7 +85,7 @@ def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
     parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
-    parts += [f"The ids, and every number of each run, stand in {runs.NAME}."]
+    parts += [f"The ids, and every number of each run, stand in {RUNS_FILE}."]
     block = ""
     for sheet in laid_out.sheets:
         parts += [f"## {safe(sheet.block)}"] if sheet.block != block and len(table.blocks) > 1 else []
@@ -93,8 +99,15 @@ def markdown(table: Table) -> str:
 
 
 def tex(table: Table) -> str:
-    """A tabular a sheet."""
-    return latex(table, page(table), legend(table))
+    """The whole file; it needs `\\usepackage{booktabs,graphicx}`."""
+    laid_out = page(table)
+    lines = [r"% \usepackage{booktabs,graphicx}; written by vaebench from the records, not by hand", ""]
+    parts = [part for sheet in laid_out.sheets if sheet.rows for part in _tex_parts(sheet)]
+    for number, part in enumerate(parts, 1):
+        lines += _tex_float(part, f"tab:{_tex_label(table.title)}-{number}", table, laid_out)
+    lines += [rf"\noindent {in_latex(rule)}\par" for rule in legend(table)]
+    lines += [rf"\noindent Failed: {in_latex(run)}: {in_latex(reason)}\par" for run, reason in table.failures]
+    return "\n".join(lines) + "\n"
 
 
 def legend(table: Table) -> list[str]:
@@ -149,3 +162,125 @@ def _text(entry: Entry, notes: bool) -> str:
     mark = MARK if entry.marked else ""
     spread = "" if entry.spread is None else f" {entry.spread}"
     return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes if notes)
+
+
+MOST_COLUMNS = 7
+"""Columns of a float, labels and seeds included."""
+
+
+def _tex_parts(sheet: Sheet) -> list[Sheet]:
+    """A sheet in parts of at most seven columns, about as many in each; each part repeats the labels and seeds."""
+    fixed, numbers = sheet.fixed, len(sheet.headings) - sheet.fixed
+    count = max(1, -(-numbers // max(1, MOST_COLUMNS - fixed)))
+    borders = [fixed + numbers * i // count for i in range(count + 1)]
+
+    def between(entries: Sequence[Entry], a: int, b: int) -> tuple[Entry, ...]:
+        return (*entries[:fixed], *entries[a:b])
+
+    return [
+        replace(sheet, headings=between(sheet.headings, a, b), rows=tuple(between(row, a, b) for row in sheet.rows))
+        for a, b in pairwise(borders)
+    ]
+
+
+def _tex_label(title: str) -> str:
+    """A title as a part of a label, in which LaTeX allows few characters."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-") or "table"
+
+
+def _tex_float(sheet: Sheet, label: str, table: Table, page: Page) -> list[str]:
+    block = f" ({in_latex(sheet.block)})" if len(table.blocks) > 1 else ""
+    columns = "l" * sheet.labels + "r" * (len(sheet.headings) - sheet.labels)
+    used = sorted({note for row in (sheet.headings, *sheet.rows) for entry in row for note in entry.notes})
+    said = [rf"\textsuperscript{{{i}}}~{in_latex(page.notes[i - 1])}" for i in used]
+    said += [in_latex(sheet.constants)] if sheet.constants else []
+    return [
+        r"\begin{table}[htbp]",
+        r"\centering\footnotesize",
+        rf"\caption{{{in_latex(table.title)}: {in_latex(sheet.caption)}{block}.}}",
+        rf"\label{{{label}}}",
+        rf"\sbox0{{\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _tex_line([_tex_entry(h) for h in sheet.headings]),
+        r"\midrule",
+        *(_tex_line([_tex_entry(e) for e in row]) for row in sheet.rows),
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
+        *(rf"\par\smallskip{{\raggedright\scriptsize {line}\par}}" for line in said),
+        r"\end{table}",
+        "",
+    ]
+
+
+def _tex_line(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex_entry(entry: Entry) -> str:
+    notes = rf"\textsuperscript{{{','.join(map(str, entry.notes))}}}" if entry.notes else ""
+    if not entry.is_number:
+        return in_latex(entry.text) + notes
+    mean = rf"\mathbf{{{entry.text}}}" if entry.best else entry.text
+    mark = r"^{\dagger}" if entry.marked else ""
+    spread = "" if entry.spread is None else rf" {entry.spread}".replace("±", r"\pm").replace("[", r"\ [")
+    return f"${mean}{mark}{spread}$" + notes
+
+
+RUNS_FILE = "runs.csv"
+"""The file beside a study's tables."""
+
+
+class RunRows(NamedTuple):
+    """The runs of a study as a grid. A field without a value is None."""
+
+    headings: list[str]
+    rows: list[list[str | int | float | None]]
+
+
+def run_rows(records: Sequence[Record], errors: bool = False) -> RunRows:
+    """A row for each run, sorted by id.
+
+    Args:
+        records: of one study, each run once.
+        errors: whether the standard error over observations follows each number that has one.
+    """
+    found, columns = sorted(records, key=lambda r: r.id), quantities(records)
+    configs = [{k: v for k, v in r.config.items() if k != SEED} for r in found]
+    named = labels(configs, merged_axes([r.axes for r in found]))
+    read = [[(quantity, *_reading(quantity, one)) for quantity in columns] for one in found]
+    spread = {q.name for row in read for q, _, error in row if errors and error is not None}
+    headings = ["id", "status", "reason", *(c.path for c in named), SEED, "marked"]
+    for quantity in columns:
+        headings += [quantity.name, *([f"{quantity.name}_standard_error"] if quantity.name in spread else [])]
+    rows = []
+    for i, (one, numbers) in enumerate(zip(found, read, strict=True)):
+        said = {quantity.name: reading.caution(quantity.description) for quantity, reading, _ in numbers}
+        marked = "; ".join(f"{name}: {text}" for name, text in said.items() if text) or None
+        row = [one.id, one.status, one.reason, *(c.texts[i] for c in named), one.config[SEED], marked]
+        for quantity, reading, error in numbers:
+            row += [reading.value, *([error] if quantity.name in spread else [])]
+        rows.append(row)
+    return RunRows(headings, rows)
+
+
+def runs_csv(records: Sequence[Record]) -> str:
+    """The text of `runs.csv`; numbers in full precision."""
+    found, out = run_rows(records, errors=True), io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(field, found.headings))
+    writer.writerows([_field(value) for value in row] for row in found.rows)
+    return out.getvalue()
+
+
+def _reading(quantity: Quantity, record: Record) -> tuple[Reading, float | None]:
+    """What a run says of a quantity, and the standard error over observations of a value that has one."""
+    reading = quantity.read(record)
+    estimate = None if isinstance(quantity, Fact) or reading.value is None else record.estimate(quantity.name)
+    return reading, None if estimate is None else estimate.standard_error
+
+
+def _field(value: str | int | float | None) -> str:
+    if value is None:
+        return ""
+    return field(value) if isinstance(value, str) else repr(value)

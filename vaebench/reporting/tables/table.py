@@ -10,11 +10,11 @@ from pathlib import Path
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.collection import without_collection
 from vaebench.records.files import stale, write_all
+from vaebench.records.provenance import commit
 from vaebench.records.record import Record
-from vaebench.reporting.tables import runs
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes, slug
 from vaebench.reporting.tables.quantities import quantities
-from vaebench.reporting.tables.rendering import RENDERINGS
+from vaebench.reporting.tables.rendering import RENDERINGS, RUNS_FILE, runs_csv
 from vaebench.reporting.tables.rows import Row, Table, blocks, distinct, groups
 
 
@@ -39,7 +39,7 @@ def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: 
         quantities=tuple(columns),
         blocks=tuple(arranged),
         failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
-        commits=tuple(sorted({_commit(r) for r in records} - {""})),
+        commits=tuple(sorted({commit(r.provenance, 12) for r in records} - {""})),
         remarks=tuple(remarks),
         presentation=presentation,
     )
@@ -71,7 +71,7 @@ def _files(
 ) -> dict[Path, bytes]:
     one = table(records, remarks, presentation)
     tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
-    return {**tables, folder / runs.NAME: runs.comma_separated(distinct(records)).encode()}
+    return {**tables, folder / RUNS_FILE: runs_csv(distinct(records)).encode()}
 
 
 def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
@@ -79,8 +79,3 @@ def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
     failed = sorted(row.group.failed, key=lambda r: r.config[SEED])
     names = [slug([*headings, SEED], [*row.labels, str(r.config[SEED])]) for r in failed]
     return [(name, " ".join((r.reason or "no reason").split())) for name, r in zip(names, failed, strict=True)]
-
-
-def _commit(record: Record) -> str:
-    commit = str(record.provenance.get("commit") or "")[:12]
-    return f"{commit} with changes" if commit and record.provenance.get("dirty") else commit

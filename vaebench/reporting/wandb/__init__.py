@@ -3,7 +3,6 @@
 The record is the truth, and W&B is a view of it. wandb is imported when the first run is tracked, not before.
 """
 
-from vaebench.reporting.wandb.run import Mode, Tracker, tracked
-from vaebench.reporting.wandb.sweep import conclude_sweep
+from vaebench.reporting.wandb.runs import Mode, Tracker, conclude_sweep, tracked
 
 __all__ = ["Mode", "Tracker", "conclude_sweep", "tracked"]
