@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.oracle.lanczos import ends
+from vaebench.evaluation.stationarity import ends
 from vaebench.oracle.optimum import StationaryPoint
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.oracle.spectrum import Spectrum

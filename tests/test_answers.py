@@ -11,10 +11,9 @@ from test_rendering import record
 from vaebench.config import ConfigError, load, presentation
 from vaebench.config.presentation import Axes, Presentation
 from vaebench.records import record as records_of
-from vaebench.records.description import Role
+from vaebench.records.description import Role, Weights
 from vaebench.records.record import Estimate
 from vaebench.records.run_folder import published_studies
-from vaebench.records.weights import Weights
 from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import Headline, Kind, _band, chosen

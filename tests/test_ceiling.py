@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaebench.oracle import mixture, solver
 from vaebench.oracle.ceiling import TOLERANCE, CeilingProblem, linear_value, objective_ceiling
-from vaebench.oracle.components import Bernoulli, Component, Gaussian
+from vaebench.oracle.mixture import Bernoulli, Component, Gaussian
 from vaebench.oracle.solver import Stopped
 from vaebench.oracle.spectrum import Spectrum
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from vaebench.calibration import coverage
-from vaebench.calibration.coverage import covered
+from vaebench.calibration import calibrate
+from vaebench.calibration.calibrate import covered
 from vaebench.calibration.grade import Grade
 from vaebench.evaluation import bounds
 from vaebench.evaluation.estimators.erased_or_shifted import relative
@@ -19,7 +19,7 @@ def first_order(log_weight: torch.Tensor) -> torch.Tensor:
 
 
 def heavy(tail: float) -> list[Grade]:
-    runs = [coverage._heavy(tail, 500, seed) for seed in range(coverage.SEEDS)]
+    runs = [calibrate._heavy(tail, 500, seed) for seed in range(calibrate.SEEDS)]
     return list(covered("weights", {"iwae_500": "IWAE"}, runs, "monte_carlo_error"))
 
 

@@ -20,8 +20,7 @@ from vaebench.config.registry import DATASETS
 from vaebench.data.binarization import Fixed
 from vaebench.data.datasets import published
 from vaebench.data.datasets.base import Dataset, Examples, Splits, data_root, held_out
-from vaebench.data.datasets.mnist_subsets import first_of_shards, rotated
-from vaebench.data.datasets.published import _omniglot
+from vaebench.data.datasets.published import _omniglot, first_of_shards, rotated
 from vaebench.oracle import maximum_likelihood
 from vaebench.oracle.spectrum import Spectrum
 

@@ -21,9 +21,8 @@ from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
-from vaebench.records.description import Panel, Role, Within
+from vaebench.records.description import Panel, Role, Weights, Within
 from vaebench.records.record import Estimate
-from vaebench.records.weights import Weights
 
 CHEAP = {
     "NaiveMonteCarlo": {"observations": 12, "draws": 2000},

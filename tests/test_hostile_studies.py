@@ -14,8 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vaebench.config import ConfigError, load
-from vaebench.config.dialect import MOST_DEPTH, MOST_VALUES
-from vaebench.config.document import Document
+from vaebench.config.document import MOST_DEPTH, MOST_VALUES, Document
 from vaebench.config.grid import MOST_RUNS
 from vaebench.config.loading import MOST_BYTES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench.oracle.lanczos import ends
+from vaebench.evaluation.stationarity import ends
 
 
 def matrix(values: list[float]) -> torch.Tensor:

@@ -17,8 +17,8 @@ from commands import vaebench
 
 from vaebench.config import load
 from vaebench.records import provenance
+from vaebench.records.description import Weights
 from vaebench.records.record import Estimate, Record, encode, identity, read, write
-from vaebench.records.weights import Weights
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
 from vaebench.reporting.ledger.verdict import MEASURED, Judgement, Verdict, evidence, judge, without_seeds

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench.records.description import Description
+from vaebench.records.description import Description, Weights
 from vaebench.records.record import Estimate, Record
-from vaebench.records.weights import Weights
 from vaebench.reporting import publish
 from vaebench.reporting.page import page as pages
 from vaebench.reporting.page.summary import answer

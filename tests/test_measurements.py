@@ -8,7 +8,7 @@ import torch
 from commands import vaebench
 
 from vaebench.calibration import measurements
-from vaebench.calibration.autoencoder_identities import moments
+from vaebench.calibration.measurements import moments
 from vaebench.records.record import read
 from vaebench.reporting.ledger import claims
 from vaebench.reporting.ledger.verdict import MEASURED, Verdict, evidence, judge
@@ -33,7 +33,7 @@ def test_with_another_seed_the_claim_is_reproduced_again(name: str, tmp_path: Pa
 
 def test_a_wrong_minimum_is_not_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An autoencoder that stopped early differs, so the measurement can fail."""
-    monkeypatch.setattr("vaebench.calibration.autoencoder_identities._minimise", lambda model, loss: None)
+    monkeypatch.setattr("vaebench.calibration.measurements._minimise", lambda model, loss: None)
     for name in QUICK[:3]:
         for made in measurements.measured(name, 0, None, tmp_path):
             measurements.write(made, tmp_path / MEASURED)

@@ -8,8 +8,8 @@ from scipy.stats import genpareto
 from vaebench.config.registry import METRICS
 from vaebench.evaluation.bounds import generalized_pareto_shape, pareto_k, tail_length
 from vaebench.models.draws import Draws
+from vaebench.records.description import HEAVY_TAIL
 from vaebench.records.record import NotApplicable
-from vaebench.records.weights import HEAVY_TAIL
 
 FITS = 1000
 

@@ -13,7 +13,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation.estimators.erased_or_shifted import ErasedOrShifted
-from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
+from vaebench.evaluation.estimators.evidence import NaiveMonteCarlo
 from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SIDE, STEPS, make_images
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from vaebench.records.description import Weights
 from vaebench.records.record import Estimate, Record
-from vaebench.records.weights import Weights
 from vaebench.reporting.page import page as pages
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval

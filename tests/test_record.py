@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaebench.records import files
-from vaebench.records.description import Description, Direction, Panel, Role
+from vaebench.records.description import Description, Direction, Panel, Role, Weights
 from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.record import (
     FORMAT,
@@ -25,7 +25,6 @@ from vaebench.records.record import (
     read_all,
     write,
 )
-from vaebench.records.weights import Weights
 
 CONFIG = {"model": {"name": "BetaVAE", "beta": 4.0, "network": {"name": "MLP", "hidden": [64, 64]}}, "seed": 0}
 

@@ -11,7 +11,7 @@ import pytest
 from commands import vaebench
 from filelock import FileLock
 
-from vaebench.config import load, shipped
+from vaebench.config import load, loading
 from vaebench.config.registry import REGISTRIES
 from vaebench.records import record
 from vaebench.records.run_folder import LOCK, RECORD, RESUME
@@ -28,7 +28,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_shipped_study_is_found_by_its_name(empty: Path) -> None:
-    for name in shipped.names():
+    for name in loading.names():
         study = load(name)
         assert study.path.samefile(ROOT / f"conf/{name}.yaml")
         assert study.runs[0].source == name

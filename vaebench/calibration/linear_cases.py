@@ -18,14 +18,12 @@ from torch import Tensor
 
 from vaebench import oracle
 from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
-from vaebench.calibration.model_cases import model_grades, posterior_grades
-from vaebench.calibration.truth_cases import truth_grades
+from vaebench.calibration.model_cases import model_grades, posterior_grades, truth_grades
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
-from vaebench.evaluation.estimators.naive_monte_carlo import NaiveMonteCarlo
+from vaebench.evaluation.estimators.evidence import AnnealedImportanceSampling, NaiveMonteCarlo
 from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.evaluation.metrics.units import GRID
 from vaebench.evaluation.stationarity import linear_vae_at

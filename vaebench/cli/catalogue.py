@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from vaebench.cli.terminal import counted
 from vaebench.config import ConfigError, load
 from vaebench.config.fields import EMPTY, component_fields, described, shown
+from vaebench.config.loading import CONF
 from vaebench.config.registry import REGISTRIES, Registry, did_you_mean
-from vaebench.config.shipped import CONF
 from vaebench.records.run_folder import PAPER
 
 Rows = list[tuple[str, str]]

@@ -25,9 +25,9 @@ def list_(
 ) -> None:
     """List everything that a YAML file may name, and the studies; with a name, every key of that component."""
     from vaebench.cli.catalogue import catalogue, keys_of
-    from vaebench.config import shipped
+    from vaebench.config import loading
 
-    folder = shipped.studies()
+    folder = loading.studies()
     if json and name:
         print_json({heading: [key._asdict() for key in keys] for heading, keys in keys_of(name)})
     elif json:
@@ -48,9 +48,9 @@ def list_(
 
 def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is made.")] = Path()) -> None:
     """Copy the shipped studies to conf/ in this folder, to start your own from. No file is overwritten."""
-    from vaebench.config import shipped
+    from vaebench.config import loading
 
-    made = shipped.copy_to(folder / "conf")
+    made = loading.copy_to(folder / "conf")
     console.print(f"{folder / 'conf'}: {counted(made, 'file')} written", soft_wrap=True)
 
 

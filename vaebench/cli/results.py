@@ -46,7 +46,7 @@ def compare(
 def table(studies: Studies = None, check: Check = False) -> None:
     """Write the tables in results/, or in a folder such as runs/beta, from their records alone."""
     from vaebench.calibration import grade
-    from vaebench.config import presentation, shipped
+    from vaebench.config import loading, presentation
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
 
@@ -60,7 +60,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
             continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
-        asked = presentation.read(shipped.studies() / f"{_place(folder)}.yaml")
+        asked = presentation.read(loading.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
             stale += [*tables.check(records, folder, remarks, asked), *grade.check(grades, folder)]
@@ -90,22 +90,22 @@ def _place(given: Path) -> Path:
 
 def _notes(folder: Path, records: "list[Record]") -> list[str]:
     """The note about runs that the study of that folder, if there is one, does not have."""
-    from vaebench.config import ConfigError, shipped
+    from vaebench.config import ConfigError, loading
     from vaebench.sweeps import overridden
 
     try:
-        return overridden.remarks(study_of(shipped.studies() / f"{_place(folder)}.yaml"), records)
+        return overridden.remarks(study_of(loading.studies() / f"{_place(folder)}.yaml"), records)
     except ConfigError:
         return []
 
 
 def report(studies: Studies = None, check: Check = False) -> None:
     """Write the pages in results/, and the page that lists them, from the records alone."""
-    from vaebench.config import shipped
+    from vaebench.config import loading
     from vaebench.reporting.page import site
 
     named = [_place(s).as_posix() for s in studies] if studies else None
-    found = (site.check if check else site.write)(RESULTS, shipped.studies(), named)
+    found = (site.check if check else site.write)(RESULTS, loading.studies(), named)
     if check and found:
         _print_stale(found, "report")
         raise typer.Exit(1)
@@ -149,7 +149,7 @@ def publish(
 ) -> None:
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade
-    from vaebench.config import shipped
+    from vaebench.config import loading
     from vaebench.reporting import publish as published
     from vaebench.reporting.page import site
 
@@ -159,7 +159,7 @@ def publish(
     files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
     if grades := grade.read(runs):
         files += grade.write(grades, results)
-    files += site.write(RESULTS, shipped.studies(), [plan.place.as_posix()])
+    files += site.write(RESULTS, loading.studies(), [plan.place.as_posix()])
     console.print(f"{RESULTS / plan.place}: {counted(files, 'file')} written", soft_wrap=True)
 
 

@@ -1,13 +1,12 @@
 """From a study's YAML file to its runs, checked before anything heavy is imported.
 
-`loading` reads the file in four steps. `document` parses the text, in the `dialect` of YAML that a study may use, and
-knows the line of every key. `grid` forms the axes, those of the command line among them. `fields` describes what
-each key may be, read from the annotations of constructors by `signature` and `registry`; `validation` checks one run
-with it, and `compatibility` one part of a run against another. `source_map` gives each fault its line. The result is a
-`study`; `schema` is the same description for an editor.
+`loading` finds a study and reads it in four steps. `document` parses the text and knows the line of every key. `grid`
+forms the axes, those of the command line among them, and gives each fault its line. `fields` describes what each key
+may be, read from the annotations of constructors by `signature` and `registry`. `validation` checks one run with it,
+then one part of a run against another. The result is a `study`; `schema` is the same description for an editor.
 
-`shipped` finds the studies that come with the package, `imports` reads components from your own files, `presentation`
-is what a study says of its pages, and `seeding` makes the random streams of a run.
+`imports` reads components from your own files, `presentation` is what a study says of its pages, and `seeding` makes
+the random streams of a run.
 """
 
 from vaebench.config.loading import load

@@ -1,6 +1,8 @@
 """From a YAML file to a `Study`: read the file, form its grid, and check every run before torch is imported."""
 
+import os
 import shlex
+import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +12,9 @@ from vaebench.config import document as lines
 from vaebench.config import grid, imports, presentation
 from vaebench.config.document import DeadReference, Document, Fault
 from vaebench.config.fields import shown
-from vaebench.config.grid import Axis, GridError, Point
+from vaebench.config.grid import Axis, GridError, Point, RunFault, SourceMap, said
 from vaebench.config.imports import Import
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
-from vaebench.config.shipped import CONF, located, names
-from vaebench.config.source_map import RunFault, SourceMap, said
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MissingKey
 
@@ -198,3 +198,55 @@ def _read(path: Path) -> bytes:
 def _refuse(path: Path, faults: Sequence[Fault]) -> None:
     if faults:
         raise ConfigError(said(path, faults))
+
+
+CONF = Path("conf")
+"""The studies of the folder in which a command is given."""
+
+SUFFIXES = (".yaml", ".yml")
+"""What the name of a study's file ends with."""
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped() -> Path:
+    """The studies that come with the package: `vaebench/conf` of a wheel, `conf` of a checkout."""
+    return next((folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()), CONF)
+
+
+def studies() -> Path:
+    """The folder whose studies `vaebench list` shows: `conf/` if there is one here, else the shipped one."""
+    return CONF if CONF.is_dir() else shipped()
+
+
+def located(given: Path) -> Path:
+    """The file of a study that is given by its path or by its name.
+
+    A file at the given path is taken first, then `conf/<name>.yaml`, then the shipped study of that name. If there is
+    none, the given path comes back.
+    """
+    if given.suffix in SUFFIXES or os.path.lexists(given):  # a path that the system refuses is reported when it is read
+        return given
+    places = (folder / f"{given}.yaml" for folder in (CONF, shipped()))
+    return next((place for place in places if os.path.isfile(place)), given)
+
+
+def names() -> list[str]:
+    """The studies that may be given by name."""
+    return sorted({path.stem for folder in (CONF, shipped()) for path in folder.glob("*.yaml")})
+
+
+def copy_to(folder: Path) -> list[Path]:
+    """Copy the shipped studies and the schema for editors into a folder; files that exist stay as they are.
+
+    Returns:
+        the files that were written.
+    """
+    made = []
+    for source in sorted(path for path in shipped().rglob("*") if path.suffix in (*SUFFIXES, ".json")):
+        target = folder / source.relative_to(shipped())
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            made.append(target)
+    return made

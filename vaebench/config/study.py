@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vaebench.config import imports
-from vaebench.config.compatibility import disagreements
 from vaebench.config.document import Keys, dotted
 from vaebench.config.fields import Section, walk
+from vaebench.config.grid import SourceMap
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.presentation import Presentation
 from vaebench.config.registry import (
@@ -29,8 +29,7 @@ from vaebench.config.registry import (
     PositiveInt,
     Seed,
 )
-from vaebench.config.source_map import SourceMap
-from vaebench.config.validation import Invalid, identifying, validated
+from vaebench.config.validation import Invalid, disagreements, identifying, validated
 from vaebench.records.record import identity
 from vaebench.records.run_folder import place
 

@@ -4,13 +4,16 @@ Pydantic checks single values. The walk from a study to its components is ours, 
 components would need every file of every registry to be read, and a model to be built for each class, before the first
 check (0.15 s of CPU); here a study pays only for the components that it names. And a fault must say its place, the
 nearest name and a remedy, so that pydantic's own messages would be replaced in any case.
+
+`disagreements` finds conflicts between two parts of a run, as far as they can be found before torch is imported. A
+class declares what it needs in a literal or in an annotation, so this file names no class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from operator import or_
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -21,12 +24,14 @@ from vaebench.config.fields import (
     Fields,
     Kind,
     ListOf,
+    Node,
     Scalar,
     Section,
     component_fields,
     described,
     expected,
     shown,
+    walk,
     with_name,
 )
 from vaebench.config.registry import Registry, UnknownName, did_you_mean
@@ -236,3 +241,110 @@ def _inside(kind: Kind, value: Any) -> Any:
             case ListOf() if isinstance(value, tuple | list):
                 return [_inside(option.item, item) for item in value]
     return value
+
+
+WORDS = {
+    "binary": "x in {0, 1}",
+    "unit": "x in [0, 1]",
+    "real": "x in R",
+    "expected": "x in [0, 1] in place of x in {0, 1}",
+}
+SUPPORTS = tuple(WORDS)
+"""{0, 1} ⊂ [0, 1] ⊂ R. Expected pixels need a likelihood of binary ones, whose log p(x|z) is linear in x.
+
+A likelihood declares the support that it covers, and data declare the support of x, both as the literal `support` of
+the class. A class without it (a user's files, whose values are not known yet) is checked when the data is read.
+"""
+
+
+class Disagreement(NamedTuple):
+    """One conflict: its place in the run, and a text."""
+
+    path: Keys
+    text: str
+
+
+class Placed(NamedTuple):
+    """A component of a run: its place, its registry, and its mapping with every default filled in."""
+
+    path: Keys
+    registry: Registry
+    spec: Mapping[str, Any]
+
+    @property
+    def support(self) -> str | None:
+        constant: str | None = self.registry.source(self.spec["name"]).constant("support")
+        return constant if constant in SUPPORTS else None
+
+
+VALIDATION_USERS = (("train", "early_stopping"), ("evaluate", "split"))
+"""Keys that may ask for a validation split."""
+
+
+def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+    """Every conflict in a run whose parts are each valid."""
+    placed = []
+    for node in walk(fields, run):
+        if node.kind.component and isinstance(node.value, Mapping):
+            placed.append(Placed(node.keys, node.kind.component.registry, node.value))
+        if node.kind.divides:
+            yield from _indivisible(node, node.kind.divides, run)
+    yield from _outside_support(placed)
+    yield from _uncovered_epochs(run["train"])
+    if run["data"].get("validation") == 0:
+        for section, key in VALIDATION_USERS:
+            if run[section][key] not in (None, "train", "test"):
+                text = "expected no use of a validation split, since data.validation is 0; change one of the two"
+                yield Disagreement((section, key), text)
+
+
+def _uncovered_epochs(train: Mapping[str, Any]) -> Iterator[Disagreement]:
+    total = sum(stage["epochs"] for stage in train["stages"])
+    if train["stages"] and total != train["epochs"]:
+        text = f"expected stages of train.epochs = {train['epochs']} epochs in all, got {total}; change one of the two"
+        yield Disagreement(("train", "stages"), text)
+
+
+def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+    total: Any = run
+    for key in divided.split("."):
+        total = total[key]
+    values = node.value if isinstance(node.value, tuple) else () if node.value is None else (node.value,)
+    for bad in [value for value in values if total % value]:
+        text = f"expected a divisor of {divided} = {total}, got {shown(bad)}; change one of the two"
+        yield Disagreement(node.keys, text)
+
+
+def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
+    model = [c for c in placed if c.path[0] == "model" and c.support]
+    data = [c for c in placed if c.path[0] == "data" and c.support]
+    if model and data and not _is_covered(model[-1].support, data[-1].support):  # the innermost component decides
+        likelihood, source = model[-1], data[-1]
+        yield Disagreement(
+            likelihood.path,
+            f"{likelihood.spec['name']} expects {WORDS[likelihood.support or '']}, got {source.spec['name']} with "
+            f"{WORDS[source.support or '']}; set {' or '.join(_remedies(likelihood, source))}",
+        )
+
+
+def _remedies(likelihood: Placed, source: Placed) -> Iterator[str]:
+    """What may be set instead: a conversion that the data set offers, or another likelihood."""
+    for key, taken in component_fields(source.registry, source.spec["name"]).items():
+        if offered := taken.kind.component:
+            fit = [
+                n
+                for n in offered.registry
+                if _is_covered(likelihood.support, offered.registry.source(n).constant("support"))
+            ]
+            if fit:
+                yield f"{'.'.join(map(str, (*source.path, key)))}: {' | '.join(fit)}"
+    registry = likelihood.registry
+    fit = [n for n in registry if _is_covered(registry.source(n).constant("support"), source.support)]
+    if fit:
+        yield f"{'.'.join(map(str, likelihood.path))}: {' | '.join(fit)}"
+
+
+def _is_covered(wide: str | None, narrow: str | None) -> bool:
+    if "expected" in (wide, narrow):
+        return (wide, narrow) == ("binary", "expected")
+    return wide in SUPPORTS and narrow in SUPPORTS and SUPPORTS.index(wide) >= SUPPORTS.index(narrow)

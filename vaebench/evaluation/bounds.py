@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vaebench.models.draws import ChunkSize
-from vaebench.records.weights import Weights
+from vaebench.records.description import Weights
 
 
 def elbo(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:

@@ -10,12 +10,12 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import pareto_k, summary
-from vaebench.evaluation.estimators.annealed_importance_sampling import AnnealedImportanceSampling
 from vaebench.evaluation.estimators.base import mean_over_observations
+from vaebench.evaluation.estimators.evidence import AnnealedImportanceSampling
 from vaebench.evaluation.measure import evaluating
 from vaebench.models.base import Autoencoder
+from vaebench.records.description import Weights
 from vaebench.records.record import Estimate
-from vaebench.records.weights import Weights
 
 ROWS = 64
 """Observations that are scored at a time."""

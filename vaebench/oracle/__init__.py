@@ -5,8 +5,7 @@
   autoencoder: plain, denoising, or with weight decay.
 - `probabilistic_pca`: the linear-Gaussian model, its evidence and its posterior.
 - `ceiling`: what no VAE passes on given observations, however deep: the value of the best mixture. `solver` searches
-  for it, `mixture` is one mixture with its steps of EM and Newton, and `components` are the parts of a mixture.
-- `lanczos`: the smallest and the largest eigenvalue of a matrix that is only known by its products.
+  for it, and `mixture` is one mixture of components, with its steps of EM and Newton.
 """
 
 from vaebench.oracle.optimum import (

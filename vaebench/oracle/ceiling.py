@@ -26,8 +26,7 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
-from vaebench.oracle.components import Bernoulli, Component, Gaussian
-from vaebench.oracle.mixture import Mixture
+from vaebench.oracle.mixture import Bernoulli, Component, Gaussian, Mixture
 from vaebench.oracle.solver import EM_STEPS, NEWTON_STEPS, Search, Stopped, never, solve
 
 TOLERANCE = 5e-3

@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vaebench.oracle.components import distinct_order, divergence
-from vaebench.oracle.mixture import SAME_ATOM, Mixture, block_rows
+from vaebench.oracle.mixture import SAME_ATOM, Mixture, block_rows, distinct_order, divergence
 
 EM_STEPS, NEWTON_STEPS = 6, 3
 """Steps in a round."""

@@ -10,8 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from vaebench.records.description import Bias, Description, Direction, Panel, Role, Within
-from vaebench.records.weights import Weights
+from vaebench.records.description import Bias, Description, Direction, Panel, Role, Weights, Within
 
 if TYPE_CHECKING:
     from vaebench.records.record import Estimate, Record

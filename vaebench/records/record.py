@@ -25,10 +25,9 @@ from pydantic_core import from_json
 from vaebench.records import earlier
 from vaebench.records.checksums import checksum, finite, laid_out, sha256
 from vaebench.records.collection import without_collection
-from vaebench.records.description import Description
+from vaebench.records.description import Description, Weights
 from vaebench.records.files import write_atomically
 from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
-from vaebench.records.weights import Weights
 
 FORMAT = 3
 """Version of the file; raised when a reader of the earlier version would misread it."""

@@ -18,8 +18,8 @@ import torch
 
 from vaebench.config import ConfigError, Run, Study
 from vaebench.config.document import dotted
+from vaebench.config.grid import RunFault
 from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
-from vaebench.config.source_map import RunFault
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key

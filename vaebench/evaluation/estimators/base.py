@@ -15,9 +15,8 @@ from vaebench.evaluation.metrics.base import refuse_old_names
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import Form
 from vaebench.models.vae import VAE
-from vaebench.records.description import Description
+from vaebench.records.description import Description, Weights
 from vaebench.records.record import Estimate, NotApplicable
-from vaebench.records.weights import Weights
 
 
 class Estimator(ABC):

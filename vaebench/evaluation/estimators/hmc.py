@@ -3,7 +3,7 @@
 A target is a weighted sum of terms, log f(z) = Σ_j w_j f_j(z) + const. Along an annealing path only the weights change.
 So the terms and gradients at a position can be used again for the next distribution of the path. Each coordinate of
 each chain has its own step size, which is equivalent to a diagonal mass matrix. All randomness comes from the generator
-in the arguments.
+in the arguments. `JointDensity` is the target of a model: log p(z) and log p(x|z).
 
 Neal 2011, "MCMC using Hamiltonian dynamics": https://arxiv.org/abs/1206.1901
 """
@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-JITTER = 0.2
-"""The step size of each trajectory is random within ±20 %. A fixed length could return to its start (Neal 2011)."""
+from vaebench.models.vae import VAE
 
 LogDensity = Callable[[Float[Tensor, "*chains L"]], Float[Tensor, "*chains"]]
 
@@ -116,3 +115,67 @@ def transition(
     # min(1, e^log_ratio); NaN becomes 0, which rejects.
     acceptance = log_ratio.clamp(max=0).exp().nan_to_num(0.0)
     return Moved(end.where(uniform[1] < acceptance, start), acceptance)
+
+
+class JointDensity:
+    """The joint density of a model whose parameters do not change.
+
+    torch's distributions sample from the global generator only. So take samples inside `config.seeding.seeded`.
+
+    Args:
+        model: in evaluation mode.
+    """
+
+    def __init__(self, model: VAE) -> None:
+        self.model = model
+        with torch.no_grad():
+            self.prior = model.prior(model.encode)
+
+    @torch.no_grad()
+    def latents(self, *shape: int) -> Float[Tensor, "*chains L"]:
+        """Samples of p(z)."""
+        return self.prior.sample(shape)
+
+    @torch.no_grad()
+    def observations(self, z: Float[Tensor, "*chains L"]) -> Float[Tensor, "*chains_event"]:
+        """One sample x ~ p(x|z) for each z. If z ~ p(z), then z is also an exact sample of the posterior p(z|x)."""
+        return self.model.decode(z).sample()
+
+    @torch.no_grad()
+    def guesses(self, x: Float[Tensor, "B *event"], count: int) -> Float[Tensor, "P B L"]:
+        """Samples of q(z|x). They lie near p(z|x) if the encoder is good, but no result may depend on that."""
+        return self.model.encode(x).sample((count,))
+
+    def log_prior(self, z: Float[Tensor, "*chains L"]) -> Float[Tensor, "*chains"]:
+        """log p(z)."""
+        log_pz: Tensor = self.prior.log_prob(z)
+        return log_pz
+
+    def log_likelihood(self, x: Float[Tensor, "B *event"], quick: bool = False) -> LogDensity:
+        """log p(x|z) as a function of z `[…, B, L]`; z[…, b, :] is a latent of the b-th observation.
+
+        With `quick` it is faster and has no gradient (see `VAE.log_likelihood`).
+        """
+        return self.model.log_likelihood(x, quick)
+
+
+def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:
+    """Check that all log-densities are finite.
+
+    Args:
+        log_density: any shape.
+        where: the latents, for the message.
+
+    Raises:
+        FloatingPointError: with the number of values that are not finite, and what to do.
+    """
+    bad = int((~log_density.isfinite()).sum())
+    if bad:
+        raise FloatingPointError(
+            f"expected a finite log p(x|z) at {where}, got {bad} of {log_density.numel()} that are not: the decoder "
+            "has diverged; train again with a lower model.learning_rate, or set train.gradient_clip"
+        )
+
+
+JITTER = 0.2
+"""The step size of each trajectory is random within ±20 %. A fixed length could return to its start (Neal 2011)."""

@@ -18,9 +18,8 @@ from vaebench.evaluation.metrics.base import (
     variance_of_mean,
 )
 from vaebench.models.draws import Draws
-from vaebench.records.description import Description, Direction, Panel, Role
+from vaebench.records.description import HEAVY_TAIL, Description, Direction, Panel, Role, Weights
 from vaebench.records.record import Estimate, NotApplicable
-from vaebench.records.weights import HEAVY_TAIL, Weights
 
 
 @METRICS.register

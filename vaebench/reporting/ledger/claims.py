@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from vaebench.config.dialect import Loader
+from vaebench.config.document import Loader
 from vaebench.records.run_folder import PAPER
 
 FILE = Path(PAPER, "claims.yaml")

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vaebench.records import earlier
-from vaebench.records.description import Bias, Description, Direction, Panel, Role, meaning
+from vaebench.records.description import Bias, Description, Direction, Panel, Role, Weights, meaning
 from vaebench.records.record import SCALE, Estimate, Record
-from vaebench.records.weights import Weights
 from vaebench.reporting.tables.labels import natural
 
 MARK = "†"
