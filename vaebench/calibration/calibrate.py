@@ -37,20 +37,14 @@ from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of
 
-SEEDS = 100
-"""The number of repetitions of fast measurements."""
-
-FALSE_ALARM = 1e-3
-"""The probability that a right claim gets a wrong grade."""
-
-CAUTIOUS = 0.8
-"""The smallest allowed ratio: a claimed error may be too large by a quarter."""
+SEEDS = 100  # the number of repetitions of fast measurements
+FALSE_ALARM = 1e-3  # the probability that a right claim gets a wrong grade
+CAUTIOUS = 0.8  # the smallest allowed ratio: a claimed error may be too large by a quarter
 
 DRAWS, OBSERVATIONS, POPULATION = 50, 16, 60
 """K; the number of observations whose draws are repeated; the number of observations that are sampled again."""
 
-TAILS = (0.3, 0.7, 1.2)
-"""Tail shapes of the weights: with a finite variance, without a variance, and without a mean."""
+TAILS = (0.3, 0.7, 1.2)  # tail shapes of the weights: with a finite variance, without a variance, and without a mean
 
 FEW: dict[str, tuple[dict[str, object], int]] = {
     "NaiveMonteCarlo": ({"draws": 100}, SEEDS),
@@ -63,16 +57,11 @@ Kind = Literal["monte_carlo_error", "standard_error"]
 
 
 class Claims(NamedTuple):
-    """How to check one kind of claimed error.
+    """How to check one kind of claimed error."""
 
-    Attributes:
-        problem: its name in the table.
-        kind: the claimed error.
-        batches: the observations for a seed. They are the same for all seeds if only the draws are random.
-    """
-
-    problem: str
-    kind: Kind
+    problem: str  # its name in the table
+    kind: Kind  # the claimed error
+    # the observations for a seed. They are the same for all seeds if only the draws are random.
     batches: Callable[[int], list[Batch]]
 
 
@@ -101,10 +90,7 @@ def covered(
     """Grade every column that claims an error of this kind.
 
     Args:
-        problem: its name in the table.
         instruments: the metric or estimator of each column.
-        runs: the estimates of every repetition.
-        kind: the claimed error.
     """
     seeds = len(runs)
     margin = math.sqrt(chi2.ppf(1 - FALSE_ALARM, seeds - 1) / (seeds - 1)) - 1
@@ -191,11 +177,8 @@ def _guessed(seed: int) -> Sequence[Estimate]:
     return [o for metric in metrics for o in metric.compute() if not isinstance(o, NotApplicable)]
 
 
-CONVERGED = 0.05
-"""A trained linear VAE may be this many nats below its optimum."""
-
-ABOVE = 1e-3
-"""Rounding in float32 may put it this many nats above its optimum."""
+CONVERGED = 0.05  # a trained linear VAE may be this many nats below its optimum
+ABOVE = 1e-3  # rounding in float32 may put it this many nats above its optimum
 
 
 class CalibrationError(ValueError):
@@ -208,8 +191,6 @@ def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> l
     Args:
         study: linear VAEs on linear-Gaussian data.
         folder: of the runs. Runs that are complete there are not trained again.
-        how: how to execute runs.
-        console: for progress.
 
     Raises:
         CalibrationError: if the study has other runs, or if one of them failed.

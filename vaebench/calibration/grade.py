@@ -18,61 +18,38 @@ from vaebench.reporting.tables.escaping import in_latex
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "calibration"
-"""The stem of the files with the grades of a study: JSON, CSV, Markdown and LaTeX."""
+NAME = "calibration"  # the stem of the files with the grades of a study: JSON, CSV, Markdown and LaTeX
 
 FILE = f"{NAME}.json"
 
-ERRORS = 5
-"""An estimate may be wrong by this many of its standard or Monte-Carlo errors."""
+ERRORS = 5  # an estimate may be wrong by this many of its standard or Monte-Carlo errors
 
 
 class Answer(NamedTuple):
-    """The exact value of one quantity, and by how much an estimate may differ from it besides rounding.
+    """The exact value of one quantity, and by how much an estimate may differ from it besides rounding."""
 
-    Attributes:
-        quantity: the name of the estimate.
-        low: the exact value, or an exact lower bound on it; an array if the estimate is an array.
-        high: an exact upper bound on the value; None if `low` is the value.
-        monte_carlo: the allowed number of Monte-Carlo errors.
-        standard: the allowed number of standard errors.
-        bias: the first-order bias of the estimate. It is added to the value; half of it is allowed for higher orders.
-        scatter: the standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed.
-    """
-
-    quantity: str
-    low: "float | Tensor"
-    high: float | None = None
-    monte_carlo: float = 0
-    standard: float = 0
+    quantity: str  # the name of the estimate
+    low: "float | Tensor"  # the exact value, or an exact lower bound on it; an array if the estimate is an array
+    high: float | None = None  # an exact upper bound on the value; None if `low` is the value
+    monte_carlo: float = 0  # the allowed number of Monte-Carlo errors
+    standard: float = 0  # the allowed number of standard errors
+    # the first-order bias of the estimate. It is added to the value; half of it is allowed for higher orders.
     bias: float = 0
-    scatter: float = 0
+    scatter: float = 0  # the standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed
 
 
 class Grade(NamedTuple):
-    """One number of one metric or estimator on one problem, compared with the exact answer.
+    """One number of one metric or estimator on one problem, compared with the exact answer."""
 
-    Attributes:
-        problem: the case that was measured.
-        instrument: the registered name of the metric or estimator.
-        quantity: the name of the estimate.
-        measured: the estimate; for an array, the largest difference of an entry, with 0 as the exact answer.
-        low: the exact answer, or an exact lower bound on it.
-        high: the exact answer, or an exact upper bound on it.
-        allowed: the largest difference that counts as right.
-        basis: the errors that `allowed` is the sum of.
-        n: the number of observations.
-    """
-
-    problem: str
-    instrument: str
-    quantity: str
-    measured: float
-    low: float
-    high: float
-    allowed: float
-    basis: str
-    n: int
+    problem: str  # the case that was measured
+    instrument: str  # the registered name of the metric or estimator
+    quantity: str  # the name of the estimate
+    measured: float  # the estimate; for an array, the largest difference of an entry, with 0 as the exact answer
+    low: float  # the exact answer, or an exact lower bound on it
+    high: float  # the exact answer, or an exact upper bound on it
+    allowed: float  # the largest difference that counts as right
+    basis: str  # the errors that `allowed` is the sum of
+    n: int  # the number of observations
 
     @property
     def difference(self) -> float:
@@ -100,9 +77,6 @@ def graded(
     """Compare estimates with answers: one grade for each answer. A missing estimate counts as NaN, which is wrong.
 
     Args:
-        problem: the name of the case.
-        instrument: the name of the metric or estimator.
-        answers: the exact answers.
         estimates: all estimates; other metrics' are ignored.
         rounding: the allowed rounding error, relative to the answer if that is above 1.
     """
@@ -175,8 +149,7 @@ HEADINGS = ("metric or estimator", "quantity", "measured", "exact", "difference"
 WIDTHS = (0.1, 0.12, 0.12, None, None, None, None, None, 0.09)
 """Of the columns in LaTeX with long texts, as parts of a line; the other columns are as wide as their numbers."""
 
-BREAKS = re.compile(r"\\_|/|,|\(|=|-(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
-"""Where a long name may be broken in LaTeX."""
+BREAKS = re.compile(r"\\_|/|,|\(|=|-(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")  # where a long name may be broken in LaTeX
 
 COLUMNS = "".join("r" if w is None else rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in WIDTHS)
 

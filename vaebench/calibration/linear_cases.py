@@ -42,26 +42,16 @@ from vaebench.records.record import Estimate
 NEGLIGIBLE_BIAS = 0.1
 """Largest first-order bias in nats. Beyond it, the split is too small for the population's mutual information."""
 
-UNITS_OF_ROUNDING = 64
-"""Allowed rounding error, in machine epsilons times the size of the densities in an estimate."""
-
-BATCH = 250
-"""The number of observations in a batch."""
-
-DRAWS = 500
-"""K, for metrics."""
-
-CLOSE = 0.1
-"""An estimate of the evidence may be wrong by this many nats, on its own side."""
+UNITS_OF_ROUNDING = 64  # allowed rounding error, in machine epsilons times the size of the densities in an estimate
+BATCH = 250  # the number of observations in a batch
+DRAWS = 500  # K, for metrics
+CLOSE = 0.1  # an estimate of the evidence may be wrong by this many nats, on its own side
 
 NOISE = 0.05
 """The mean of 50 bounds may lie on the wrong side by this many nats; its standard deviation is about a tenth of it."""
 
-SEED = 0
-"""The seed of the estimators."""
-
-UNITS = 6
-"""The number of latent units in cases of collapse: two more than the data has directions."""
+SEED = 0  # the seed of the estimators
+UNITS = 6  # the number of latent units in cases of collapse: two more than the data has directions
 
 ESTIMATORS: dict[Estimator, int] = {
     NaiveMonteCarlo(observations=50, draws=5000): 5000,
@@ -72,21 +62,13 @@ ESTIMATORS: dict[Estimator, int] = {
 
 @dataclass(frozen=True, eq=False)
 class LinearProblem:
-    """A linear VAE, and the observations that it is measured on.
+    """A linear VAE, and the observations that it is measured on."""
 
-    Attributes:
-        name: its name in the table.
-        model: any linear VAE with one σ².
-        x: observations, `[N, D]`.
-        draws: K.
-        population: the distribution that x was drawn from.
-    """
-
-    name: str
-    model: LinearVAE
-    x: Float[Tensor, "N D"]
-    draws: int
-    population: ProbabilisticPCA
+    name: str  # its name in the table
+    model: LinearVAE  # any linear VAE with one σ²
+    x: Float[Tensor, "N D"]  # observations, `[N, D]`
+    draws: int  # K
+    population: ProbabilisticPCA  # the distribution that x was drawn from
 
     @cached_property
     def density(self) -> ProbabilisticPCA:
@@ -231,7 +213,6 @@ def linear_grades(problem: LinearProblem, estimates: Sequence[Estimate] | None =
     """Grade every metric that has an exact answer on a linear VAE.
 
     Args:
-        problem: the model and its observations.
         estimates: the measured numbers; they are measured here if None.
     """
     if estimates is None:

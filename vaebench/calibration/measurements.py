@@ -39,20 +39,11 @@ from vaebench.reporting.ledger.verdict import MEASUREMENT
 from vaebench.sweeps.reevaluate import trained
 from vaebench.training import memory
 
-UNITS = 4
-"""L, of the linear autoencoders."""
-
-NOISE = 0.8
-"""s, the standard deviation of the corruption of the linear denoising autoencoder."""
-
-DECAY = 0.6
-"""λ, the weight decay: larger than the last eigenvalue that the units would keep, so that one of them dies."""
-
-SMALL = 1e-3
-"""s → 0."""
-
-LIKELIHOOD = {"name": "Gaussian", "variance": 0.5}
-"""−log p(x|z) = ‖x − x̂‖² + a constant."""
+UNITS = 4  # L, of the linear autoencoders
+NOISE = 0.8  # s, the standard deviation of the corruption of the linear denoising autoencoder
+DECAY = 0.6  # λ, the weight decay: larger than the last eigenvalue that the units would keep, so that one of them dies
+SMALL = 1e-3  # s → 0
+LIKELIHOOD = {"name": "Gaussian", "variance": 0.5}  # −log p(x|z) = ‖x − x̂‖² + a constant
 
 
 def linear_denoising(seed: int) -> Iterator[Estimate]:
@@ -201,8 +192,7 @@ def constructed_codes(seed: int) -> Iterator[Estimate]:
             yield Estimate(f"{type(score).__name__.lower()}_{name}", float(value), n=OBSERVATIONS)
 
 
-DRAWS = 4096
-"""K, of the bounds whose gap to the evidence is measured."""
+DRAWS = 4096  # K, of the bounds whose gap to the evidence is measured
 
 
 def spectrum(seed: int) -> Iterator[Estimate]:
@@ -280,8 +270,6 @@ def measured(name: str, seed: int, study: Study | None, runs: Path) -> Iterator[
     """The records of a measurement: one, or one for each run of a study.
 
     Args:
-        name: of the measurement.
-        seed: of all randomness.
         study: whose trained runs are measured, for a measurement of runs.
         runs: the folder of all studies' runs.
 
@@ -331,8 +319,7 @@ def _slope(x: list[float], y: list[float]) -> float:
 
 # -- faults in print: numbers as public code computes them, wrong on purpose; tests/museum shows the right ones --------
 
-BATCH = 50
-"""The observations of a batch, as in public code; log 50 = 3.91."""
+BATCH = 50  # the observations of a batch, as in public code; log 50 = 3.91
 
 
 @torch.no_grad()

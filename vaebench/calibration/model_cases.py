@@ -51,11 +51,8 @@ OBJECTIVES: tuple[dict[str, Any], ...] = (
 )
 """Models of one layer. Free bits and minimum rate are below the rates at the optimum."""
 
-ROUNDING = 1e-9
-"""Of float64, relative to the answer."""
-
-DRAWS = 500
-"""K, for metrics."""
+ROUNDING = 1e-9  # of float64, relative to the answer
+DRAWS = 500  # K, for metrics
 
 HIERARCHY = "two linear layers at their exact posterior"
 
@@ -169,18 +166,14 @@ CASES: dict[str, dict[str, Any]] = {
     "a decoder with dependent units, PPCA": {"name": "PPCA"},
 }
 
-EXACT = ("FullCovariance", "PPCA")
-"""The posterior and the model that have the exact posterior."""
+EXACT = ("FullCovariance", "PPCA")  # the posterior and the model that have the exact posterior
 
 
 GAP_OBSERVATIONS, WRONG = 60, 0.5
 """Observations on which the gaps are measured, and by how much the first mean of a wrong encoder is wrong."""
 
-SEARCH = 0.005
-"""The best posterior may be missed by so many nats."""
-
-ITERATIONS = 300
-"""Of EM. Each multiplies the distance to the maximum by 0.9 or less here."""
+SEARCH = 0.005  # the best posterior may be missed by so many nats
+ITERATIONS = 300  # of EM. Each multiplies the distance to the maximum by 0.9 or less here
 
 
 def posterior_grades() -> Iterator[Grade]:
@@ -266,11 +259,8 @@ def _em_grades(stream: torch.Generator) -> Iterator[Grade]:
     yield from graded("EM from a random W", "PPCA", [Answer("largest_difference", 0.0)], estimates, ROUNDING)
 
 
-TRUTH_ROUNDING = 1e-10
-"""Allowed relative rounding error of a number that is computed in float64."""
-
-STD, OBSERVATIONS = 0.7, 2000
-"""Standard deviation of the corruption, and the number of observations."""
+TRUTH_ROUNDING = 1e-10  # allowed relative rounding error of a number that is computed in float64
+STD, OBSERVATIONS = 0.7, 2000  # standard deviation of the corruption, and the number of observations
 
 
 def truth_grades() -> Iterator[Grade]:

@@ -26,33 +26,21 @@ from vaebench.records.record import Estimate
 
 NAME = "toy cases"
 
-ROUNDING = 1e-6
-"""Allowed relative rounding error. torchmetrics computes image scores with constants in float32."""
-
-TAILS = (0.2, 1.2)
-"""Tail shapes of the weights: with a finite variance, and without a mean."""
+ROUNDING = 1e-6  # allowed relative rounding error. torchmetrics computes image scores with constants in float32
+TAILS = (0.2, 1.2)  # tail shapes of the weights: with a finite variance, and without a mean
 
 TAIL_DRAWS, TAIL_OBSERVATIONS = 20_000, 400
 
-SIDE, COUNT = 6, 40
-"""Side and number of the images that are erased and shifted."""
-
-EDIT_ROUNDING = 1e-12
-"""Allowed relative rounding error of sums of a few dozen numbers in float64."""
+SIDE, COUNT = 6, 40  # side and number of the images that are erased and shifted
+EDIT_ROUNDING = 1e-12  # allowed relative rounding error of sums of a few dozen numbers in float64
 
 
 class Case(NamedTuple):
-    """Draws for one metric, and the exact answers that it must give.
+    """Draws for one metric, and the exact answers that it must give."""
 
-    Attributes:
-        metric: its name or specification.
-        draws: the input.
-        answers: one for each estimate that is graded.
-    """
-
-    metric: Spec
-    draws: Draws
-    answers: tuple[Answer, ...]
+    metric: Spec  # its name or specification
+    draws: Draws  # the input
+    answers: tuple[Answer, ...]  # one for each estimate that is graded
 
 
 def toy_case_grades() -> Iterator[Grade]:
@@ -244,8 +232,7 @@ def _draws(
 
 CEILING = "the ceiling of all VAEs"
 
-BRACKET = 1e-5
-"""The bracket that is asked for, in nats; the value may be wrong by it."""
+BRACKET = 1e-5  # the bracket that is asked for, in nats; the value may be wrong by it
 
 SAMPLE, SAMPLE_GAIN = 400, 0.05
 """Observations of a normal distribution, and nats that so few of them may leave below the linear optimum."""

@@ -39,19 +39,12 @@ def _question(path: Path) -> str:
 
 
 class Key(NamedTuple):
-    """A key of a component, in words.
+    """A key of a component, in words."""
 
-    Attributes:
-        name: as YAML has it.
-        expected: its type, range and choices.
-        default: in YAML's spelling; None if it must be given.
-        help: what it means.
-    """
-
-    name: str
-    expected: str
-    default: str | None
-    help: str
+    name: str  # as YAML has it
+    expected: str  # its type, range and choices
+    default: str | None  # in YAML's spelling; None if it must be given
+    help: str  # what it means
 
     @property
     def default_text(self) -> str:

@@ -16,19 +16,12 @@ CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 class Finding(NamedTuple):
-    """The result of one check.
+    """The result of one check."""
 
-    Attributes:
-        topic: the group of the check, e.g. `device`.
-        item: what was checked.
-        found: the result.
-        remedy: what to do about it; None if nothing is wrong.
-    """
-
-    topic: str
-    item: str
-    found: str
-    remedy: str | None = None
+    topic: str  # the group of the check, e.g. `device`
+    item: str  # what was checked
+    found: str  # the result
+    remedy: str | None = None  # what to do about it; None if nothing is wrong
 
 
 def doctor(json: Json = False) -> None:

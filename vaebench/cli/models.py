@@ -145,8 +145,7 @@ def export(
         console.print(exports.push(out, push), soft_wrap=True)
 
 
-ROWS = 1024
-"""Observations that are encoded at a time."""
+ROWS = 1024  # observations that are encoded at a time
 
 
 def _place(out: Path, images: bool = True) -> Path:

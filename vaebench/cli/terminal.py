@@ -21,8 +21,7 @@ from vaebench.records.checksums import finite
 from vaebench.reporting.printing import Printer, line
 from vaebench.training.signals import handled
 
-WIDTH = 200
-"""Columns if the output is not a terminal and COLUMNS is not set."""
+WIDTH = 200  # columns if the output is not a terminal and COLUMNS is not set
 
 
 REMEDIES = {

@@ -12,7 +12,6 @@ the random streams of a run.
 from vaebench.config.loading import load
 from vaebench.config.study import ConfigError, EarlyStopping, Evaluate, Refused, Run, Study, Train
 
-load_study = load
-"""`load` by the name under which the package exports it; `vaebench.load` reads a trained model."""
+load_study = load  # `load` by the name under which the package exports it; `vaebench.load` reads a trained model
 
 __all__ = ["ConfigError", "EarlyStopping", "Evaluate", "Refused", "Run", "Study", "Train", "load", "load_study"]

@@ -19,11 +19,8 @@ from vaebench.config.document import Keys
 from vaebench.config.registry import Distinct, Divides, Later, Registry
 from vaebench.config.signature import ClassSource, arguments_described
 
-EMPTY: Any = inspect.Parameter.empty
-"""The default of a key that must be given."""
-
-EVERY: Any = object()
-"""In place of the value of a run: whatever any run may say."""
+EMPTY: Any = inspect.Parameter.empty  # the default of a key that must be given
+EVERY: Any = object()  # in place of the value of a run: whatever any run may say
 
 
 class _Kind:

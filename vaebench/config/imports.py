@@ -27,11 +27,8 @@ from vaebench.records.checksums import checksum
 GROUP = "vaebench.components"
 """The group of entry points by which an installed package names its modules with components."""
 
-PREFIX = "vaebench_import_"
-"""The beginning of the name under which a file is executed."""
-
-MOST_BYTES = 2**22
-"""The largest file that is read."""
+PREFIX = "vaebench_import_"  # the beginning of the name under which a file is executed
+MOST_BYTES = 2**22  # the largest file that is read
 
 
 class ImportFault(ValueError):
@@ -56,19 +53,13 @@ class Source(NamedTuple):
 
 
 class Import(NamedTuple):
-    """What one word of `imports:` means.
+    """What one word of `imports:` means."""
 
-    Attributes:
-        asked: the word: a path that ends in `.py`, or the name of a module.
-        sources: its file, and then every file that it imports from its own folder or package.
-        is_file: whether it is a file by its path.
-        installed: whether it is known only because its package is installed. Nobody has asked for it by name, so it is
-            used only where a study names a component of it.
-    """
-
-    asked: str
-    sources: tuple[Source, ...]
-    is_file: bool
+    asked: str  # the word: a path that ends in `.py`, or the name of a module
+    sources: tuple[Source, ...]  # its file, and then every file that it imports from its own folder or package
+    is_file: bool  # whether it is a file by its path
+    # whether it is known only because its package is installed. Nobody has asked for it by name, so it is used only
+    # where a study names a component of it.
     installed: bool = False
 
     @property

@@ -11,11 +11,8 @@ from vaebench.config.fields import shown
 from vaebench.config.registry import did_you_mean, nearest
 
 QUESTION, HEADLINE, FIGURE, ANSWER = "question", "headline", "figure", "answer"
-X, Y, SERIES = "x", "y", "series"
-"""The keys of a figure."""
-
-EPOCH = "epoch"
-"""The x of a chart of the curves of training."""
+X, Y, SERIES = "x", "y", "series"  # the keys of a figure
+EPOCH = "epoch"  # the x of a chart of the curves of training
 
 SUM = re.compile(r"[\w%./]+(?: [+-] [\w%./]+)*")
 """A number by its name in a record, or a sum: `elbo + below_optimum - train/objective`."""
@@ -89,8 +86,7 @@ class Presentation:
     figure: Axes | None = None
 
 
-PLAIN = Presentation()
-"""Of records whose study's file is not known."""
+PLAIN = Presentation()  # of records whose study's file is not known
 
 
 def of(document: Document) -> Presentation:

@@ -45,8 +45,7 @@ if TYPE_CHECKING:  # these files import torch
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type)
 
-Spec = str | Mapping[str, Any]
-"""A component as a YAML file writes it: `MLP`, or `{name: MLP, hidden: [64]}`."""
+Spec = str | Mapping[str, Any]  # a component as a YAML file writes it: `MLP`, or `{name: MLP, hidden: [64]}`
 
 
 @dataclass(frozen=True)

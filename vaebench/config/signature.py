@@ -118,8 +118,7 @@ class ClassSource:
             ) from None
 
 
-NAMING = ("vaebench", "vaebench.config.registry", "typing")
-"""Modules with the names that annotations use."""
+NAMING = ("vaebench", "vaebench.config.registry", "typing")  # modules with the names that annotations use
 
 
 def _passed_up(init: ast.FunctionDef) -> set[str]:

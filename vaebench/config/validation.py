@@ -277,8 +277,7 @@ class Placed(NamedTuple):
         return constant if constant in SUPPORTS else None
 
 
-VALIDATION_USERS = (("train", "early_stopping"), ("evaluate", "split"))
-"""Keys that may ask for a validation split."""
+VALIDATION_USERS = (("train", "early_stopping"), ("evaluate", "split"))  # keys that may ask for a validation split
 
 
 def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:

@@ -16,23 +16,17 @@ from vaebench.evaluation.bounds import iwae
 from vaebench.evaluation.estimators.base import evenly_spaced
 from vaebench.models.base import Autoencoder
 
-OBSERVATIONS = 16
-"""Over how many observations the error is measured."""
+OBSERVATIONS = 16  # over how many observations the error is measured
 
 
 class Bfloat16Error(NamedTuple):
-    """How far bfloat16 is from float32.
+    """How far bfloat16 is from float32."""
 
-    Attributes:
-        nats: for each observation the largest difference of a log-weight over all draws; the mean over observations. No
-            bound of these draws, of any k, differs by more.
-        iwae: the difference of IWAE-K, its magnitude; the mean over observations.
-        observations: over how many.
-    """
-
+    # for each observation the largest difference of a log-weight over all draws; the mean over observations. No bound
+    # of these draws, of any k, differs by more.
     nats: float
-    iwae: float
-    observations: int
+    iwae: float  # the difference of IWAE-K, its magnitude; the mean over observations
+    observations: int  # over how many
 
 
 @contextmanager
@@ -57,10 +51,7 @@ def bfloat16_error(model: Autoencoder, batches: Iterable[Batch], draws: int, see
     """Measure the error of `bfloat16_decoder` on evenly spaced observations, with the same draws in both.
 
     Args:
-        model: in evaluation mode.
         batches: a split, which can be iterated more than once.
-        draws: K, the number of posterior draws of each observation.
-        seed: of the draws.
     """
     batch = evenly_spaced(batches, OBSERVATIONS)
     draws = draws if model.stochastic else 1

@@ -34,8 +34,7 @@ from vaebench.records.description import Description, Direction, Panel, Within
 from vaebench.records.files import write_atomically
 from vaebench.records.record import Estimate, NotApplicable
 
-OBSERVATIONS = 500
-"""The default of `evaluate.ceiling`."""
+OBSERVATIONS = 500  # the default of `evaluate.ceiling`
 
 MOST_FOR_ONSET = 5000
 """For larger training splits no verdict on total collapse is given: the onset is computed on a part of the split, and
@@ -44,11 +43,8 @@ the whole may have another."""
 TOLERANCE, ROUNDS = 0.01, 8
 """Where the search for the best mixture ends: the bracket in nats, and rounds. The record has the bracket."""
 
-VERSION = 2
-"""Of the values on disk: change it when the same setting gives another value."""
-
-DRAWS = 32
-"""Draws of the posterior for each observation, from which the objective is estimated."""
+VERSION = 2  # of the values on disk: change it when the same setting gives another value
+DRAWS = 32  # draws of the posterior for each observation, from which the objective is estimated
 
 CEILING, BRACKET, BELOW, DEPTH, ONSET = "ceiling", "ceiling_bracket", "below_ceiling", "depth_can_buy", "collapse_onset"
 DECODER = "decoder_gap"
@@ -136,17 +132,11 @@ def absent(model: Autoencoder, data: DataModule) -> Absent | None:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a ceiling depends on: observations, likelihood, noise and β.
+    """What a ceiling depends on: observations, likelihood, noise and β."""
 
-    Attributes:
-        x: the observations.
-        variance: σ², one or one for each pixel; None for a Bernoulli.
-        beta: β.
-    """
-
-    x: Float[Tensor, "N *event"]
-    variance: Float[Tensor, "*pixels"] | None
-    beta: float
+    x: Float[Tensor, "N *event"]  # the observations
+    variance: Float[Tensor, "*pixels"] | None  # σ², one or one for each pixel; None for a Bernoulli
+    beta: float  # β
 
     @classmethod
     def of(cls, model: VAE, x: Float[Tensor, "N *event"]) -> "Setting":
@@ -233,13 +223,7 @@ NO_CACHE = Cache(None)
 
 
 def below_the_ceiling(model: Autoencoder, data: DataModule, cache: Cache) -> Measurement:
-    """Ceiling, distance from it, what depth can buy, and the onset of total collapse, on the training split.
-
-    Args:
-        model: trained, on the device of the data.
-        data: set up.
-        cache: of the study.
-    """
+    """Ceiling, distance from it, what depth can buy, and the onset of total collapse, on the training split."""
     reason = absent(model, data) if cache.observations else Absent.NOT_ASKED
     if reason is not None:
         return Measurement([], dict.fromkeys(COLUMNS, reason.value))

@@ -133,11 +133,6 @@ def diagnose(model: Autoencoder, data: DataModule, cache: Cache = NO_CACHE) -> D
     For a linear VAE the optimum is its own, and for any VAE it is the ceiling of all.
 
     Everything concerns the training split, because the forecast is computed from its spectrum.
-
-    Args:
-        model: trained, on the device of the data.
-        data: set up.
-        cache: of the values of the ceiling.
     """
     ceiling = below_the_ceiling(model, data, cache)
     if not isinstance(model, VAE) or model.form in (Form.LAYERED, Form.NONE):

@@ -23,20 +23,11 @@ from vaebench.records.run_folder import ARRAYS
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 """The numbers of reconstructions, samples, traversed units, and images in each traversal."""
 
-SIDE = 8
-"""The number of images along each side of the grid that shows a two-dimensional latent space."""
-
-POINTS = 200
-"""The number of observations whose codes are stored."""
-
-BYTES = 90_000
-"""The largest number of pixels of one run, before compression."""
-
-ROWS = 6
-"""The number of rows of edited images that fit into `BYTES`."""
-
-REACH = 3.0
-"""A traversal goes this many standard deviations to either side of the prior's mean."""
+SIDE = 8  # the number of images along each side of the grid that shows a two-dimensional latent space
+POINTS = 200  # the number of observations whose codes are stored
+BYTES = 90_000  # the largest number of pixels of one run, before compression
+ROWS = 6  # the number of rows of edited images that fit into `BYTES`
+REACH = 3.0  # a traversal goes this many standard deviations to either side of the prior's mean
 
 
 def write_images(model: Autoencoder, data: DataModule, record: Record, folder: Path) -> list[Path]:
@@ -65,10 +56,7 @@ def make_images(
     """Make the images of a model; None if an observation is not an image with one or three channels.
 
     Args:
-        model: trained, on the device of the data.
-        data: set up.
         split: the source of the observations to reconstruct.
-        seed: of the samples.
         kl: the KL of every unit; the units with the largest are traversed. Empty for a model without a rate.
         asked: estimators that may have images to show.
     """

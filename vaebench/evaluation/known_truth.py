@@ -76,10 +76,7 @@ def compare_with_truth(model: Autoencoder, data: DataModule, split: str, seed: i
     """Every comparison that the model and the data allow; the reasons for the others.
 
     Args:
-        model: trained, on the device of the data.
-        data: set up.
         split: where the score is compared.
-        seed: of the noise there.
     """
     found = [*_angle(model, data), *_score(model, data, split, seed), *_dictionary(model, data)]
     return Measurement.of(found, DESCRIPTIONS)
@@ -148,11 +145,8 @@ def score_error(
     It is 0 for the best denoiser (Miyasawa 1961; Vincent 2011), r(x̃) = E[x|x̃].
 
     Args:
-        model: the denoiser.
         x: clean observations.
-        population: the density of x.
         std: s > 0.
-        seed: of ε.
     """
     noise = torch.randn(x.shape, generator=generator(seed, "score", x.device), device=x.device, dtype=x.dtype)
     corrupted = x + std * noise

@@ -25,29 +25,19 @@ from vaebench.models.parts.likelihoods import LearnedGaussian
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 
-RESIDUAL = 1e-7
-"""Stop when the residual is below this fraction of the largest magnitude."""
-
-LOOK = 8
-"""Compute the residual once in so many products."""
+RESIDUAL = 1e-7  # stop when the residual is below this fraction of the largest magnitude
+LOOK = 8  # compute the residual once in so many products
 
 Product = Callable[[Float64[Tensor, " P"]], Float64[Tensor, " P"]]
 
 
 class Ends(NamedTuple):
-    """Estimates of the smallest and the largest eigenvalue.
+    """Estimates of the smallest and the largest eigenvalue."""
 
-    Attributes:
-        smallest: never below the true smallest eigenvalue, so a negative value proves that one is negative.
-        largest: never above the true largest eigenvalue.
-        uncertainty: the residual |Av − λv| of `smallest`. Some eigenvalue lies within this distance.
-        direction: v with |v| = 1 and vᵀAv = `smallest`.
-    """
-
-    smallest: float
-    largest: float
-    uncertainty: float
-    direction: Float64[Tensor, " P"]
+    smallest: float  # never below the true smallest eigenvalue, so a negative value proves that one is negative
+    largest: float  # never above the true largest eigenvalue
+    uncertainty: float  # the residual |Av − λv| of `smallest`. Some eigenvalue lies within this distance.
+    direction: Float64[Tensor, " P"]  # v with |v| = 1 and vᵀAv = `smallest`
 
 
 def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
@@ -88,29 +78,20 @@ def _ritz(basis: Float64[Tensor, "K P"], diagonal: Float64[Tensor, " K"], beside
     return Ends(float(values[0]), float(values[-1]), residual, basis.mT @ vectors[:, 0])
 
 
-MOVING = 0.01
-"""A point is stationary if a step along the gradient gains fewer nats than this."""
-
-NEGLIGIBLE = 1e-5
-"""A gain below so many nats is rounding: it is the precision of float32 at 100 nats."""
+MOVING = 0.01  # a point is stationary if a step along the gradient gains fewer nats than this
+NEGLIGIBLE = 1e-5  # a gain below so many nats is rounding: it is the precision of float32 at 100 nats
 
 DOMINANT = 3
 """A point is a saddle if a step along the curvature gains more than 3 times what a step along the gradient gains."""
 
-CONVERGED = 1e-3
-"""Above this uncertainty, as a fraction of the largest curvature, a saddle cannot be ruled out."""
-
-MOST_PRODUCTS = 300
-"""The largest number of Hessian-vector products."""
+CONVERGED = 1e-3  # above this uncertainty, as a fraction of the largest curvature, a saddle cannot be ruled out
+MOST_PRODUCTS = 300  # the largest number of Hessian-vector products
 
 WORK = 2e10
 """A limit on points × parameters × products, which takes a few seconds. It can reduce the number of products."""
 
-FEWEST_PRODUCTS = 24
-"""The smallest number of Hessian-vector products, also for large models."""
-
-HALVINGS = 24
-"""A step is tried with the length of the parameter vector, halved up to so many times."""
+FEWEST_PRODUCTS = 24  # the smallest number of Hessian-vector products, also for large models
+HALVINGS = 24  # a step is tried with the length of the parameter vector, halved up to so many times
 
 
 class Ending(Enum):
@@ -123,26 +104,17 @@ class Ending(Enum):
 
 
 class Stationarity(NamedTuple):
-    """Gradient and curvature of the mean objective f, which training maximises, at a trained model's parameters.
+    """Gradient and curvature of the mean objective f, which training maximises, at a trained model's parameters."""
 
-    Attributes:
-        gradient_norm: |∇f|, in nats per unit of parameter.
-        gradient_gain: nats gained by the best step along the gradient.
-        smallest_curvature: the smallest eigenvalue of −∇²f. Negative: f rises in this direction. Never below the true
-            one.
-        uncertainty: some eigenvalue lies within this distance of the smallest curvature.
-        largest_curvature: the largest eigenvalue, the scale for comparisons.
-        curvature_gain: nats gained by the best step along the smallest curvature; 0 if the curvature is not negative.
-        objective: f, nats per observation.
-    """
-
-    gradient_norm: float
-    gradient_gain: float
+    gradient_norm: float  # |∇f|, in nats per unit of parameter
+    gradient_gain: float  # nats gained by the best step along the gradient
+    # the smallest eigenvalue of −∇²f. Negative: f rises in this direction. Never below the true one.
     smallest_curvature: float
-    uncertainty: float
-    largest_curvature: float
+    uncertainty: float  # some eigenvalue lies within this distance of the smallest curvature
+    largest_curvature: float  # the largest eigenvalue, the scale for comparisons
+    # nats gained by the best step along the smallest curvature; 0 if the curvature is not negative.
     curvature_gain: float
-    objective: float
+    objective: float  # f, nats per observation
 
     @property
     def ending(self) -> Ending:
@@ -231,7 +203,6 @@ def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
     """Probe a trained linear VAE with any Gaussian likelihood. The model does not change.
 
     Args:
-        model: the trained model.
         spectrum: of its training split.
     """
     function = Loss(model, spectrum.points)

@@ -81,7 +81,6 @@ def squared_jacobian(
 
     Args:
         encode: the code h of each observation. It must not depend on the other observations of the batch.
-        x: the observations.
 
     >>> squared_jacobian(lambda x: x @ torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.zeros(1, 2))
     tensor([14.])

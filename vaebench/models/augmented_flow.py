@@ -86,11 +86,6 @@ class AugmentedFlow(VAE):
     ) -> tuple[Tensor, Float[Tensor, "*S B L"], Tensor]:
         """All couplings but the last one of x.
 
-        Args:
-            x: the observations.
-            first: N(μ, σ²) of the first step.
-            e: the noise.
-
         Returns:
             x after its couplings, z, and the sum of log σ over steps and units.
         """

@@ -22,8 +22,7 @@ from vaebench.models.parts.posteriors import Form, reparameterise
 from vaebench.models.using import Usable
 from vaebench.records.description import Description, Panel
 
-CLASS = "vaebench_model"
-"""The entry of a checkpoint with the name of the model's class."""
+CLASS = "vaebench_model"  # the entry of a checkpoint with the name of the model's class
 
 
 class Diverged(FloatingPointError):
@@ -59,41 +58,27 @@ class Autoencoder(Usable, ABC):
         mean_start: whether training starts with the output bias at the mean of the training data.
     """
 
-    stochastic = False
-    """Whether the model has a posterior q(z|x) and a prior p(z), and therefore bounds on log p(x)."""
-
-    standard_normal_prior = False
-    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
-
-    form = Form.NONE
-    """What is known about q(z|x)."""
-
-    without_code: str | None = None
-    """Why q(z|x) has no mean, so that an observation has no code; None if it has one."""
-
-    linear = False
-    """Whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form."""
+    stochastic = False  # whether the model has a posterior q(z|x) and a prior p(z), and therefore bounds on log p(x)
+    standard_normal_prior = False  # whether p(z) = N(0, I). Then each unit has a KL in closed form
+    form = Form.NONE  # what is known about q(z|x)
+    without_code: str | None = None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
+    linear = False  # whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form
 
     trained_by_gradient = True
     """Whether training follows the gradient of the objective. If not, the model fits itself, outside a pack."""
 
-    statistics = 1
-    """Outputs of the encoder per latent unit, for example 2 for a mean and a variance."""
-
-    one_device: str | None = None
-    """Why several devices cannot share the batches of this model; None if they can."""
+    statistics = 1  # outputs of the encoder per latent unit, for example 2 for a mean and a variance
+    one_device: str | None = None  # why several devices cannot share the batches of this model; None if they can
 
     fixed: tuple[str, ...] = ()
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 
-    sparse = False
-    """Whether most units of a code are exactly 0."""
+    sparse = False  # whether most units of a code are exactly 0
 
     classes: int | None = None
     """The number of classes that the model predicts; None for a model that does not learn from labels."""
 
-    phase = 0
-    """The present phase of training, counted from 0. Only a model that is trained in phases reads it."""
+    phase = 0  # the present phase of training, counted from 0. Only a model that is trained in phases reads it
 
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
     """Makes the optimiser of these parameters with this learning rate; Adam, unless the training sets another."""

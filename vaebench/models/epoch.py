@@ -23,8 +23,7 @@ TRAINING_NOISE = "noise of rank 0"
 VALIDATION_NOISE = "validation"
 """Name of the random stream of the validation noise. Every validation starts it from the same seed."""
 
-REFIT_NOISE = "refit"
-"""Name of the random stream of a refit. Every refit starts it from the same seed."""
+REFIT_NOISE = "refit"  # name of the random stream of a refit. Every refit starts it from the same seed
 
 TRAINING_OBJECTIVE, VALIDATION_OBJECTIVE = "train/objective", "val/objective"
 """The names under which an epoch logs the mean objective of the two splits, in nats per observation."""
@@ -34,8 +33,7 @@ TEST_OBJECTIVE, TEST_ELBO = "test/objective", "test/elbo"
 
 TESTED = (TEST_OBJECTIVE, TEST_ELBO)
 
-REMEDY = "lower model.learning_rate, or set train.gradient_clip"
-"""What a user can do about a divergence."""
+REMEDY = "lower model.learning_rate, or set train.gradient_clip"  # what a user can do about a divergence
 
 
 def progress(step: int, steps: int | float) -> float:

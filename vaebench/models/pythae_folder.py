@@ -23,34 +23,24 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.parts.priors import Encode, Prior, mixture
 from vaebench.models.subject import DeterministicSubject, Subject, frozen
 
-HIDDEN = 512
-"""Units of the hidden layer of pythae's default networks."""
+HIDDEN = 512  # units of the hidden layer of pythae's default networks
 
 NORMAL_PRIOR = (
     "VAE", "BetaVAE", "DisentangledBetaVAE", "BetaTCVAE", "FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "PIWAE", "CIWAE",
 )  # fmt: skip
 """pythae's models with q(z|x) = N(μ, diag σ²) and p(z) = N(0, I), by the beginnings of their configurations' names."""
 
-DETERMINISTIC = ("AE", "RAE_L2", "WAE_MMD")
-"""pythae's models with a code instead of a distribution."""
+DETERMINISTIC = ("AE", "RAE_L2", "WAE_MMD")  # pythae's models with a code instead of a distribution
 
 
 class PythaeModel(NamedTuple):
-    """A model of pythae, as one of this package.
+    """A model of pythae, as one of this package."""
 
-    Attributes:
-        model: in evaluation mode.
-        name: of its class in pythae.
-        config: the content of `model_config.json`.
-        state: the content of `model.pt`.
-        binary: whether p(x|z) is a Bernoulli distribution.
-    """
-
-    model: Autoencoder
-    name: str
-    config: Mapping[str, Any]
-    state: Mapping[str, Tensor]
-    binary: bool
+    model: Autoencoder  # in evaluation mode
+    name: str  # of its class in pythae
+    config: Mapping[str, Any]  # the content of `model_config.json`
+    state: Mapping[str, Tensor]  # the content of `model.pt`
+    binary: bool  # whether p(x|z) is a Bernoulli distribution
 
     @property
     def own(self) -> list[str]:

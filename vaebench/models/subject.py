@@ -29,8 +29,7 @@ from vaebench.models.parts.posteriors import CorrelatedNormal, DiagonalHead, For
 from vaebench.models.parts.priors import Prior
 from vaebench.models.vae import VAE
 
-Module = Callable[[Tensor], Any]
-"""A module, or any function of a batch."""
+Module = Callable[[Tensor], Any]  # a module, or any function of a batch
 
 Given = Spec | Likelihood | Callable[[Tensor], Distribution] | None
 """A likelihood: by its name here, as an object, or as a function of the decoder's output; None if the decoder itself

@@ -23,11 +23,8 @@ from vaebench.models.parts.posteriors import unit_stddev
 # Lightning warns if a model has this hook and its data module does not, which is what is wanted here.
 warnings.filterwarnings("ignore", "You have overridden .on_before_batch_transfer.", UserWarning)
 
-ROWS = 1024
-"""Samples that are decoded at a time."""
-
-MOST_PREPARED = 2**31
-"""Bytes of a plain loader's observations from which a model is prepared."""
+ROWS = 1024  # samples that are decoded at a time
+MOST_PREPARED = 2**31  # bytes of a plain loader's observations from which a model is prepared
 
 
 class Usable(lightning.LightningModule):

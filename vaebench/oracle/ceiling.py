@@ -29,8 +29,7 @@ from torch import Tensor
 from vaebench.oracle.mixture import Bernoulli, Component, Gaussian, Mixture
 from vaebench.oracle.solver import EM_STEPS, NEWTON_STEPS, Search, Stopped, never, solve
 
-TOLERANCE = 5e-3
-"""The search ends when the bracket is so many nats wide."""
+TOLERANCE = 5e-3  # the search ends when the bracket is so many nats wide
 
 MOST_ROUNDS, MOST_ATOMS, MOST_ATOMS_ON_ACCELERATOR = 40, 2000, 16_000
 """It ends here too; then the bracket is wider. A table of atoms × atoms takes 32 MB, and 2 GB on a GPU."""
@@ -48,31 +47,20 @@ EM_FROM_OBSERVATIONS = 12
 ROUNDING = 1e-12
 """A log d that is not above this is taken for 0. Close to the mean of the observations it is 0 but for rounding."""
 
-MEMORISED = 0.1
-"""The rate is near its cap log N if it is within so many nats of it."""
+MEMORISED = 0.1  # the rate is near its cap log N if it is within so many nats of it
 
 
 @dataclass(frozen=True, eq=False)
 class Ceiling:
-    """F(τ) of some observations.
+    """F(τ) of some observations."""
 
-    Attributes:
-        tau: τ = βσ²; β for Bernoulli pixels, and for noise that differs between pixels.
-        upper: the value of the mixture that was found, in nats per observation. F is at most this.
-        gap: the width of the bracket.
-        rate: I(x; y) of the mixture, nats.
-        cap: the largest possible rate: log N, or less if some observations are equal.
-        observations: N.
-        atoms: the number of atoms of the mixture.
-    """
-
-    tau: float
-    upper: float
-    gap: float
-    rate: float
-    cap: float
-    observations: int
-    atoms: int
+    tau: float  # τ = βσ²; β for Bernoulli pixels, and for noise that differs between pixels
+    upper: float  # the value of the mixture that was found, in nats per observation. F is at most this.
+    gap: float  # the width of the bracket
+    rate: float  # I(x; y) of the mixture, nats
+    cap: float  # the largest possible rate: log N, or less if some observations are equal
+    observations: int  # N
+    atoms: int  # the number of atoms of the mixture
 
     @property
     def lower(self) -> float:

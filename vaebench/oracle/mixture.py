@@ -98,17 +98,10 @@ def distinct_order(component: Component, y: Tensor, score: Tensor, least: float)
 ENTRIES, ENTRIES_ON_ACCELERATOR = 2**22, 2**25
 """Entries of a block of observations × atoms: 32 MiB, and 256 MiB on a GPU. No larger table is made."""
 
-SAME_ATOM = 1e-4
-"""Two atoms are one if (y − y')·(η − η') is below this."""
-
-NEGLIGIBLE = 1e-12
-"""The weight of an atom that is dropped."""
-
-PIVOTS = 30
-"""Steps of block pivoting, after which it is taken to run in a circle."""
-
-MOST_EXACT = 2000
-"""Weights up to which `scipy.optimize.nnls` ends a pivoting that runs in a circle."""
+SAME_ATOM = 1e-4  # two atoms are one if (y − y')·(η − η') is below this
+NEGLIGIBLE = 1e-12  # the weight of an atom that is dropped
+PIVOTS = 30  # steps of block pivoting, after which it is taken to run in a circle
+MOST_EXACT = 2000  # weights up to which `scipy.optimize.nnls` ends a pivoting that runs in a circle
 
 RIDGE = 1e-6
 """A Newton step on the weights is kept short by this, relative to the Hessian: two atoms may be almost equal."""
@@ -122,19 +115,12 @@ def block_rows(x: Tensor, columns: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Atoms with weights, for some observations.
+    """Atoms with weights, for some observations."""
 
-    Attributes:
-        x: observations.
-        component: p(x|y)^{1/τ}.
-        atoms: y, one a row.
-        weights: w > 0, which sum to 1.
-    """
-
-    x: Float64[Tensor, "N D"]
-    component: Component
-    atoms: Float64[Tensor, "J D"]
-    weights: Float64[Tensor, " J"]
+    x: Float64[Tensor, "N D"]  # observations
+    component: Component  # p(x|y)^{1/τ}
+    atoms: Float64[Tensor, "J D"]  # y, one a row
+    weights: Float64[Tensor, " J"]  # w > 0, which sum to 1
 
     def log_terms(self) -> Iterator[tuple[Float64[Tensor, "M D"], Float64[Tensor, "M J"]]]:
         """Observations and log p(x|y)^{1/τ}, block by block."""

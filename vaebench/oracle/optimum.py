@@ -24,20 +24,13 @@ class StationaryPoint:
 
     A kept direction has squared column norm λ − τ, posterior variance τ/λ and Var_x(E_q z) = 1 − τ/λ. The remaining
     columns have 0, 1 and 0. All values are means over the data of the spectrum, in nats per observation.
-
-    Attributes:
-        spectrum: of the data.
-        kept: indices of the principal directions (0 is the first) that have a latent unit.
-        latent_dim: L.
-        beta: β. At 0 this is the limit β → 0, and the rate is infinite.
-        variance: σ².
     """
 
-    spectrum: Spectrum
-    kept: tuple[int, ...]
-    latent_dim: int
-    beta: float
-    variance: float
+    spectrum: Spectrum  # of the data
+    kept: tuple[int, ...]  # indices of the principal directions (0 is the first) that have a latent unit
+    latent_dim: int  # L
+    beta: float  # β. At 0 this is the limit β → 0, and the rate is infinite.
+    variance: float  # σ²
 
     @property
     def tau(self) -> float:
@@ -256,12 +249,6 @@ class LinearAutoencoder:
     - Mean squared error + c(‖W₁‖² + ‖W₂‖²), c the weight decay: g_i = max(0, 1 − c/λ_i) (Kunin et al. 2019). A unit
       dies at c ≥ λ_i.
 
-    Attributes:
-        spectrum: of the data.
-        latent_dim: L.
-        noise: s², the variance of the corruption.
-        decay: c. It is not combined with a corruption.
-
     Raises:
         ValueError: if there are both noise and decay.
 
@@ -270,10 +257,10 @@ class LinearAutoencoder:
     ([1.0, 0.0], 1.0)
     """
 
-    spectrum: Spectrum
-    latent_dim: int
-    noise: float = 0.0
-    decay: float = 0.0
+    spectrum: Spectrum  # of the data
+    latent_dim: int  # L
+    noise: float = 0.0  # s², the variance of the corruption
+    decay: float = 0.0  # c. It is not combined with a corruption.
 
     def __post_init__(self) -> None:
         if self.noise and self.decay:

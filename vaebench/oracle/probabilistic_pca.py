@@ -37,17 +37,11 @@ class RateDecomposition(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LinearPosterior:
-    """q(z|x) = N(Vx + b, C), one covariance for all x.
+    """q(z|x) = N(Vx + b, C), one covariance for all x."""
 
-    Attributes:
-        weight: V, `[L, D]`.
-        bias: b, `[L]`.
-        covariance: C, `[L, L]`; diagonal in a linear VAE (`diagonal`), full in an exact posterior.
-    """
-
-    weight: Float[Tensor, "L D"]
-    bias: Float[Tensor, " L"]
-    covariance: Float[Tensor, "L L"]
+    weight: Float[Tensor, "L D"]  # V, `[L, D]`
+    bias: Float[Tensor, " L"]  # b, `[L]`
+    covariance: Float[Tensor, "L L"]  # C, `[L, L]`; diagonal in a linear VAE (`diagonal`), full in an exact posterior
 
     @classmethod
     def diagonal(
@@ -91,17 +85,11 @@ class LinearPosterior:
 
 @dataclass(frozen=True, eq=False)
 class ProbabilisticPCA:
-    """x ~ N(μ, WWᵀ + σ²I) through z ~ N(0, I), x|z ~ N(Wz + μ, σ²I) (Tipping & Bishop 1999).
+    """x ~ N(μ, WWᵀ + σ²I) through z ~ N(0, I), x|z ~ N(Wz + μ, σ²I) (Tipping & Bishop 1999)."""
 
-    Attributes:
-        mean: μ, `[D]`.
-        weight: W, `[D, L]`; L may exceed D.
-        variance: σ² > 0. With one value for each coordinate, `[D]`, the model is factor analysis, and all formulas
-            hold.
-    """
-
-    mean: Float[Tensor, " D"]
-    weight: Float[Tensor, "D L"]
+    mean: Float[Tensor, " D"]  # μ, `[D]`
+    weight: Float[Tensor, "D L"]  # W, `[D, L]`; L may exceed D
+    # σ² > 0. With one value for each coordinate, `[D]`, the model is factor analysis, and all formulas hold.
     variance: float | Float[Tensor, "*V"]
 
     @property
@@ -207,21 +195,13 @@ def beta_elbo(
 
 @dataclass(frozen=True, eq=False)
 class HierarchicalGaussian:
-    """z₂ ~ N(0, I), z₁|z₂ ~ N(Az₂, diag Q), x|z₁ ~ N(Bz₁ + μ, diag R), so that x ~ N(μ, B(AAᵀ + Q)Bᵀ + R).
+    """z₂ ~ N(0, I), z₁|z₂ ~ N(Az₂, diag Q), x|z₁ ~ N(Bz₁ + μ, diag R), so that x ~ N(μ, B(AAᵀ + Q)Bᵀ + R)."""
 
-    Attributes:
-        mean: μ, `[D]`.
-        lower: B, `[D, L₁]`.
-        variance: R, one number or `[D]`.
-        upper: A, `[L₁, L₂]`.
-        spread: Q, `[L₁]`.
-    """
-
-    mean: Float[Tensor, " D"]
-    lower: Float[Tensor, "D L1"]
-    variance: float | Float[Tensor, "*V"]
-    upper: Float[Tensor, "L1 L2"]
-    spread: Float[Tensor, " L1"]
+    mean: Float[Tensor, " D"]  # μ, `[D]`
+    lower: Float[Tensor, "D L1"]  # B, `[D, L₁]`
+    variance: float | Float[Tensor, "*V"]  # R, one number or `[D]`
+    upper: Float[Tensor, "L1 L2"]  # A, `[L₁, L₂]`
+    spread: Float[Tensor, " L1"]  # Q, `[L₁]`
 
     @cached_property
     def _root(self) -> Float[Tensor, "L1 L1"]:

@@ -18,23 +18,12 @@ from torch import Tensor
 
 from vaebench.oracle.mixture import SAME_ATOM, Mixture, block_rows, distinct_order, divergence
 
-EM_STEPS, NEWTON_STEPS = 6, 3
-"""Steps in a round."""
-
-MOST_STARTS = 3000
-"""Observations from which mean shift starts."""
-
-FEW = 32
-"""Starts on which the time of a search is measured."""
-
-LAST, LAST_ROUNDS = 20, 100
-"""So many of the best places are climbed to the end, in at most so many rounds."""
-
-MEETING, SAME_START = 0.05, 1e-3
-"""Two starts are one if (y − y')·(η − η') is below this, in the first round and later."""
-
-FAR = 100
-"""A start below d = 1 goes on if so many gains like its last one would bring it there."""
+EM_STEPS, NEWTON_STEPS = 6, 3  # steps in a round
+MOST_STARTS = 3000  # observations from which mean shift starts
+FEW = 32  # starts on which the time of a search is measured
+LAST, LAST_ROUNDS = 20, 100  # so many of the best places are climbed to the end, in at most so many rounds
+MEETING, SAME_START = 0.05, 1e-3  # two starts are one if (y − y')·(η − η') is below this, in the first round and later
+FAR = 100  # a start below d = 1 goes on if so many gains like its last one would bring it there
 
 
 class Stopped(Exception):
@@ -60,19 +49,12 @@ class Maxima:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """The search for maxima of d(y) of one mixture.
+    """The search for maxima of d(y) of one mixture."""
 
-    Attributes:
-        mixture: P.
-        log_density: log p_n.
-        precision: a smaller gain of log d ends the search.
-        pause: called between short steps. What it raises ends the search.
-    """
-
-    mixture: Mixture
-    log_density: Float64[Tensor, " N"]
-    precision: float
-    pause: Callable[[], None] = never
+    mixture: Mixture  # P
+    log_density: Float64[Tensor, " N"]  # log p_n
+    precision: float  # a smaller gain of log d ends the search
+    pause: Callable[[], None] = never  # called between short steps. What it raises ends the search.
 
     @classmethod
     def of(cls, mixture: Mixture, tolerance: float, pause: Callable[[], None] = never) -> "Search":

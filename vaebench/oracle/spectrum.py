@@ -16,18 +16,13 @@ class Spectrum:
     """Mean and principal directions of a data set, in float64; the covariance U Λ Uᵀ is divided by N.
 
     It is always on the CPU, and so is everything that the oracle computes from it.
-
-    Attributes:
-        mean: `[D]`.
-        eigenvalues: λ_1 ≥ … ≥ λ_D ≥ 0.
-        directions: U, the principal directions as columns `[D, D]`.
-        resolution: a bound on the rounding error of an eigenvalue; 0 if they were given. Eigenvalues that are closer
-            than this count as equal.
     """
 
-    mean: Float[Tensor, " D"]
-    eigenvalues: Float[Tensor, " D"]
-    directions: Float[Tensor, "D D"]
+    mean: Float[Tensor, " D"]  # `[D]`
+    eigenvalues: Float[Tensor, " D"]  # λ_1 ≥ … ≥ λ_D ≥ 0
+    directions: Float[Tensor, "D D"]  # U, the principal directions as columns `[D, D]`
+    # a bound on the rounding error of an eigenvalue; 0 if they were given. Eigenvalues that are closer than this count
+    # as equal.
     resolution: float = 0.0
 
     @classmethod

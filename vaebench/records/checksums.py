@@ -16,8 +16,7 @@ from typing import Any
 END, BARE = b"PK\x05\x06", 22
 """The first bytes of the last part of a zip archive, and the length of that part without a comment."""
 
-DIGITS = 64
-"""Hexadecimal digits of a SHA-256."""
+DIGITS = 64  # hexadecimal digits of a SHA-256
 
 
 class SealError(ValueError):
@@ -28,7 +27,6 @@ def sealed(archive: bytes, **about: Any) -> bytes:
     """The archive with a header and a checksum in its comment.
 
     Args:
-        archive: bytes of an archive without a comment.
         about: the header, as plain JSON.
     """
     if not _is_bare(archive):

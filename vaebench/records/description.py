@@ -28,8 +28,7 @@ class Panel(StrEnum):
     DISENTANGLEMENT = "disentanglement"
     ALTERED = "altered"
     DISTANCE = "distance"
-    TRAINING = "training"
-    """Numbers of every epoch. They are drawn over epochs and stand in no table."""
+    TRAINING = "training"  # numbers of every epoch. They are drawn over epochs and stand in no table
 
     @property
     def heading(self) -> str:
@@ -82,10 +81,8 @@ class Role(StrEnum):
 class Within(StrEnum):
     """Between which runs the number compares; data, split, binarisation and likelihood are always the same."""
 
-    SPLIT = "split"
-    """Runs that were measured on the same split."""
-    OBSERVATIONS = "observations"
-    """Runs that were measured on the same observations, a part of the split."""
+    SPLIT = "split"  # runs that were measured on the same split
+    OBSERVATIONS = "observations"  # runs that were measured on the same observations, a part of the split
 
 
 class Bias(StrEnum):
@@ -96,8 +93,7 @@ class Bias(StrEnum):
     TOO_LARGE = "too large"
 
 
-LAST = 1000
-"""The place of a number that names none: after all others of its panel."""
+LAST = 1000  # the place of a number that names none: after all others of its panel
 
 
 class Description(NamedTuple):
@@ -153,8 +149,7 @@ class Description(NamedTuple):
         return self if self.meaning or meaning(name) else self._replace(meaning=summary)
 
 
-FILE = "meanings.json"
-"""Its place, beside this file."""
+FILE = "meanings.json"  # its place, beside this file
 
 
 def meaning(name: str) -> str:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 TYPES = {"panel": Panel, "better": Direction, "within": Within, "role": Role, "bias": Bias}
 
-WHOLE = ("elbo", "squared_error")
-"""Estimates in which every observation of the split takes part."""
+WHOLE = ("elbo", "squared_error")  # estimates in which every observation of the split takes part
 
 SAMPLERS = {
     "naive_monte_carlo": ("NaiveMonteCarlo", "draws"),

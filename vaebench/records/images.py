@@ -12,8 +12,7 @@ from vaebench.records import npz
 from vaebench.records.files import write_atomically
 from vaebench.records.run_folder import ARRAYS, published_arrays
 
-Pixels = NDArray[np.uint8]
-"""`[..., C, H, W]`, 0 to 255."""
+Pixels = NDArray[np.uint8]  # `[..., C, H, W]`, 0 to 255
 
 
 LAYOUT: dict[str, tuple[type, int]] = {
@@ -36,28 +35,18 @@ class PicturesError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images of one run.
+    """Images of one run."""
 
-    Attributes:
-        originals: observations of the evaluated split, `[N, C, H, W]`.
-        reconstructions: for each, the likelihood's mean at the posterior's mean, `[N, C, H, W]`.
-        samples: the likelihood's mean at draws from the prior, `[S, C, H, W]`; empty without a prior.
-        traversals: one row for each traversed unit; the other units stay fixed, `[U, T, C, H, W]`.
-        units: all units, counted from 1, by decreasing KL, `[L]`; the first U are traversed.
-        plane: a grid over a latent space of two units, `[G, G, C, H, W]`; empty for other sizes.
-        codes: posterior means of observations in the first two units, `[M, 2]`; `[M, 1]` if there is one unit.
-        labels: classes of these observations, `[M]`; empty if the data has none.
-        altered: rows of images that an estimator compares, `[R, N, C, H, W]`; empty without such an estimator.
-    """
-
-    originals: Pixels
-    reconstructions: Pixels
-    samples: Pixels
-    traversals: Pixels
-    units: NDArray[np.int64]
-    plane: Pixels
+    originals: Pixels  # observations of the evaluated split, `[N, C, H, W]`
+    reconstructions: Pixels  # for each, the likelihood's mean at the posterior's mean, `[N, C, H, W]`
+    samples: Pixels  # the likelihood's mean at draws from the prior, `[S, C, H, W]`; empty without a prior
+    traversals: Pixels  # one row for each traversed unit; the other units stay fixed, `[U, T, C, H, W]`
+    units: NDArray[np.int64]  # all units, counted from 1, by decreasing KL, `[L]`; the first U are traversed
+    plane: Pixels  # a grid over a latent space of two units, `[G, G, C, H, W]`; empty for other sizes
+    # posterior means of observations in the first two units, `[M, 2]`; `[M, 1]` if there is one unit.
     codes: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # classes of these observations, `[M]`; empty if the data has none
+    # rows of images that an estimator compares, `[R, N, C, H, W]`; empty without such an estimator.
     altered: Pixels = field(default_factory=lambda: np.empty((0, 0, 1, 1, 1), np.uint8))
 
     @property

@@ -17,8 +17,7 @@ Found = TypeVar("Found")
 
 MAGIC = b"\x93NUMPY"
 
-RATIO = 1100
-"""How much larger than its compressed size a member may be. Deflate reaches 1032 at most."""
+RATIO = 1100  # how much larger than its compressed size a member may be. Deflate reaches 1032 at most
 
 
 class ArraysError(ValueError):

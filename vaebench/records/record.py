@@ -29,14 +29,9 @@ from vaebench.records.description import Description, Weights
 from vaebench.records.files import write_atomically
 from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
 
-FORMAT = 3
-"""Version of the file; raised when a reader of the earlier version would misread it."""
-
-SCALE = "scale"
-"""Name of the fact: the data was divided by this number before the model saw it. Only for densities."""
-
-DUPLICATES = "duplicates"
-"""Name of the fact: how many of the measured observations are also in the training split."""
+FORMAT = 3  # version of the file; raised when a reader of the earlier version would misread it
+SCALE = "scale"  # name of the fact: the data was divided by this number before the model saw it. Only for densities
+DUPLICATES = "duplicates"  # name of the fact: how many of the measured observations are also in the training split
 
 UNIT_RATES = "kl_per_unit"
 """Name of the estimate with the KL of every latent unit. Charts, curves and pictures of single units read it."""
@@ -44,8 +39,7 @@ UNIT_RATES = "kl_per_unit"
 UNIT_CURVE = f"val/{UNIT_RATES}/"
 """How the names of single units' curves begin. Only loggers have them: in a record they would be too long."""
 
-SEAL = "sha256"
-"""Name of the entry with the checksum of all other entries."""
+SEAL = "sha256"  # name of the entry with the checksum of all other entries
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
@@ -100,8 +94,7 @@ class Estimate(NamedTuple):
 class NotApplicable(NamedTuple):
     """What a metric or an estimator returns in place of an `Estimate` that the model or the data does not allow."""
 
-    name: str
-    """The name of the estimate."""
+    name: str  # the name of the estimate
 
     reason: str
 

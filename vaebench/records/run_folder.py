@@ -6,51 +6,33 @@ arrays in `results/<study>/arrays/<id>.npz`.
 
 from pathlib import Path
 
-RECORD = "record.json"
-"""Configuration, numbers, provenance: the run is done when this file says so."""
-
-CHECKPOINT = "model.ckpt"
-"""The trained model; `Model.load_from_checkpoint` reads it."""
+RECORD = "record.json"  # configuration, numbers, provenance: the run is done when this file says so
+CHECKPOINT = "model.ckpt"  # the trained model; `Model.load_from_checkpoint` reads it
 
 WEIGHTS = "model.safetensors"
 """The parameters and buffers of the trained model, in a format that no program needs torch or trust to read."""
 
-ARRAYS = "arrays.npz"
-"""Images that the trained model made."""
+ARRAYS = "arrays.npz"  # images that the trained model made
 
 LEFT = (CHECKPOINT, WEIGHTS, ARRAYS)
 """The files that a finished run leaves beside its record. Any of them names the run."""
 
-RESUME = "resume.ckpt"
-"""The snapshot from which a run continues after a stop; deleted once the record exists."""
+RESUME = "resume.ckpt"  # the snapshot from which a run continues after a stop; deleted once the record exists
 
 EARLIER_RESUME = "trainer.ckpt"
 """The name that earlier versions gave to the snapshot of a run outside a pack. It is read, but never written."""
 
-PROGRESS = "progress.json"
-"""How far the pack is; only in the folder of its first run, and only while it trains."""
-
-LOCK = "lock"
-"""The process that executes the run holds this lock; the system releases it when the process dies."""
-
-WANDB = "wandb"
-"""Folder of W&B, in a run's folder and in its study's."""
-
-SLURM = "slurm"
-"""Folder in the study's folder for the scripts and logs of SLURM jobs."""
+PROGRESS = "progress.json"  # how far the pack is; only in the folder of its first run, and only while it trains
+LOCK = "lock"  # the process that executes the run holds this lock; the system releases it when the process dies
+WANDB = "wandb"  # folder of W&B, in a run's folder and in its study's
+SLURM = "slurm"  # folder in the study's folder for the scripts and logs of SLURM jobs
 
 CEILINGS = "ceilings"
 """Folder in the study's folder with the ceilings that were computed for its runs, so that each is computed once."""
 
-PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"
-"""Folders in `results/<study>`."""
-
-DAMAGED = ".damaged"
-"""Suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`."""
-
-
-PAPER = "paper"
-"""Folder below `conf`, `runs` and `results` of the protocols in print, which the ledger judges."""
+PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"  # folders in `results/<study>`
+DAMAGED = ".damaged"  # suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`
+PAPER = "paper"  # folder below `conf`, `runs` and `results` of the protocols in print, which the ledger judges
 
 
 def place(study: Path) -> Path:

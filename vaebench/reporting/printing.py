@@ -15,8 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-BROKEN_PIPE = 141
-"""Exit status for writing into a closed pipe, as in a shell: 128 + SIGPIPE."""
+BROKEN_PIPE = 141  # exit status for writing into a closed pipe, as in a shell: 128 + SIGPIPE
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters, by which a text could command a terminal; tab and line feed are allowed."""
@@ -52,7 +51,6 @@ class Printer(Console):
         Args:
             head: with the blanks after it.
             about: in the style, and never wrapped where the output is not a terminal: other programs read it by line.
-            style: of rich.
         """
         if not self.is_terminal:
             self.print(line(head, (about, style)), soft_wrap=True)

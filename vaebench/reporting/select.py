@@ -13,8 +13,7 @@ from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
 from vaebench.reporting.tables.rows import Row, Table
 
-ROOTS = (Path("runs"), Path("results"))
-"""Where a run is searched by its id."""
+ROOTS = (Path("runs"), Path("results"))  # where a run is searched by its id
 
 RUN = "a run's folder, its record, or the beginning of its id"
 ROW = f"{RUN}; a study, e.g. beta or results/beta; or a row of one, e.g. beta:beta=4"

@@ -23,11 +23,8 @@ from vaebench.reporting.tables.layout import Entry, Sheet, decimals, figure, pag
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, caution, observations, quantities, with_role
 from vaebench.reporting.tables.rows import Table
 
-BAR = 30
-"""Length of the longest bar, in characters."""
-
-LEAST = 0.01
-"""Nats that the longest bar stands for at least: where all units collapsed, none has a long bar."""
+BAR = 30  # length of the longest bar, in characters
+LEAST = 0.01  # nats that the longest bar stands for at least: where all units collapsed, none has a long bar
 
 MOST_BARS = 40
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -309,8 +306,7 @@ def _style(each: Difference) -> str:
     return "bold green" if each.difference.mean * sign > 0 else "bold red"
 
 
-GAP = 2
-"""Blanks between two columns."""
+GAP = 2  # blanks between two columns
 
 LABELS = 18
 """Characters that a column of labels keeps at least, unless all its words are shorter. Longer labels go on in lines."""

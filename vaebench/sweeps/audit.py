@@ -21,30 +21,18 @@ from vaebench.models import pythae_folder
 from vaebench.models.pythae_folder import PythaeModel
 from vaebench.training.trainer import device
 
-BATCH = 100
-"""Draws of an observation that pythae's `get_nll` takes at a time."""
-
-
-THEIRS = ("get_nll", "training loss")
-"""The names of what pythae says."""
+BATCH = 100  # draws of an observation that pythae's `get_nll` takes at a time
+THEIRS = ("get_nll", "training loss")  # the names of what pythae says
 
 
 class Audit(NamedTuple):
-    """What was measured of a model.
+    """What was measured of a model."""
 
-    Attributes:
-        read: the model.
-        observations: how many were measured.
-        measurement: by the metrics of this package.
-        facts: the forecast of active units, among others.
-        theirs: what pythae says, by its name; text where it says nothing, with the reason.
-    """
-
-    read: PythaeModel
-    observations: int
-    measurement: Measurement
-    facts: dict[str, Any]
-    theirs: dict[str, float | str]
+    read: PythaeModel  # the model
+    observations: int  # how many were measured
+    measurement: Measurement  # by the metrics of this package
+    facts: dict[str, Any]  # the forecast of active units, among others
+    theirs: dict[str, float | str]  # what pythae says, by its name; text where it says nothing, with the reason
 
 
 class Whole(Dataset):
@@ -97,7 +85,6 @@ def audit(
         file: observations, .npy or .npz.
         draws: K, the number of posterior draws of each observation.
         most: how many observations are measured, evenly spaced.
-        seed: of all randomness.
         trust: read pickled networks, which runs the code in them.
         binarize: how grey levels become 0 and 1.
 

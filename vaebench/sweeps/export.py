@@ -18,8 +18,7 @@ from vaebench.reporting.shown import measured
 from vaebench.sweeps.trained import Trained
 from vaebench.training.model_files import weights
 
-OPSET = 18
-"""The version of ONNX's operators."""
+OPSET = 18  # the version of ONNX's operators
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
 """How far a number of an exported part may be from torch's. Both add up float32 products, in other orders."""

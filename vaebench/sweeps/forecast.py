@@ -23,65 +23,41 @@ from vaebench.oracle.ceiling import MOST_ROUNDS, CeilingProblem, linear_value
 from vaebench.oracle.solver import Stopped, never
 from vaebench.training.memory import capacity
 
-LEADING = 5
-"""Eigenvalues that are shown."""
+LEADING = 5  # eigenvalues that are shown
 
 BYTES_A_NUMBER, BLOCKS, BLOCKS_ON_GPU = 28, 2**27, 10 * 2**30
 """Memory for the ceiling: three copies in float64 and one in float32; and of its tables."""
 
-MANY = 2000
-"""For more observations the cost of the ceiling is said before it is paid."""
-
-MOST_LINES = 8
-"""Lines that a sweep shows before it begins."""
+MANY = 2000  # for more observations the cost of the ceiling is said before it is paid
+MOST_LINES = 8  # lines that a sweep shows before it begins
 
 
 class Value(NamedTuple):
-    """The forecast at one τ = βσ²; values in units of F, nats per observation: the objective is −D/2·log 2πσ² − βF.
+    """The forecast at one τ = βσ²; values in units of F, nats per observation: the objective is −D/2·log 2πσ² − βF."""
 
-    Attributes:
-        tau: τ.
-        active_units: of a linear VAE's optimum, by the number of latent units.
-        collapsed: the value of total collapse.
-        linear: the value of a linear VAE's optimum with any number of units.
-        lower: of the ceiling's bracket; None if it was not asked for.
-        upper: of the ceiling's bracket.
-        rate: of the best mixture, nats.
-    """
-
-    tau: float
-    active_units: dict[int, int]
-    collapsed: float
-    linear: float
-    lower: float | None = None
-    upper: float | None = None
-    rate: float | None = None
+    tau: float  # τ
+    active_units: dict[int, int]  # of a linear VAE's optimum, by the number of latent units
+    collapsed: float  # the value of total collapse
+    linear: float  # the value of a linear VAE's optimum with any number of units
+    lower: float | None = None  # of the ceiling's bracket; None if it was not asked for
+    upper: float | None = None  # of the ceiling's bracket
+    rate: float | None = None  # of the best mixture, nats
 
 
 @dataclass(frozen=True, eq=False)
 class DataForecast:
-    """What is known of the training split of a data set.
+    """What is known of the training split of a data set."""
 
-    Attributes:
-        name: of the data set.
-        observations: N.
-        spectrum: of the training split, or of the training and validation splits.
-        no_latent: −E log p(x) of the test split under independent Bernoulli pixels with the means of these
-            observations, where all grey levels are in [0, 1]; else None. A VAE that is worse has learned nothing.
-        onset: the τ at which total collapse begins to be the optimum at any depth; None if it is not known.
-        used: the number of observations of the ceiling.
-        values: at each τ, the largest first.
-        stopped: whether the search was ended before it was done; then some brackets are wide.
-    """
-
-    name: str
-    observations: int
-    spectrum: Spectrum
+    name: str  # of the data set
+    observations: int  # N
+    spectrum: Spectrum  # of the training split, or of the training and validation splits
+    # −E log p(x) of the test split under independent Bernoulli pixels with the means of these observations, where all
+    # grey levels are in [0, 1]; else None. A VAE that is worse has learned nothing.
     no_latent: float | None
-    onset: float | None
-    used: int
-    values: tuple[Value, ...]
-    stopped: bool = False
+    onset: float | None  # the τ at which total collapse begins to be the optimum at any depth; None if it is not known
+    used: int  # the number of observations of the ceiling
+    values: tuple[Value, ...]  # at each τ, the largest first
+    stopped: bool = False  # whether the search was ended before it was done; then some brackets are wide
 
     @property
     def collapses_at(self) -> float:

@@ -22,35 +22,23 @@ from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.run_folder import PROGRESS
 from vaebench.reporting.tables.labels import brief
 
-WRITE_SECONDS = 0.5
-"""The file is written at most this often."""
+WRITE_SECONDS = 0.5  # the file is written at most this often
 
 BEAT_SECONDS, SILENT_SECONDS = 10.0, 60.0
 """The time between two heartbeats, and the time without one after which a process counts as dead."""
 
 
 class Progress(NamedTuple):
-    """How far a pack is, as its file says.
+    """How far a pack is, as its file says."""
 
-    Attributes:
-        runs: ids of the members.
-        name: of the pack, for people.
-        host: the machine.
-        pid: the process on that machine.
-        gpu: the GPU, as CUDA_VISIBLE_DEVICES names it; empty without one.
-        epoch: finished epochs.
-        epochs: all epochs.
-        latest: the newest number that tells how training goes, by its heading, if the pack is one run.
-    """
-
-    runs: list[str]
-    name: str
-    host: str
-    pid: int
-    gpu: str
-    epoch: int
-    epochs: int
-    latest: dict[str, float]
+    runs: list[str]  # ids of the members
+    name: str  # of the pack, for people
+    host: str  # the machine
+    pid: int  # the process on that machine
+    gpu: str  # the GPU, as CUDA_VISIBLE_DEVICES names it; empty without one
+    epoch: int  # finished epochs
+    epochs: int  # all epochs
+    latest: dict[str, float]  # the newest number that tells how training goes, by its heading, if the pack is one run
 
     @property
     def where(self) -> str:

@@ -13,8 +13,7 @@ from vaebench.config.registry import ESTIMATORS, METRICS, MODELS, Registry
 from vaebench.evaluation import ceiling, collapse, known_truth
 from vaebench.records.description import FILE, Description, general
 
-DRAWS = 5000
-"""Draws for each observation. Some metrics have one column for each divisor of this number."""
+DRAWS = 5000  # draws for each observation. Some metrics have one column for each divisor of this number
 
 
 def meanings() -> dict[str, str]:

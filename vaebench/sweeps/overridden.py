@@ -11,8 +11,7 @@ from vaebench.records.record import Record
 from vaebench.records.run_folder import id_of, record_paths
 from vaebench.reporting.tables.labels import ABSENT, at
 
-COMMAND = "python -m vaebench train "
-"""The beginning of the command in a record."""
+COMMAND = "python -m vaebench train "  # the beginning of the command in a record
 
 
 class Found(NamedTuple):

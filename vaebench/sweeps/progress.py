@@ -25,17 +25,10 @@ from vaebench.reporting.tables.layout import figure
 from vaebench.reporting.tables.quantities import MARK, Quantity, quantities, with_role
 from vaebench.sweeps.heartbeat import SILENT_SECONDS, Progress, read_progress
 
-REST = (Role.ACTIVE_UNITS, Role.RECONSTRUCTION_ERROR)
-"""What the line of a finished run shows after its bounds."""
-
-BAR = 20
-"""Characters of the bar of the whole sweep."""
-
-POLL_SECONDS = 0.5
-"""Seconds between two looks at the runs' folders."""
-
-LINE_SECONDS = 60.0
-"""Seconds between two lines about the running packs, in a pipe."""
+REST = (Role.ACTIVE_UNITS, Role.RECONSTRUCTION_ERROR)  # what the line of a finished run shows after its bounds
+BAR = 20  # characters of the bar of the whole sweep
+POLL_SECONDS = 0.5  # seconds between two looks at the runs' folders
+LINE_SECONDS = 60.0  # seconds between two lines about the running packs, in a pipe
 
 
 class Display:

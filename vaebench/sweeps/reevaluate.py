@@ -96,15 +96,10 @@ class Asked(TypedDict):
 
 
 class Added(NamedTuple):
-    """What later numbers brought to a record.
+    """What later numbers brought to a record."""
 
-    Attributes:
-        names: the estimates that are new in it.
-        known: the estimates that it had already; they stay as they were.
-    """
-
-    names: list[str]
-    known: list[str]
+    names: list[str]  # the estimates that are new in it
+    known: list[str]  # the estimates that it had already; they stay as they were
 
 
 def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
@@ -115,7 +110,6 @@ def add_to_record(path: Path, seen: Measurement, asked: Asked) -> Added:
     Args:
         path: the run's folder, or the checkpoint in it.
         seen: what `reevaluate` returned.
-        asked: the settings that it was called with, by their names.
 
     Raises:
         ValueError: if another split was measured: all numbers of a record are of one split.

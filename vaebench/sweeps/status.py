@@ -46,10 +46,6 @@ class Outcome:
 def outcome_of(study: Study, folder: Path) -> Outcome:
     """The outcome of a sweep of a study, as far as it has come.
 
-    Args:
-        study: the runs.
-        folder: where the study works.
-
     Raises:
         NewerError: if a newer version wrote the record of a run; it may say that the run is done.
     """
@@ -142,34 +138,23 @@ class State(StrEnum):
     NOT_STARTED = "not started"
 
 
-BAD = (State.FAILED, State.DAMAGED)
-"""What `vaebench status` reports by its exit status."""
-
-LOOK_SECONDS = 2.0
-"""Seconds between two looks of `--watch`."""
+BAD = (State.FAILED, State.DAMAGED)  # what `vaebench status` reports by its exit status
+LOOK_SECONDS = 2.0  # seconds between two looks of `--watch`
 
 
 class RunStatus(NamedTuple):
-    """One run of a study.
+    """One run of a study."""
 
-    Attributes:
-        id: of the run.
-        slug: its name in the study.
-        state: where it stands.
-        detail: epoch and machine of a run in training, the reason of a failed one; else empty.
-    """
-
-    id: str
-    slug: str
-    state: State
-    detail: str = ""
+    id: str  # of the run
+    slug: str  # its name in the study
+    state: State  # where it stands
+    detail: str = ""  # epoch and machine of a run in training, the reason of a failed one; else empty
 
 
 def status(study: Study, folder: Path) -> list[RunStatus]:
     """Every run of a study, in the order of the study.
 
     Args:
-        study: the runs.
         folder: where the study works, `runs/<study>`. It need not exist.
     """
     packs = read_progress([folder / run.id for run in study.runs])

@@ -14,8 +14,6 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
 
     Args:
         kind: `model`, `metric` or `dataset`.
-        name: of its class.
-        folder: where to write.
 
     Raises:
         ValueError: if the name is no name of a class, or is in a registry.

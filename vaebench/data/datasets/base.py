@@ -15,15 +15,9 @@ from torch import Tensor
 
 from vaebench.config.registry import BINARIZATIONS, Spec, Validation
 
-VALIDATION = 0.1
-"""The share of examples that are held out for validation if the source has no validation set."""
-
-TEST = 0.2
-"""The share of examples that are held out for testing if the source has no test set."""
-
-
-INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-"""The types of whole numbers."""
+VALIDATION = 0.1  # the share of examples that are held out for validation if the source has no validation set
+TEST = 0.2  # the share of examples that are held out for testing if the source has no test set
+INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # the types of whole numbers
 
 
 class Examples(NamedTuple):
@@ -195,15 +189,10 @@ class Splits(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What is known about a data set before it is loaded.
+    """What is known about a data set before it is loaded."""
 
-    Attributes:
-        training: the number of training examples.
-        shape: the shape of one observation.
-    """
-
-    training: int
-    shape: tuple[int, ...]
+    training: int  # the number of training examples
+    shape: tuple[int, ...]  # the shape of one observation
 
 
 def training_size(n: int, *shares: float) -> int:
@@ -290,8 +279,7 @@ class Dataset(ABC):
             usual examples.
     """
 
-    source: str | None = None
-    """The name of its class in torchvision, if that is a different name."""
+    source: str | None = None  # the name of its class in torchvision, if that is a different name
 
     def __init__(
         self, *, binarize: Annotated[Spec, BINARIZATIONS] | None = None, validation: Validation = None
@@ -334,8 +322,7 @@ class Dataset(ABC):
         return None
 
 
-MOST = 2**30
-"""Splits with more numbers than this, together, are not compared, because it would take too long."""
+MOST = 2**30  # splits with more numbers than this, together, are not compared, because it would take too long
 
 
 def repeated(seen: Shaped[Tensor, "N *shape"], other: Shaped[Tensor, "M *shape"]) -> int | None:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 """The suffixes of image files. Other files in the folder are ignored."""
 
-PARTS = ("train", "test", "validation")
-"""The subfolders that are splits, not classes."""
+PARTS = ("train", "test", "validation")  # the subfolders that are splits, not classes
 
 
 @DATASETS.register

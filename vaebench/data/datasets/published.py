@@ -44,11 +44,8 @@ class Digits(Dataset):
         return Preview(training_size(1797, TEST, self.held_out()), (1, 8, 8))
 
 
-SCALE = 255.0
-"""The grey level of white in MNIST."""
-
-SIXTH = 1 / 6
-"""The share of MNIST's training images that are held out, as usual: 10 000 of 60 000."""
+SCALE = 255.0  # the grey level of white in MNIST
+SIXTH = 1 / 6  # the share of MNIST's training images that are held out, as usual: 10 000 of 60 000
 
 
 @DATASETS.register
@@ -104,8 +101,7 @@ def _photographs(root: Path, train: bool) -> Examples:
     return Examples(images, torch.tensor(source.targets, dtype=torch.int64))
 
 
-SIZE = 28
-"""The number of pixels of each side of Omniglot after resizing. The drawings have 105."""
+SIZE = 28  # the number of pixels of each side of Omniglot after resizing. The drawings have 105
 
 
 @DATASETS.register
@@ -204,14 +200,9 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-SHARDS = 10
-"""The number of files in which TensorFlow Datasets stores the training images."""
-
-SHUFFLE = 42
-"""The seed with which it shuffles each file."""
-
-SHARE = 1 / 60
-"""The share that is taken from each file: 100 of 6000 images."""
+SHARDS = 10  # the number of files in which TensorFlow Datasets stores the training images
+SHUFFLE = 42  # the seed with which it shuffles each file
+SHARE = 1 / 60  # the share that is taken from each file: 100 of 6000 images
 
 
 @DATASETS.register
@@ -251,14 +242,9 @@ def first_of_shards(n: int) -> Iterator[int]:
         yield from shard[: math.ceil(SHARE * len(shard))]
 
 
-SPLITS = (10_000, 2_000, 50_000)
-"""Examples of the three splits of a variant."""
-
-ALL = 70_000
-"""Images of MNIST."""
-
-CHUNK = 1000
-"""Images that are rotated at a time."""
+SPLITS = (10_000, 2_000, 50_000)  # examples of the three splits of a variant
+ALL = 70_000  # images of MNIST
+CHUNK = 1000  # images that are rotated at a time
 
 
 @DATASETS.register

@@ -146,11 +146,8 @@ class SparseDictionary(Dataset):
 POINTS = 4
 """Points along each side of a pixel at which a shape is drawn: its grey level is the share of them that lie inside."""
 
-SIZES = (0.5, 1.0)
-"""The smallest and the largest scale, as shares of a shape's largest size."""
-
-CHUNK = 256
-"""Images that are drawn at a time."""
+SIZES = (0.5, 1.0)  # the smallest and the largest scale, as shares of a shape's largest size
+CHUNK = 256  # images that are drawn at a time
 
 Grid = NDArray[np.float64]
 

@@ -33,23 +33,15 @@ from torch import Tensor
 
 from vaebench.evaluation.estimators.hmc import LogDensity, Target, transition
 
-GRID = 1000
-"""The number of grid points for the integral of the speed. They are dense where the speed is high."""
-
-SLOWEST = 1e-3
-"""Added to the speed, so that temperatures increase even where f_t does not depend on t."""
+GRID = 1000  # the number of grid points for the integral of the speed. They are dense where the speed is high
+SLOWEST = 1e-3  # added to the speed, so that temperatures increase even where f_t does not depend on t
 
 
 class Curvature(NamedTuple):
-    """The eigenvalues and eigenvectors of H, for each of B observations.
+    """The eigenvalues and eigenvectors of H, for each of B observations."""
 
-    Attributes:
-        values: λ ≥ 0, `[B, L]`.
-        basis: eigenvectors in columns, `[B, L, L]`.
-    """
-
-    values: Float[Tensor, "B L"]
-    basis: Float[Tensor, "B L L"]
+    values: Float[Tensor, "B L"]  # λ ≥ 0, `[B, L]`
+    basis: Float[Tensor, "B L L"]  # eigenvectors in columns, `[B, L, L]`
 
     @classmethod
     def of(cls, log_likelihood: LogDensity, z: Float[Tensor, "P B L"]) -> "Curvature":
@@ -108,8 +100,7 @@ def _derivative(value: Tensor, z: Tensor) -> Float[Tensor, "P B L"]:
     return derivative
 
 
-FIRST_STEP = 0.5
-"""The first step size of a preliminary run, in standard deviations."""
+FIRST_STEP = 0.5  # the first step size of a preliminary run, in standard deviations
 
 RATE = 0.5
 """The gain of the adaptation: log step size += RATE · (acceptance − target), after each preliminary transition."""
@@ -118,29 +109,20 @@ QUARTER = math.pi / 2
 """The longest trajectory, in standard deviations. On a Gaussian, a quarter of a period makes the new position
 independent of the old one. Half a period only mirrors it, and log p(x|z) may be the same at both."""
 
-REPEATS = 20
-"""Extra transitions of a preliminary run at the first temperature, until the step size fits."""
+REPEATS = 20  # extra transitions of a preliminary run at the first temperature, until the step size fits
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """The path from the prior to the posteriors of B observations, with the transitions along it.
+    """The path from the prior to the posteriors of B observations, with the transitions along it."""
 
-    Attributes:
-        log_prior: log p(z), `[C, B, L]` -> `[C, B]`.
-        log_likelihood: log p(x|z); z[:, b] are latents of the b-th observation.
-        curvature: the chains move in its basis.
-        temperatures: rising from 0 to 1.
-        step: sizes of the leapfrog steps at the inner temperatures, in units of the curvature's scale, `[T − 2, B]`.
-        leapfrog: the number of leapfrog steps of a trajectory.
-    """
-
-    log_prior: LogDensity
-    log_likelihood: LogDensity
-    curvature: Curvature
-    temperatures: Float64[Tensor, " T"]
+    log_prior: LogDensity  # log p(z), `[C, B, L]` -> `[C, B]`
+    log_likelihood: LogDensity  # log p(x|z); z[:, b] are latents of the b-th observation
+    curvature: Curvature  # the chains move in its basis
+    temperatures: Float64[Tensor, " T"]  # rising from 0 to 1
+    # sizes of the leapfrog steps at the inner temperatures, in units of the curvature's scale, `[T − 2, B]`.
     step: Float[Tensor, "S B"]
-    leapfrog: int
+    leapfrog: int  # the number of leapfrog steps of a trajectory
 
     def forwards(self, z: Float[Tensor, "C B L"], generator: torch.Generator) -> Float64[Tensor, "C B"]:
         """Log-weights of chains that start at samples of the prior: E[w] = p(x)."""
@@ -180,14 +162,10 @@ def tuned(
     acceptance is above its target, and decreases where it is below.
 
     Args:
-        log_prior: log p(z).
-        log_likelihood: log p(x|z).
         z: samples of the prior, where the preliminary chains start. A few are enough.
         points: latents near the posteriors, where the curvature is computed. They must not be the chains that count.
         temperatures: the number of intervals between temperatures.
-        leapfrog: the number of leapfrog steps of a trajectory.
         acceptance: the target acceptance in (0, 1); 0.65 is optimal in high dimensions (Beskos et al. 2013).
-        generator: of all randomness.
     """
     curvature = Curvature.of(log_likelihood, points)
     schedule = curvature.temperatures(temperatures)

@@ -27,8 +27,7 @@ class Estimator(ABC):
     the empty cells.
     """
 
-    observations: int
-    """The number of observations to use, evenly spaced in the split."""
+    observations: int  # the number of observations to use, evenly spaced in the split
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         refuse_old_names(cls)
@@ -50,7 +49,6 @@ class Estimator(ABC):
         Args:
             model: one that the estimator applies to, in evaluation mode. It does not change.
             batch: on the model's device.
-            seed: of all randomness.
 
         Raises:
             FloatingPointError: if the model gives a number that is not finite.
@@ -119,7 +117,6 @@ def mean_over_observations(
     """The mean over observations with its standard error and, from `noise`, its Monte-Carlo error.
 
     Args:
-        name: of the estimate.
         values: one for each observation.
         noise: the Monte-Carlo variance of each value; they are independent.
         weights: the reliability of the importance weights behind the values.

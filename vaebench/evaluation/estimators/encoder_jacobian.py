@@ -12,8 +12,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.records.description import Description, Panel, Within
 from vaebench.records.record import Estimate, NotApplicable
 
-AT_ONCE = 2**22
-"""The number of derivatives that are held at a time."""
+AT_ONCE = 2**22  # the number of derivatives that are held at a time
 
 
 @ESTIMATORS.register

@@ -24,25 +24,16 @@ from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Direction, Panel, Role, Within
 from vaebench.records.record import Estimate, NotApplicable
 
-ROWS = ChunkSize(2**11, 2**14)
-"""The number of images in one call of the model."""
-
-NEIGHBOURS = 5
-"""The number of nearest codes that vote for a class."""
+ROWS = ChunkSize(2**11, 2**14)  # the number of images in one call of the model
+NEIGHBOURS = 5  # the number of nearest codes that vote for a class
 
 
 class EncodedImages(NamedTuple):
-    """Images a `[N, C, H, W]` with what a model computes from them.
+    """Images a `[N, C, H, W]` with what a model computes from them."""
 
-    Attributes:
-        image: a.
-        posterior: the means and variances of the units of q(z|a), as a normal distribution `[N, L]` in float64.
-        log_px: log p(x|z) of the original images x at the posterior mean of a, `[N]`, nats.
-    """
-
-    image: Float[Tensor, "N C H W"]
-    posterior: Normal
-    log_px: Float64[Tensor, " N"]
+    image: Float[Tensor, "N C H W"]  # a
+    posterior: Normal  # the means and variances of the units of q(z|a), as a normal distribution `[N, L]` in float64
+    log_px: Float64[Tensor, " N"]  # log p(x|z) of the original images x at the posterior mean of a, `[N]`, nats
 
     @property
     def pixels(self) -> Float64[Tensor, "N D"]:

@@ -20,8 +20,7 @@ from vaebench.models.vae import VAE
 from vaebench.records.description import Bias, Description, Direction, Panel, Within
 from vaebench.records.record import Estimate
 
-DRAWN_ROWS = ChunkSize(2**11, 2**18)
-"""The number of latents that are sampled at a time, over all observations."""
+DRAWN_ROWS = ChunkSize(2**11, 2**18)  # the number of latents that are sampled at a time, over all observations
 
 
 @ESTIMATORS.register
@@ -63,8 +62,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
         return estimate, Estimate(name_of_size, float(effective.median()), n=len(x))
 
 
-ROWS = ChunkSize(2**12, 2**16)
-"""The number of chains that move at a time, over all observations."""
+ROWS = ChunkSize(2**12, 2**16)  # the number of chains that move at a time, over all observations
 
 PRELIMINARY = 4
 """For each observation: the number of preliminary chains, and of draws of q(z|x) where the curvature is computed."""

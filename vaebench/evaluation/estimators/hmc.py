@@ -22,17 +22,11 @@ LogDensity = Callable[[Float[Tensor, "*chains L"]], Float[Tensor, "*chains"]]
 
 
 class Position(NamedTuple):
-    """The position of every chain, with the values and gradients of the target's terms there.
+    """The position of every chain, with the values and gradients of the target's terms there."""
 
-    Attributes:
-        z: `[*chains, L]`.
-        terms: f_j(z), `[J, *chains]`.
-        gradients: ∂f_j/∂z, `[J, *chains, L]`.
-    """
-
-    z: Float[Tensor, "*chains L"]
-    terms: Float[Tensor, "J *chains"]
-    gradients: Float[Tensor, "J *chains L"]
+    z: Float[Tensor, "*chains L"]  # `[*chains, L]`
+    terms: Float[Tensor, "J *chains"]  # f_j(z), `[J, *chains]`
+    gradients: Float[Tensor, "J *chains L"]  # ∂f_j/∂z, `[J, *chains, L]`
 
     def log_density(self, weight: Float[Tensor, " J"]) -> Float[Tensor, "*chains"]:
         """Σ_j w_j f_j(z)."""
@@ -163,7 +157,6 @@ def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:
     """Check that all log-densities are finite.
 
     Args:
-        log_density: any shape.
         where: the latents, for the message.
 
     Raises:

@@ -29,11 +29,8 @@ from vaebench.models.vae import VAE
 from vaebench.records.description import Description, Direction, Panel, Within
 from vaebench.records.record import Estimate
 
-ROWS = ChunkSize(2**11, 2**18)
-"""The number of draws that are scored at a time, over all observations."""
-
-AT_A_STEP = 8
-"""Draws for each observation in a step of the search."""
+ROWS = ChunkSize(2**11, 2**18)  # the number of draws that are scored at a time, over all observations
+AT_A_STEP = 8  # draws for each observation in a step of the search
 
 ROUNDING = 1e-3
 """A gradient far below this, in nats per standard deviation, makes no step: Adam would make rounding as long as lr."""

@@ -19,8 +19,7 @@ from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel
 from vaebench.records.record import Estimate
 
-DENSITIES = ChunkSize(2**18, 2**25)
-"""Densities at a time, 8 bytes each."""
+DENSITIES = ChunkSize(2**18, 2**25)  # densities at a time, 8 bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +30,10 @@ class AggregatePosterior:
     (z², z, 1) and (−1/2s², μ/s², −μ²/2s²). For the joint density the product sums over all L units, for a marginal over
     one. So memory never holds more than a block. The product loses eps·(z/s)² to cancellation. That is less than
     float32 draws have lost before, unless z/s > 1e8.
-
-    Attributes:
-        mean: μ, `[N, L]`.
-        std: s, `[N, L]`.
     """
 
-    mean: Float64[Tensor, "N L"]
-    std: Float64[Tensor, "N L"]
+    mean: Float64[Tensor, "N L"]  # μ, `[N, L]`
+    std: Float64[Tensor, "N L"]  # s, `[N, L]`
 
     def log_prob(self, z: Float64[Tensor, "M L"]) -> Float64[Tensor, " M"]:
         """log q(z)."""
@@ -91,23 +86,14 @@ class AggregatePosterior:
 
 
 class Sample(NamedTuple):
-    """The kept draws of a split with their log-densities, and the aggregate posterior they are drawn from.
+    """The kept draws of a split with their log-densities, and the aggregate posterior they are drawn from."""
 
-    Attributes:
-        aggregate: q(z).
-        z: the S kept draws of each observation, `[N, S, L]`.
-        unit_log_qz: log q(z_i|x_n), `[N, S, L]`, from the posterior's parameters.
-        log_pz: log p(z) as the model gave it, `[N, S]`.
-        log_qz: log q(z|x_n) as the model gave it, `[N, S]`.
-        rounding: what the model's precision may have added to a mean of log_qz − log_pz.
-    """
-
-    aggregate: AggregatePosterior
-    z: Float64[Tensor, "N S L"]
-    unit_log_qz: Float64[Tensor, "N S L"]
-    log_pz: Float64[Tensor, "N S"]
-    log_qz: Float64[Tensor, "N S"]
-    rounding: float
+    aggregate: AggregatePosterior  # q(z)
+    z: Float64[Tensor, "N S L"]  # the S kept draws of each observation, `[N, S, L]`
+    unit_log_qz: Float64[Tensor, "N S L"]  # log q(z_i|x_n), `[N, S, L]`, from the posterior's parameters
+    log_pz: Float64[Tensor, "N S"]  # log p(z) as the model gave it, `[N, S]`
+    log_qz: Float64[Tensor, "N S"]  # log q(z|x_n) as the model gave it, `[N, S]`
+    rounding: float  # what the model's precision may have added to a mean of log_qz − log_pz
 
     @property
     def log_aggregate(self) -> Float64[Tensor, "N S"]:
@@ -170,8 +156,7 @@ def estimate(name: str, values: Float[Tensor, "N S"], *remarks: str | None) -> E
     return Estimate(name, float(means.mean()), error, n, noise, "; ".join(filter(None, remarks)) or None)
 
 
-SATURATED = 0.1
-"""Nats below its cap where the mutual information no longer tells."""
+SATURATED = 0.1  # nats below its cap where the mutual information no longer tells
 
 
 @METRICS.register

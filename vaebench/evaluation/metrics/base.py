@@ -20,23 +20,12 @@ from vaebench.records.record import Estimate, NotApplicable
 class Subject(Protocol):
     """What a metric may ask of a model before it measures it."""
 
-    stochastic: bool
-    """Whether it has a posterior q(z|x) and a prior p(z)."""
-
-    standard_normal_prior: bool
-    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
-
-    sparse: bool
-    """Whether most units of a code are exactly 0."""
-
-    classes: int | None
-    """The number of classes that it predicts, or None."""
-
-    without_code: str | None
-    """Why q(z|x) has no mean, so that an observation has no code; None if it has one."""
-
-    form: Form
-    """What is known about q(z|x)."""
+    stochastic: bool  # whether it has a posterior q(z|x) and a prior p(z)
+    standard_normal_prior: bool  # whether p(z) = N(0, I). Then each unit has a KL in closed form
+    sparse: bool  # whether most units of a code are exactly 0
+    classes: int | None  # the number of classes that it predicts, or None
+    without_code: str | None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
+    form: Form  # what is known about q(z|x)
 
 
 def without_posterior(model: Subject) -> str | None:

@@ -41,8 +41,7 @@ class ELBO(ScalarMean):
         return variance_of_mean(draws.log_weight)
 
 
-SIZES = (1, 5, 50, 500, 5000)
-"""The k of the bounds where a study does not choose."""
+SIZES = (1, 5, 50, 500, 5000)  # the k of the bounds where a study does not choose
 
 
 @METRICS.register

@@ -18,8 +18,7 @@ from vaebench.records.record import Estimate, NotApplicable
 if TYPE_CHECKING:  # scikit-learn is imported when the first classifier learns, not when a run starts
     from sklearn.base import BaseEstimator
 
-FOLDS = 5
-"""Parts of the split; each is classified by what was learnt on the others."""
+FOLDS = 5  # parts of the split; each is classified by what was learnt on the others
 
 
 class Probe(Metric):

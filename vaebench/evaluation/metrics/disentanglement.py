@@ -20,17 +20,10 @@ from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
 
-Codes = NDArray[np.float64]
-"""`[N, L]`."""
-
-Factors = NDArray[np.int64]
-"""`[N, F]`."""
-
-BINS = 20
-"""Bins of equal width, from the smallest to the largest value, into which a unit is discretised."""
-
-TRAINED_ON = 2 / 3
-"""The share of observations from which a classifier learns; its accuracy is measured on the others."""
+Codes = NDArray[np.float64]  # `[N, L]`
+Factors = NDArray[np.int64]  # `[N, F]`
+BINS = 20  # bins of equal width, from the smallest to the largest value, into which a unit is discretised
+TRAINED_ON = 2 / 3  # the share of observations from which a classifier learns; its accuracy is measured on the others
 
 BATCH = 64
 """The number of observations with one factor in common. The scores of FactorVAE and β-VAE read a statistic of them."""
@@ -38,11 +31,8 @@ BATCH = 64
 PRUNED = 0.05
 """The FactorVAE score leaves out units with a smaller standard deviation, as disentanglement_lib's experiments do."""
 
-ROUNDING = 1e-12
-"""Information below it, in nats, is none: a sum of so many logarithms is no more exact."""
-
-TINY = 1e-11
-"""Added to importances before their entropy, as in disentanglement_lib."""
+ROUNDING = 1e-12  # information below it, in nats, is none: a sum of so many logarithms is no more exact
+TINY = 1e-11  # added to importances before their entropy, as in disentanglement_lib
 
 
 def _described(heading: str, place: int) -> Description:
@@ -55,11 +45,8 @@ class FactorScore(Metric):
     The observations are sorted first, and the seed is fixed. So the numbers do not depend on the order of the data.
     """
 
-    described: ClassVar[Mapping[str, Description]]
-    """The numbers, and how to show each."""
-
-    observations: int | None = None
-    """How many observations are used at most, chosen at random; None for all."""
+    described: ClassVar[Mapping[str, Description]]  # the numbers, and how to show each
+    observations: int | None = None  # how many observations are used at most, chosen at random; None for all
     reads_codes_only = True
     codes: list[Tensor]
     factors: list[Tensor]

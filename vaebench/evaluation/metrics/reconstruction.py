@@ -82,8 +82,7 @@ class PSNR(ImageScore):
         return peak_signal_noise_ratio(reconstruction, image, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
-WINDOW = 11
-"""Pixels on a side of the Gaussian window of σ = 1.5."""
+WINDOW = 11  # pixels on a side of the Gaussian window of σ = 1.5
 
 
 @METRICS.register

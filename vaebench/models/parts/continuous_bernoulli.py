@@ -15,8 +15,7 @@ from torch import Size, Tensor
 from torch.autograd import Function
 from torch.distributions import Distribution, constraints
 
-SMALLEST = 1e-30
-"""At logits below this magnitude, the density equals that of the uniform distribution to the last bit."""
+SMALLEST = 1e-30  # at logits below this magnitude, the density equals that of the uniform distribution to the last bit
 
 SERIES = tuple(
     numerator / denominator * 1 / math.factorial(2 * k)

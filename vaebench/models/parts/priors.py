@@ -33,8 +33,7 @@ class Prior(nn.Module, ABC):
         shape: the shape of one observation.
     """
 
-    standard_normal = False
-    """Whether p(z) = N(0, I). Then each unit has a KL in closed form."""
+    standard_normal = False  # whether p(z) = N(0, I). Then each unit has a KL in closed form
 
     def __init__(self, latent_dim: int, shape: tuple[int, ...]) -> None:
         super().__init__()

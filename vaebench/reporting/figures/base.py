@@ -25,8 +25,7 @@ T = TypeVar("T")
 
 MOST_COLOURS, MOST_PANELS = 8, 6
 
-Legend = tuple[tuple[str, str], ...]
-"""Colour (the name of a CSS variable, `c0` or `r0`) and text of every entry."""
+Legend = tuple[tuple[str, str], ...]  # colour (the name of a CSS variable, `c0` or `r0`) and text of every entry
 
 
 class Series(NamedTuple):
@@ -136,33 +135,20 @@ def _few(values: Sequence[T]) -> list[T]:
 
 
 class Drawn(NamedTuple):
-    """A figure that has been drawn: panels that show one thing, with one legend.
+    """A figure that has been drawn: panels that show one thing, with one legend."""
 
-    Attributes:
-        name: a word for links.
-        title: what is shown.
-        caption: how to read it.
-        panels: the SVG of every panel.
-        legend: colour and text of every entry.
-    """
-
-    name: str
-    title: str
-    caption: str
-    panels: tuple[Panel, ...]
-    legend: Legend = ()
+    name: str  # a word for links
+    title: str  # what is shown
+    caption: str  # how to read it
+    panels: tuple[Panel, ...]  # the SVG of every panel
+    legend: Legend = ()  # colour and text of every entry
 
 
 class Figure(ABC, Generic[T]):
-    """One figure of a study; T is the data of one panel.
+    """One figure of a study; T is the data of one panel."""
 
-    Attributes:
-        name: a word for links.
-        title: what is shown.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
+    name: ClassVar[str]  # a word for links
+    title: ClassVar[str]  # what is shown
 
     @abstractmethod
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, T]]:

@@ -30,8 +30,7 @@ NOT_SHOWN = ("val/objective",)
 """Columns that are left out: objectives of different models or β are not comparable, and one of them is enough."""
 
 
-VALIDATION = "val/"
-"""How the columns of the validation split begin."""
+VALIDATION = "val/"  # how the columns of the validation split begin
 
 
 WIDE = 100.0

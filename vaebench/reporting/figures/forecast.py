@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
 """The axes of a study that span the plane of σ² and β."""
 
-FEWEST = 2
-"""Values of σ², and of β, that make a map."""
+FEWEST = 2  # values of σ², and of β, that make a map
 
 
 def pairs(row: Row) -> list[tuple[float, float]]:
@@ -149,12 +148,8 @@ def _plot_place(axes: "Axes", x: int, y: int, place: Place) -> None:
     axes.text(x, y, f"{text} ({forecast:g})" if differs else text, ha="center", va="center", color=INK)
 
 
-BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"
-"""The estimates that are drawn."""
-
-
-LEGEND = 112
-"""Where the legend of the chart begins, in points: on the right, where the curves are low."""
+BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"  # the estimates that are drawn
+LEGEND = 112  # where the legend of the chart begins, in points: on the right, where the curves are low
 
 
 class Point(NamedTuple):
@@ -210,7 +205,6 @@ def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> s
     """The forecast as an SVG file: what total collapse, the optimum of a linear VAE and runs lack to the ceiling.
 
     Args:
-        curves: by τ.
         records: of runs. Those without a ceiling have no disc.
         onset: the τ from which on total collapse is the optimum.
     """

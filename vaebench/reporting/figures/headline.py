@@ -39,22 +39,15 @@ class Kind(Enum):
 
 
 class Chosen(NamedTuple):
-    """The axes of the first chart.
+    """The axes of the first chart."""
 
-    Attributes:
-        kind: what the horizontal axis is.
-        y: the numbers as the study has them, each with its title; `numbers` is what they read (none of curves).
-        column: the column of labels of the horizontal axis, None if it is none.
-        x: the number of the horizontal axis, None if it is none.
-        series: the column of labels that has the coloured, labelled, None if all others have.
-    """
-
-    kind: Kind
+    kind: Kind  # what the horizontal axis is
+    # the numbers as the study has them, each with its title; `numbers` is what they read (none of curves).
     y: tuple[tuple[str, str], ...]
     numbers: tuple[Quantity, ...] = ()
-    column: int | None = None
-    x: Quantity | None = None
-    series: int | None = None
+    column: int | None = None  # the column of labels of the horizontal axis, None if it is none
+    x: Quantity | None = None  # the number of the horizontal axis, None if it is none
+    series: int | None = None  # the column of labels that has the colours, None if all others have
 
 
 @dataclass(frozen=True)
@@ -137,14 +130,9 @@ def _column(table: Table, name: str) -> int | None:
     return next((i for i, known in enumerate(names) if name in known), None)
 
 
-FEWEST = 3
-"""Values of an axis that make a line, where the study does not ask for one."""
-
-SHARES = (Panel.DISENTANGLEMENT, Panel.ALTERED)
-"""Panels of numbers between 0 and 1."""
-
-COUNTS = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS)
-"""What is between zero and the number of latent units."""
+FEWEST = 3  # values of an axis that make a line, where the study does not ask for one
+SHARES = (Panel.DISENTANGLEMENT, Panel.ALTERED)  # panels of numbers between 0 and 1
+COUNTS = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS)  # what is between zero and the number of latent units
 
 
 class Line(NamedTuple):
@@ -291,8 +279,7 @@ def _is_share(quantity: Quantity, rows: Sequence[Row]) -> bool:
     return is_score and bool(values) and all(0 <= v <= 1 for v in values)
 
 
-MOST_ROWS, LONGEST = 16, 30
-"""Rows that have room in a panel, and characters of a label."""
+MOST_ROWS, LONGEST = 16, 30  # rows that have room in a panel, and characters of a label
 
 
 class RowsPanel(NamedTuple):

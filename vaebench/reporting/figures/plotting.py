@@ -13,17 +13,10 @@ from vaebench.reporting.tables.rows import Group
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_POINTS = 100
-"""Points of a line; the eye cannot separate more."""
-
-WARM_UP = 0.05
-"""The first part of training whose values may lie outside the panel."""
-
-MOST_TICKS = 6
-"""Tick labels below an axis that never touch."""
-
-LONG_TICK = 5
-"""Characters of a label at a tick; where one is longer, there is one tick less."""
+MOST_POINTS = 100  # points of a line; the eye cannot separate more
+WARM_UP = 0.05  # the first part of training whose values may lie outside the panel
+MOST_TICKS = 6  # tick labels below an axis that never touch
+LONG_TICK = 5  # characters of a label at a tick; where one is longer, there is one tick less
 
 
 class Band(NamedTuple):

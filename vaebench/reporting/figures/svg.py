@@ -30,11 +30,8 @@ VARIABLES |= {GROUND: "var(--ground)"}
 VARIABLES |= {colour: f"var(--c{i})" for i, colour in enumerate(CATEGORIES)}
 VARIABLES |= {colour: f"var(--r{i})" for i, colour in enumerate(RAMP)}
 
-WIDTH, HEIGHT, POINTS = 3.7, 2.6, 72
-"""Size of a panel in inches, and points per inch; a point is one unit of the SVG."""
-
-BOTTOM = 0.17
-"""The share of the height below the horizontal axis."""
+WIDTH, HEIGHT, POINTS = 3.7, 2.6, 72  # size of a panel in inches, and points per inch; a point is one unit of the SVG
+BOTTOM = 0.17  # the share of the height below the horizontal axis
 
 LEFT, TOP, LINE = 65, 24, 11
 """Where the legend of a picture that is a file stands, between lines of the grid; and the height of a line."""
@@ -143,7 +140,6 @@ def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT
     """A picture as a file of its own, readable on a light and on a dark page, with its legend inside.
 
     Args:
-        panel: the picture.
         legend: colour, as `variable` names it, and text of every entry.
         left: where the legend begins, in points.
     """
@@ -256,14 +252,12 @@ def _attribute(text: str) -> str:
     return visible(text).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 
-LONGEST = 16
-"""Characters of a label that has room beside a panel."""
+LONGEST = 16  # characters of a label that has room beside a panel
 
 NEAREST, FARTHEST = 9.5, 24.0
 """Points between two labels, and the most by which a label may stand above or below the end of its line."""
 
-LEADER = 7.0
-"""Length in points of the stroke from a line to its label."""
+LEADER = 7.0  # length in points of the stroke from a line to its label
 
 
 def label_ends(axes: "Axes") -> None:

@@ -24,11 +24,8 @@ from vaebench.reporting.tables.rows import Row, Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BETA = "model.beta"
-"""The axis of a study along which `UnitsByBeta` goes."""
-
-FEWEST = 3
-"""Values of β that make a line."""
+BETA = "model.beta"  # the axis of a study along which `UnitsByBeta` goes
+FEWEST = 3  # values of β that make a line
 
 
 class UnitsByRank(LineFigure):

@@ -11,21 +11,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vaebench.config.document import Loader
 from vaebench.records.run_folder import PAPER
 
-FILE = Path(PAPER, "claims.yaml")
-"""Where the claims stand, below `results`."""
+FILE = Path(PAPER, "claims.yaml")  # where the claims stand, below `results`
 
 
 class State(StrEnum):
     """How far the published value was verified."""
 
-    READ = "read"
-    """Read in the authors' code, log or full text."""
-    QUOTED = "quoted"
-    """Quoted by somebody else."""
-    EXACT = "exact"
-    """A theorem or a closed form."""
-    MEMORY = "memory"
-    """Not verified: it is listed and never judged."""
+    READ = "read"  # read in the authors' code, log or full text
+    QUOTED = "quoted"  # quoted by somebody else
+    EXACT = "exact"  # a theorem or a closed form
+    MEMORY = "memory"  # not verified: it is listed and never judged
 
 
 class Rule(StrEnum):
@@ -33,18 +28,15 @@ class Rule(StrEnum):
 
     PUBLISHED = "published"
     """The 95 % prediction interval of two or more independent published runs, for the mean of our seeds."""
-    SEEDS = "seeds"
-    """The 95 % prediction interval of our seeds, for one published run."""
-    STATED = "stated"
-    """A number: the precision of an exact answer, or what the source allows."""
+    SEEDS = "seeds"  # the 95 % prediction interval of our seeds, for one published run
+    STATED = "stated"  # a number: the precision of an exact answer, or what the source allows
 
 
 class Pick(StrEnum):
     """What stands for several seeds."""
 
     MEAN = "mean"
-    LARGEST = "largest"
-    """The value farthest from 0: for a difference that must be small in every run."""
+    LARGEST = "largest"  # the value farthest from 0: for a difference that must be small in every run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,15 +90,13 @@ def _draw(axes: "Axes", shown: Sequence[tuple[Judgement, Measured]]) -> None:
 
 NAME = "ledger"
 
-WIDTHS = (3, 25, 15, 15, 14)
-"""Columns of the terminal's table: 80 with the gaps between them."""
+WIDTHS = (3, 25, 15, 15, 14)  # columns of the terminal's table: 80 with the gaps between them
 
 
 def judgements(results: Path, root: Path | None = None) -> list[Judgement]:
     """Every claim of `results/paper/claims.yaml`, judged.
 
     Args:
-        results: the folder with the claims.
         root: where the records are looked for, `results` or `runs`; None for `results`.
 
     Raises:

@@ -25,17 +25,13 @@ from vaebench.reporting.tables.quantities import weights
 MEASURED = Path(PAPER, "exact")
 """Folder of the records of exact measurements, below `runs` and `results`: `spectrum-3f2a61c09b.json`."""
 
-MEASUREMENT = "measurement"
-"""Key of a configuration that names an exact measurement instead of a training."""
-
-SEED = "seed"
-"""The end of the keys that choose a sample or a start. A protocol may be repeated with others."""
+MEASUREMENT = "measurement"  # key of a configuration that names an exact measurement instead of a training
+SEED = "seed"  # the end of the keys that choose a sample or a start. A protocol may be repeated with others
 
 AT_ODDS = 1e-6
 """The relative difference from which two numbers that must be equal are not. In published records it is below 1e-9."""
 
-RUN = "run"
-"""Key of a measurement's configuration: the trained run that is measured."""
+RUN = "run"  # key of a measurement's configuration: the trained run that is measured
 
 
 @dataclass(frozen=True)
@@ -185,21 +181,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Measured:
-    """A point of a claim with what was measured.
+    """A point of a claim with what was measured."""
 
-    Attributes:
-        point: the published number.
-        values: the measured ones, one a record.
-        allowed: the largest difference that counts as the same; None where too few runs are there to tell.
-        runs: how many different runs were measured, and how many the protocol has.
-        unreliable: whether a value rests on importance weights that are not to be trusted.
-    """
-
-    point: Point
-    values: list[float]
-    allowed: float | None
-    runs: tuple[int, int] = (0, 0)
-    unreliable: bool = False
+    point: Point  # the published number
+    values: list[float]  # the measured ones, one a record
+    allowed: float | None  # the largest difference that counts as the same; None where too few runs are there to tell
+    runs: tuple[int, int] = (0, 0)  # how many different runs were measured, and how many the protocol has
+    unreliable: bool = False  # whether a value rests on importance weights that are not to be trusted
 
     @property
     def published(self) -> float:
@@ -237,23 +225,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, its verdict, and the numbers behind it.
+    """A claim, its verdict, and the numbers behind it."""
 
-    Attributes:
-        claim: what is in print.
-        verdict: what the records say.
-        points: every point with its numbers.
-        reason: why it is not comparable; empty for other verdicts.
-        budgets: what was spent of what, for the verdict that the budget is smaller.
-        evidence: the records, and the files that were left out.
-    """
-
-    claim: Claim
-    verdict: Verdict
-    points: list[Measured] = field(default_factory=list)
-    reason: str = ""
-    budgets: tuple[Budget, ...] = ()
-    evidence: Evidence = field(default_factory=Evidence)
+    claim: Claim  # what is in print
+    verdict: Verdict  # what the records say
+    points: list[Measured] = field(default_factory=list)  # every point with its numbers
+    reason: str = ""  # why it is not comparable; empty for other verdicts
+    budgets: tuple[Budget, ...] = ()  # what was spent of what, for the verdict that the budget is smaller
+    evidence: Evidence = field(default_factory=Evidence)  # the records, and the files that were left out
 
     @property
     def worst(self) -> Measured | None:

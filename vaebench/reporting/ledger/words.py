@@ -37,8 +37,7 @@ HEADINGS = ("#", "claim", "published", "measured", "verdict")
 NUMBER_HEADINGS = ("number", "published", "measured", "difference", "allowed", "runs")
 """Of the table of a claim's numbers."""
 
-NONE = "–"
-"""Where there is no number."""
+NONE = "–"  # where there is no number
 
 
 class Line(NamedTuple):
@@ -52,17 +51,11 @@ class Line(NamedTuple):
 
 
 class Details(NamedTuple):
-    """Everything about a claim.
+    """Everything about a claim."""
 
-    Attributes:
-        line: as in the table.
-        facts: what is known besides its numbers, as (heading, text).
-        numbers: a row of texts for each number.
-    """
-
-    line: Line
-    facts: list[tuple[str, str]]
-    numbers: list[tuple[str, ...]]
+    line: Line  # as in the table
+    facts: list[tuple[str, str]]  # what is known besides its numbers, as (heading, text)
+    numbers: list[tuple[str, ...]]  # a row of texts for each number
 
 
 ABOUT = (

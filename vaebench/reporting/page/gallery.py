@@ -28,8 +28,7 @@ MOST, MOST_DETAILED, BYTES = 8, 6, 400_000
 """Rows of the matrix at most, rows whose units are shown, and about so many bytes in the page. Of more rows, some at
 equal distances are shown."""
 
-LEAST_PIXELS = 28
-"""Width on the screen, in pixels, to which a small image is enlarged."""
+LEAST_PIXELS = 28  # width on the screen, in pixels, to which a small image is enlarged
 
 
 class Image(NamedTuple):
@@ -42,19 +41,12 @@ class Image(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One row of a matrix.
+    """One row of a matrix."""
 
-    Attributes:
-        title: which run it is.
-        reconstructions: of the observations above, in the same order; None if they cannot be read.
-        samples: draws from the prior; None if there is no prior.
-        note: why there is something missing.
-    """
-
-    title: str
-    reconstructions: Image | None
-    samples: Image | None
-    note: str = ""
+    title: str  # which run it is
+    reconstructions: Image | None  # of the observations above, in the same order; None if they cannot be read
+    samples: Image | None  # draws from the prior; None if there is no prior
+    note: str = ""  # why there is something missing
 
 
 class Matrix(NamedTuple):
@@ -65,19 +57,12 @@ class Matrix(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What the units of one row do.
+    """What the units of one row do."""
 
-    Attributes:
-        title: which run it is.
-        images: the sheets.
-        codes: posterior means of observations; None if the latent space has only one unit.
-        note: what the codes are.
-    """
-
-    title: str
-    images: tuple[Image, ...]
-    codes: Panel | None = None
-    note: str = ""
+    title: str  # which run it is
+    images: tuple[Image, ...]  # the sheets
+    codes: Panel | None = None  # posterior means of observations; None if the latent space has only one unit
+    note: str = ""  # what the codes are
 
 
 class Gallery(NamedTuple):

@@ -35,12 +35,8 @@ from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rendering import legend
 from vaebench.reporting.tables.rows import Table
 
-GRADES = "calibration.md"
-"""The report of `vaebench calibrate`: a heading, then its result in a sentence."""
-
-
-LONG = 12
-"""Rows that a headline has at most without being folded."""
+GRADES = "calibration.md"  # the report of `vaebench calibrate`: a heading, then its result in a sentence
+LONG = 12  # rows that a headline has at most without being folded
 
 
 class Link(NamedTuple):
@@ -67,7 +63,6 @@ def make(
     """The page of a study.
 
     Args:
-        records: of one study.
         asked: what the study asks, and how it wants to be shown.
         folder: where images are looked for, `runs/<study>` or `results/<study>`.
         remarks: what stands above the tables.

@@ -20,11 +20,8 @@ from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import markdown
 
-PAGE = "report.html"
-"""The page of a study, in its folder."""
-
-LEDGER = "paper/ledger.html"
-"""The page that judges published numbers, in `results`."""
+PAGE = "report.html"  # the page of a study, in its folder
+LEDGER = "paper/ledger.html"  # the page that judges published numbers, in `results`
 
 FILES = tuple(Link(name, name) for name in ("table.csv", "runs.csv", "table.tex"))
 """What `tables.write` puts beside the page of a study."""
@@ -35,8 +32,7 @@ README = "README.md"
 BEGIN, END = "<!-- studies: written by `vaebench report` -->", "<!-- end of studies -->"
 
 
-CLAIMS = "Studies that repeat claims in print"
-"""What stands above the protocols of claims on the index."""
+CLAIMS = "Studies that repeat claims in print"  # what stands above the protocols of claims on the index
 
 
 class Entry(NamedTuple):
@@ -48,29 +44,17 @@ class Entry(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the index says of a study.
+    """What the index says of a study."""
 
-    Attributes:
-        number: of the card on the index, from 1.
-        name: of the study.
-        question: what it asks.
-        answer: the first sentence of its summary.
-        link: the address of its page.
-        figure: the first panel of the first figure of its page; empty if it has none.
-        caption: what that panel shows.
-        legend: colour and text of every entry of that figure.
-        facts: topics and what the records say of them.
-    """
-
-    number: int
-    name: str
-    question: str
-    answer: str
-    link: str
-    figure: str
-    caption: str
-    legend: Legend
-    facts: Sequence[tuple[str, str]]
+    number: int  # of the card on the index, from 1
+    name: str  # of the study
+    question: str  # what it asks
+    answer: str  # the first sentence of its summary
+    link: str  # the address of its page
+    figure: str  # the first panel of the first figure of its page; empty if it has none
+    caption: str  # what that panel shows
+    legend: Legend  # colour and text of every entry of that figure
+    facts: Sequence[tuple[str, str]]  # topics and what the records say of them
 
 
 def index(
@@ -82,9 +66,7 @@ def index(
     """The page that lists all studies.
 
     Args:
-        entries: the studies.
         drawn: figures of studies, by name, where they have been drawn already.
-        links: what the page links to besides the studies.
         results: where the folders of the studies lie.
     """
     ordered = sorted(entries, key=lambda e: (is_protocol(e.study), e.study))

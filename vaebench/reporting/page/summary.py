@@ -32,10 +32,6 @@ class UnfilledError(ValueError):
 def filled(template: str, table: Table) -> str:
     """A study's answer with the numbers of a table.
 
-    Args:
-        template: the answer as the study has it.
-        table: of the study.
-
     Raises:
         UnfilledError: if a place names no number or no row of the table. The message says which.
     """
@@ -102,16 +98,12 @@ def _same(label: str, text: str) -> bool:
     return label == text or label.partition(" (")[0] == text
 
 
-TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)
-"""What is followed along an axis of numbers."""
-
-MOST_NAMED = 4
-"""Rows that a sentence names beside the ranked ones; the table has all."""
+TREND = (Role.RATE, Role.DISTORTION, Role.ACTIVE_UNITS)  # what is followed along an axis of numbers
+MOST_NAMED = 4  # rows that a sentence names beside the ranked ones; the table has all
 
 NO_BOUND = "No run has a bound on log p(x); the tables have what was measured."
 
-TINY = 1e-4
-"""Below this, a mean is shown by its first digit."""
+TINY = 1e-4  # below this, a mean is shown by its first digit
 
 
 def answer(table: Table) -> list[str]:

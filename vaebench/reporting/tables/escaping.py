@@ -9,8 +9,7 @@ from vaebench.reporting.tables.labels import is_number
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of characters that a terminal or a page obeys instead of showing them."""
 
-FORMULA = "=+-@＝＋－＠"
-"""What a spreadsheet takes for the beginning of a formula."""
+FORMULA = "=+-@＝＋－＠"  # what a spreadsheet takes for the beginning of a formula
 
 MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*|~$"} | {"<": "&lt;", "&": "&amp;"})
 """Characters that Markdown or HTML would read as markup wherever they stand."""

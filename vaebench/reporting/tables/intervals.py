@@ -103,12 +103,7 @@ class Gap(NamedTuple):
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Gap | None:
-    """The difference over the seeds that both have; None where there is none.
-
-    Args:
-        first: a value a seed.
-        second: the same of another row.
-    """
+    """The difference over the seeds that both have; None where there is none."""
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None

@@ -21,64 +21,41 @@ from vaebench.reporting.tables.labels import ABSENT, brief, canonical, is_number
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations
 from vaebench.reporting.tables.rows import Block, Cell, Row, Table
 
-MOST_HEADLINE = 7
-"""Columns of the headline, labels and seeds included."""
+MOST_HEADLINE = 7  # columns of the headline, labels and seeds included
 
 HEADLINE = "The answer in numbers"
 
 HEADLINE_ROLES = (Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS, Role.RECONSTRUCTION_ERROR)
 """What a headline shows beside the best bound and what the study names."""
 
-CHECKSUM = "checksum"
-"""The key of the data's checksum in what makes runs comparable."""
-
-DIGITS = 5
-"""Significant digits of a column that has no interval."""
+CHECKSUM = "checksum"  # the key of the data's checksum in what makes runs comparable
+DIGITS = 5  # significant digits of a column that has no interval
 
 
 class Entry(NamedTuple):
-    """One cell as it is read.
+    """One cell as it is read."""
 
-    Attributes:
-        text: the mean.
-        spread: what stands beside it, "± 0.4", or both values of two seeds, "[1.2, 1.6]"; None if nothing does.
-        best: whether no other row of the column is better, as far as can be told.
-        notes: the numbers of its notes.
-        is_number: whether the text is a number, and not a word or a blank.
-        marked: whether it rests on collapsed importance weights; a note says how far.
-    """
-
-    text: str
+    text: str  # the mean
+    # what stands beside it, "± 0.4", or both values of two seeds, "[1.2, 1.6]"; None if nothing does.
     spread: str | None = None
-    best: bool = False
-    notes: tuple[int, ...] = ()
-    is_number: bool = True
-    marked: bool = False
+    best: bool = False  # whether no other row of the column is better, as far as can be told
+    notes: tuple[int, ...] = ()  # the numbers of its notes
+    is_number: bool = True  # whether the text is a number, and not a word or a blank
+    marked: bool = False  # whether it rests on collapsed importance weights; a note says how far
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One grid of the page: a block's rows under some columns, the first `labels` of which are labels.
+    """One grid of the page: a block's rows under some columns, the first `labels` of which are labels."""
 
-    Attributes:
-        block: what sets the rows apart from those of other blocks.
-        caption: what the columns are.
-        labels: the number of columns that say which row it is.
-        fixed: the number of columns before the numbers: the labels, and the seeds where rows differ in them.
-        headings: above each column.
-        rows: the cells.
-        constants: the columns that are the same in every row, in one sentence.
-        is_headline: whether it answers the study's question.
-    """
-
-    block: str
-    caption: str
-    labels: int
-    fixed: int
-    headings: tuple[Entry, ...]
-    rows: tuple[tuple[Entry, ...], ...]
-    constants: str = ""
-    is_headline: bool = False
+    block: str  # what sets the rows apart from those of other blocks
+    caption: str  # what the columns are
+    labels: int  # the number of columns that say which row it is
+    fixed: int  # the number of columns before the numbers: the labels, and the seeds where rows differ in them
+    headings: tuple[Entry, ...]  # above each column
+    rows: tuple[tuple[Entry, ...], ...]  # the cells
+    constants: str = ""  # the columns that are the same in every row, in one sentence
+    is_headline: bool = False  # whether it answers the study's question
 
 
 @dataclass(frozen=True)
@@ -340,8 +317,7 @@ def decimals(intervals: Sequence[Interval]) -> int | None:
     return min(max(1 - math.floor(math.log10(median(widths))), 0), 6) if widths else None
 
 
-LARGE = 1e9
-"""From where on a number is written with an exponent."""
+LARGE = 1e9  # from where on a number is written with an exponent
 
 
 def figure(value: float, places: int | None) -> str:

@@ -22,11 +22,8 @@ RESTS = "rests on collapsed importance weights"
 EXPLANATION = f"{MARK} {RESTS}: too low (bits/dim: too high) by an unknown amount. It is never bold and never ranked."
 """What the mark means, where no single number is in question."""
 
-BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."
-"""The same beside a sentence."""
-
-NOTE = "weights collapsed"
-"""How the note of an older record begins, for which the mark now stands."""
+BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."  # the same beside a sentence
+NOTE = "weights collapsed"  # how the note of an older record begins, for which the mark now stands
 
 
 def weights(record: Record, estimate: Estimate) -> Weights | None:
@@ -46,9 +43,7 @@ def caution(description: Description, unreliable: Sequence[Weights], seeds: int 
     """What the mark of a number says; None where it has none.
 
     Args:
-        description: of the number.
         unreliable: the weights of the seeds that are not to be trusted.
-        seeds: how many have the number.
     """
     if not unreliable:
         return None
@@ -66,19 +61,12 @@ def _span(values: Sequence[float], form: str) -> str:
 
 
 class Reading(NamedTuple):
-    """What one record says of one quantity.
+    """What one record says of one quantity."""
 
-    Attributes:
-        value: a finite number, or None.
-        remark: a reservation, or why there is no number.
-        over: the observations that it was taken over, where not the whole split.
-        weights: the importance weights that it rests on.
-    """
-
-    value: float | None
-    remark: str | None = None
-    over: str | None = None
-    weights: Weights | None = None
+    value: float | None  # a finite number, or None
+    remark: str | None = None  # a reservation, or why there is no number
+    over: str | None = None  # the observations that it was taken over, where not the whole split
+    weights: Weights | None = None  # the importance weights that it rests on
 
     def caution(self, description: Description) -> str | None:
         """What the mark of the number says, where it rests on collapsed importance weights."""

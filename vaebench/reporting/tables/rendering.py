@@ -164,8 +164,7 @@ def _text(entry: Entry, notes: bool) -> str:
     return text + mark + spread + "".join(f"[^{i}]" for i in entry.notes if notes)
 
 
-MOST_COLUMNS = 7
-"""Columns of a float, labels and seeds included."""
+MOST_COLUMNS = 7  # columns of a float, labels and seeds included
 
 
 def _tex_parts(sheet: Sheet) -> list[Sheet]:
@@ -227,8 +226,7 @@ def _tex_entry(entry: Entry) -> str:
     return f"${mean}{mark}{spread}$" + notes
 
 
-RUNS_FILE = "runs.csv"
-"""The file beside a study's tables."""
+RUNS_FILE = "runs.csv"  # the file beside a study's tables
 
 
 class RunRows(NamedTuple):
@@ -242,7 +240,6 @@ def run_rows(records: Sequence[Record], errors: bool = False) -> RunRows:
     """A row for each run, sorted by id.
 
     Args:
-        records: of one study, each run once.
         errors: whether the standard error over observations follows each number that has one.
     """
     found, columns = sorted(records, key=lambda r: r.id), quantities(records)

@@ -24,21 +24,13 @@ from vaebench.reporting.tables.quantities import Quantity, Reading, caution, qua
 
 
 class Cell(NamedTuple):
-    """A quantity over the seeds of a row.
+    """A quantity over the seeds of a row."""
 
-    Attributes:
-        interval: mean and interval over seeds; None where no seed has it, for the reasons in the remarks.
-        remarks: what stands under the table.
-        caution: what the mark says, where a seed of it rests on collapsed importance weights.
-        unreliable: how many seeds do; None where it rests on no weights.
-        over: the observations that it was taken over, where not the whole split.
-    """
-
-    interval: Interval | None
-    remarks: tuple[str, ...] = ()
-    caution: str | None = None
-    unreliable: int | None = None
-    over: str | None = None
+    interval: Interval | None  # mean and interval over seeds; None where no seed has it, for the reasons in the remarks
+    remarks: tuple[str, ...] = ()  # what stands under the table
+    caution: str | None = None  # what the mark says, where a seed of it rests on collapsed importance weights
+    unreliable: int | None = None  # how many seeds do; None where it rests on no weights
+    over: str | None = None  # the observations that it was taken over, where not the whole split
 
 
 @dataclass(frozen=True)
@@ -194,28 +186,17 @@ def _leading(rows: Sequence[int], values: Mapping[int, Mapping[int, float]], sig
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that a rendering shows.
+    """Everything that a rendering shows."""
 
-    Attributes:
-        title: the study.
-        axes: the path of every column of labels, and `headings`: what stands above it.
-        quantities: the columns of numbers.
-        blocks: the rows.
-        failures: run and reason of every run that failed.
-        commits: of the code that wrote the records.
-        remarks: what is said at the head, e.g. of runs that the study's file does not ask for.
-        presentation: how the study wants to be shown.
-    """
-
-    title: str
-    axes: tuple[str, ...]
+    title: str  # the study
+    axes: tuple[str, ...]  # the path of every column of labels, and `headings`: what stands above it
     headings: tuple[str, ...]
-    quantities: tuple[Quantity, ...]
-    blocks: tuple[Block, ...]
-    failures: tuple[tuple[str, str], ...]
-    commits: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
-    presentation: Presentation = PLAIN
+    quantities: tuple[Quantity, ...]  # the columns of numbers
+    blocks: tuple[Block, ...]  # the rows
+    failures: tuple[tuple[str, str], ...]  # run and reason of every run that failed
+    commits: tuple[str, ...]  # of the code that wrote the records
+    remarks: tuple[str, ...] = ()  # what is said at the head, e.g. of runs that the study's file does not ask for
+    presentation: Presentation = PLAIN  # how the study wants to be shown
 
     @property
     def rows(self) -> tuple[Row, ...]:

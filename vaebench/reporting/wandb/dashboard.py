@@ -35,14 +35,9 @@ BESIDE_AXES = (
 )
 """Numbers that stand beside the axes, with the loosest and the tightest bound."""
 
-WIDE = 100.0
-"""An axis is logarithmic if its last value is at least so many times the first."""
-
-UNFINISHED = ("failed", "crashed", "killed")
-"""States of runs that do not count in means over seeds."""
-
-FIGURES_SECTION = "Figures of the sweep"
-"""The section that shows the run of the sweep; the others show its runs."""
+WIDE = 100.0  # an axis is logarithmic if its last value is at least so many times the first
+UNFINISHED = ("failed", "crashed", "killed")  # states of runs that do not count in means over seeds
+FIGURES_SECTION = "Figures of the sweep"  # the section that shows the run of the sweep; the others show its runs
 
 
 class Measured(NamedTuple):
@@ -50,8 +45,7 @@ class Measured(NamedTuple):
 
     quantity: Quantity
     key: str
-    mark: str = ""
-    """What stands behind its heading where some runs' number rests on collapsed importance weights."""
+    mark: str = ""  # what stands behind its heading where some runs' number rests on collapsed importance weights
 
     @property
     def title(self) -> str:
@@ -251,8 +245,7 @@ def library() -> tuple[Any, Any]:
     return workspaces, v2
 
 
-LONGEST_TITLE = 128
-"""Characters of a title, the most that W&B allows."""
+LONGEST_TITLE = 128  # characters of a title, the most that W&B allows
 
 
 def report(
@@ -264,10 +257,7 @@ def report(
     """The report of a study. Its panels read W&B's runs, so they show what was synchronised.
 
     Args:
-        study: its question is the title.
         records: of its runs; without any, the report has no answer and no table.
-        entity: user or team that owns the report.
-        expected: what the runs will measure, by name. It is used only if there is no record.
 
     Raises:
         ValueError: if the library that builds it is not installed.

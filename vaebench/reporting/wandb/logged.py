@@ -17,17 +17,13 @@ if TYPE_CHECKING:
 
 PROJECT = "vaebench"
 
-TRAIN, AGGREGATE = "train", "aggregate"
-"""Job types: one attempt at a run, and the result of a whole sweep."""
-
-EPOCH = "epoch"
-"""The axis of every curve, counted from one as in records."""
+TRAIN, AGGREGATE = "train", "aggregate"  # job types: one attempt at a run, and the result of a whole sweep
+EPOCH = "epoch"  # the axis of every curve, counted from one as in records
 
 PAIRS, SAMPLES, TRAVERSALS, PLANE = "reconstructions", "samples", "traversals", "plane"
 PICTURES = (PAIRS, SAMPLES, TRAVERSALS, PLANE)
 
-EPOCH_PICTURES = (PAIRS, SAMPLES)
-"""What a model in training shows."""
+EPOCH_PICTURES = (PAIRS, SAMPLES)  # what a model in training shows
 
 
 def project() -> str:
@@ -152,8 +148,6 @@ def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
     """The record of a run, byte for byte, and its checkpoint if the run is done.
 
     Args:
-        record: of the run.
-        folder: of the run.
         own: where the W&B run keeps its files; the record is copied there, so that W&B shows it.
     """
     import wandb

@@ -43,8 +43,7 @@ Mode = Literal["offline", "online", "disabled"]
 BEST = {Direction.HIGHER: "max", Direction.LOWER: "min"}
 """W&B keeps the best number of all epochs beside the last one, where one of two numbers is better."""
 
-LONGEST_TITLE = 63
-"""Characters of the title of an alert."""
+LONGEST_TITLE = 63  # characters of the title of an alert
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +131,6 @@ def tracked(
     configuration.
 
     Args:
-        run: the run.
-        study: stem of the study's file.
-        folder: of the run.
-        mode: of W&B.
         curves: how the numbers of epochs are described.
         question: of the study, for the notes, unless WANDB_NOTES says something else.
     """
@@ -178,9 +173,6 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     Figures of the machine are logged unless WANDB_X_DISABLE_STATS is true.
 
     Args:
-        mode: of W&B.
-        study: the folder of the study.
-        tags: of the run.
         keywords: further arguments of wandb.init.
 
     Raises:
@@ -216,17 +208,13 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         raise WriteError(f"{study}: W&B cannot write here ({error}); {remedy}") from None
 
 
-HOME = f"{WANDB}/home"
-"""Below a study's folder: what W&B would otherwise keep in the user's home."""
+HOME = f"{WANDB}/home"  # below a study's folder: what W&B would otherwise keep in the user's home
 
 
 def redirect_folders(folder: Path) -> None:
     """Gives W&B folders that can be written, for its artifacts and its own log.
 
     In a container, a user often has no home, or the home of another user. W&B would then log a run only in part.
-
-    Args:
-        folder: of the study; new folders are made below it.
     """
     for variable, place in _places().items():
         if not _is_usable(place):
@@ -259,8 +247,7 @@ def _is_usable(place: Path) -> bool:
     return True
 
 
-MARK = "wandb/aggregated"
-"""Below a study's folder: a checksum of what the last run of this kind was made from."""
+MARK = "wandb/aggregated"  # below a study's folder: a checksum of what the last run of this kind was made from
 
 
 def conclude_sweep(
@@ -269,11 +256,7 @@ def conclude_sweep(
     """Writes the W&B run of a sweep, unless W&B is disabled or already has one of the same records.
 
     Args:
-        study: the study of the sweep.
-        records: of its runs.
         folder: of the study, with the page of these records.
-        mode: of W&B.
-        drawn: the figures of the page.
     """
     if mode == "disabled" or not records:
         return

@@ -28,8 +28,7 @@ from vaebench.sweeps.engines.base import Engine, Item, Result
 from vaebench.training import memory
 from vaebench.training.signals import NOTICE, exit_with_parent
 
-RETRIES = 5
-"""How often a pack is tried again after its process died. It continues from its last snapshot."""
+RETRIES = 5  # how often a pack is tried again after its process died. It continues from its last snapshot
 
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How a process is started. The system libraries of macOS do not survive a fork."""
@@ -37,25 +36,17 @@ METHOD = "fork" if sys.platform == "linux" else "spawn"
 NEXT = ("matplotlib.backends.backend_svg", "vaebench.reporting.page.site")
 """What a sweep needs after its last pack, for tables and the page. It is imported while the first packs train."""
 
-PATIENCE = 10.0
-"""Seconds in which a process must end after it was asked twice to stop, or after its last pack."""
+PATIENCE = 10.0  # seconds in which a process must end after it was asked twice to stop, or after its last pack
 
 
 @dataclass
 class Member:
-    """A process and this end of the pipe to it.
+    """A process and this end of the pipe to it."""
 
-    Attributes:
-        process: the process.
-        pipe: takes a function and an item, and gives the result or the exception.
-        function: the function that the process knows; it is sent once, not with every item.
-        item: what it works on; None if it is idle.
-    """
-
-    process: BaseProcess
-    pipe: Connection
-    function: Any = None
-    item: Any = None
+    process: BaseProcess  # the process
+    pipe: Connection  # takes a function and an item, and gives the result or the exception
+    function: Any = None  # the function that the process knows; it is sent once, not with every item
+    item: Any = None  # what it works on; None if it is idle
 
 
 class Processes(Engine):

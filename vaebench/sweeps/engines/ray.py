@@ -16,11 +16,8 @@ from vaebench.records import provenance
 from vaebench.sweeps.engines.base import Engine, Item, Result, gpus
 from vaebench.training.signals import handled
 
-RETRIES = 5
-"""How often a pack is tried again after its worker died."""
-
-TIMEOUT = 10.0
-"""Seconds in which a cluster must answer."""
+RETRIES = 5  # how often a pack is tried again after its worker died
+TIMEOUT = 10.0  # seconds in which a cluster must answer
 
 FORWARDED = (
     *("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT"),

@@ -103,8 +103,7 @@ def parse_options(words: Sequence[str]) -> SlurmOptions:
 TIMEOUTS = 50
 """How often a job that runs out of time is queued again. A job whose epoch takes longer than its time must end."""
 
-POLL_SECONDS = 2.0
-"""Seconds between two looks for results."""
+POLL_SECONDS = 2.0  # seconds between two looks for results
 
 
 class Slurm(Engine):
