@@ -19,7 +19,6 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT
-from vaebench.sweeps import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.packed import capture
 

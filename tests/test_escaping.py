@@ -115,9 +115,9 @@ class Elements(HTMLParser):
 
 def test_a_page_has_the_elements_of_a_plain_one(text):
     """The same study with a plain word has the same elements: no text adds one."""
-    hostile, plain = (Elements(pages.render(study(t), Presentation(t))).elements for t in (text or "none", "other"))
+    hostile, plain = (Elements(pages.make(study(t), Presentation(t)).html).elements for t in (text or "none", "other"))
     assert sorted(hostile) == sorted(plain)  # the order of rows is that of their labels
-    assert not CONTROLS.search(pages.render(study(text), Presentation(text)))
+    assert not CONTROLS.search(pages.make(study(text), Presentation(text)).html)
 
 
 def test_an_index_leads_nowhere_else(text):
@@ -127,7 +127,7 @@ def test_an_index_leads_nowhere_else(text):
     assert not CONTROLS.search(page)
 
 
-@pytest.mark.parametrize("made", [lambda: pages.render(study("plain")), lambda: site.index([])])
+@pytest.mark.parametrize("made", [lambda: pages.make(study("plain")).html, lambda: site.index([])])
 def test_a_page_carries_out_its_own_script_alone(made):
     page = made()
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)

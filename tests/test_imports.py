@@ -27,9 +27,9 @@ from vaebench.reporting.page import page
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.base import Engine, Inline
-from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import Outcome, sweep
+from vaebench.sweeps.trained import reevaluate
 
 ROOT = Path(__file__).parents[1]
 
@@ -304,7 +304,7 @@ def test_records_tables_and_pages_are_read_without_the_file(mine: Path) -> None:
     (mine / "mine.py").unlink()
     (mine / "trace").unlink()
     vaebench("table", "runs/study")
-    assert "Mean variance." in page.render(record.read_all(mine / "runs/study"))
+    assert "Mean variance." in page.make(record.read_all(mine / "runs/study")).html
     assert "my own heading" in (mine / "runs/study/table.md").read_text()
     assert "my own heading" in vaebench("show", made.id)
     assert not (mine / "trace").exists()
@@ -461,16 +461,15 @@ def test_list_shows_what_a_file_would_add(mine: Path) -> None:
 
 @pytest.mark.slow
 def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaebench.cli.starters import write
 
     for kind, name in {"model": "WeightedVAE", "metric": "LargestVariance", "dataset": "Circles"}.items():
-        write(kind, name, tmp_path)
+        starters(kind, name, tmp_path)
         with pytest.raises(FileExistsError, match="exists already"):
-            write(kind, name, tmp_path)
+            starters(kind, name, tmp_path)
     with pytest.raises(ValueError, match="a data set already"):
-        write("model", "Digits", tmp_path)
+        starters("model", "Digits", tmp_path)
     with pytest.raises(ValueError, match="CamelCase"):
-        write("model", "my-vae", tmp_path)
+        starters("model", "my-vae", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,

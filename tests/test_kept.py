@@ -13,9 +13,9 @@ from vaebench.config import Study, load
 from vaebench.records import images
 from vaebench.records.record import Record, RecordError, decode
 from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WEIGHTS
-from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
+from vaebench.sweeps.trained import reevaluate
 
 STUDY = """
 question: Does it come out the same?

@@ -21,8 +21,8 @@ from vaebench.records.description import Weights
 from vaebench.records.record import Estimate, Record, encode, identity, read, write
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
+from vaebench.reporting.ledger.rendering import about, details, summary
 from vaebench.reporting.ledger.verdict import MEASURED, Judgement, Verdict, evidence, judge, without_seeds
-from vaebench.reporting.ledger.words import about, details, summary
 from vaebench.reporting.tables.intervals import prediction_half_width
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK
 

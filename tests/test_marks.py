@@ -100,7 +100,7 @@ def first(records: Sequence[Record]) -> Record:
 PLACES: dict[str, Callable[[Sequence[Record]], str]] = {
     "table.md": lambda records: markdown(table.table(records)),
     "table.tex": lambda records: RENDERINGS["table.tex"](table.table(records)),
-    "page": lambda records: pages.render(records),
+    "page": lambda records: pages.make(records).html,
     "answer": lambda records: " ".join(answer(table.table(records))),
     "show": lambda records: printed(show(first(records))),
     "compare": compared,
@@ -210,7 +210,7 @@ def test_wandb_has_the_number_and_beside_it_what_its_mark_says():
 
 
 def test_the_chart_of_bounds_opens_the_discs_that_are_marked():
-    marked, sound = (pages.render(study([m] * 3)) for m in (True, False))
+    marked, sound = (pages.make(study([m] * 3)).html for m in (True, False))
     charts = [re.search(r'id="bounds".*?</section>', text, re.S)[0] for text in (marked, sound)]
     assert [chart.count(f">{MARK}</text>") for chart in charts] == [1, 0]
     assert [chart.count("var(--ground)") for chart in charts] == [1, 0]

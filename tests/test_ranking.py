@@ -126,7 +126,7 @@ def test_no_form_shows_a_negative_zero_or_an_interval_of_nothing(rows):
     texts["page"] = re.sub(
         r"<svg.*?</svg>",
         "",
-        pages.render([r for b in one.blocks for w in b.rows for r in w.group.done]),
+        pages.make([r for b in one.blocks for w in b.rows for r in w.group.done]).html,
         flags=re.S,
     )
     for text in texts.values():

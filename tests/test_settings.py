@@ -22,9 +22,9 @@ from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.processes import Processes
-from vaebench.sweeps.reevaluate import reevaluate
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep
+from vaebench.sweeps.trained import reevaluate
 
 DRAWS = 6
 EPOCHS = 3

@@ -127,8 +127,6 @@ def _sample(count: int, seed: int) -> Batch:
 
 
 def _metrics(vae: VAE, claims: Claims) -> Iterator[Grade]:
-    """Grade all metrics that claim an error of this kind."""
-
     def measured(seed: int, names: Sequence[Spec]) -> Sequence[Estimate]:
         return measure(vae, claims.batches(seed), build_metrics(names), DRAWS, seed).estimates
 
@@ -139,7 +137,6 @@ def _metrics(vae: VAE, claims: Claims) -> Iterator[Grade]:
 
 
 def _estimator(vae: VAE, claims: Claims, name: str) -> Iterator[Grade]:
-    """Grade one estimator, if it claims an error of this kind."""
     keywords, seeds = FEW.get(name, ({}, SEEDS))
     bracket = (
         {} if claims.kind == "standard_error" or "bracket" not in ESTIMATORS.keywords(name) else {"bracket": False}

@@ -36,7 +36,7 @@ from vaebench.oracle import Spectrum, maximum_likelihood
 from vaebench.records import provenance, record
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.ledger.verdict import MEASUREMENT
-from vaebench.sweeps.reevaluate import trained
+from vaebench.sweeps.trained import trained
 from vaebench.training import memory
 
 UNITS = 4  # L, of the linear autoencoders
@@ -148,7 +148,6 @@ def _weights(model: AE) -> list[Tensor]:
 
 
 def _map(model: AE) -> Tensor:
-    """The matrix of the whole linear autoencoder."""
     first, second = _weights(model)
     return (second @ first).detach()
 
@@ -312,7 +311,6 @@ def _record(name: str, about: dict[str, Any], seed: int, estimates: list[Estimat
 
 
 def _slope(x: list[float], y: list[float]) -> float:
-    """The slope of the least-squares line."""
     centre = sum(x) / len(x)
     return sum((a - centre) * b for a, b in zip(x, y, strict=True)) / sum((a - centre) ** 2 for a in x)
 

@@ -158,7 +158,6 @@ def pareto_tail(k: float) -> Case:
 
 
 def _edit_grades(problem: str) -> Iterator[Grade]:
-    """Grade every column of `ErasedOrShifted`."""
     estimator = ErasedOrShifted(share=0.5)
     estimates = estimate(_row_sums(), [_rows_of_ink()], [estimator], 0).estimates
     yield from graded(problem, ErasedOrShifted.__name__, _edit_answers(), estimates, EDIT_ROUNDING)
@@ -246,7 +245,6 @@ def ceiling_grades() -> Iterator[Grade]:
 
 
 def _ceilings() -> dict[str, tuple[float, float, float]]:
-    """Measured value, and the bounds of the exact one."""
     a, tau = 2.0, 2.5
     pair, corners = torch.tensor([[a], [-a]]), torch.eye(6)
     equal = torch.full((9, 3), 0.7)

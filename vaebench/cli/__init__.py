@@ -3,7 +3,6 @@
 - `train`: sweep, train, status. `measure`: evaluate, calibrate, measure, audit. `forecast`: forecast.
 - `models`: sample, encode, reconstruct, interpolate, score, export.
 - `results`: show, compare, table, report, ledger, publish, dashboard.
-- `components`: list, init, new, schema. `doctor`: doctor.
+- `components`: list, init, new (which copies the files of `starters`), schema. `doctor`: doctor.
 - `arguments`: what several commands take. `terminal`: how text and errors are printed.
-- `catalogue`: what a YAML file may name. `starters`: the files that `new` writes.
 """

@@ -67,7 +67,6 @@ def forecast(
 
 
 def _of_study(plan: "Study") -> tuple[Any, list[tuple[float, float]], list[int]]:
-    """The data of a study, its β with σ², and its L."""
     models = [run.model for run in plan.runs if not isinstance(run.model, str)]
     spec: Any = plan.runs[0].data
     if any(run.data != spec for run in plan.runs):
@@ -104,7 +103,6 @@ def _tell(text: str) -> None:
 
 
 def _finished(place: Path, ids: set[str]) -> "list[Record]":
-    """The runs of a study that were trained here, or else are published."""
     from vaebench.records import record
 
     found = {r.id: r for root in (RESULTS, RUNS) if (root / place).is_dir() for r in record.read_all(root / place)}
@@ -179,7 +177,6 @@ def _of_data(found: "DataForecast") -> "Iterator[str]":
 
 
 def _values(found: "DataForecast") -> str:
-    """The table of the values, a row for each βσ²."""
     from tabulate import tabulate
 
     many = [f"active\nof {n}" for n in found.values[0].active_units] if found.values else []
@@ -195,7 +192,6 @@ def _values(found: "DataForecast") -> str:
 
 
 def _remarks(found: "DataForecast") -> "Iterator[str]":
-    """What is to be said of the ceiling."""
     from vaebench.oracle.ceiling import MOST_ROUNDS, TOLERANCE
 
     if found.used and found.used < found.observations:

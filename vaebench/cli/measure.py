@@ -29,7 +29,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a trained run again, with other draws, bounds, split or estimators; or grade codes from a file."""
-    from vaebench.sweeps.reevaluate import Asked, add_to_record, reevaluate
+    from vaebench.sweeps.trained import Asked, add_to_record, reevaluate
 
     if (run is None) == (codes is None):
         raise ValueError("expected a run, or --codes FILE; give one of the two")

@@ -288,7 +288,6 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
 
 
 def _references(value: Any) -> int:
-    """The number of `${…}` in a value."""
     if isinstance(value, str):
         return value.count("${")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -142,7 +142,6 @@ def kind_of(annotation: Any) -> Kind:
 
 @cache
 def _one_of(names: tuple[str, ...]) -> Scalar:
-    """One of these names."""
     return Scalar(Literal[names])
 
 
@@ -174,7 +173,6 @@ def _fields(parameters: Mapping[str, inspect.Parameter], helps: Mapping[str, str
 
 
 def _plain(annotation: Any) -> Any:
-    """An annotation without the mark `Later`."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     if Later() not in marks:
         return annotation
@@ -214,7 +212,6 @@ def walk(fields: Fields, values: Any, above: Keys = ()) -> Iterator[Node]:
 
 
 def _inside(kind: Kind, value: Any, keys: Keys) -> Iterator[Node]:
-    """The keys inside a value of a key."""
     if isinstance(kind, Section):
         yield from walk(kind.fields, value, keys)
     elif isinstance(kind, Component):

@@ -57,7 +57,6 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
 
 
 def _words(given: str, assignments: Sequence[str]) -> str:
-    """The words after `vaebench sweep` that name these runs."""
     options = [word for each in imports.given() for word in ("--import", each.asked)]
     return shlex.join([given, *assignments, *options])
 
@@ -96,7 +95,6 @@ def _read_components(new: Import) -> None:
 
 
 def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[RunFault]]:
-    """The valid runs, and the faults of the others."""
     runs: list[Run] = []
     run_faults: list[RunFault] = []
     known: dict[str, Run] = {}
@@ -141,7 +139,6 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
 
 
 def _unknown_axes(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
-    """The faults of axes that do not start with a section of a run."""
     unknown = [axis for axis in axes if axis.path[0] not in SECTIONS]
     known = grid.known_keys([a for a in axes if a not in unknown], SECTIONS, base) if unknown else set()
     return [Fault(axis.line, ("grid", axis.key), grid.unknown(axis.key, known)) for axis in unknown]

@@ -114,7 +114,6 @@ def _property(field: Field) -> Schema:
 
 
 def _of(kind: Kind) -> Schema:
-    """What a value may be."""
     match kind:
         case AnyOf():
             return _any(list(map(_of, kind.options)))

@@ -199,12 +199,10 @@ def imported_from(file: str, name: str) -> tuple[str, ...]:
 
 
 def _takes_all(node: ast.stmt) -> bool:
-    """Whether it is `from module import *`."""
     return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
 
 
 def _has(file: str, node: ast.ImportFrom, name: str) -> bool:
-    """Whether `from module import *` gives this name to a file."""
     if node.module == "vaebench":
         return name in vaebench.MODULES
     return any(

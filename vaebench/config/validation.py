@@ -157,7 +157,6 @@ class NoScalar(TypeError):
 
 @cache
 def _adapter(kind: Kind) -> TypeAdapter:
-    """Pydantic's check of the single values that a kind admits."""
     annotations = [option.annotation for option in kind.options if isinstance(option, Scalar)]
     if not annotations:
         raise NoScalar

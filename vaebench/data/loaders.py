@@ -117,7 +117,6 @@ class EvaluationBatches:
         return map(self.split.__getitem__, self._batches())
 
     def _batches(self) -> list[Int64[Tensor, " B"]]:
-        """The indices of the examples in each batch."""
         return self.shard.batches(torch.arange(len(self.split.x), device=self.split.x.device))
 
 
@@ -215,5 +214,4 @@ class TrainingBatches:
         self._given = self._skip = int(state["given"])
 
     def _now(self) -> dict[str, Tensor]:
-        """The current states of both generators."""
         return {name: stream.get_state() for name, stream in self._streams.items()}

@@ -149,7 +149,7 @@ class Description(NamedTuple):
         return self if self.meaning or meaning(name) else self._replace(meaning=summary)
 
 
-FILE = "meanings.json"  # its place, beside this file
+FILE, IDENTITIES = "meanings.json", "identities.json"  # beside this file, written by `vaebench.sweeps.meanings`
 
 
 def meaning(name: str) -> str:
@@ -160,7 +160,7 @@ def meaning(name: str) -> str:
     >>> meaning("my_metric")
     ''
     """
-    return _all().get(general(name), "")
+    return str(_read(FILE).get(general(name), ""))
 
 
 def general(name: str) -> str:
@@ -172,10 +172,14 @@ def general(name: str) -> str:
     return re.sub(r"\d+(?:\.\d+)?", "#", name)
 
 
+def identities() -> dict[str, list[dict[str, float]]]:
+    """The sums of numbers that a number equals in every record: their names, each with its factor."""
+    return _read(IDENTITIES)
+
+
 @cache
-def _all() -> dict[str, str]:
-    found: dict[str, str] = json.loads(resources.files("vaebench.records").joinpath(FILE).read_text(encoding="utf-8"))
-    return found
+def _read(file: str) -> Any:
+    return json.loads(resources.files("vaebench.records").joinpath(file).read_text(encoding="utf-8"))
 
 
 HEAVY_TAIL = 0.7

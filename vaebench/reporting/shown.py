@@ -56,7 +56,6 @@ def _head(record: Record) -> RenderableType:
 
 
 def _numbers(record: Record) -> Iterator[RenderableType]:
-    """A grid for each panel of the table."""
     for panel in Panel:
         shown = [q for q in quantities([record]) if q.description.panel is panel and q.read(record).value is not None]
         if not shown:
@@ -91,7 +90,6 @@ def _visible(value: Any) -> Any:
 
 
 def _error(estimate: Estimate | None) -> str | None:
-    """The standard error over observations, and the Monte-Carlo error of the draws."""
     if estimate is None or estimate.standard_error is None:
         return None
     noise = estimate.monte_carlo_error
@@ -100,7 +98,6 @@ def _error(estimate: Estimate | None) -> str | None:
 
 
 def _units(record: Record) -> Iterator[RenderableType]:
-    """A bar for each unit, the largest first."""
     estimate = record.estimate(UNIT_RATES)
     if estimate is None or not isinstance(estimate.value, list) or not all(map(math.isfinite, estimate.value)):
         return
@@ -127,7 +124,6 @@ def bar(share: float) -> str:
 
 
 def _collapse(record: Record) -> Iterator[RenderableType]:
-    """How many units collapsed, and why, as the record's facts say."""
     said = [f"{before}{record.facts[name]}" for name, before in LINES.items() if record.facts.get(name)]
     counts = [q.read(record).value for q in with_role(quantities([record]), Role.COLLAPSED_UNITS)]
     for count in [c for c in counts if c is not None]:
@@ -142,7 +138,6 @@ def _collapse(record: Record) -> Iterator[RenderableType]:
 
 
 def _not_applicable(record: Record) -> Iterator[RenderableType]:
-    """The metrics without a number, by reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in record.not_applicable.items():
         by_reason.setdefault(reason, []).append(name)
@@ -253,7 +248,6 @@ def _pair(first: Chosen, second: Chosen) -> RenderableType:
 
 
 def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
-    """The settings in which the configurations differ."""
     ours, theirs = (dict(leaves_of(chosen.row.group.config)) for chosen in (first, second))
     for path in dict.fromkeys((*ours, *theirs)):
         if (a := ours.get(path, ABSENT)) != (b := theirs.get(path, ABSENT)):

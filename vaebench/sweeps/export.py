@@ -78,7 +78,6 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
 
 
 def _exported(part: Part, example: Tensor, given: str, outputs: list[str]) -> Any:
-    """A part in ONNX's format, for any number of observations."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter, about torch
         program = torch.onnx.export(
@@ -104,7 +103,6 @@ def _check(proto: Any, part: Part, given: str, example: Tensor) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The first error of a chain, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

@@ -192,7 +192,6 @@ def announced(runs: Sequence[Run]) -> list[str]:
 
 
 def _lines(spec: Any, settings: dict[tuple[int, float], set[float]]) -> Iterator[str]:
-    """One line for each L and σ²."""
     try:
         dataset = DATASETS.build(spec)
         data = DataModule(dataset, batch_size=1)

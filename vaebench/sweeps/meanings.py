@@ -1,7 +1,8 @@
-"""What every number means, gathered from the metrics, estimators and models themselves.
+"""What every number means, and which are equal, gathered from the metrics, estimators and models themselves.
 
-`python -m vaebench.sweeps.meanings` writes `vaebench/records/meanings.json`, which pages read without torch; a test
-compares the two. A description may have a `meaning`; without one it is the first sentence of the class that has it.
+`python -m vaebench.sweeps.meanings` writes `meanings.json` and `identities.json` in `vaebench/records`, which pages and
+the ledger read without torch; a test compares them. A description may have a `meaning`; without one it is the first
+sentence of the class that has it.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from vaebench.config.registry import ESTIMATORS, METRICS, MODELS, Registry
 from vaebench.evaluation import ceiling, collapse, known_truth
-from vaebench.records.description import FILE, Description, general
+from vaebench.records.description import FILE, IDENTITIES, Description, general
 
 DRAWS = 5000  # draws for each observation. Some metrics have one column for each divisor of this number
 
@@ -42,10 +43,13 @@ def _measured(registry: Registry) -> Iterator[tuple[str, Mapping[str, Descriptio
         yield registry.source(name).summary, columns(DRAWS) if callable(columns) else columns
 
 
-def text() -> str:
-    """The content of the file."""
-    return json.dumps(meanings(), ensure_ascii=False, indent=1) + "\n"
+def texts() -> dict[str, str]:
+    """The content of each file."""
+    identities = {name: sums for metric in METRICS for name, sums in METRICS[metric].identities.items()}
+    found = {FILE: meanings(), IDENTITIES: identities}
+    return {file: json.dumps(content, ensure_ascii=False, indent=1) + "\n" for file, content in found.items()}
 
 
 if __name__ == "__main__":
-    Path(str(resources.files("vaebench.records").joinpath(FILE))).write_text(text(), encoding="utf-8")
+    for file, text in texts().items():
+        Path(str(resources.files("vaebench.records").joinpath(file))).write_text(text, encoding="utf-8")

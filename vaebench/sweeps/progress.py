@@ -118,7 +118,6 @@ class Display:
             self.update()
 
     def _new_records(self) -> Iterator[tuple[Run, Record]]:
-        """The runs whose record was written since the sweep began and is not shown yet."""
         for id, run in self._left.items():
             path = self.folder / id / RECORD
             if record.written_at(path) != self._before[id]:
@@ -154,7 +153,6 @@ class Display:
 
 
 def _whole() -> Column:
-    """A column that is never cut."""
     return Column(no_wrap=True)
 
 

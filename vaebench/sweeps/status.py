@@ -203,7 +203,6 @@ def _status(run: Run, folder: Path, training: dict[str, str], study: str) -> Run
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a run."""
     if not path.exists():
         return False
     try:

@@ -20,13 +20,7 @@ from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of
 from vaebench.sweeps.progress import Display
 from vaebench.sweeps.run import Execution, import_for
-from vaebench.sweeps.status import (
-    Outcome,
-    outcome_of,
-    remove_stale_progress,
-    set_all_arrays_aside,
-    set_record_aside,
-)
+from vaebench.sweeps.status import Outcome, outcome_of, remove_stale_progress, set_all_arrays_aside, set_record_aside
 from vaebench.sweeps.worker import Worker, describe_resume
 
 

@@ -12,15 +12,7 @@ from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaebench.config.registry import (
-    DATASETS,
-    Fraction,
-    NonNegative,
-    Positive,
-    PositiveInt,
-    Seed,
-    Validation,
-)
+from vaebench.config.registry import DATASETS, Fraction, NonNegative, Positive, PositiveInt, Seed, Validation
 from vaebench.config.seeding import generator
 from vaebench.data.datasets.base import TEST, VALIDATION, Dataset, Examples, Preview, Splits, training_size
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA

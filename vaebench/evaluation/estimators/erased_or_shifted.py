@@ -257,7 +257,6 @@ class ErasedOrShifted(Estimator):
         return torch.cat([images, torch.stack([model(part) for part in images])])
 
     def _edits(self, x: Float[Tensor, "N C H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The images as they are, shifted, and erased."""
         return x, shift(x, self.shift), erase(x, self.share)
 
     @staticmethod

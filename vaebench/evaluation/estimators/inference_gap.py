@@ -114,7 +114,6 @@ class InferenceGap(Estimator):
         )
 
     def _best(self, joint: JointDensity, x: Float[Tensor, "N *event"], start: Distribution) -> Distribution:
-        """q* of each observation."""
         with torch.enable_grad():
             family, noise = _Family(start), generator(0, "inference gap steps", x.device)
             optimiser = torch.optim.Adam(family.free, lr=self.learning_rate, eps=ROUNDING)

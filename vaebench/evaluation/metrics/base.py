@@ -1,7 +1,7 @@
 """What every metric is: one of torchmetrics over Draws, that says what it estimates and where it means nothing."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import get_annotations
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -84,6 +84,9 @@ class Metric(TorchMetric, ABC):
 
     packages: ClassVar[tuple[str, ...]] = ()
     """What it imports when it computes. Processes of a sweep that are forks find it imported."""
+
+    identities: ClassVar[Mapping[str, Sequence[Mapping[str, float]]]] = {}
+    """By column, the sums of other columns that it equals, of the same draws: their names, each with its factor."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         refuse_old_names(cls)

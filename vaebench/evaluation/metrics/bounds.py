@@ -1,6 +1,7 @@
 """Bounds on log p(x), ELBO and IWAE, and how far their importance weights can be trusted: ESS and Pareto k̂."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64
@@ -10,13 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from vaebench.config.registry import METRICS, DrawsDivisors
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import FEWEST, pareto_k, summary, tail_length
-from vaebench.evaluation.metrics.base import (
-    Columns,
-    MeanOverObservations,
-    Metric,
-    ScalarMean,
-    variance_of_mean,
-)
+from vaebench.evaluation.metrics.base import Columns, MeanOverObservations, Metric, ScalarMean, variance_of_mean
 from vaebench.models.draws import Draws
 from vaebench.records.description import HEAVY_TAIL, Description, Direction, Panel, Role, Weights
 from vaebench.records.record import Estimate, NotApplicable
@@ -33,6 +28,9 @@ class ELBO(ScalarMean):
 
     column = "elbo"
     description = Description("ELBO", Panel.BOUNDS, 10, "nats", Direction.HIGHER, role=Role.BOUND)
+    identities: ClassVar[Mapping[str, Sequence[Mapping[str, float]]]] = {
+        "elbo": ({"iwae_1": 1}, {"rate": -1, "distortion": -1})
+    }
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
         return bounds.elbo(draws.log_weight)

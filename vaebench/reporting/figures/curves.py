@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.records.description import Description, Panel
+from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Record
 from vaebench.reporting.figures.base import Facet, Facets, Figure, Legend, LineFigure, Lines, LinesFigure, lines
 from vaebench.reporting.figures.headline import Kind, chosen, joined, limits, terms
@@ -19,7 +19,7 @@ from vaebench.reporting.figures.plotting import (
     within,
 )
 from vaebench.reporting.figures.svg import INK
-from vaebench.reporting.tables.quantities import EXPLANATION, Quantity
+from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, with_role
 from vaebench.reporting.tables.rows import Row, Table
 
 if TYPE_CHECKING:
@@ -137,10 +137,10 @@ def _constant(record: Record, name: str, n: int) -> list[float]:
 
 
 class BoundsPanel(NamedTuple):
-    """A facet, and every k of the table."""
+    """A facet, and every bound of the table by its k."""
 
     facet: Facet
-    sizes: list[int]
+    bounds: dict[int, Quantity]
 
 
 class Bounds(Figure[BoundsPanel]):
@@ -149,13 +149,14 @@ class Bounds(Figure[BoundsPanel]):
     name, title = "bounds", "IWAE bounds over k"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, BoundsPanel]]:
-        sizes = sorted(int(found[1]) for q in table.quantities if (found := re.fullmatch(r"iwae_(\d+)", q.name)))
-        shown = facets.keep(lambda row: len(_bound_band(row, sizes).x) > 1)
-        return [(facet.title, BoundsPanel(facet, sizes)) for facet in shown]
+        found = ((re.fullmatch(r"\w+_(\d+)", q.name), q) for q in with_role(table.quantities, Role.BOUND))
+        bounds = dict(sorted((int(name[1]), q) for name, q in found if name))
+        shown = facets.keep(lambda row: len(_bounds(row, bounds).x) > 1)
+        return [(facet.title, BoundsPanel(facet, bounds)) for facet in shown]
 
     def caption(self, panels: Sequence[BoundsPanel]) -> str:
         text = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
-        doubtful = any(_doubtful(series.row, p.sizes) for p in panels for series in p.facet.series)
+        doubtful = any(_doubtful(series.row, p.bounds) for p in panels for series in p.facet.series)
         return f"{text} An open disc with {EXPLANATION}" if doubtful else text
 
     def legend(self, facets: Facets, panels: Sequence[BoundsPanel]) -> Legend:
@@ -163,24 +164,23 @@ class Bounds(Figure[BoundsPanel]):
 
     def plot(self, axes: "Axes", panel: BoundsPanel) -> None:
         for series in panel.facet.series:
-            line = _bound_band(series.row, panel.sizes)
+            line = _bounds(series.row, panel.bounds)
             plot_band(axes, line, series.colour, "o", series.name)
-            plot_doubtful(axes, line, _doubtful(series.row, panel.sizes), series.colour)
+            plot_doubtful(axes, line, _doubtful(series.row, panel.bounds), series.colour)
         axes.set_xscale("log")
-        axes.set_xticks(panel.sizes, labels=[str(k) for k in panel.sizes])
+        axes.set_xticks(list(panel.bounds), labels=[str(k) for k in panel.bounds])
         axes.minorticks_off()
         axes.set_xlabel("k")
         axes.set_ylabel("IWAE-k")
 
 
-def _bound_band(row: Row, sizes: list[int]) -> Band:
-    by_size = {k: row.group.values(Quantity(f"iwae_{k}")) for k in sizes}
-    return band([[(float(k), value)] for k, values in by_size.items() for value in values.values()])
+def _bounds(row: Row, bounds: dict[int, Quantity]) -> Band:
+    return band([[(float(k), value)] for k, bound in bounds.items() for value in row.group.values(bound).values()])
 
 
-def _doubtful(row: Row, sizes: list[int]) -> list[float]:
+def _doubtful(row: Row, bounds: dict[int, Quantity]) -> list[float]:
     """Every k at which the bound of a row rests on collapsed weights."""
-    return [float(k) for k in sizes if row.group.cell(Quantity(f"iwae_{k}")).caution is not None]
+    return [float(k) for k, bound in bounds.items() if row.group.cell(bound).caution is not None]
 
 
 class Altered(LineFigure):

@@ -4,16 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.records.description import Role
-from vaebench.reporting.figures.base import (
-    Facet,
-    FacetFigure,
-    Facets,
-    Figure,
-    Legend,
-    coloured,
-    labelled,
-    measured_on,
-)
+from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, coloured, labelled, measured_on
 from vaebench.reporting.figures.headline import Kind, chosen
 from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import FAINT, variable

@@ -1,4 +1,4 @@
 """Published numbers beside measured ones: `claims` are read from a file, and judged from the records by `verdict`.
 
-`words` says it, and `rendering` writes the ledger. Nothing here trains, and nothing imports torch.
+`rendering` writes the ledger. Nothing here trains, and nothing imports torch.
 """

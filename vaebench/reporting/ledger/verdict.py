@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from vaebench.config import load
 from vaebench.records import provenance, record
 from vaebench.records.checksums import sha256
+from vaebench.records.description import identities
 from vaebench.records.record import SEAL, Record, RecordError
 from vaebench.records.run_folder import PAPER, place, record_paths
 from vaebench.reporting.ledger.claims import FILE, Budget, Claim, Pick, Point, Rule, State
@@ -129,15 +130,14 @@ def _intact(path: Path, study: str | None) -> Record:
 
 
 def _at_odds(one: Record) -> str:
-    """Why the numbers of a record cannot come from one evaluation: a bound and its parts come from the same draws."""
+    """Why the numbers of a record cannot come from one evaluation: a number and its parts come from the same draws."""
     found = {e.name: e.value for e in one.scalars if not isinstance(e.value, list)}
-    elbo = found.get("elbo")
-    same = {"iwae_1": found.get("iwae_1")}
-    if {"rate", "distortion"} <= found.keys():
-        same["−rate − distortion"] = -found["rate"] - found["distortion"]
-    for name, other in same.items():
-        if elbo is not None and other is not None and abs(elbo - other) > AT_ODDS * max(1.0, abs(elbo), abs(other)):
-            return f"expected elbo {elbo} to be {name}, {other}"
+    for name, parts in ((name, parts) for name, sums in identities().items() for parts in sums):
+        if name in found and parts.keys() <= found.keys():
+            value, other = found[name], sum(times * found[part] for part, times in parts.items())
+            if abs(value - other) > AT_ODDS * max(1.0, abs(value), abs(other)):
+                words = " ".join(f"{'−' if times < 0 else '+'} {part}" for part, times in parts.items())
+                return f"expected {name} {value} to be {words.removeprefix('+ ')}, {other}"
     return ""
 
 
@@ -307,7 +307,6 @@ def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
 
 
 def _matches(config: dict[str, Any], point: Point) -> bool:
-    """Whether it is the configuration that the point is about."""
     there = dict(leaves_of(config))
     return all(there.get(path) == value for path, value in point.of.items())
 

@@ -95,7 +95,6 @@ def _spread(many: Sequence[T], most: int) -> list[T]:
 
 
 def _matrices(read_ones: Sequence[tuple[str, Pictures | str]]) -> Iterator[Matrix]:
-    """Settings of the same observations stand under one another."""
     together: dict[tuple[object, bytes], list[tuple[str, Pictures]]] = {}
     for title, one in read_ones:
         if isinstance(one, Pictures):
@@ -114,7 +113,6 @@ def _setting(title: str, found: Pictures) -> Setting:
 
 
 def _strip(caption: str, images: Pixels) -> Image:
-    """Images side by side, in one row."""
     return _image(caption, sheet(images[None]), _enlarged(images))
 
 

@@ -126,17 +126,6 @@ def glossary(table: Table) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def render(
-    records: Sequence[Record],
-    asked: Presentation = PLAIN,
-    folder: Path | None = None,
-    remarks: Sequence[str] = (),
-    links: Sequence[Link] = (),
-) -> str:
-    """The HTML of a study's page; `make` says what the arguments are."""
-    return make(records, asked, folder, remarks, links).html
-
-
 def render_figure(figure: Drawn) -> str:
     """A figure as a page of its own, which W&B shows."""
     return environment().get_template("figure.html.jinja").render(title=figure.title, figure=figure)

@@ -171,7 +171,6 @@ def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[R
 
 
 def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
-    """The highest, and by how much it leads the second."""
     first, second = sorted(rows, key=lambda row: -_mean(table, row, bound))[:2]
     lead = difference(first.group, second.group, bound)
     seeds = _cell(table, first, bound).interval
@@ -236,7 +235,6 @@ def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:
 
 
 def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
-    """What changes from one end of an axis of numbers to the other."""
     if (ends := _ends(table, rows)) is None:
         return
     low, high = ends
@@ -263,7 +261,6 @@ def _mean(table: Table, row: Row, quantity: Quantity) -> float:
 
 
 def _number(table: Table, row: Row, quantity: Quantity) -> str:
-    """A number of a row with its interval, and its mark."""
     cell = _cell(table, row, quantity)
     assert cell.interval is not None
     mean, *spread = interval(cell.interval).partition(" ")

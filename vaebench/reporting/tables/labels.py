@@ -38,7 +38,6 @@ def labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[La
 
 
 def _labels(configs: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Label]:
-    """The columns for different configurations."""
     named = list(dict.fromkeys(axis.removesuffix(".name") for axis in axes if axis != SEED))
     for path in [*(axis.split(".") for axis in named), *_sometimes(configs)]:
         configs = [filled_in(SECTIONS, config, path) for config in configs]
@@ -87,7 +86,6 @@ def merged_axes(many: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    """Each value in words; what many rows share is described once."""
     different = {canonical(v): v for v in values}
     texts = {key: describe(v, list(different.values())) for key, v in different.items()}
     return tuple(texts[canonical(v)] for v in values)

@@ -200,7 +200,6 @@ def leaf(value: Any) -> str:
 
 
 def _says(block: Block, column: int) -> bool:
-    """Whether a column has something to say in the block."""
     return any(row.cells[column].interval or row.cells[column].remarks for row in block.rows)
 
 
@@ -229,7 +228,6 @@ def _seeds(block: Block) -> str:
 
 
 def _counted(row: Row) -> str:
-    """How many seeds are behind a row, and how many failed."""
     return f"{len(row.group.done)}{f', {len(row.group.failed)} failed' if row.group.failed else ''}"
 
 
@@ -247,7 +245,6 @@ def _is_said(table: Table, block: Block, column: int) -> bool:
 
 
 def _labels(row: Row, columns: Sequence[int]) -> list[Entry]:
-    """What the row is called."""
     return [_word(brief(row.labels[i])) for i in columns]
 
 
@@ -264,7 +261,6 @@ def _word(text: str, notes: tuple[int, ...] = ()) -> Entry:
 
 
 def _column(block: Block, quantity: Quantity, column: int, numbers: dict[str, int]) -> list[Entry]:
-    """The entries of one quantity, one a row."""
     cells = [row.cells[column] for row in block.rows]
     best, digits = block.best(column, quantity), decimals([c.interval for c in cells if c.interval is not None])
     ranked = quantity.description.sign != 0

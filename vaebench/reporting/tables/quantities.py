@@ -56,7 +56,6 @@ def caution(description: Description, unreliable: Sequence[Weights], seeds: int 
 
 
 def _span(values: Sequence[float], form: str) -> str:
-    """One number, or the smallest and the largest of several."""
     return " to ".join(dict.fromkeys(f"{v:{form}}" for v in (min(values), max(values))))
 
 

@@ -75,7 +75,6 @@ def _files(
 
 
 def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
-    """Run and reason of every failed run of a row."""
     failed = sorted(row.group.failed, key=lambda r: r.config[SEED])
     names = [slug([*headings, SEED], [*row.labels, str(r.config[SEED])]) for r in failed]
     return [(name, " ".join((r.reason or "no reason").split())) for name, r in zip(names, failed, strict=True)]

@@ -151,7 +151,6 @@ def _curves(records: Sequence[Record], expected: Mapping[str, Description]) -> A
 
 
 def _figures() -> Any:
-    """The figures of the study's page, which the W&B run of the sweep has."""
     ws, wr = library()
     keys = [figure_key(figure.name) for figure in FIGURES]
     return ws.Section(FIGURES_SECTION, panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
@@ -193,7 +192,6 @@ def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured
 
 
 def _measured(split: str, records: Sequence[Record], expected: Mapping[str, Description]) -> list[Measured]:
-    """What the records have measured, or what is expected of them, in the order of tables."""
     awaited = [Quantity(name, d) for name, d in expected.items() if d.panel is not Panel.TRAINING]
     found = [q for q in quantities(records) if not isinstance(q, Fact)] or sorted(awaited, key=lambda q: q.order)
     return [Measured(q, key(split, q.name), _mark(q, records)) for q in found]
@@ -269,7 +267,6 @@ def report(
 
 
 def _findings(study: Study, records: Sequence[Record]) -> Iterator[Any]:
-    """The answer in sentences, and the headline of each block."""
     _, wr = library()
     if not records:
         return

@@ -279,27 +279,23 @@ def conclude_sweep(
 
 
 def _tables(text: str, records: Sequence[Record]) -> dict[str, Any]:
-    """The rows of `table.csv`, and a row for each run."""
     headings, *rows = csv.reader(io.StringIO(text))
     results = tabulated(headings, ([_value(t) for t in row] for row in rows))
     return {"results": results, "runs_table": _runs(records)}
 
 
 def _page(path: Path) -> dict[str, Any]:
-    """The page of the study, if it was written."""
     import wandb
 
     return {"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)} if path.is_file() else {}
 
 
 def _runs(records: Sequence[Record]) -> Any:
-    """A row for each run: its id and status, the labels of its row, and every number of the tables."""
     found = run_rows(records)
     return tabulated(found.headings, ([_value(f) if isinstance(f, str) else f for f in row] for row in found.rows))
 
 
 def _value(text: str) -> float | str | None:
-    """A field of the table as a number or as text; None if it is empty."""
     try:
         return float(text)
     except ValueError:

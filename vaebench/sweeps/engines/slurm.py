@@ -209,7 +209,6 @@ class Slurm(Engine):
         return executor
 
     def _numbers(self, jobs: Sequence[Any]) -> str:
-        """The numbers of the arrays that the jobs belong to."""
         return " ".join(sorted({job.job_id.partition("_")[0] for job in jobs}))
 
 
