@@ -56,34 +56,22 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes of a study's first chart.
+    """The axes of a study's first chart."""
 
-    Args:
-        x: an axis of the grid, `epoch`, or a number by its name in a record.
-        y: numbers by their names, or sums of numbers, a panel each; and its title, empty for the number's heading.
-        series: the axis of the grid whose values have the colours; empty if all other axes have.
-    """
-
-    x: str
+    x: str  # an axis of the grid, `epoch`, or a number by its name in a record
+    # numbers by their names, or sums of numbers, a panel each; and its title, empty for the number's heading.
     y: tuple[tuple[str, str], ...]
-    series: str = ""
+    series: str = ""  # the axis of the grid whose values have the colours; empty if all other axes have
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """How a study is shown.
+    """How a study is shown."""
 
-    Args:
-        question: what it asks, in one sentence.
-        headline: numbers that the headline shows beside the best bound, by their names in a record.
-        answer: a sentence with places for numbers of the records; empty if the study has none.
-        figure: the axes of the first chart; None if the chart is chosen by what the study varies.
-    """
-
-    question: str = ""
-    headline: tuple[str, ...] = ()
-    answer: str = ""
-    figure: Axes | None = None
+    question: str = ""  # what it asks, in one sentence
+    headline: tuple[str, ...] = ()  # numbers that the headline shows beside the best bound, by their names in a record
+    answer: str = ""  # a sentence with places for numbers of the records; empty if the study has none
+    figure: Axes | None = None  # the axes of the first chart; None if the chart is chosen by what the study varies
 
 
 PLAIN = Presentation()  # of records whose study's file is not known

@@ -183,15 +183,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cache:
-    """Values on disk. Several processes may share the folder: a file is written at once, and always with one content.
+    """Values on disk. Several processes may share the folder: a file is written at once, and always with one content."""
 
-    Args:
-        folder: None keeps nothing.
-        observations: how many a ceiling is computed for, as `evaluate.ceiling`.
-    """
-
-    folder: Path | None
-    observations: int = OBSERVATIONS
+    folder: Path | None  # none keeps nothing
+    observations: int = OBSERVATIONS  # how many a ceiling is computed for, as `evaluate.ceiling`
 
     def ceiling(self, setting: Setting) -> Ceiling:
         """F(τ) of a setting."""

@@ -22,21 +22,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Worker:
-    """Executes packs. It is plain data, so an engine can send it to other processes and machines.
+    """Executes packs. It is plain data, so an engine can send it to other processes and machines."""
 
-    Args:
-        study: stem of the study's file.
-        axes: paths of its grid.
-        folder: where the study works; every worker must reach it.
-        how: how runs are executed.
-        failed: for each run that had failed before the sweep began, when its record was written. Such a run is tried
-            again, unless its record has changed since.
-    """
-
-    study: str
-    axes: tuple[str, ...]
-    folder: Path
-    how: Execution
+    study: str  # stem of the study's file
+    axes: tuple[str, ...]  # paths of its grid
+    folder: Path  # where the study works; every worker must reach it
+    how: Execution  # how runs are executed
+    # for each run that had failed before the sweep began, when its record was written. Such a run is tried again,
+    # unless its record has changed since.
     failed: Mapping[str, int | None] = field(default_factory=dict)
 
     def __call__(self, pack: Sequence[Run]) -> list[str]:

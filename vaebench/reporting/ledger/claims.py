@@ -41,19 +41,13 @@ class Pick(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """How far a measured number may be from the published one.
-
-    Args:
-        rule: where it comes from.
-        value: the number, for the rule `stated` only.
-        reason: why this rule, in a sentence.
-    """
+    """How far a measured number may be from the published one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    rule: Rule
-    reason: str
-    value: float | None = None
+    rule: Rule  # where it comes from
+    reason: str  # why this rule, in a sentence
+    value: float | None = None  # the number, for the rule `stated` only
 
     def __post_init__(self) -> None:
         if (self.rule is Rule.STATED) != (self.value is not None):
@@ -62,33 +56,21 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One published number, and where the measured one stands in a record.
-
-    Args:
-        name: what it is.
-        published: the value; a list for independent runs.
-        error: half-width of the interval that the source states.
-        read: an estimate, a fact or a column of the curve (then its last value). The first of these that there is.
-        index: of the value in an estimate that is an array.
-        times: factor of the measured number, e.g. −1 for a loss.
-        plus: summand of it after that, e.g. the constant of a Gaussian.
-        of: paths of the configuration and their values, e.g. `{model.beta: 2}`; the records that it is measured on.
-        pick: what stands for several seeds.
-        tolerance: of this point, where it is not that of the claim.
-    """
+    """One published number, and where the measured one stands in a record."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    name: str
-    published: float | list[float]
-    read: str
-    error: float = 0.0
-    index: int | None = None
-    times: float = 1.0
-    plus: float = 0.0
+    name: str  # what it is
+    published: float | list[float]  # the value; a list for independent runs
+    read: str  # an estimate, a fact or a column of the curve (then its last value). The first of these that there is.
+    error: float = 0.0  # half-width of the interval that the source states
+    index: int | None = None  # of the value in an estimate that is an array
+    times: float = 1.0  # factor of the measured number, e.g. −1 for a loss
+    plus: float = 0.0  # summand of it after that, e.g. the constant of a Gaussian
+    # paths of the configuration and their values, e.g. `{model.beta: 2}`; the records that it is measured on.
     of: dict[str, Any] = field(default_factory=dict)
-    pick: Pick = Pick.MEAN
-    tolerance: Tolerance | None = None
+    pick: Pick = Pick.MEAN  # what stands for several seeds
+    tolerance: Tolerance | None = None  # of this point, where it is not that of the claim
 
     @property
     def values(self) -> list[float]:
@@ -106,48 +88,31 @@ class Budget(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What is in print, and how it is judged.
-
-    Args:
-        id: its number in the ledger.
-        title: a few words.
-        source: author, year, page, table or file, and URL.
-        state: how far the value was verified.
-        protocol: a study's file, or the configuration of a measurement; None where nothing can be run.
-        command: what measures it.
-        deviation: how the protocol differs from the source; empty for not at all.
-        tolerance: of all points.
-        points: the numbers.
-        sample: why the data are another sample of the same law; empty where they are the same.
-        incomparable: why the numbers do not compare; empty where they do.
-        budget: how much of the source's budget the protocol has; None for all of it.
-        whole: the study with all of that budget. Where it has records, they are judged in place of the shorter ones.
-        options: where the source's text and its code differ, or two versions of its code: which says what, and the
-            command that runs it so.
-        printed: the option that the published number belongs to.
-        rest: what was not run although the source has it, with the command.
-        beside: the claim next to which this one is read.
-    """
+    """What is in print, and how it is judged."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    id: int
-    title: str
-    source: str
-    state: State
+    id: int  # its number in the ledger
+    title: str  # a few words
+    source: str  # author, year, page, table or file, and URL
+    state: State  # how far the value was verified
+    # a study's file, or the configuration of a measurement; None where nothing can be run.
     protocol: Path | dict[str, Any] | None = None
-    command: str = ""
-    deviation: str = ""
-    tolerance: Tolerance | None = None
-    points: list[Point] = field(default_factory=list)
-    sample: str = ""
-    incomparable: str = ""
-    budget: Budget | None = None
+    command: str = ""  # what measures it
+    deviation: str = ""  # how the protocol differs from the source; empty for not at all
+    tolerance: Tolerance | None = None  # of all points
+    points: list[Point] = field(default_factory=list)  # the numbers
+    sample: str = ""  # why the data are another sample of the same law; empty where they are the same
+    incomparable: str = ""  # why the numbers do not compare; empty where they do
+    budget: Budget | None = None  # how much of the source's budget the protocol has; None for all of it
+    # the study with all of that budget. Where it has records, they are judged in place of the shorter ones.
     whole: Path | None = None
+    # where the source's text and its code differ, or two versions of its code: which says what, and the command that
+    # runs it so.
     options: dict[str, str] = field(default_factory=dict)
-    printed: str = ""
-    rest: str = ""
-    beside: int | None = None
+    printed: str = ""  # the option that the published number belongs to
+    rest: str = ""  # what was not run although the source has it, with the command
+    beside: int | None = None  # the claim next to which this one is read
 
     def __post_init__(self) -> None:
         if self.printed and self.printed not in self.options:

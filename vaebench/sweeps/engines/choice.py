@@ -19,31 +19,21 @@ Name = Literal["auto", "inline", "processes", "ray", "slurm"]
 
 @dataclass(frozen=True)
 class Choice:
-    """The user's options about where packs are executed.
+    """The user's options about where packs are executed."""
 
-    Args:
-        engine: by name. `auto` takes Ray if an address is given or if several packs train on GPUs, this process if one
-            pack at a time does, and processes on all cores if there is no GPU.
-        workers: packs at the same time; None for as many as fit.
-        threads: CPU cores of each worker.
-        gpus: GPUs of each worker. A fraction lets several workers share one GPU, 0 uses none; None for one GPU if any
-            is visible.
-        address: of a Ray cluster.
-        slurm: options of jobs, `key=value`.
-        folder: where the study works.
-        log: receives what the user must know after the command ends.
-        runs: of the study; there are never more processes than runs.
-    """
-
+    # by name. `auto` takes Ray if an address is given or if several packs train on GPUs, this process if one pack at a
+    # time does, and processes on all cores if there is no GPU.
     engine: Name = "auto"
-    workers: int | None = None
-    threads: int = 1
+    workers: int | None = None  # packs at the same time; None for as many as fit
+    threads: int = 1  # CPU cores of each worker
+    # GPUs of each worker. A fraction lets several workers share one GPU, 0 uses none; None for one GPU if any is
+    # visible.
     gpus: float | None = None
-    address: str | None = None
-    slurm: Sequence[str] = ()
-    folder: Path = Path()
-    log: Callable[[str], None] = print
-    runs: Sequence[Run] = ()
+    address: str | None = None  # of a Ray cluster
+    slurm: Sequence[str] = ()  # options of jobs, `key=value`
+    folder: Path = Path()  # where the study works
+    log: Callable[[str], None] = print  # receives what the user must know after the command ends
+    runs: Sequence[Run] = ()  # of the study; there are never more processes than runs
 
     def build(self, visible: int) -> Engine:
         """Build the engine on a machine with this many visible GPUs.

@@ -49,20 +49,15 @@ def minutes(time: Any) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOptions:
-    """What a job asks of SLURM, beside threads and GPUs.
+    """What a job asks of SLURM, beside threads and GPUs."""
 
-    Args:
-        cluster: `local` and `debug` try the engine without SLURM: in processes of this machine, or in this process.
-        time: minutes of a job. It may be short: a job that runs out of time is queued again and continues.
-        signal_delay: seconds before the end of that time. Then the job gets the signal to stop.
-        setup: a line of shell before the job, e.g. `module load cuda`.
-        sbatch: further options of sbatch, by their names without dashes at the front; True means no value.
-    """
-
+    # `local` and `debug` try the engine without SLURM: in processes of this machine, or in this process.
     cluster: Literal["slurm", "local", "debug"] = "slurm"
+    # minutes of a job. It may be short: a job that runs out of time is queued again and continues.
     time: Annotated[PositiveInt, BeforeValidator(minutes)] = 240
-    signal_delay: PositiveInt = 90
-    setup: str | None = None
+    signal_delay: PositiveInt = 90  # seconds before the end of that time. Then the job gets the signal to stop.
+    setup: str | None = None  # a line of shell before the job, e.g. `module load cuda`
+    # further options of sbatch, by their names without dashes at the front; True means no value.
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
 
 
