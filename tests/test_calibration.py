@@ -20,6 +20,7 @@ from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation import bounds
+from vaebench.records.files import stale, write_all
 from vaebench.records.record import RecordError, read
 from vaebench.sweeps.run import Execution
 
@@ -150,12 +151,12 @@ def test_a_study_without_exact_answers_is_refused(tmp_path):
 
 
 def test_grades_come_back_and_tables_follow_from_them(tmp_path, grades):
-    files = grade.write(grades, tmp_path)
+    files = write_all(grade.files(grades, tmp_path))
     assert grade.read(tmp_path) == grades
     assert {f.suffix for f in files} == {".json", ".csv", ".md", ".tex"}
-    assert grade.check(grade.read(tmp_path), tmp_path) == []
+    assert stale(grade.files(grade.read(tmp_path), tmp_path)) == []
     (tmp_path / "calibration.md").write_text("by hand")
-    assert grade.check(grades, tmp_path) == [tmp_path / "calibration.md"]
+    assert stale(grade.files(grades, tmp_path)) == [tmp_path / "calibration.md"]
     assert grade.read(tmp_path / "elsewhere") == []
 
 

@@ -18,6 +18,7 @@ from commands import vaebench
 from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.description import Weights
+from vaebench.records.files import stale
 from vaebench.records.record import Estimate, Record, encode, identity, read, write
 from vaebench.reporting.ledger import claims, rendering
 from vaebench.reporting.ledger.claims import Claim
@@ -642,4 +643,4 @@ def test_the_committed_ledger_follows_from_the_records(
     shipped: list[Judgement], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert rendering.check(shipped, Path("results")) == []
+    assert stale(rendering.files(shipped, Path("results"))) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vaebench.records.files import stale
 from vaebench.records.record import Estimate, Record, identity, read_all, write
 from vaebench.reporting.publish import PublishError, compare, publish
 from vaebench.reporting.tables import table
@@ -107,7 +108,7 @@ def test_publishing_copies_records_and_writes_their_tables(tmp_path):
     save(PUBLISHED, tmp_path / "runs")
     files = publish(tmp_path / "runs", tmp_path / "results", {r.id for r in PUBLISHED})
     assert read_all(tmp_path / "results") == read_all(tmp_path / "runs") == PUBLISHED
-    assert table.check(PUBLISHED, tmp_path / "results") == []
+    assert stale(table.files(PUBLISHED, tmp_path / "results")) == []
     assert sorted(files) == sorted(p for p in (tmp_path / "results").rglob("*") if p.is_file())
     before = {path: path.read_bytes() for path in files}
     assert publish(tmp_path / "runs", tmp_path / "results") == files

@@ -8,6 +8,7 @@ import sys
 import pytest
 from test_table import VAE, record
 
+from vaebench.records.files import stale
 from vaebench.records.record import Estimate, write
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.escaping import in_latex
@@ -63,11 +64,11 @@ def test_writing_again_changes_nothing_and_check_finds_what_was_changed(tmp_path
     before = [p.read_bytes() for p in files]
     table.write(records[::-1], tmp_path)
     assert [p.read_bytes() for p in files] == before
-    assert table.check(records, tmp_path) == []
+    assert stale(table.files(records, tmp_path)) == []
     files[0].write_text("edited by hand")
     files[1].unlink()
-    assert table.check(records, tmp_path) == files[:2]
-    assert table.check(records[:1], tmp_path) == files
+    assert stale(table.files(records, tmp_path)) == files[:2]
+    assert stale(table.files(records[:1], tmp_path)) == files
 
 
 def test_tables_need_nothing_heavy_and_no_clock(tmp_path):

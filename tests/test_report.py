@@ -143,7 +143,8 @@ def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(
         files.write(made, tmp_path / "results/study/records" / f"{made.id}.json")
     first = page.make(random.Random(1).sample(GRID, len(GRID))).html
     code = (
-        "from pathlib import Path; from vaebench.reporting.page import site; site.write(Path('results'), Path('conf'))"
+        "from pathlib import Path; from vaebench.records.files import write_all; "
+        "from vaebench.reporting.page import site; write_all(site.pages(Path('results'), Path('conf')))"
     )
     arguments = [sys.executable, "-c", code]
     environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
@@ -313,18 +314,22 @@ def results(tmp_path: Path) -> Path:
 
 def test_pages_are_written_checked_and_listed(results):
     conf = results.parent / "conf"
-    assert site.check(results, conf) == [results / "a/report.html", results / "b/report.html", results / "index.html"]
-    site.write(results, conf)
-    assert site.check(results, conf) == []
+    assert stale(site.pages(results, conf)) == [
+        results / "a/report.html",
+        results / "b/report.html",
+        results / "index.html",
+    ]
+    write_all(site.pages(results, conf))
+    assert stale(site.pages(results, conf)) == []
     (results / "b/report.html").write_text("edited by hand")
-    assert site.check(results, conf) == [results / "b/report.html"]
-    assert site.check(results, conf, ["a"]) == []
+    assert stale(site.pages(results, conf)) == [results / "b/report.html"]
+    assert stale(site.pages(results, conf, ["a"])) == []
     listed = Reader((results / "index.html").read_text())
     outwards = [each for each in listed.fetched if not each.startswith("href=#")]
     assert outwards == ["href=a/report.html", "href=b/report.html"]
     assert len(listed.panels) == 2
     with pytest.raises(FileNotFoundError, match="no records; run `python"):
-        site.write(results, conf, ["c"])
+        write_all(site.pages(results, conf, ["c"]))
 
 
 ROOTS = [ROOT / "results", *published_studies(ROOT / "results")]

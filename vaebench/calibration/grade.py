@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tabulate import tabulate
 
-from vaebench.records.files import stale, write_all
 from vaebench.records.record import Estimate, RecordError
 from vaebench.reporting.tables.escaping import in_latex
+from vaebench.reporting.tables.rendering import tex_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,21 +97,11 @@ def graded(
         yield Grade(problem, instrument, quantity, value, low + shift, high + shift, allowed, basis, measured.n)
 
 
-def write(grades: Sequence[Grade], folder: Path) -> list[Path]:
-    """Write the grades into a folder as JSON, one on each line, and as tables; nothing if there are no grades."""
-    return write_all(_files(grades, folder))
-
-
-def check(grades: Sequence[Grade], folder: Path) -> list[Path]:
-    """The files in the folder that are missing or differ from what `write` would write."""
-    return stale(_files(grades, folder))
-
-
 def read(folder: Path) -> list[Grade]:
     """Read the grades in a folder; an empty list if it has no such file.
 
     Raises:
-        RecordError: if the file is not what `write` writes.
+        RecordError: if the file has something else.
     """
     path = folder / FILE
     if not path.is_file():
@@ -122,7 +112,8 @@ def read(folder: Path) -> list[Grade]:
         raise RecordError(f"{path}: expected grades, got something else ({error}); calibrate again") from None
 
 
-def _files(grades: Sequence[Grade], folder: Path) -> dict[Path, bytes]:
+def files(grades: Sequence[Grade], folder: Path) -> dict[Path, bytes]:
+    """The grades in a folder as JSON, one on each line, and as tables; no file if there are no grades."""
     if not grades:
         return {}
     lines = ",\n".join(json.dumps(grade._asdict(), ensure_ascii=False) for grade in grades)
@@ -206,7 +197,7 @@ def _latex(grades: Sequence[Grade]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(BREAKS.sub(r"\g<0>\\hspace{0pt}", in_latex(cell)) for cell in cells) + r" \\"
+    return tex_line(BREAKS.sub(r"\g<0>\\hspace{0pt}", in_latex(cell)) for cell in cells)
 
 
 def _figure(value: float) -> str:

@@ -43,7 +43,10 @@ def list_(
         for heading, keys in keys_of(name):
             console.entry("", heading, "bold")
             for key in keys:
-                console.entry(f"  {key.name}: ", f"{key.expected}{key.default_text}")
+                console.entry(
+                    f"  {key.name}: ",
+                    f"{key.expected}; {'must be given' if key.default is None else f'default {key.default}'}",
+                )
                 console.entry(6 * " ", key.help)
     else:
         for heading, rows in catalogue(folder):
@@ -156,11 +159,6 @@ class Key(NamedTuple):
     expected: str  # its type, range and choices
     default: str | None  # in YAML's spelling; None if it must be given
     help: str  # what it means
-
-    @property
-    def default_text(self) -> str:
-        """The default, as it stands behind what is expected."""
-        return "; must be given" if self.default is None else f"; default {self.default}"
 
 
 def keys_of(name: str) -> list[tuple[str, list[Key]]]:

@@ -8,6 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Json, SeedOption, Threads, WandbMode, check_logging, study_of
 from vaebench.cli.terminal import console, print_json
+from vaebench.records.files import write_all
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def calibrate(
 
     folder = RUNS / plan.place
     grades = grades_of(plan, folder, Execution(wandb, threads), console)
-    grade.write(grades, folder)
+    write_all(grade.files(grades, folder))
     console.print(grade.markdown(grades), soft_wrap=True)
     for wrong in (g for g in grades if not g.is_within):
         console.print(line(("out:", "red"), f" {wrong}"), soft_wrap=True)

@@ -8,6 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted, print_json
+from vaebench.records.files import stale, write_all
 from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
 from vaebench.reporting.printing import line
 
@@ -50,8 +51,10 @@ def table(studies: Studies = None, check: Check = False) -> None:
     from vaebench.records import record
     from vaebench.reporting.tables import table as tables
 
-    folders = [_folder(s) for s in studies] if studies else published_studies(RESULTS)
-    stale, wrong = [], []
+    folders = (
+        [s if record_paths(s) else RESULTS / _place(s) for s in studies] if studies else published_studies(RESULTS)
+    )
+    differ, wrong = list[Path](), []
     for folder in folders:
         try:
             records, grades = record.read_all(folder), grade.read(folder)
@@ -63,22 +66,16 @@ def table(studies: Studies = None, check: Check = False) -> None:
         asked = presentation.read(loading.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
-            stale += [*tables.check(records, folder, remarks, asked), *grade.check(grades, folder)]
+            differ += stale(tables.files(records, folder, remarks, asked) | grade.files(grades, folder))
         else:
-            tables.write(records, folder, remarks, asked)
-            grade.write(grades, folder)
+            write_all(tables.files(records, folder, remarks, asked) | grade.files(grades, folder))
         console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
-    if stale:
-        _print_stale(stale, "table")
+    if differ:
+        _print_stale(differ, "table")
     if wrong:
         raise ValueError("\n".join(map(str, wrong)))
-    if stale:
+    if differ:
         raise typer.Exit(1)
-
-
-def _folder(given: Path) -> Path:
-    """The folder that is meant: the given one if it holds records, else the published one of that name."""
-    return given if record_paths(given) else RESULTS / _place(given)
 
 
 def _place(given: Path) -> Path:
@@ -105,7 +102,7 @@ def report(studies: Studies = None, check: Check = False) -> None:
     from vaebench.reporting.page import site
 
     named = [_place(s).as_posix() for s in studies] if studies else None
-    found = (site.check if check else site.write)(RESULTS, loading.studies(), named)
+    found = (stale if check else write_all)(site.pages(RESULTS, loading.studies(), named))
     if check and found:
         _print_stale(found, "report")
         raise typer.Exit(1)
@@ -134,9 +131,9 @@ def ledger(
     if records != RESULTS:
         return
     if not check:
-        for path in rendering.write(judged, RESULTS):
+        for path in write_all(rendering.files(judged, RESULTS)):
             console.print(str(path), soft_wrap=True)
-    elif wrong := rendering.check(judged, RESULTS):
+    elif wrong := stale(rendering.files(judged, RESULTS)):
         _print_stale(wrong, "ledger")
         raise typer.Exit(1)
 
@@ -157,9 +154,8 @@ def publish(
     runs, results = RUNS / plan.place, RESULTS / plan.place
     planned = [run.id for run in plan.runs]
     files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
-    if grades := grade.read(runs):
-        files += grade.write(grades, results)
-    files += site.write(RESULTS, loading.studies(), [plan.place.as_posix()])
+    files += write_all(grade.files(grade.read(runs), results))
+    files += write_all(site.pages(RESULTS, loading.studies(), [plan.place.as_posix()]))
     console.print(f"{RESULTS / plan.place}: {counted(files, 'file')} written", soft_wrap=True)
 
 

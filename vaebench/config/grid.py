@@ -215,7 +215,10 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Fields, base: Ma
 
 def known_keys(axes: Sequence[Axis], run: Fields, base: Mapping[str, Any]) -> set[str]:
     """Every key that some run of the study takes."""
-    named = [replace(axis, values=_naming(axis.values) or axis.values[:1]) for axis in axes]
+    named = []
+    for axis in axes:  # only a component's name says which keys there are, and a range has none
+        names = [] if isinstance(axis.values, range) else [v for v in axis.values if isinstance(v, str | Mapping)]
+        named.append(replace(axis, values=names or axis.values[:1]))
     nodes = (node for point in points(named) for node in walk(run, point.applied_to(base)))
     return {".".join(map(str, node.keys)) for node in nodes}
 
@@ -258,10 +261,6 @@ def _values(key: str, text: str) -> Sequence[Any]:
         return span(text) or document.value["values"]
     except ValueError as error:
         raise GridError(Fault(0, (key,), str(error))) from None
-
-
-def _naming(values: Sequence[Any]) -> list[Any]:
-    return [] if isinstance(values, range) else [v for v in values if isinstance(v, str | Mapping)]
 
 
 class RunFault(NamedTuple):

@@ -183,9 +183,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Cache:
-    """Values on disk. Several processes may share the folder: a file is written at once, and always with one content."""
+    """Values on disk. Several processes may share the folder: a file is written at once, with one content."""
 
-    folder: Path | None  # none keeps nothing
+    folder: Path | None  # None keeps nothing
     observations: int = OBSERVATIONS  # how many a ceiling is computed for, as `evaluate.ceiling`
 
     def ceiling(self, setting: Setting) -> Ceiling:

@@ -224,7 +224,7 @@ def decode(content: bytes, source: str | Path) -> Record:
     try:
         record: Record = _adapter().validate_python(_renamed(entries) if version < FORMAT else entries)
     except ValidationError as error:
-        raise RecordError(f"{source}: not a record: {_first(error)}", remedy) from None
+        raise RecordError(f"{source}: not a record: {validation_faults(error)[0]}", remedy) from None
     # Format 1 had no checksum. A record of "format 1" with a checksum was edited, and is checked as well.
     if (seal is not None or version > 1) and seal != sha256({"format": version, **entries}):
         raise RecordError(f"{source}: changed after it was written ({SEAL} is not that of its content)", remedy)
@@ -308,11 +308,13 @@ def _adapter() -> TypeAdapter:
     return TypeAdapter(Record)
 
 
-def _first(error: ValidationError) -> str:
-    """The first fault of a validation, as `place: what is wrong`."""
-    fault = error.errors(include_url=False)[0]
-    place = [str(part) for part in fault["loc"] if "[" not in str(part)]
-    return f"{'.'.join(place)}: {fault['msg']}"
+def validation_faults(error: ValidationError) -> list[str]:
+    """The faults of a validation, each as `place: what is wrong`."""
+    found = []
+    for fault in error.errors(include_url=False):
+        place = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
+        found.append(f"{place or 'the whole file'}: {fault['msg']}")
+    return found
 
 
 def _noted(estimate: Estimate) -> Estimate:

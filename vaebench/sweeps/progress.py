@@ -144,8 +144,9 @@ class Display:
                 self._bars[name] = self._epochs.add_task(visible(pack.name), total=pack.epochs, **there)
             bar = self._epochs.tasks[self._epochs.task_ids.index(self._bars[name])]
             rate = f"{bar.speed:.1f}/s" if bar.speed else ""
+            latest = "".join(f", {visible(heading)} {value:.2f}" for heading, value in pack.latest.items())
             shown = list(self._bars).index(name) < room
-            self._epochs.update(bar.id, completed=pack.epoch, rate=rate, latest=_latest(pack), visible=shown)
+            self._epochs.update(bar.id, completed=pack.epoch, rate=rate, latest=latest, visible=shown)
         hidden = f", {len(packs) - room} packs not shown" if len(packs) > room else ""
         self._sweep.update(self._task, description=visible(self.study) + hidden)
         for name in self._bars.keys() - {pack.runs[0] for pack in packs}:
@@ -200,7 +201,3 @@ def _number(outcome: Record, quantity: Quantity) -> str | None:
     said = f"{MARK} ({caution.removeprefix(f'{MARK} ')})" if caution else ""
     places = None if reading.value.is_integer() else 2
     return f"{quantity.heading} {figure(reading.value, places)}{said}"
-
-
-def _latest(pack: Progress) -> str:
-    return "".join(f", {visible(heading)} {value:.2f}" for heading, value in pack.latest.items())

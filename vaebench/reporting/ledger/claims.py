@@ -9,6 +9,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vaebench.config.document import Loader
+from vaebench.records.record import validation_faults
 from vaebench.records.run_folder import PAPER
 
 FILE = Path(PAPER, "claims.yaml")  # where the claims stand, below `results`
@@ -142,13 +143,8 @@ def read(path: Path) -> list[Claim]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise ValueError("\n".join(_fault(path, fault) for fault in error.errors(include_url=False))) from None
+        raise ValueError("\n".join(f"{path}: {fault}" for fault in validation_faults(error))) from None
     numbers = [claim.id for claim in claims]
     if twice := sorted({n for n in numbers if numbers.count(n) > 1}):
         raise ValueError(f"{path}: expected every claim once, got two of number {twice[0]}")
     return claims
-
-
-def _fault(path: Path, fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
-    return f"{path}: {place or 'the whole file'}: {fault['msg']}"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tabulate import tabulate
 
-from vaebench.records.files import stale, write_all
 from vaebench.records.provenance import commit
 from vaebench.records.run_folder import PAPER
 from vaebench.reporting.figures.base import Drawn
@@ -26,6 +25,7 @@ from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.escaping import in_latex
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK
+from vaebench.reporting.tables.rendering import tex_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +150,7 @@ def details(judgement: Judgement) -> Details:
         ("not run", claim.rest),
         ("read beside", "" if claim.beside is None else f"claim {claim.beside}"),
         ("seeds", ", ".join(_seeds(judgement))),
-        ("commits", ", ".join(_commits(judgement))),
+        ("commits", ", ".join(sorted({commit(r.provenance, 10) or "unknown" for r in evidence.records}))),
         ("left out", "; ".join(evidence.faults)),
         ("of another protocol", ", ".join(evidence.foreign)),
     )
@@ -211,10 +211,6 @@ def _seed_span(seeds: set[int]) -> str:
     if len(inside) > 2 and inside[-1] - inside[0] == len(inside) - 1:
         return f"{inside[0]}..{inside[-1]}"
     return " ".join(map(str, inside))
-
-
-def _commits(judgement: Judgement) -> list[str]:
-    return sorted({commit(r.provenance, 10) or "unknown" for r in judgement.evidence.records})
 
 
 # -- the plot: all numbers that have both a published and a measured value, on the diagonal where they agree -----------
@@ -327,16 +323,6 @@ def _grouped(judged: Sequence[Judgement], every: Sequence[Details]) -> list[tupl
     return [(verdict, text, [d for j, d in pairs if j.verdict is verdict]) for verdict, text in legend(judged)]
 
 
-def write(judged: Sequence[Judgement], results: Path) -> list[Path]:
-    """Write the files of the ledger."""
-    return write_all(files(judged, results))
-
-
-def check(judged: Sequence[Judgement], results: Path) -> list[Path]:
-    """The files of the ledger that are missing or do not follow from the records."""
-    return stale(files(judged, results))
-
-
 def terminal(judged: Sequence[Judgement]) -> str:
     """The table for a terminal of 80 columns, with the counts below."""
     rows = [_wrapped(line(replace(j, reason=""))) for j in judged]
@@ -380,11 +366,7 @@ def _pipe(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
 def _latex(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
     lines = [r"% \usepackage{booktabs,longtable}; written by vaebench, not by hand"]
     lines += [r"\begin{longtable}{rp{0.26\linewidth}p{0.17\linewidth}p{0.17\linewidth}p{0.18\linewidth}}"]
-    lines += [r"\toprule", _row([r"\#", *map(in_latex, HEADINGS[1:])]), r"\midrule", r"\endhead"]
-    lines += [_row(map(in_latex, d.line)) for d in every]
+    lines += [r"\toprule", tex_line([r"\#", *map(in_latex, HEADINGS[1:])]), r"\midrule", r"\endhead"]
+    lines += [tex_line(map(in_latex, d.line)) for d in every]
     lines += [r"\bottomrule", r"\end{longtable}", rf"\noindent {in_latex(f'{summary(judged)}. {about(judged)}')}\par"]
     return "\n".join(lines) + "\n"
-
-
-def _row(cells: "Sequence[str] | map[str]") -> str:
-    return " & ".join(cells) + r" \\"

@@ -14,8 +14,7 @@ from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.figures.base import Legend
 from vaebench.reporting.figures.plotting import limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
-from vaebench.reporting.tables.labels import named
-from vaebench.reporting.tables.rows import Row, Table
+from vaebench.reporting.tables.rows import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,11 +77,11 @@ def gallery(table: Table, folder: Path | None) -> Gallery:
     rows = [row for row in table.rows if row.group.done]
     found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
     most = min(len(found), MOST)
-    read_ones = [(_title(table, row), _read(row.group.done[0], path)) for row, path in _spread(found, most)]
+    read_ones = [(table.name(row), _read(row.group.done[0], path)) for row, path in _spread(found, most)]
     seen = [(title, one) for title, one in read_ones if isinstance(one, Pictures)]
     classes = sorted({int(label) for _, one in seen for label in one.labels})
     coloured = dict(zip(classes, CATEGORIES, strict=False)) if len(classes) <= len(CATEGORIES) else {}
-    largest = max((_size(path) for _, path in found), default=1)
+    largest = max((path.stat().st_size * 4 // 3 for _, path in found), default=1)  # base64 makes four bytes of three
     detailed = _spread(seen, min(len(seen), MOST_DETAILED, max(1, BYTES // max(largest, 1))))
     items = [item for title, one in detailed if (item := _item(title, one, coloured)).images or item.codes]
     legend = tuple((variable(colour), f"class {label}") for label, colour in coloured.items())
@@ -135,15 +134,6 @@ def _item(title: str, found: Pictures, coloured: Mapping[int, str]) -> Item:
     # Without a prior there is no KL by which units could be chosen.
     note = "Codes, first two units" if found.drawn is None else "Posterior means in the two units of largest KL"
     return Item(title, tuple(_images(found)), _codes(title, found, coloured), note)
-
-
-def _size(path: Path) -> int:
-    """About how many bytes of the page a file takes: base64 makes four bytes of three."""
-    return path.stat().st_size * 4 // 3
-
-
-def _title(table: Table, row: Row) -> str:
-    return named(table.headings, row.labels)
 
 
 def _images(found: Pictures) -> list[Image]:

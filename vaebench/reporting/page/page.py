@@ -145,20 +145,17 @@ def environment() -> Environment:
     )
     made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
     made.filters["joined"] = _joined
-    made.globals |= {"script": Markup(_script()), "digest": _digest(_script()), "mark": MARK, "rules": RULES}
+    # The page names the hash of its script, in the form of a content security policy.
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    made.globals |= {"script": Markup(_script()), "digest": digest, "mark": MARK, "rules": RULES}
     return made
 
 
 @cache
 def _script() -> str:
-    """The only script of a page. The page names its hash, so that a browser runs no other script."""
+    """The only script of a page."""
     folder = resources.files("vaebench.reporting.page").joinpath("templates")
     return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("sort.js", "charts.js"))
-
-
-def _digest(script: str) -> str:
-    """SHA-256 in base64, the form in a content security policy."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _joined(text: str) -> Markup:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from vaebench.config import presentation
 from vaebench.config.presentation import Presentation
 from vaebench.records import record
-from vaebench.records.files import stale, write_all, write_atomically
+from vaebench.records.files import write_atomically
 from vaebench.records.record import Record
 from vaebench.records.run_folder import published_studies
 from vaebench.reporting import figures
@@ -151,16 +151,6 @@ def _readme(results: Path, entries: Mapping[str, Entry]) -> dict[Path, bytes]:
             shown = (f"[{name}]({name}/table.md)", markdown(entry.asked.question), markdown(said[0]))
             rows.append(f"| {' | '.join(shown)} |")
     return {path: "\n".join([before + BEGIN, "", *rows, "", END + after]).encode()}
-
-
-def write(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
-    """Writes the pages."""
-    return write_all(pages(results, conf, studies))
-
-
-def check(results: Path, conf: Path, studies: Sequence[str] | None = None) -> list[Path]:
-    """The pages that are missing, or that differ from what the records say."""
-    return stale(pages(results, conf, studies))
 
 
 def write_one(

@@ -17,7 +17,7 @@ from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast
 from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.intervals import Interval, paired
-from vaebench.reporting.tables.labels import canonical, is_number, named
+from vaebench.reporting.tables.labels import canonical, is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
 from vaebench.reporting.tables.rows import Block, Cell, Row, Table
@@ -152,14 +152,14 @@ def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> 
     ends = dict.fromkeys((bounds[0], bounds[-1]))
     parts = [f"{q.heading} {_number(table, row, q)}" for q in ends if _interval(table, row, q) is not None]
     apart = f", comparable with no other ({comparability(table, block)})" if len(table.blocks) > 1 else ""
-    return f"{_name(table, row)} has {_listed(parts)} nats per observation{apart}."
+    return f"{table.name(row)} has {_listed(parts)} nats per observation{apart}."
 
 
 def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
     """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
     among = f" ({comparability(table, block)})" if len(table.blocks) > 1 else ""
     marked = [row for row in rows if _cell(table, row, bounds[-1]).caution is not None]
-    left_out = [f"{_name(table, row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
+    left_out = [f"{table.name(row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
     left_out += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
     aside = f" Not ranked is the {bounds[-1].heading} of {_listed(left_out)}." if marked else ""
     for bound in reversed(bounds):
@@ -176,10 +176,10 @@ def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
     seeds = _cell(table, first, bound).interval
     over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
     number = f"{_number(table, first, bound)} nats{over}"
-    best = f"The highest {bound.heading}{among} is that of {_name(table, first)}: {number}"
+    best = f"The highest {bound.heading}{among} is that of {table.name(first)}: {number}"
     if not isinstance(lead, Difference):
         return f"{best}."
-    gap = f"{interval(lead.difference)} above {_name(table, second)}"
+    gap = f"{interval(lead.difference)} above {table.name(second)}"
     if lead.difference.n == 1:
         return f"{best}, {gap}."
     clear = "" if lead.is_clear else ", which these seeds do not tell from none"
@@ -214,7 +214,7 @@ def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
 def _nearer(table: Table, rows: list[Row], by_pixels: Quantity, by_code: Quantity) -> Iterator[str]:
     rows = [row for row in rows if _interval(table, row, by_code) is not None]
     pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
-    codes = [(found, _name(table, row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
+    codes = [(found, table.name(row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
     overs = {(canonical(row.group.comparability), _cell(table, row, by_code).over) for row in rows}
     if not pixels or not codes or len(overs) > 1:  # of other images, no row is an end of the others
         return
@@ -269,8 +269,3 @@ def _number(table: Table, row: Row, quantity: Quantity) -> str:
 
 def _listed(parts: list[str]) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-
-
-def _name(table: Table, row: Row) -> str:
-    """A row in words; a name says what it is without its heading."""
-    return named(table.headings, row.labels)

@@ -52,7 +52,10 @@ def visible(text: str) -> str:
     """Text on one line; characters that control a terminal or the direction of writing are written as their codes."""
     if text.isprintable() and "  " not in text:
         return text
-    return "".join(_code(c) if category(c) in INVISIBLE else c for c in " ".join(text.split()))
+    return "".join(
+        c.encode("unicode_escape", "surrogatepass").decode() if category(c) in INVISIBLE else c
+        for c in " ".join(text.split())
+    )
 
 
 def markdown(text: str) -> str:
@@ -72,10 +75,6 @@ def field(text: str) -> str:
     """Text for a CSV: an apostrophe keeps a spreadsheet from carrying out what looks like a formula."""
     text = visible(text)
     return f"'{text}" if text.startswith(tuple(FORMULA)) and not is_number(text) else text
-
-
-def _code(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def in_latex(text: str) -> str:

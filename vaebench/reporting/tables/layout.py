@@ -82,7 +82,7 @@ def _sheets(table: Table, block: Block, numbers: dict[str, int]) -> Iterator[She
     left = [i for i in range(len(table.quantities)) if i not in elsewhere and _says(block, i)]
     for panel in Panel:
         inside = [i for i in left if table.quantities[i].description.panel is panel]
-        constant = {i: text for i in inside if (text := _constant(block, table.quantities[i], i)) is not None}
+        constant = {i: text for i in inside if (text := _constant(block, i)) is not None}
         said = "; ".join(f"{table.quantities[i].heading} {text}" for i, text in constant.items())
         if columns := [i for i in inside if i not in constant]:
             same = f"The same in every row: {said}." if said else ""
@@ -104,7 +104,7 @@ def headline(table: Table, block: Block) -> list[int]:
     named = [i for name in table.presentation.headline for i, q in enumerate(quantities) if q.name == name]
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
     wanted = dict.fromkeys((*_best_bound(table, block), *named, *(i for i in usual if _compares(block, i))))
-    found = [i for i in wanted if _says(block, i) and _constant(block, quantities[i], i) is None]
+    found = [i for i in wanted if _says(block, i) and _constant(block, i) is None]
     shown = [i for i in found[:room] if i not in repeated]
     return [*(i for i in named if i in shown), *sorted({*shown} - {*named})]
 
@@ -154,7 +154,7 @@ def _is_label(rows: Sequence[Row], column: int, labels: Sequence[str]) -> bool:
     )
 
 
-def _constant(block: Block, quantity: Quantity, column: int) -> str | None:
+def _constant(block: Block, column: int) -> str | None:
     """The text of a column that is the same in each of several rows, and has nothing to note; else None."""
     cells = [row.cells[column] for row in block.rows]
     known = [cell.interval for cell in cells if cell.interval is not None and cell.interval.spread is None]

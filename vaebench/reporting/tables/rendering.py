@@ -7,7 +7,7 @@ tabular is wider than a line, it is scaled down to the line.
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -200,9 +200,9 @@ def _tex_float(sheet: Sheet, label: str, table: Table, page: Page) -> list[str]:
         rf"\label{{{label}}}",
         rf"\sbox0{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _tex_line([_tex_entry(h) for h in sheet.headings]),
+        tex_line([_tex_entry(h) for h in sheet.headings]),
         r"\midrule",
-        *(_tex_line([_tex_entry(e) for e in row]) for row in sheet.rows),
+        *(tex_line([_tex_entry(e) for e in row]) for row in sheet.rows),
         r"\bottomrule",
         r"\end{tabular}}",
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
@@ -212,7 +212,7 @@ def _tex_float(sheet: Sheet, label: str, table: Table, page: Page) -> list[str]:
     ]
 
 
-def _tex_line(cells: list[str]) -> str:
+def tex_line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 

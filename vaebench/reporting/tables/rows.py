@@ -19,7 +19,7 @@ from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.description import Description, Role
 from vaebench.records.record import Record
 from vaebench.reporting.tables.intervals import Interval, gap, t_interval
-from vaebench.reporting.tables.labels import SEED, canonical, natural
+from vaebench.reporting.tables.labels import SEED, canonical, named, natural
 from vaebench.reporting.tables.quantities import Quantity, Reading, caution, quantities, with_role
 
 
@@ -197,6 +197,10 @@ class Table:
     commits: tuple[str, ...]  # of the code that wrote the records
     remarks: tuple[str, ...] = ()  # what is said at the head, e.g. of runs that the study's file does not ask for
     presentation: Presentation = PLAIN  # how the study wants to be shown
+
+    def name(self, row: Row) -> str:
+        """A row in words; a class or a list says what it is without its heading."""
+        return named(self.headings, row.labels)
 
     @property
     def rows(self) -> tuple[Row, ...]:

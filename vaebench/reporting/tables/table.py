@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.collection import without_collection
-from vaebench.records.files import stale, write_all
+from vaebench.records.files import write_all
 from vaebench.records.provenance import commit
 from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import SEED, labels, merged_axes, slug
@@ -52,23 +52,14 @@ def write(
     presentation: Presentation = PLAIN,
 ) -> list[Path]:
     """Write `table.csv`, `table.md`, `table.tex` and `runs.csv` into the folder, with the remarks at the head."""
-    return write_all(_files(records, folder, remarks, presentation))
-
-
-def check(
-    records: Sequence[Record],
-    folder: Path,
-    remarks: Sequence[str] = (),
-    presentation: Presentation = PLAIN,
-) -> list[Path]:
-    """The tables in the folder that are missing or are not what the records say."""
-    return stale(_files(records, folder, remarks, presentation))
+    return write_all(files(records, folder, remarks, presentation))
 
 
 @without_collection()
-def _files(
-    records: Sequence[Record], folder: Path, remarks: Sequence[str], presentation: Presentation
+def files(
+    records: Sequence[Record], folder: Path, remarks: Sequence[str] = (), presentation: Presentation = PLAIN
 ) -> dict[Path, bytes]:
+    """The content of each file of the tables in a folder."""
     one = table(records, remarks, presentation)
     tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
     return {**tables, folder / RUNS_FILE: runs_csv(distinct(records)).encode()}

@@ -114,7 +114,7 @@ def axes(study: Study) -> dict[str, bool]:
 
 def outline(found: Any) -> list[tuple[str, list[str]]]:
     """The name of every section of a workspace, and a line for each of its panels."""
-    return [(section.name, [_described(panel) for panel in section.panels]) for section in found.sections]
+    return [(s.name, [f"{panel.title} ({type(panel).__name__})" for panel in s.panels]) for s in found.sections]
 
 
 def encoded(found: Any) -> bytes:
@@ -159,7 +159,7 @@ def _figures() -> Any:
 def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> Iterator[Any]:
     """What was measured on a split: all runs at once, the numbers by the panels of the tables, and images."""
     ws, wr = library()
-    yield ws.Section(f"Runs, {split}", panels=_overview(split, along, measured), is_open=True)
+    yield ws.Section(f"Runs, {split}", panels=_overview(along, measured), is_open=True)
     for panel in Panel:
         inside = [m for m in measured if m.quantity.description.panel is panel]
         bars = [wr.BarPlot(title=m.title, metrics=[wr.SummaryMetric(m.key)]) for m in inside]
@@ -169,7 +169,7 @@ def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured
     yield ws.Section(f"Pictures, {split}", panels=sheets, is_open=True)
 
 
-def _overview(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> list[Any]:
+def _overview(along: Mapping[str, bool], measured: Sequence[Measured]) -> list[Any]:
     """Parallel coordinates of axes and numbers, rate against distortion, and the highest value of the last bound."""
     _, wr = library()
     column, number = wr.ParallelCoordinatesPlotColumn, wr.SummaryMetric
@@ -227,10 +227,6 @@ def _column(path: str) -> str:
     """
     section, *rest = path.split(".")
     return ".".join([f"config:{section}", "value", *rest])
-
-
-def _described(panel: Any) -> str:
-    return f"{panel.title} ({type(panel).__name__})"
 
 
 def library() -> tuple[Any, Any]:
