@@ -9,17 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from vaebench.reporting.figures.plotting import Band, plot_band
-from vaebench.reporting.figures.svg import CATEGORIES, RAMP, Panel, panel, variable
+from vaebench.reporting.figures.svg import CATEGORIES, RAMP, Axes, Panel, panel, variable
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rows import Block, Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 T = TypeVar("T")
 
@@ -159,7 +155,7 @@ class Figure(ABC, Generic[T]):
         """How to read the panels."""
 
     @abstractmethod
-    def plot(self, axes: "Axes", panel: T) -> None:
+    def plot(self, axes: Axes, panel: T) -> None:
         """Plots the data of one panel."""
 
     def legend(self, facets: Facets, panels: Sequence[T]) -> Legend:
@@ -213,7 +209,7 @@ class LinesFigure(Figure[Lines]):
     def legend(self, facets: Facets, panels: Sequence[Lines]) -> Legend:
         return facets.legend([p.facet for p in panels])
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         for series, band in zip(panel.facet.series, panel.bands, strict=True):
             plot_band(axes, band, series.colour, self.marker(band), series.name)
 

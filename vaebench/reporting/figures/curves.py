@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Record
@@ -18,13 +18,9 @@ from vaebench.reporting.figures.plotting import (
     plot_doubtful,
     within,
 )
-from vaebench.reporting.figures.svg import INK
+from vaebench.reporting.figures.svg import INK, Axes
 from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, with_role
 from vaebench.reporting.tables.rows import Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 NOT_SHOWN = ("val/objective",)
 """Columns that are left out: objectives of different models or β are not comparable, and one of them is enough."""
@@ -56,7 +52,7 @@ class Curves(LinesFigure):
             "comparable."
         )
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         limit_after_warm_up(axes, panel.bands)
         axes.set_xlabel("epoch")
@@ -97,7 +93,7 @@ class OverEpochs(LinesFigure):
     def caption(self, panels: Sequence[Lines]) -> str:
         return "Over the epochs of training: mean over seeds, and its 95 % interval where there are several."
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         lowest, highest = min(min(line.low) for line in panel.bands), max(max(line.high) for line in panel.bands)
         if 0 < lowest * WIDE < highest:
@@ -162,7 +158,7 @@ class Bounds(Figure[BoundsPanel]):
     def legend(self, facets: Facets, panels: Sequence[BoundsPanel]) -> Legend:
         return facets.legend([p.facet for p in panels])
 
-    def plot(self, axes: "Axes", panel: BoundsPanel) -> None:
+    def plot(self, axes: Axes, panel: BoundsPanel) -> None:
         for series in panel.facet.series:
             line = _bounds(series.row, panel.bounds)
             plot_band(axes, line, series.colour, "o", series.name)
@@ -201,7 +197,7 @@ class Altered(LineFigure):
             "error of the pixels, in which no model takes part."
         )
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         pixels = _share(panel.facet.series[0].row, "squared_error")  # the same for every row: it needs no model
         axes.plot(pixels.x, pixels.mean, color=INK, linestyle="--")

@@ -2,19 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.records.description import Role
 from vaebench.records.record import Record
 from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, measured_on
 from vaebench.reporting.figures.plotting import whole_ticks
-from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, FAINT, INK, WARNING, panel, standalone, variable
+from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, FAINT, INK, WARNING, Axes, panel, standalone, variable
 from vaebench.reporting.tables.labels import brief, plain
 from vaebench.reporting.tables.rows import Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
 """The axes of a study that span the plane of σ² and β."""
@@ -47,7 +43,7 @@ class Forecast(FacetFigure):
             f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
         )
 
-    def plot(self, axes: "Axes", panel: Facet) -> None:
+    def plot(self, axes: Axes, panel: Facet) -> None:
         places = Counter(pair for series in panel.series for pair in pairs(series.row))
         top = max(max(place) for place in places)
         axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
@@ -104,7 +100,7 @@ class Phase(Figure[list[Place]]):
             "active unit is not at its optimum."
         )
 
-    def plot(self, axes: "Axes", panel: list[Place]) -> None:
+    def plot(self, axes: Axes, panel: list[Place]) -> None:
         variances, betas = sorted({p.variance for p in panel}), sorted({p.beta for p in panel})
         for place in panel:
             _plot_place(axes, betas.index(place.beta), variances.index(place.variance), place)
@@ -133,7 +129,7 @@ def _is_plane(places: list[Place]) -> bool:
     return len(cells) == len(places) and min(len({c[i] for c in cells}) for i in (0, 1)) >= FEWEST
 
 
-def _plot_place(axes: "Axes", x: int, y: int, place: Place) -> None:
+def _plot_place(axes: Axes, x: int, y: int, place: Place) -> None:
     """Plots a cell: its shade is the mean count, its text the smallest and the largest, with the forecast if needed."""
     from matplotlib.patches import Rectangle
 
@@ -177,7 +173,7 @@ class Ceiling(FacetFigure):
             "Right of the dashed line total collapse is the optimum at any depth."
         )
 
-    def plot(self, axes: "Axes", panel: Facet) -> None:
+    def plot(self, axes: Axes, panel: Facet) -> None:
         all_points = {point for series in panel.series for point in _points(series.row.group.done)}
         line = sorted({(p.tau, p.linear) for p in all_points})
         axes.axhline(0, color=INK, linewidth=1)
@@ -211,7 +207,7 @@ def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> s
     dots = [point for record in records for point in _points((record,))]
     lines = {"total collapse": (CATEGORIES[5], "collapsed"), "best linear VAE": (CATEGORIES[0], "linear")}
 
-    def plot(axes: "Axes") -> None:
+    def plot(axes: Axes) -> None:
         for colour, name in lines.values():
             heights = [getattr(c, name) - c.ceiling for c in curves]
             axes.plot([c.tau for c in curves], heights, color=colour, marker="." if name == "linear" else "")

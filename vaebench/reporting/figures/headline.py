@@ -9,22 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.config.presentation import EPOCH
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Record
 from vaebench.reporting.figures.base import Facets, Figure, Legend, coloured, labelled, measured_on
 from vaebench.reporting.figures.plotting import Band, band, few_ticks, means, plot_band, plot_doubtful, within
-from vaebench.reporting.figures.svg import ACCENT, INK, variable
+from vaebench.reporting.figures.svg import ACCENT, INK, Axes, variable
 from vaebench.reporting.tables.labels import brief, is_number, named, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, Reading
 from vaebench.reporting.tables.rows import Block, Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +180,7 @@ class Headline(Figure[HeadlinePanel]):
         names = {line.name: variable(line.colour) for panel in panels for line in panel.lines}
         return () if len(names) < 2 else tuple((colour, name) for name, colour in names.items())
 
-    def plot(self, axes: "Axes", panel: HeadlinePanel) -> None:
+    def plot(self, axes: Axes, panel: HeadlinePanel) -> None:
         values = sorted({x for line in panel.lines for x, _ in line.points})
         bands = [_band(line.points, panel.quantity) for line in panel.lines]
         if len(bands) > 1 and all(drawn == bands[0] for drawn in bands):  # one line, in no series' colour
@@ -308,7 +304,7 @@ class Rows(Figure[RowsPanel]):
     def caption(self, panels: Sequence[RowsPanel]) -> str:
         return f"A row each: {means(row.group for panel in panels for _, row in panel.rows)}."
 
-    def plot(self, axes: "Axes", panel: RowsPanel) -> None:
+    def plot(self, axes: Axes, panel: RowsPanel) -> None:
         for y, (_, row) in enumerate(panel.rows):
             found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
             found = within(found, *limits(panel.quantity, [row]))

@@ -1,18 +1,15 @@
 """One measured number against another: those that a study asks for, and rate against distortion (Alemi et al. 2018)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.records.description import Role
 from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, coloured, labelled, measured_on
 from vaebench.reporting.figures.headline import Kind, chosen
 from vaebench.reporting.figures.plotting import few_ticks
-from vaebench.reporting.figures.svg import FAINT, variable
+from vaebench.reporting.figures.svg import FAINT, Axes, variable
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.rows import Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class PlanePanel(NamedTuple):
@@ -48,7 +45,7 @@ class Plane(Figure[PlanePanel]):
     def legend(self, facets: Facets, panels: Sequence[PlanePanel]) -> Legend:
         return tuple({name: (variable(colour), name) for p in panels for name, colour, _ in p.rows}.values())
 
-    def plot(self, axes: "Axes", panel: PlanePanel) -> None:
+    def plot(self, axes: Axes, panel: PlanePanel) -> None:
         for _, colour, row in panel.rows:
             x, y = (row.group.cell(each).interval for each in (panel.x, panel.y))
             assert x is not None
@@ -81,7 +78,7 @@ class RateDistortion(FacetFigure):
             "−(rate + distortion), is the same."
         )
 
-    def plot(self, axes: "Axes", panel: Facet) -> None:
+    def plot(self, axes: Axes, panel: Facet) -> None:
         for series in panel.series:
             x, y = zip(*_points(series.row), strict=True)
             axes.plot(x, y, "o", color=series.colour, alpha=0.85, markeredgewidth=0)
@@ -97,7 +94,7 @@ def _points(row: Row) -> list[tuple[float, float]]:
     return [(rates[seed], distortions[seed]) for seed in rates if seed in distortions]
 
 
-def _plot_equal_elbo(axes: "Axes") -> None:
+def _plot_equal_elbo(axes: Axes) -> None:
     """Plots lines of slope −1 across the panel, and leaves the limits as they are."""
     axes.grid(False)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()

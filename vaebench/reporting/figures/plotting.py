@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.records.record import Record
-from vaebench.reporting.figures.svg import GROUND, INK
+from vaebench.reporting.figures.svg import GROUND, INK, Axes
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.rows import Group
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_POINTS = 100  # points of a line; the eye cannot separate more
 WARM_UP = 0.05  # the first part of training whose values may lie outside the panel
@@ -81,7 +78,7 @@ def array(record: Record, name: str) -> list[float]:
     return values if all(map(math.isfinite, values)) else []
 
 
-def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "", name: str = "") -> None:
+def plot_band(axes: Axes, line: Band, colour: str, marker: str = "", name: str = "") -> None:
     """Plots a line, and the interval around it; a name stands at its end if all lines of the panel have one."""
     axes.plot(line.x, line.mean, color=colour, marker=marker, label=name or "_nameless")
     if line.low != line.high:
@@ -90,7 +87,7 @@ def plot_band(axes: "Axes", line: Band, colour: str, marker: str = "", name: str
         )
 
 
-def plot_doubtful(axes: "Axes", line: Band, places: Sequence[float], colour: str) -> None:
+def plot_doubtful(axes: Axes, line: Band, places: Sequence[float], colour: str) -> None:
     """Plots an open disc and the mark at the points that rest on collapsed weights."""
     for x, y in zip(line.x, line.mean, strict=True):
         if x in places:
@@ -98,7 +95,7 @@ def plot_doubtful(axes: "Axes", line: Band, places: Sequence[float], colour: str
             axes.annotate(MARK, (x, y), (3, 3), textcoords="offset points", color=INK)
 
 
-def limit_after_warm_up(axes: "Axes", lines: Sequence[Band]) -> None:
+def limit_after_warm_up(axes: Axes, lines: Sequence[Band]) -> None:
     """Sets the vertical limits without the first epochs, whose values would flatten all others."""
     last = max((line.x[-1] for line in lines), default=0.0)
     rest = [(a, b) for line in lines for x, a, b in zip(line.x, line.low, line.high, strict=True) if x > WARM_UP * last]
@@ -108,19 +105,19 @@ def limit_after_warm_up(axes: "Axes", lines: Sequence[Band]) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def limit_to_zero(axes: "Axes") -> None:
+def limit_to_zero(axes: Axes) -> None:
     """Makes zero part of the vertical axis."""
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
-def limit_to_prior(axes: "Axes") -> None:
+def limit_to_prior(axes: Axes) -> None:
     """Makes −1 to 1, the scale of a prior, part of both axes, so that collapsed codes look collapsed."""
     for low, high, limit in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
         limit(min(low, -1.1), max(high, 1.1))
     few_ticks(axes)
 
 
-def whole_ticks(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
+def whole_ticks(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     """Puts ticks at whole numbers, for counts."""
     from matplotlib.ticker import MaxNLocator
 
@@ -129,7 +126,7 @@ def whole_ticks(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
             axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def few_ticks(axes: "Axes", most: int = MOST_TICKS) -> None:
+def few_ticks(axes: Axes, most: int = MOST_TICKS) -> None:
     """Puts as many ticks on the horizontal axis as have room for any label."""
     from matplotlib.ticker import MaxNLocator
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vaebench.reporting.tables.escaping import visible
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.lines import Line2D
+else:
+    Axes = Line2D = Any  # so that importing a figure does not import matplotlib
 
 
 INK, FAINT, ACCENT, WARNING, GROUND = "#010101", "#010102", "#010103", "#010104", "#010105"
@@ -100,7 +102,7 @@ class Panel(NamedTuple):
     svg: str
 
 
-def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
+def panel(figure: str, title: str, plot: Callable[[Axes], None]) -> Panel:
     """Draws a panel of a figure.
 
     Args:
@@ -126,7 +128,7 @@ def panel(figure: str, title: str, plot: Callable[["Axes"], None]) -> Panel:
     return Panel(title, _inline(out.getvalue(), ": ".join(filter(None, [figure, title])), scales))
 
 
-def _fit_edges(axes: "Axes") -> None:
+def _fit_edges(axes: Axes) -> None:
     """Moves the left edge so that the vertical labels just have room, and the right edge so that the last tick has."""
     labels = axes.yaxis.get_tightbbox()
     left = 0.02 if labels is None else (axes.bbox.x0 - labels.x0 + 3) / (WIDTH * POINTS)
@@ -154,7 +156,7 @@ def standalone(panel: Panel, legend: Iterable[tuple[str, str]], left: int = LEFT
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
-def _scale(axes: "Axes", which: str) -> str:
+def _scale(axes: Axes, which: str) -> str:
     """An axis for the script of the page: `linear` or `log`, label, and place in the SVG and value of both its ends."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
@@ -260,7 +262,7 @@ NEAREST, FARTHEST = 9.5, 24.0
 LEADER = 7.0  # length in points of the stroke from a line to its label
 
 
-def label_ends(axes: "Axes") -> None:
+def label_ends(axes: Axes) -> None:
     """Puts the label of every line at its right end.
 
     It does nothing unless all have room: each label is short, stands for one line, and need not move far so that no
@@ -306,7 +308,7 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float] | No
     return [found[i] for i in range(len(wanted))] if apart and near else None
 
 
-def _narrow(axes: "Axes", names: Sequence[str]) -> float:
+def _narrow(axes: Axes, names: Sequence[str]) -> float:
     """Makes room for the labels right of the axes; returns the width that the axes had."""
     texts = [axes.text(0, 0, name) for name in names]
     room = max(text.get_window_extent().width for text in texts) + LEADER + 2
@@ -317,18 +319,18 @@ def _narrow(axes: "Axes", names: Sequence[str]) -> float:
     return width
 
 
-def _widen(axes: "Axes", width: float) -> None:
+def _widen(axes: Axes, width: float) -> None:
     left, bottom, _, height = axes.get_position().bounds
     axes.set_position((left, bottom, width, height))
 
 
-def _end(axes: "Axes", line: "Line2D") -> tuple[float, float]:
+def _end(axes: Axes, line: Line2D) -> tuple[float, float]:
     """The last point of a line, in points of the picture, not above or below the axes."""
     x, y = axes.transData.transform(line.get_xydata())[-1]
     return float(x), min(max(float(y), axes.bbox.y0), axes.bbox.y1)
 
 
-def _write(axes: "Axes", line: "Line2D", name: str, end: tuple[float, float], place: float) -> None:
+def _write(axes: Axes, line: Line2D, name: str, end: tuple[float, float], place: float) -> None:
     """The label, and a stroke in the colour of the line that leads to it."""
     edge = axes.bbox.x1
     to_data = axes.transData.inverted().transform

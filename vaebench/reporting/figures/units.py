@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vaebench.records.record import UNIT_RATES, Record
 from vaebench.reporting.figures.base import MOST_PANELS, Facets, Figure, Legend, LineFigure, Lines, measured_on
@@ -17,12 +17,9 @@ from vaebench.reporting.figures.plotting import (
     whole_ticks,
     within,
 )
-from vaebench.reporting.figures.svg import RAMP, variable
+from vaebench.reporting.figures.svg import RAMP, Axes, variable
 from vaebench.reporting.tables.labels import named
 from vaebench.reporting.tables.rows import Row, Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BETA = "model.beta"  # the axis of a study along which `UnitsByBeta` goes
 FEWEST = 3  # values of β that make a line
@@ -45,7 +42,7 @@ class UnitsByRank(LineFigure):
             "95 % interval. A unit at zero has collapsed."
         )
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         limit_to_zero(axes)
         whole_ticks(axes, x=True)
@@ -70,7 +67,7 @@ class CollapsedUnits(LineFigure):
             "its 95 % interval."
         )
 
-    def plot(self, axes: "Axes", panel: Lines) -> None:
+    def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         axes.set_xscale("log")
         axes.set_ylim(-0.03, 1.03)
@@ -111,7 +108,7 @@ class UnitsByBeta(Figure[BetaPanel]):
     def legend(self, facets: Facets, panels: Sequence[BetaPanel]) -> Legend:
         return tuple((variable(colour), f"unit {rank}") for rank, colour in panels[0].ranks.items())
 
-    def plot(self, axes: "Axes", panel: BetaPanel) -> None:
+    def plot(self, axes: Axes, panel: BetaPanel) -> None:
         ordered = [(_beta(r), sorted(array(r, UNIT_RATES), reverse=True)) for r in panel.records]
         for rank, colour in panel.ranks.items():
             points = [[(beta, kl[rank - 1])] for beta, kl in ordered if rank <= len(kl)]

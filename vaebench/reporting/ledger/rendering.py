@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tabulate import tabulate
 
 from vaebench.records.provenance import commit
 from vaebench.records.run_folder import PAPER
 from vaebench.reporting.figures.base import Drawn
-from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, panel, standalone, variable
+from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, Axes, panel, standalone, variable
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.claims import State
 from vaebench.reporting.ledger.verdict import RUN, SEED, Judgement, Measured, Verdict, evidence, judge
@@ -26,10 +26,6 @@ from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.escaping import in_latex
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK
 from vaebench.reporting.tables.rendering import tex_line
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 STATES = {
     State.READ: "read in the authors' code, log or text",
@@ -246,7 +242,7 @@ def _is_shown(measured: Measured) -> bool:
     return value is not None and math.isfinite(value) and min(measured.published, value) > 0
 
 
-def _draw(axes: "Axes", shown: Sequence[tuple[Judgement, Measured]]) -> None:
+def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured]]) -> None:
     both = [number for _, m in shown for number in (m.published, m.value or m.published)]
     low, high = min(both) / 1.5, max(both) * 1.5
     axes.set_xscale("log")

@@ -4,7 +4,7 @@ import base64
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,8 @@ from vaebench.records.record import Record, RecordError
 from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.figures.base import Legend
 from vaebench.reporting.figures.plotting import limit_to_prior
-from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Panel, panel, variable
+from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Axes, Panel, panel, variable
 from vaebench.reporting.tables.rows import Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 T = TypeVar("T")
 
@@ -152,7 +149,7 @@ def _codes(title: str, found: Pictures, coloured: Mapping[int, str]) -> Panel | 
         return None
     labels = found.labels if len(found.labels) else np.full(len(found.codes), -1)
 
-    def plot(axes: "Axes") -> None:
+    def plot(axes: Axes) -> None:
         for label in dict.fromkeys(sorted(labels.tolist())):
             x, y = found.codes[labels == label].T
             axes.plot(x, y, "o", color=coloured.get(label, ACCENT), alpha=0.75, markersize=3.5, markeredgewidth=0)
