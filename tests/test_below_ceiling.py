@@ -9,7 +9,7 @@ import torch
 
 from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets.arrays import Arrays
+from vaebench.data.datasets.own import Arrays
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation import ceiling
 from vaebench.evaluation.ceiling import BELOW, BRACKET, CEILING, COLUMNS, DEPTH, ONSET, Absent, Cache, Setting

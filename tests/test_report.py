@@ -16,6 +16,7 @@ from vaebench.config import presentation
 from vaebench.config.presentation import Presentation
 from vaebench.records import record as files
 from vaebench.records.description import Description, Direction, Panel
+from vaebench.records.files import stale, write_all
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.records.run_folder import published_studies
 from vaebench.reporting.figures.base import Facets

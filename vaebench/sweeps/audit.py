@@ -11,7 +11,7 @@ from torch import Tensor
 from vaebench.config.registry import Spec
 from vaebench.config.seeding import seeded
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets import arrays
+from vaebench.data.datasets import own
 from vaebench.data.datasets.base import Dataset, Examples, Splits
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.collapse import diagnose
@@ -39,7 +39,7 @@ class Whole(Dataset):
     """A file whose observations are all measured: each split has all of them.
 
     Args:
-        file: as `arrays.whole` reads it.
+        file: as `own.whole` reads it.
         shape: of an observation.
         most: as many, evenly spaced.
         binarize: how grey levels become 0 and 1.
@@ -60,7 +60,7 @@ class Whole(Dataset):
         Raises:
             ValueError: if they do not have the model's shape.
         """
-        examples, scale = arrays.whole(self.file)
+        examples, scale = own.whole(self.file)
         if examples.x[0].numel() != int(torch.Size(self.shape).numel()):
             got = [*examples.x.shape[1:]]
             raise ValueError(f"{self.file}: expected observations of shape {[*self.shape]}, got {got}; give others")

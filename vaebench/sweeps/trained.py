@@ -20,7 +20,7 @@ from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.study import IMPORTS
 from vaebench.data.binarization import binarized
 from vaebench.data.datamodule import DataModule
-from vaebench.data.datasets import arrays
+from vaebench.data.datasets import own
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import CLASS, Autoencoder
@@ -79,7 +79,7 @@ class Trained(NamedTuple):
 
     def _from_file(self, file: Path) -> Observed:
         spec = {} if self.run is None else self.run.config["data"]
-        examples, scale = arrays.whole(file, spec.get("scale"))
+        examples, scale = own.whole(file, spec.get("scale"))
         rule = None if self.run is None else DATASETS.build(self.run.data).binarization
         named = rule and rule.name
         if examples.x[0].numel() != int(np.prod(self.model.shape)):
