@@ -19,6 +19,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
 from vaebench.records.record import Record
 from vaebench.records.run_folder import CHECKPOINT
+from vaebench.sweeps import trained
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.packed import capture
 
@@ -122,7 +123,7 @@ def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(lightning, "Trainer", Trainer)
     monkeypatch.setattr(capture, "capture", carried_out)
-    monkeypatch.setattr(reevaluate, "device", lambda: DEVICE)
+    monkeypatch.setattr(trained, "device", lambda: DEVICE)
     with elsewhere():
         yield
 
@@ -155,7 +156,7 @@ def test_runs_on_a_device_have_the_records_of_the_cpu(models, tmp_path, on_the_d
             assert (folder / "arrays.npz").is_file()
             assert all(t.device.type == "cpu" for t in torch.load(folder / CHECKPOINT)["state_dict"].values())
             recorded = {e.name: e for e in ours.estimates}
-            again = reevaluate.reevaluate(folder, draws=10)
+            again = trained.reevaluate(folder, draws=10)
             assert_same(again, Measurement([recorded[e.name] for e in again.estimates], again.not_applicable))
 
 

@@ -461,6 +461,7 @@ def test_list_shows_what_a_file_would_add(mine: Path) -> None:
 
 @pytest.mark.slow
 def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebench.cli.components import starters
 
     for kind, name in {"model": "WeightedVAE", "metric": "LargestVariance", "dataset": "Circles"}.items():
         starters(kind, name, tmp_path)
