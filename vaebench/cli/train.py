@@ -167,9 +167,9 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
 
 def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size: int, json: bool) -> None:
     """Print what a sweep would do."""
-    from vaebench.sweeps.packs import dry_run, duration
+    from vaebench.sweeps import dry_run
 
-    packs = dry_run(pending, where, max_size, (RUNS / plan.place, RESULTS / plan.place))
+    packs = dry_run.dry_run(pending, where, max_size, (RUNS / plan.place, RESULTS / plan.place))
     if json:
         print_json([{**pack._asdict(), "runs": [run.id for run in pack.runs]} for pack in packs])
         return
@@ -179,7 +179,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
         console.print(line((f"pack {number}", "bold"), f": {counted(pack.runs, 'run')}, {pack.cost}"), soft_wrap=True)
         for run in pack.runs:
             console.print(line(f"  {run.id}  {run.slug}"), soft_wrap=True)
-    for text in (str(where), duration(packs, where.workers)):
+    for text in (str(where), dry_run.duration(packs, where.workers)):
         console.sentence(text)
 
 

@@ -15,8 +15,11 @@ from vaebench.config.document import Document, Fault, Keys, NotYaml, dotted
 from vaebench.config.fields import Fields, shown, walk
 from vaebench.config.registry import nearest
 
-MOST_RUNS = 100_000  # a study with more runs is taken for a mistake
-MOST_DIGITS = 99  # digits of either end of a range
+MOST_RUNS = 100_000
+"""A study with more runs is taken for a mistake."""
+
+MOST_DIGITS = 99
+"""Digits of either end of a range."""
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
@@ -31,11 +34,17 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """One key and its values."""
+    """One key and its values.
 
-    key: str  # from the top of a run, e.g. `model.beta`
-    values: Sequence[Any]  # as written, before any check
-    line: int = 0  # of the key in the file; 0 for an axis from the command line
+    Attributes:
+        key: from the top of a run, e.g. `model.beta`.
+        values: as written, before any check.
+        line: of the key in the file; 0 for an axis from the command line.
+    """
+
+    key: str
+    values: Sequence[Any]
+    line: int = 0
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -215,10 +224,7 @@ def overridden(axes: list[Axis], overrides: Sequence[str], run: Fields, base: Ma
 
 def known_keys(axes: Sequence[Axis], run: Fields, base: Mapping[str, Any]) -> set[str]:
     """Every key that some run of the study takes."""
-    named = []
-    for axis in axes:  # only a component's name says which keys there are, and a range has none
-        names = [] if isinstance(axis.values, range) else [v for v in axis.values if isinstance(v, str | Mapping)]
-        named.append(replace(axis, values=names or axis.values[:1]))
+    named = [replace(axis, values=_naming(axis.values) or axis.values[:1]) for axis in axes]
     nodes = (node for point in points(named) for node in walk(run, point.applied_to(base)))
     return {".".join(map(str, node.keys)) for node in nodes}
 
@@ -263,6 +269,10 @@ def _values(key: str, text: str) -> Sequence[Any]:
         raise GridError(Fault(0, (key,), str(error))) from None
 
 
+def _naming(values: Sequence[Any]) -> list[Any]:
+    return [] if isinstance(values, range) else [v for v in values if isinstance(v, str | Mapping)]
+
+
 class RunFault(NamedTuple):
     """A fault of one run: the index of the run in the study, the key, and a text."""
 
@@ -273,13 +283,21 @@ class RunFault(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceMap:
-    """Where the values of a study's runs come from."""
+    """Where the values of a study's runs come from.
 
-    path: Path  # of the file
-    document: Document  # its text
-    base: Mapping[str, Any]  # the sections that every run starts from
-    points: Sequence[Point]  # of the grid, one per run
-    spelt: Mapping[str, str] = field(default_factory=dict)  # a section's name -> its misspelling in the file
+    Attributes:
+        path: of the file.
+        document: its text.
+        base: the sections that every run starts from.
+        points: of the grid, one per run.
+        spelt: a section's name -> its misspelling in the file.
+    """
+
+    path: Path
+    document: Document
+    base: Mapping[str, Any]
+    points: Sequence[Point]
+    spelt: Mapping[str, str] = field(default_factory=dict)
 
     def faults(self, run_faults: Iterable[RunFault]) -> list[Fault]:
         """The faults by place. Faults that several runs have from the same line become one."""

@@ -18,8 +18,11 @@ from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MissingKey
 
-HEAD = (*presentation.KEYS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
-MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte
+HEAD = (*presentation.KEYS, IMPORTS, "grid")
+"""The keys of a study file beside the sections of a run."""
+
+MOST_BYTES = 256 * 1024
+"""The largest study file. The shipped ones have less than one kilobyte."""
 
 
 def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
@@ -57,6 +60,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
 
 
 def _words(given: str, assignments: Sequence[str]) -> str:
+    """The words after `vaebench sweep` that name these runs."""
     options = [word for each in imports.given() for word in ("--import", each.asked)]
     return shlex.join([given, *assignments, *options])
 
@@ -95,6 +99,7 @@ def _read_components(new: Import) -> None:
 
 
 def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[RunFault]]:
+    """The valid runs, and the faults of the others."""
     runs: list[Run] = []
     run_faults: list[RunFault] = []
     known: dict[str, Run] = {}
@@ -111,6 +116,7 @@ def _run(values: Mapping[str, Any], known: dict[str, Run]) -> Run:
     """The run with these values. Of runs that differ in the seed alone, the rest is checked once, since seeds are many.
 
     Args:
+        values: as written.
         known: a run for all values but the seed; it is extended.
 
     Raises:
@@ -139,6 +145,7 @@ def _sections(document: Document) -> tuple[dict[str, Any], dict[str, str], list[
 
 
 def _unknown_axes(axes: Sequence[Axis], base: Mapping[str, Any]) -> list[Fault]:
+    """The faults of axes that do not start with a section of a run."""
     unknown = [axis for axis in axes if axis.path[0] not in SECTIONS]
     known = grid.known_keys([a for a in axes if a not in unknown], SECTIONS, base) if unknown else set()
     return [Fault(axis.line, ("grid", axis.key), grid.unknown(axis.key, known)) for axis in unknown]
@@ -193,8 +200,11 @@ def _refuse(path: Path, faults: Sequence[Fault]) -> None:
         raise ConfigError(said(path, faults))
 
 
-CONF = Path("conf")  # the studies of the folder in which a command is given
-SUFFIXES = (".yaml", ".yml")  # what the name of a study's file ends with
+CONF = Path("conf")
+"""The studies of the folder in which a command is given."""
+
+SUFFIXES = (".yaml", ".yml")
+"""What the name of a study's file ends with."""
 
 _PACKAGE = Path(__file__).parents[1]
 

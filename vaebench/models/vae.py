@@ -18,8 +18,11 @@ from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.records.description import Description, Panel
 
-LATENTS = ChunkSize(2**11, 2**18)  # latent vectors per chunk of noise: draws × observations
-PIXELS = ChunkSize(2**19, 2**26)  # pixels per call of the decoder
+LATENTS = ChunkSize(2**11, 2**18)
+"""Latent vectors per chunk of noise: draws × observations."""
+
+PIXELS = ChunkSize(2**19, 2**26)
+"""Pixels per call of the decoder."""
 
 
 @MODELS.register

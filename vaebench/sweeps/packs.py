@@ -1,23 +1,14 @@
-"""Which runs of a sweep train together. Their configurations decide, before any data is loaded.
-
-`dry_run` says about how much memory and time they take. Nothing is trained or written for that.
-"""
+"""Which runs of a sweep train together. Their configurations decide, before any data is loaded."""
 
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from vaebench.config import Run
-from vaebench.config.registry import DATASETS
-from vaebench.records import record
-from vaebench.records.record import RecordError
-from vaebench.records.run_folder import record_paths
-from vaebench.sweeps.engines.base import Engine
 
 Sliced = TypeVar("Sliced", list[Run], range)
 
@@ -110,76 +101,3 @@ def split(group: Sliced, n: int) -> list[Sliced]:
     [range(0, 2), range(2, 5)]
     """
     return [group[a:b] for a, b in pairwise(len(group) * i // n for i in range(n + 1))]
-
-
-class PlannedPack(NamedTuple):
-    """Runs that would train together."""
-
-    runs: list[Run]  # the members
-    bytes: int | None  # about how much memory their training needs; None where it is not known before
-    seconds: float | None  # about how long they take, from records of such runs; None without one
-
-    @property
-    def cost(self) -> str:
-        """Memory and time, in words."""
-        memory = "memory unknown" if self.bytes is None else f"about {self.bytes / 2**20:.0f} MiB"
-        return f"{memory}, {'time unknown' if self.seconds is None else f'about {self.seconds:.0f} s'}"
-
-
-def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iterable[Path]) -> list[PlannedPack]:
-    """The packs of a sweep, in the order in which they would start.
-
-    Args:
-        folders: where records of such runs may lie; their times are the estimate.
-    """
-    known = _seconds(folders)
-    return [
-        PlannedPack(pack, _bytes(pack, engine), _sum(known.get(run.id) or known.get(pack_key(run)) for run in pack))
-        for pack in packs_of(pending, max_size, engine.workers)
-    ]
-
-
-def duration(packs: Sequence[PlannedPack], workers: int) -> str:
-    """About how long the sweep takes, on one line.
-
-    >>> duration([PlannedPack([], None, 30.0), PlannedPack([], None, 10.0)], 2)
-    'about 30 s with 2 workers, from the records of such runs'
-    """
-    seconds = [pack.seconds for pack in packs]
-    if unknown := seconds.count(None):
-        return f"time unknown: of {unknown} of {len(packs)} packs there is no record of such a run"
-    known = [s for s in seconds if s is not None]
-    longest = max(sum(known) / workers, *known, 0.0)
-    return f"about {longest:.0f} s with {workers} worker{'s' * (workers != 1)}, from the records of such runs"
-
-
-def _seconds(folders: Iterable[Path]) -> dict[str, float]:
-    """Seconds of a run, by its id and by what it shares with its pack (there the mean over the records)."""
-    found: dict[str, list[float]] = {}
-    for path in (path for folder in folders for path in record_paths(folder)):
-        try:
-            one = record.read(path)
-            keys = [one.id, pack_key(Run.of(one.config))]
-        except (OSError, ValueError, RecordError):
-            continue  # a damaged record, or one of an earlier version, says nothing about time
-        if seconds := float(sum((one.provenance.get("seconds") or {}).values())):
-            for key in keys:
-                found.setdefault(key, []).append(seconds)
-    return {key: sum(seconds) / len(seconds) for key, seconds in found.items()}
-
-
-def _sum(seconds: Iterable[float | None]) -> float | None:
-    known = list(seconds)
-    return None if None in known else sum(s for s in known if s is not None)
-
-
-def _bytes(pack: Sequence[Run], engine: Engine) -> int | None:
-    from vaebench.data.datasets.base import data_root
-    from vaebench.training.memory import needs, outline
-
-    if not engine.is_here:
-        return None
-    preview = DATASETS.build(pack[0].data).preview(data_root())
-    models = [outline(run.model, preview.shape) for run in pack] if preview is not None else [None]
-    built = [model for model in models if model is not None]
-    return needs(built, pack[0].train.batch_size) if len(built) == len(pack) else None
