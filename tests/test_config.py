@@ -329,6 +329,21 @@ def test_a_configuration_of_another_version_is_refused(write: Write) -> None:
         Run.of(values)
 
 
+@pytest.mark.parametrize("grid", ["model.beta: [1, 4]\n  seed: 0..2", "seed: [5, 7]\n  model.latent_dim: [3, 5]"])
+def test_seeds_that_share_their_checks_are_the_runs_that_they_would_be_alone(write: Write, grid: str) -> None:
+    text = HEAD + f"train: {{devices: 2, stages: [{{epochs: 100, factor: 1}}]}}\ngrid:\n  {grid}"
+    for run in load(write(text)).runs:
+        alone = Run.of(run.config | {"train": run.config["train"] | {"devices": 2}})
+        assert (run.id, run.unseeded, run) == (alone.id, alone.unseeded, alone)
+
+
+def test_a_value_may_refer_to_the_seed(write: Write) -> None:
+    study = load(write(HEAD + "train: {epochs: '${seed}'}\ngrid:\n  seed: 1..3"))
+    assert [(run.seed, run.train.epochs) for run in study.runs] == [(1, 1), (2, 2), (3, 3)]
+    study = load(write(HEAD + "grid:\n  train.epochs: ['${seed}', 7]\n  seed: 1..2"))
+    assert [run.train.epochs for run in study.runs] == [1, 2, 7, 7]
+
+
 @given(seed=st.integers(0, 2**32 - 1), beta=st.floats(0, 1e6), latent=st.integers(1, 10**6))
 def test_different_runs_have_different_ids(seed: int, beta: float, latent: int) -> None:
     def of(seed: int, beta: float, latent: int) -> Run:

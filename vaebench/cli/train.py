@@ -177,8 +177,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
     console.print(line(done), soft_wrap=True)
     for number, pack in enumerate(packs, 1):
         console.print(line((f"pack {number}", "bold"), f": {counted(pack.runs, 'run')}, {pack.cost}"), soft_wrap=True)
-        for run in pack.runs:
-            console.print(line(f"  {run.id}  {run.slug}"), soft_wrap=True)
+        console.print(line("\n".join(f"  {run.id}  {run.slug}" for run in pack.runs)), soft_wrap=True)
     for text in (str(where), dry_run.duration(packs, where.workers)):
         console.sentence(text)
 

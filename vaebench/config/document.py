@@ -236,7 +236,7 @@ class Document:
         return faults or self._reference_faults()
 
     def _reference_faults(self) -> list[Fault]:
-        if not _references(self.value):
+        if not references(self.value):
             return []
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -277,10 +277,10 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     Raises:
         DeadReference: if one of them refers to nothing.
     """
-    if not (references := _references(value)):
+    if not (count := references(value)):
         return value
-    if references > MOST_REFERENCES:
-        text = f"expected at most {MOST_REFERENCES} references `${{…}}` in a run, got {references}; write values out"
+    if count > MOST_REFERENCES:
+        text = f"expected at most {MOST_REFERENCES} references `${{…}}` in a run, got {count}; write values out"
         raise DeadReference((), text)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -293,12 +293,12 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     return plain
 
 
-def _references(value: Any) -> int:
+def references(value: Any) -> int:
     """The number of `${…}` in a value."""
     if isinstance(value, str):
         return value.count("${")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return sum(map(_references, parts))
+    return sum(map(references, parts))
 
 
 def _printable(key: str) -> str:

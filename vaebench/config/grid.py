@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,9 +47,19 @@ class Axis:
     values: Sequence[Any]
     line: int = 0
 
-    @property
+    @cached_property
     def path(self) -> tuple[str, ...]:
         return tuple(self.key.split("."))
+
+    def short(self, i: int) -> str:
+        """A value in short, for labels. There may be many labels of few values, so each is made once."""
+        if i not in self._shorts:
+            self._shorts[i] = _short(self.values[i])
+        return self._shorts[i]
+
+    @cached_property
+    def _shorts(self) -> dict[int, str]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Point:
         """The point in short, e.g. `beta=4,seed=0`; only the given axes of it, if any are given."""
         lasts = [axis.path[-1] for axis in self.axes]
         return ",".join(
-            f"{last if lasts.count(last) == 1 else axis.key}={_short(axis.values[i])}"
+            f"{last if lasts.count(last) == 1 else axis.key}={axis.short(i)}"
             for axis, last, i in zip(self.axes, lasts, self.indices, strict=True)
             if axes is None or axis in axes
         )
@@ -116,7 +127,8 @@ def points(axes: Sequence[Axis]) -> list[Point]:
         sizes = " × ".join(f"{axis.key} {size(axis)}" for axis in axes)
         text = f"expected at most {MOST_RUNS} runs, got {n} ({sizes}); shorten an axis"
         raise GridError(Fault(max(axis.line for axis in axes), ("grid",), text))
-    return [Point(tuple(axes), i) for i in itertools.product(*(range(len(axis.values)) for axis in axes))]
+    shared = tuple(axes)
+    return [Point(shared, i) for i in itertools.product(*(range(len(axis.values)) for axis in axes))]
 
 
 def size(axis: Axis) -> int:

@@ -102,29 +102,48 @@ def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[Run
     """The valid runs, and the faults of the others."""
     runs: list[Run] = []
     run_faults: list[RunFault] = []
-    known: dict[str, Run] = {}
+    known: dict[object, Run] = {}
+    seed = _seed_axis(source_map)
     for i, point in enumerate(source_map.points):
         try:
-            run = _run(lines.resolved(point.applied_to(source_map.base)), known)
+            run = _run(point, source_map.base, seed, known)
             runs.append(run.named(point.label() or run.config["model"]["name"], source))
         except (Refused, DeadReference) as error:
             run_faults += [RunFault(i, keys, text) for keys, text in error.places]
     return tuple(runs), run_faults
 
 
-def _run(values: Mapping[str, Any], known: dict[str, Run]) -> Run:
-    """The run with these values. Of runs that differ in the seed alone, the rest is checked once, since seeds are many.
+def _seed_axis(source_map: SourceMap) -> int | None:
+    """Which axis gives the seeds; None if none does, or if other values may depend on the seed by `${seed}`."""
+    if lines.references(dict(source_map.base)):
+        return None
+    axes = source_map.points[0].axes
+    if any(lines.references(list(axis.values)) for axis in axes if not isinstance(axis.values, range)):
+        return None
+    return next((n for n, axis in enumerate(axes) if axis.key == "seed"), None)
+
+
+def _run(point: Point, base: Mapping[str, Any], seed: int | None, known: dict[object, Run]) -> Run:
+    """The run at a point. Of runs that differ in the seed alone, the rest is checked once, since seeds are many.
 
     Args:
-        values: as written.
+        point: of the grid.
+        base: what every run starts from.
+        seed: the axis of the seeds, if nothing else depends on it.
         known: a run for all values but the seed; it is extended.
 
     Raises:
+        DeadReference: if a `${…}` refers to nothing.
         Refused: if the values are not valid.
     """
-    rest = repr({key: value for key, value in values.items() if key != "seed"})
-    if "seed" in values and rest in known:
-        return known[rest].with_seed(values["seed"])
+    rest: object = None if seed is None else (*point.indices[:seed], *point.indices[seed + 1 :])
+    if seed is not None and rest in known:
+        return known[rest].with_seed(point.axes[seed].values[point.indices[seed]])
+    values = lines.resolved(point.applied_to(base))
+    if seed is None:
+        rest = repr({key: value for key, value in values.items() if key != "seed"})
+        if "seed" in values and rest in known:
+            return known[rest].with_seed(values["seed"])
     return known.setdefault(rest, Run.of(values))
 
 

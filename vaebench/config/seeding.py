@@ -25,7 +25,14 @@ def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> to
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """A block in which torch's global generator yields this stream, for constructors of `nn.Module`."""
+    """A block in which torch's global generators yield this stream, for constructors of `nn.Module`.
+
+    `torch.manual_seed` gives the same numbers. But for each kind of accelerator that is not in use, it also writes down
+    from where it was called, with the lines of the source, and that takes as long as building a small model.
+    """
+    number = stream(seed, purpose)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, purpose))
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(number)
         yield

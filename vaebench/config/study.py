@@ -227,6 +227,12 @@ class Run:
         """The run's name everywhere: the hash of its configuration."""
         return identity(self.config)
 
+    @cached_property
+    def unseeded(self) -> str:
+        """The whole run but its seed, as text: `config`, with `train` in full. The seeds of a study share one text."""
+        rest = {key: value for key, value in self.config.items() if key != "seed"}
+        return json.dumps(rest | {"train": asdict(self.train)}, sort_keys=True)
+
     def with_seed(self, seed: Any) -> "Run":
         """The same run with another seed.
 
@@ -239,6 +245,7 @@ class Run:
         except Invalid as error:
             raise Refused(((("seed", *keys)), text) for keys, text in error.faults) from None
         run.__dict__["config"] = {**self.config, "seed": run.seed}
+        run.__dict__["unseeded"] = self.unseeded
         run.__dict__.pop("id", None)
         return run
 

@@ -44,11 +44,14 @@ def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iter
         max_size: members of the largest pack.
         folders: where records of such runs may lie; their times are the estimate.
     """
-    known = _seconds(folders)
-    return [
-        PlannedPack(pack, _bytes(pack, engine), _sum(known.get(run.id) or known.get(pack_key(run)) for run in pack))
-        for pack in packs_of(pending, max_size, engine.workers)
-    ]
+    known, bytes_of = _seconds(folders), dict[str, int | None]()
+    planned = []
+    for pack in packs_of(pending, max_size, engine.workers):
+        if (kind := pack_key(pack[0])) not in bytes_of:
+            bytes_of[kind] = _bytes(pack[0], engine)
+        each, seconds = bytes_of[kind], _sum(known.get(run.id) or known.get(kind) for run in pack)
+        planned.append(PlannedPack(pack, None if each is None else each * len(pack), seconds))
+    return planned
 
 
 def duration(packs: Sequence[PlannedPack], workers: int) -> str:
@@ -86,10 +89,8 @@ def _sum(seconds: Iterable[float | None]) -> float | None:
     return None if None in known else sum(s for s in known if s is not None)
 
 
-def _bytes(pack: Sequence[Run], engine: Engine) -> int | None:
-    if not engine.is_here:
-        return None
-    preview = DATASETS.build(pack[0].data).preview(data_root())
-    models = [outline(run.model, preview.shape) for run in pack] if preview is not None else [None]
-    built = [model for model in models if model is not None]
-    return needs(built, pack[0].train.batch_size) if len(built) == len(pack) else None
+def _bytes(run: Run, engine: Engine) -> int | None:
+    """What one member of a pack needs."""
+    preview = DATASETS.build(run.data).preview(data_root()) if engine.is_here else None
+    model = None if preview is None else outline(run.model, preview.shape)
+    return None if model is None else needs([model], run.train.batch_size)

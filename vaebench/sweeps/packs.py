@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -59,10 +59,16 @@ def pack_key(run: Run) -> str:
     rate, weight decay), because real numbers are never sizes. A run on several devices, or with early stopping, trains
     outside a pack, so its id is in the key.
     """
-    train = {**asdict(run.train), "gradient_clip": None}
-    own = None if run.train.why_not_packed is None else run.id
-    parts = [_without_reals(run.config["model"]), run.config["data"], _without_reals(train), own]
-    return json.dumps(parts, sort_keys=True)
+    shared = _shared(run.unseeded)
+    return shared if run.train.why_not_packed is None else f"{run.id} {shared}"
+
+
+@lru_cache(2**12)
+def _shared(unseeded: str) -> str:
+    """The key of every run that is equal but for its seed; a study may have a hundred thousand of them."""
+    run = json.loads(unseeded)
+    train = run["train"] | {"gradient_clip": None}
+    return json.dumps([_without_reals(run["model"]), run["data"], _without_reals(train)], sort_keys=True)
 
 
 def describe_packs(packs: Sequence[Sequence[Run]], max_size: int) -> str:

@@ -51,28 +51,36 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
     known: dict[str, tuple[Preview | None, list[Place]]] = {}
     examined: dict[str, list[Place]] = {}
     found: dict[str, list[Place]] = {}
-    for run in runs:
+    for run in {run.unseeded: run for run in runs}.values():  # no seed is a fault
         spec = json.dumps(run.config["data"], sort_keys=True)
         if spec not in known:
             known[spec] = _data(run, engine)
         preview, faults = known[spec]
-        found[run.id] = [*_devices(run, engine), *_optimizer(run), *_early_stopping(run), *_instruments(run), *faults]
+        seen = [*_devices(run, engine), *_optimizer(run), *_early_stopping(run), *_instruments(run), *faults]
         if preview is not None:
-            found[run.id] += [*_batch(run, preview), *_draws(run, engine)]
-        if preview is not None and not found[run.id]:
+            seen += [*_batch(run, preview), *_draws(run, engine)]
+        if preview is not None and not seen:
             if (kind := pack_key(run)) not in examined:
                 examined[kind] = list(_model(run, preview, engine))
-            found[run.id] += examined[kind]
+            seen = examined[kind]
+        found[run.unseeded] = seen
     if any(found.values()):
-        raise ConfigError(_lines(study, found))
+        raise ConfigError(_lines(study, runs, found))
 
 
-def _lines(study: Study, found: Mapping[str, list[Place]]) -> list[str]:
-    """One line for each fault, with its place in the file; for a run that is not in the file, with its key."""
-    planned = {run.id for run in study.runs} if study.source_map else set()
-    numbered = enumerate(study.runs)
-    run_faults = [RunFault(i, keys, text) for i, run in numbered for keys, text in found.get(run.id, [])]
-    others = [(keys, text) for id, faults in found.items() if id not in planned for keys, text in faults]
+def _lines(study: Study, runs: Sequence[Run], found: Mapping[str, list[Place]]) -> list[str]:
+    """One line for each fault, with its place in the file; for a run that is not in the file, with its key.
+
+    Args:
+        study: the runs belong to it.
+        runs: that were examined.
+        found: what is wrong with each, by `Run.unseeded`.
+    """
+    asked = {run.id for run in runs}
+    numbered = [(i, run) for i, run in enumerate(study.runs) if study.source_map and run.id in asked]
+    run_faults = [RunFault(i, keys, text) for i, run in numbered for keys, text in found[run.unseeded]]
+    planned = {run.id for _, run in numbered}
+    others = [place for run in runs if run.id not in planned for place in found[run.unseeded]]
     lines = study.source_map.lines(run_faults) if study.source_map else []
     return [*lines, *(f"{dotted(keys)}: {text}" for keys, text in others)]
 
