@@ -20,15 +20,13 @@ StudyFile = Annotated[
     ),
 ]
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="E.g. beta=4, model.latent_dim=5,10 or seed=0..4.", metavar="[KEY=VALUE]..."),
+    list[str] | None, typer.Argument(help="E.g. beta=4, model.latent_dim=5,10 or seed=0..4.", metavar="[KEY=VALUE]...")
 ]
 Studies = Annotated[list[Path] | None, typer.Argument(help="Studies; without any, all that have results.")]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; fail if the files differ from their records.")]
 WandbMode = Annotated[Literal["offline", "online", "disabled"], typer.Option(help="Mode of Weights & Biases.")]
 WandbSet = Annotated[
-    list[str] | None,
-    typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated."),
+    list[str] | None, typer.Option(help="project=, entity=, tags= or notes= of W&B runs; may be repeated.")
 ]
 Loggers = Annotated[
     list[str] | None,

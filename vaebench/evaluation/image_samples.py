@@ -46,12 +46,7 @@ def write_images(model: Autoencoder, data: DataModule, record: Record, folder: P
 
 @torch.no_grad()
 def make_images(
-    model: Autoencoder,
-    data: DataModule,
-    split: str,
-    seed: int,
-    kl: Sequence[float],
-    asked: Sequence[Estimator] = (),
+    model: Autoencoder, data: DataModule, split: str, seed: int, kl: Sequence[float], asked: Sequence[Estimator] = ()
 ) -> Pictures | None:
     """Make the images of a model; None if an observation is not an image with one or three channels.
 

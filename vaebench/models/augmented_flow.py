@@ -52,13 +52,7 @@ class AugmentedFlow(VAE):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            shape,
-            seed,
-            prior="StandardNormal",
-            posterior="Diagonal",
-            network=network,
-            likelihood=likelihood,
-            **kwargs,
+            shape, seed, prior="StandardNormal", posterior="Diagonal", network=network, likelihood=likelihood, **kwargs
         )
         if not isinstance(self.likelihood, Gaussian):
             raise ValueError(

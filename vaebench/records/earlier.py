@@ -19,10 +19,7 @@ TYPES = {"panel": Panel, "better": Direction, "within": Within, "role": Role, "b
 
 WHOLE = ("elbo", "squared_error")  # estimates in which every observation of the split takes part
 
-SAMPLERS = {
-    "naive_monte_carlo": ("NaiveMonteCarlo", "draws"),
-    "ais": ("AnnealedImportanceSampling", "chains"),
-}
+SAMPLERS = {"naive_monte_carlo": ("NaiveMonteCarlo", "draws"), "ais": ("AnnealedImportanceSampling", "chains")}
 """Estimates with an effective sample size of their own: the estimator, and its argument for the number of draws."""
 
 

@@ -46,10 +46,7 @@ def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: 
 
 
 def write(
-    records: Sequence[Record],
-    folder: Path,
-    remarks: Sequence[str] = (),
-    presentation: Presentation = PLAIN,
+    records: Sequence[Record], folder: Path, remarks: Sequence[str] = (), presentation: Presentation = PLAIN
 ) -> list[Path]:
     """Write `table.csv`, `table.md`, `table.tex` and `runs.csv` into the folder, with the remarks at the head."""
     return write_all(files(records, folder, remarks, presentation))

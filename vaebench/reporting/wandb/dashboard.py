@@ -29,10 +29,7 @@ from vaebench.reporting.wandb.logged import (
     project,
 )
 
-BESIDE_AXES = (
-    *(Role.RATE, Role.DISTORTION, Role.RECONSTRUCTION_ERROR),
-    *(Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS),
-)
+BESIDE_AXES = (*(Role.RATE, Role.DISTORTION, Role.RECONSTRUCTION_ERROR), *(Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS))
 """Numbers that stand beside the axes, with the loosest and the tightest bound."""
 
 WIDE = 100.0  # an axis is logarithmic if its last value is at least so many times the first
@@ -184,11 +181,7 @@ def _overview(along: Mapping[str, bool], measured: Sequence[Measured]) -> list[A
         wr.ScalarChart(title=f"Highest {m.title}", metric=number(m.key), groupby_aggfunc="max")
         for m in _bounds(measured)[-1:]
     ]
-    return [
-        wr.ParallelCoordinatesPlot(title="Axes and numbers", columns=columns),
-        *planes,
-        *highest,
-    ]
+    return [wr.ParallelCoordinatesPlot(title="Axes and numbers", columns=columns), *planes, *highest]
 
 
 def _measured(split: str, records: Sequence[Record], expected: Mapping[str, Description]) -> list[Measured]:
