@@ -95,7 +95,6 @@ class NotApplicable(NamedTuple):
     """What a metric or an estimator returns in place of an `Estimate` that the model or the data does not allow."""
 
     name: str  # the name of the estimate
-
     reason: str
 
 
