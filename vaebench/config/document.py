@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
 
 
-MOST_DEPTH = 40
-"""Levels of nested brackets and indentation."""
-
-MOST_VALUES = 100_000
-"""Keys and values of a file, with every alias written out."""
-
-MOST_INTEGER = 2**63
-"""Whole numbers stay below it, so that they fit into 64 bits."""
+MOST_DEPTH = 40  # levels of nested brackets and indentation
+MOST_VALUES = 100_000  # keys and values of a file, with every alias written out
+MOST_INTEGER = 2**63  # whole numbers stay below it, so that they fit into 64 bits
 
 STR, INT, FLOAT, BOOL, NULL, MAP, SEQ, MERGE = (
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")
@@ -168,8 +163,7 @@ MOST_REFERENCES = 20
 
 CIRCLE = "the alias refers to a value that contains it; write the value out"
 
-Keys = tuple[str | int, ...]
-"""Keys and positions from the top of a file inwards, e.g. `("grid", "model.beta", 2)`."""
+Keys = tuple[str | int, ...]  # keys and positions from the top of a file inwards, e.g. `("grid", "model.beta", 2)`
 
 
 class Fault(NamedTuple):

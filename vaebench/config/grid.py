@@ -16,11 +16,8 @@ from vaebench.config.document import Document, Fault, Keys, NotYaml, dotted
 from vaebench.config.fields import Fields, shown, walk
 from vaebench.config.registry import nearest
 
-MOST_RUNS = 100_000
-"""A study with more runs is taken for a mistake."""
-
-MOST_DIGITS = 99
-"""Digits of either end of a range."""
+MOST_RUNS = 100_000  # a study with more runs is taken for a mistake
+MOST_DIGITS = 99  # digits of either end of a range
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
@@ -35,17 +32,11 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """One key and its values.
+    """One key and its values."""
 
-    Attributes:
-        key: from the top of a run, e.g. `model.beta`.
-        values: as written, before any check.
-        line: of the key in the file; 0 for an axis from the command line.
-    """
-
-    key: str
-    values: Sequence[Any]
-    line: int = 0
+    key: str  # from the top of a run, e.g. `model.beta`
+    values: Sequence[Any]  # as written, before any check
+    line: int = 0  # of the key in the file; 0 for an axis from the command line
 
     @cached_property
     def path(self) -> tuple[str, ...]:
@@ -295,21 +286,13 @@ class RunFault(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceMap:
-    """Where the values of a study's runs come from.
+    """Where the values of a study's runs come from."""
 
-    Attributes:
-        path: of the file.
-        document: its text.
-        base: the sections that every run starts from.
-        points: of the grid, one per run.
-        spelt: a section's name -> its misspelling in the file.
-    """
-
-    path: Path
-    document: Document
-    base: Mapping[str, Any]
-    points: Sequence[Point]
-    spelt: Mapping[str, str] = field(default_factory=dict)
+    path: Path  # of the file
+    document: Document  # its text
+    base: Mapping[str, Any]  # the sections that every run starts from
+    points: Sequence[Point]  # of the grid, one per run
+    spelt: Mapping[str, str] = field(default_factory=dict)  # a section's name -> its misspelling in the file
 
     def faults(self, run_faults: Iterable[RunFault]) -> list[Fault]:
         """The faults by place. Faults that several runs have from the same line become one."""

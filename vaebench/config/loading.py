@@ -18,11 +18,8 @@ from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MissingKey
 
-HEAD = (*presentation.KEYS, IMPORTS, "grid")
-"""The keys of a study file beside the sections of a run."""
-
-MOST_BYTES = 256 * 1024
-"""The largest study file. The shipped ones have less than one kilobyte."""
+HEAD = (*presentation.KEYS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
+MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte
 
 
 def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
@@ -219,11 +216,8 @@ def _refuse(path: Path, faults: Sequence[Fault]) -> None:
         raise ConfigError(said(path, faults))
 
 
-CONF = Path("conf")
-"""The studies of the folder in which a command is given."""
-
-SUFFIXES = (".yaml", ".yml")
-"""What the name of a study's file ends with."""
+CONF = Path("conf")  # the studies of the folder in which a command is given
+SUFFIXES = (".yaml", ".yml")  # what the name of a study's file ends with
 
 _PACKAGE = Path(__file__).parents[1]
 

@@ -33,8 +33,7 @@ from vaebench.config.validation import Invalid, disagreements, identifying, vali
 from vaebench.records.record import identity
 from vaebench.records.run_folder import place
 
-MOST_FAULTS = 30
-"""Faults that are shown at once."""
+MOST_FAULTS = 30  # faults that are shown at once
 
 
 class ConfigError(ValueError):
@@ -273,8 +272,7 @@ def _imported_by(values: Mapping[str, Any]) -> tuple[Import, ...]:
     return tuple(used[asked] for asked in sorted(used))
 
 
-SECTIONS = Section(Run).fields
-"""The sections of a study file: the keywords of a run."""
+SECTIONS = Section(Run).fields  # the sections of a study file: the keywords of a run
 
 
 @dataclass(frozen=True)

@@ -20,22 +20,15 @@ from vaebench.models.parts.networks import Decoder
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
-ROWS = 64
-"""Observations of one tensor that are measured at a time."""
+ROWS = 64  # observations of one tensor that are measured at a time
 
 
 class Measurement(NamedTuple):
-    """What metrics and estimators found.
+    """What metrics and estimators found."""
 
-    Attributes:
-        estimates: in the order measured.
-        not_applicable: name of an estimate -> why there is none.
-        descriptions: name of an estimate -> how to show it.
-    """
-
-    estimates: list[Estimate]
-    not_applicable: dict[str, str]
-    descriptions: Mapping[str, Description] = {}
+    estimates: list[Estimate]  # in the order measured
+    not_applicable: dict[str, str]  # name of an estimate -> why there is none
+    descriptions: Mapping[str, Description] = {}  # name of an estimate -> how to show it
 
     @classmethod
     def of(

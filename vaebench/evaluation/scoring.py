@@ -17,8 +17,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.records.description import Weights
 from vaebench.records.record import Estimate
 
-ROWS = 64
-"""Observations that are scored at a time."""
+ROWS = 64  # observations that are scored at a time
 
 
 class Scores(NamedTuple):

@@ -22,8 +22,7 @@ from vaebench.reporting.tables.labels import slug
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity
 from vaebench.reporting.tables.rows import Row
 
-EXACT = 1e-9
-"""Two numbers are the same if their relative difference is at most this."""
+EXACT = 1e-9  # two numbers are the same if their relative difference is at most this
 
 
 class PublishError(ValueError):
@@ -31,22 +30,14 @@ class PublishError(ValueError):
 
 
 class Deviation(NamedTuple):
-    """A cell that both sets of records have.
+    """A cell that both sets of records have."""
 
-    Attributes:
-        row: the labels of its row.
-        metric: the heading of its column.
-        fresh: the new mean.
-        published: the published mean.
-        allowed: half-width of the prediction interval; None if only one seed is published.
-        marks: the mark of the new and of the published number, where it rests on collapsed importance weights.
-    """
-
-    row: str
-    metric: str
-    fresh: float
-    published: float
-    allowed: float | None
+    row: str  # the labels of its row
+    metric: str  # the heading of its column
+    fresh: float  # the new mean
+    published: float  # the published mean
+    allowed: float | None  # half-width of the prediction interval; None if only one seed is published
+    # the mark of the new and of the published number, where it rests on collapsed importance weights
     marks: tuple[str, str] = ("", "")
 
     @property

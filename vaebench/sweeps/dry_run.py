@@ -16,17 +16,11 @@ from vaebench.training.memory import needs, outline
 
 
 class PlannedPack(NamedTuple):
-    """Runs that would train together.
+    """Runs that would train together."""
 
-    Attributes:
-        runs: the members.
-        bytes: about how much memory their training needs; None where it is not known before.
-        seconds: about how long they take, from records of such runs; None without one.
-    """
-
-    runs: list[Run]
-    bytes: int | None
-    seconds: float | None
+    runs: list[Run]  # the members
+    bytes: int | None  # about how much memory their training needs; None where it is not known before
+    seconds: float | None  # about how long they take, from records of such runs; None without one
 
     @property
     def cost(self) -> str:

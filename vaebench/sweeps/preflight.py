@@ -27,14 +27,9 @@ from vaebench.sweeps.run import reason_of
 from vaebench.training.callbacks import StopEarly
 from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
 
-Place = tuple[tuple[str, ...], str]
-"""Keys into a run's configuration, and what is wrong there."""
-
-PER_DRAW = 28
-"""Bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions."""
-
-WANDB = "https://api.wandb.ai"
-"""The address of W&B, unless its settings name another."""
+Place = tuple[tuple[str, ...], str]  # keys into a run's configuration, and what is wrong there
+PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
+WANDB = "https://api.wandb.ai"  # the address of W&B, unless its settings name another
 
 
 def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:

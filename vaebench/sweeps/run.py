@@ -58,12 +58,9 @@ class Execution:
 
     wandb: Mode = "offline"
     threads: int = 1
-    max_pack_size: int = MAX_PACK_SIZE
-    """How many runs may train together."""
-    save_every: float = resume.EVERY
-    """Seconds between two snapshots of a run in training."""
-    tf32: bool = False
-    """Whether training may use TF32 on a GPU. Evaluation never does."""
+    max_pack_size: int = MAX_PACK_SIZE  # how many runs may train together
+    save_every: float = resume.EVERY  # seconds between two snapshots of a run in training
+    tf32: bool = False  # whether training may use TF32 on a GPU. Evaluation never does
     bf16: bool = False
     """Whether draws are decoded in bfloat16. The record has the error, and is compared only with its like."""
     compile: bool = False
@@ -71,10 +68,8 @@ class Execution:
 
     wandb_variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of W&B that options set, by their names."""
-    question: str = ""
-    """The question of the study, for the notes of W&B runs."""
-    loggers: tuple[LoggerName, ...] = ()
-    """Logs beside W&B."""
+    question: str = ""  # the question of the study, for the notes of W&B runs
+    loggers: tuple[LoggerName, ...] = ()  # logs beside W&B
 
     def apply(self) -> None:
         """Configure this process."""

@@ -99,8 +99,7 @@ class StopEarly(lightning.Callback):
         self.best, self.waited, self.weights = (state_dict[name] for name in ("best", "waited", "weights"))
 
 
-MOST_MEMBERS = 64
-"""Members of a pack that makes pictures. The time that they take grows with the members."""
+MOST_MEMBERS = 64  # members of a pack that makes pictures. The time that they take grows with the members
 
 
 class EpochPictures(lightning.Callback):

@@ -13,11 +13,8 @@ from vaebench.records.record import UNIT_CURVE, UNIT_RATES
 from vaebench.training.packed.metrics import PackMetrics
 from vaebench.training.packed.module import Pack
 
-DRAWS = 10
-"""Posterior draws per observation for a point of the curve."""
-
-CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")
-"""Metrics worth watching while a model trains."""
+DRAWS = 10  # posterior draws per observation for a point of the curve
+CHEAP = ("ELBO", "Rate", "Distortion", "ActiveUnits", "KLPerUnit")  # metrics worth watching while a model trains
 
 MEASURED = {f"val/{name}": description for name, description in columns(build_metrics(CHEAP), DRAWS).items()}
 """What validation measures at each point of a curve."""
@@ -34,8 +31,7 @@ CURVES = {
 WATCHED = (*(name for name, description in MEASURED.items() if description.role is Role.BOUND), *CURVES)
 """Progress shows one number of an epoch: the first of these that the model logs."""
 
-UNITS = 64
-"""Curves of single units are logged only if there are at most this many units: a chart of more is unreadable."""
+UNITS = 64  # curves of single units are logged only if there are at most this many units: a chart of more is unreadable
 
 
 class Validation(lightning.Callback):

@@ -20,8 +20,7 @@ from vaebench.config import Run
 
 LoggerName = Literal["csv", "tensorboard"]
 
-LONGEST = 100
-"""Characters of a run's name in the name of its folder."""
+LONGEST = 100  # characters of a run's name in the name of its folder
 
 log = logging.getLogger(__name__)
 

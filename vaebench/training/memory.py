@@ -27,11 +27,8 @@ PER_ACTIVATION = 2
 SHARE = 0.5
 """Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""
 
-SMALL = 2**22
-"""Parameters of an outline that is given zeros to count what its layers put out."""
-
-sharers = 1
-"""How many packs train at the same time in this memory. An engine sets it in each of its processes."""
+SMALL = 2**22  # parameters of an outline that is given zeros to count what its layers put out
+sharers = 1  # how many packs train at the same time in this memory. An engine sets it in each of its processes
 
 
 class TooLargeError(MemoryError):

@@ -19,11 +19,8 @@ class Optimizer(ABC):
         settings: the keywords of the torch class, without the learning rate.
     """
 
-    torch_class: ClassVar[type[torch.optim.Optimizer]]
-    """The class that trains one model outside a pack."""
-
-    packed: ClassVar[type[PackedOptimizer]]
-    """The class that takes the same steps for the rows of a pack."""
+    torch_class: ClassVar[type[torch.optim.Optimizer]]  # the class that trains one model outside a pack
+    packed: ClassVar[type[PackedOptimizer]]  # the class that takes the same steps for the rows of a pack
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Mapping[str, Any] = settings

@@ -9,8 +9,7 @@ from time import sleep
 from types import FrameType
 from typing import Any
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a process by default."""
+STOPS = (signal.SIGINT, signal.SIGTERM)  # signals that end a process by default
 
 DEFERRED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a user, a cluster or a queue asks a process to stop."""

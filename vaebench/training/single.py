@@ -67,21 +67,13 @@ def data_of(run: Run) -> DataModule:
 
 
 class Job(NamedTuple):
-    """What it takes to train a run.
-
-    Attributes:
-        run: the run.
-        folder: of the run.
-        on_epoch: called after every epoch.
-        every: seconds between snapshots.
-        resume: the file of the snapshot from which training continues, or None.
-    """
+    """What it takes to train a run."""
 
     run: Run
-    folder: Path
-    on_epoch: ProgressCallback
-    every: float
-    resume: Path | None
+    folder: Path  # of the run
+    on_epoch: ProgressCallback  # called after every epoch
+    every: float  # seconds between snapshots
+    resume: Path | None  # the file of the snapshot from which training continues, or None
 
 
 def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float) -> Fitted:

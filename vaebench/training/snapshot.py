@@ -24,8 +24,7 @@ FORMAT = 3
 """Version of the file format. Version 1 had no checksum and was always written at the end of an epoch. Up to version 2,
 a run that was trained outside a pack left Lightning's own checkpoint instead. All of them can be read."""
 
-DATA = "DataModule"
-"""Where Lightning's checkpoint has the state of the training batches."""
+DATA = "DataModule"  # where Lightning's checkpoint has the state of the training batches
 
 
 class SnapshotError(ValueError):
@@ -44,36 +43,21 @@ class Divergence(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The state of a run after some steps.
+    """The state of a run after some steps."""
 
-    Attributes:
-        run: the id of its run.
-        epochs: the number of finished epochs.
-        steps: the number of steps, including those of an unfinished epoch.
-        weights: the state of the model, on the CPU.
-        moments: what the optimiser of a pack remembers of each parameter, e.g. two running means of Adam. None for a
-            run outside a pack.
-        noise: the state of the generator of its training noise.
-        order: the state of its training batches.
-        rows: the logged epochs.
-        divergence: the end of its training, if it has diverged.
-        total: the sum of the objective in the unfinished epoch.
-        seen: the number of observations in that sum.
-        trainer: for a run outside a pack, the rest of Lightning's checkpoint: the optimiser, the loops
-            and the callbacks.
-    """
-
-    run: str
-    epochs: int
-    steps: int
-    weights: dict[str, Tensor]
+    run: str  # the id of its run
+    epochs: int  # the number of finished epochs
+    steps: int  # the number of steps, including those of an unfinished epoch
+    weights: dict[str, Tensor]  # the state of the model, on the CPU
+    # what the optimiser of a pack remembers of each parameter, e.g. two running means; None for a run outside a pack
     moments: Float[Tensor, "S P"] | None
-    noise: UInt8[Tensor, " S"]
-    order: dict[str, Any]
-    rows: list[EpochRow]
-    divergence: Divergence | None = None
-    total: float = 0.0
-    seen: int = 0
+    noise: UInt8[Tensor, " S"]  # the state of the generator of its training noise
+    order: dict[str, Any]  # the state of its training batches
+    rows: list[EpochRow]  # the logged epochs
+    divergence: Divergence | None = None  # the end of its training, if it has diverged
+    total: float = 0.0  # the sum of the objective in the unfinished epoch
+    seen: int = 0  # the number of observations in that sum
+    # for a run outside a pack, the rest of Lightning's checkpoint: the optimiser, the loops and the callbacks
     trainer: dict[str, Any] | None = None
 
     @classmethod

@@ -19,11 +19,8 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from vaebench.config.registry import POSTERIORS, NonNegativeInt, PositiveInt
 
-POINTS = 256
-"""The number of fixed noises, in pairs ±ε, from which the mean and the variance of a flow are computed."""
-
-ROWS = 2**15
-"""The largest number of noises × observations at a time."""
+POINTS = 256  # the number of fixed noises, in pairs ±ε, from which the mean and the variance of a flow are computed
+ROWS = 2**15  # the largest number of noises × observations at a time
 
 
 class Form(Enum):

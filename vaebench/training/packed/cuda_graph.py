@@ -17,8 +17,7 @@ log = logging.getLogger(__name__)
 WARM_UP = 1
 """Blocks of each kind that are computed before one is recorded: libraries allocate memory at their first use."""
 
-Kind = tuple[int, int]
-"""The batch size and the number of steps of a block."""
+Kind = tuple[int, int]  # the batch size and the number of steps of a block
 
 
 class GraphedSteps:

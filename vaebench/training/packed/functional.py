@@ -19,8 +19,7 @@ OWN = frozenset(
 )
 """Attributes that belong to Lightning or to training. They are not part of the objective."""
 
-Owner = tuple[Any, str]
-"""Where a setting stands: an object, and the name of its attribute."""
+Owner = tuple[Any, str]  # where a setting stands: an object, and the name of its attribute
 
 
 def lifted_scalars(model: nn.Module) -> dict[str, Owner]:

@@ -17,21 +17,13 @@ from vaebench.training.snapshot import Divergence, Snapshot
 
 
 class Resumable(lightning.LightningModule):
-    """The state of a pack's training: taken as snapshots, and restored from them.
+    """The state of a pack's training: taken as snapshots, and restored from them."""
 
-    Attributes:
-        models: the members.
-        logs: the epochs of each member.
-        seed_groups: the members grouped by seed.
-        steps_done: the number of steps in all epochs.
-        divergences: for each member how it diverged, or None.
-    """
-
-    models: list[Autoencoder]
-    logs: MemberLogs
-    seed_groups: SeedGroups
-    steps_done: int
-    divergences: list[Divergence | None]
+    models: list[Autoencoder]  # the members
+    logs: MemberLogs  # the epochs of each member
+    seed_groups: SeedGroups  # the members grouped by seed
+    steps_done: int  # the number of steps in all epochs
+    divergences: list[Divergence | None]  # for each member how it diverged, or None
     _optimizer: PackedOptimizer
     _noise: list[torch.Generator]
     _total: Tensor
