@@ -167,9 +167,9 @@ def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[s
 
 def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size: int, json: bool) -> None:
     """Print what a sweep would do."""
-    from vaebench.sweeps import dry_run
+    from vaebench.sweeps.preflight import dry_run, duration
 
-    packs = dry_run.dry_run(pending, where, max_size, (RUNS / plan.place, RESULTS / plan.place))
+    packs = dry_run(pending, where, max_size, (RUNS / plan.place, RESULTS / plan.place))
     if json:
         print_json([{**pack._asdict(), "runs": [run.id for run in pack.runs]} for pack in packs])
         return
@@ -178,7 +178,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
     for number, pack in enumerate(packs, 1):
         console.print(line((f"pack {number}", "bold"), f": {counted(pack.runs, 'run')}, {pack.cost}"), soft_wrap=True)
         console.print(line("\n".join(f"  {run.id}  {run.slug}" for run in pack.runs)), soft_wrap=True)
-    for text in (str(where), dry_run.duration(packs, where.workers)):
+    for text in (str(where), duration(packs, where.workers)):
         console.sentence(text)
 
 

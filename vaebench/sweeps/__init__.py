@@ -2,7 +2,7 @@
 
 - `sweep`: executes the runs of a study that have no record yet. `packs`: which runs train together. `worker`: what an
   engine gives to a process. `run`: from a run to its record. `engines`: where packs are executed.
-- Before: `preflight` finds faults, `forecast` says what the data says, `dry_run` shows the plan.
+- Before: `preflight` finds faults and says what a sweep would do, `forecast` what the data says.
 - Meanwhile: `heartbeat` says how far a pack is, `progress` shows it. `status` reads from the folder
   how far a sweep is and which runs are finished.
 - Afterwards: `overridden` finds runs that came from overrides, and `meanings` explains the numbers. `trained` finds a

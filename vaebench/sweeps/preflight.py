@@ -1,4 +1,4 @@
-"""Checks before a sweep: find the faults of a study before anything is trained.
+"""Before a sweep: the faults of a study, and what a sweep would do. Nothing is trained or written.
 
 During a sweep, a run that fails does not stop the others. But if thirty runs fail for one reason, an hour after the
 command was given, that is one fault in the study. Here it is reported at once, with its line in the file.
@@ -7,11 +7,11 @@ command was given, that is one fault in the study. Here it is reported at once, 
 import json
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as BadSettings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import torch
@@ -21,11 +21,14 @@ from vaebench.config.document import dotted
 from vaebench.config.grid import RunFault
 from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
 from vaebench.data.datasets.base import Preview, data_root
+from vaebench.records import record
+from vaebench.records.record import RecordError
+from vaebench.records.run_folder import record_paths
 from vaebench.sweeps.engines.base import Engine
-from vaebench.sweeps.packs import pack_key
+from vaebench.sweeps.packs import pack_key, packs_of
 from vaebench.sweeps.run import reason_of
 from vaebench.training.callbacks import StopEarly
-from vaebench.training.memory import TooLargeError, capacity, check_fits, outline
+from vaebench.training.memory import TooLargeError, capacity, check_fits, needs, outline
 
 Place = tuple[tuple[str, ...], str]  # keys into a run's configuration, and what is wrong there
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
@@ -45,7 +48,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
     """
     known: dict[str, tuple[Preview | None, list[Place]]] = {}
     examined: dict[str, list[Place]] = {}
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[Place]] = {}  # by `Run.unseeded`
     for run in {run.unseeded: run for run in runs}.values():  # no seed is a fault
         spec = json.dumps(run.config["data"], sort_keys=True)
         if spec not in known:
@@ -64,13 +67,7 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
 
 
 def _lines(study: Study, runs: Sequence[Run], found: Mapping[str, list[Place]]) -> list[str]:
-    """One line for each fault, with its place in the file; for a run that is not in the file, with its key.
-
-    Args:
-        study: the runs belong to it.
-        runs: that were examined.
-        found: what is wrong with each, by `Run.unseeded`.
-    """
+    """One line for each fault, with its place in the file; for a run that is not in the file, with its key."""
     asked = {run.id for run in runs}
     numbered = [(i, run) for i, run in enumerate(study.runs) if study.source_map and run.id in asked]
     run_faults = [RunFault(i, keys, text) for i, run in numbered for keys, text in found[run.unseeded]]
@@ -220,3 +217,78 @@ def _setting(name: str) -> str | None:
         except (OSError, RuntimeError, BadSettings, UnicodeDecodeError):
             continue
     return None
+
+
+class PlannedPack(NamedTuple):
+    """Runs that would train together."""
+
+    runs: list[Run]  # the members
+    bytes: int | None  # about how much memory their training needs; None where it is not known before
+    seconds: float | None  # about how long they take, from records of such runs; None without one
+
+    @property
+    def cost(self) -> str:
+        """Memory and time, in words."""
+        memory = "memory unknown" if self.bytes is None else f"about {self.bytes / 2**20:.0f} MiB"
+        return f"{memory}, {'time unknown' if self.seconds is None else f'about {self.seconds:.0f} s'}"
+
+
+def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iterable[Path]) -> list[PlannedPack]:
+    """The packs of a sweep, in the order in which they would start.
+
+    Args:
+        pending: the unfinished runs.
+        engine: where they would train.
+        max_size: members of the largest pack.
+        folders: where records of such runs may lie; their times are the estimate.
+    """
+    known, bytes_of = _seconds(folders), dict[str, int | None]()
+    planned = []
+    for pack in packs_of(pending, max_size, engine.workers):
+        if (kind := pack_key(pack[0])) not in bytes_of:
+            bytes_of[kind] = _bytes(pack[0], engine)
+        each, seconds = bytes_of[kind], _sum(known.get(run.id) or known.get(kind) for run in pack)
+        planned.append(PlannedPack(pack, None if each is None else each * len(pack), seconds))
+    return planned
+
+
+def duration(packs: Sequence[PlannedPack], workers: int) -> str:
+    """About how long the sweep takes, on one line.
+
+    >>> duration([PlannedPack([], None, 30.0), PlannedPack([], None, 10.0)], 2)
+    'about 30 s with 2 workers, from the records of such runs'
+    """
+    seconds = [pack.seconds for pack in packs]
+    if unknown := seconds.count(None):
+        return f"time unknown: of {unknown} of {len(packs)} packs there is no record of such a run"
+    known = [s for s in seconds if s is not None]
+    longest = max(sum(known) / workers, *known, 0.0)
+    return f"about {longest:.0f} s with {workers} worker{'s' * (workers != 1)}, from the records of such runs"
+
+
+def _seconds(folders: Iterable[Path]) -> dict[str, float]:
+    """Seconds of a run, by its id and by what it shares with its pack (there the mean over the records)."""
+    found: dict[str, list[float]] = {}
+    for path in (path for folder in folders for path in record_paths(folder)):
+        try:
+            one = record.read(path)
+            keys = [one.id, pack_key(Run.of(one.config))]
+        except (OSError, ValueError, RecordError):
+            continue  # a damaged record, or one of an earlier version, says nothing about time
+        if seconds := float(sum((one.provenance.get("seconds") or {}).values())):
+            for key in keys:
+                found.setdefault(key, []).append(seconds)
+    return {key: sum(seconds) / len(seconds) for key, seconds in found.items()}
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    """The sum; None if one is unknown."""
+    known = list(seconds)
+    return None if None in known else sum(s for s in known if s is not None)
+
+
+def _bytes(run: Run, engine: Engine) -> int | None:
+    """What one member of a pack needs."""
+    preview = DATASETS.build(run.data).preview(data_root()) if engine.is_here else None
+    model = None if preview is None else outline(run.model, preview.shape)
+    return None if model is None else needs([model], run.train.batch_size)
