@@ -162,11 +162,7 @@ class Key(NamedTuple):
 
 
 def keys_of(name: str) -> list[tuple[str, list[Key]]]:
-    """The keys of each component of that name: a heading with the kind and what it is, then its keys.
-
-    Raises:
-        ValueError: if no component has that name, with the nearest ones.
-    """
+    """The keys of each component of that name: a heading with the kind and what it is, then its keys."""
     from vaebench.config.registry import REGISTRIES, did_you_mean
 
     found = [registry for registry in REGISTRIES if name in registry]

@@ -132,11 +132,7 @@ def visible() -> tuple[Import, ...]:
 
 
 def check_names(imports: Sequence[Import]) -> None:
-    """Refuse two files of one name: a run's configuration knows a file by its name.
-
-    Raises:
-        ImportFault: naming both.
-    """
+    """Refuse two files of one name: a run's configuration knows a file by its name."""
     first: dict[str, Source] = {}
     for source in (source for each in imports for source in each.sources):
         other = first.setdefault(source.key, source)

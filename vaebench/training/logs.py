@@ -37,11 +37,7 @@ BUILDERS: Mapping[LoggerName, Callable[[Path, str], Logger]] = {"csv": _csv, "te
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse an unknown logger, and one whose library is missing.
-
-    Raises:
-        ValueError: with what to do.
-    """
+    """Refuse an unknown logger, and one whose library is missing."""
     if unknown := [name for name in names if name not in BUILDERS]:
         raise ValueError(f"--logger: expected {' or '.join(BUILDERS)}, got {unknown[0][:40]!r}")
     if "tensorboard" in names and find_spec("tensorboard") is None:

@@ -91,11 +91,7 @@ class StoppedError(Exception):
 
 
 def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
-    """Write the snapshot of every member.
-
-    Raises:
-        WriteError: if one cannot be written.
-    """
+    """Write the snapshot of every member."""
     for i, (run, folder) in enumerate(zip(runs, folders, strict=True)):
         pack.snapshot(i, run.id).save(folder / RESUME)
 
@@ -178,22 +174,14 @@ class CurveInSnapshot(lightning.Callback):
 
 
 def _check_noise(path: Path, noise: Tensor | None) -> None:
-    """Refuse a file of another kind of device: its random generators cannot continue from a state of this kind.
-
-    Raises:
-        SnapshotError: naming the device that is here.
-    """
+    """Refuse a file of another kind of device: its random generators cannot continue from a state of this kind."""
     here = generator(0, "any", device())
     if noise is None or noise.shape != here.get_state().shape:
         raise SnapshotError(f"{path}: its noise is not that of a training on this device, {here.device.type}")
 
 
 def _check_architecture(path: Path, weights: Any, model: Autoencoder) -> None:
-    """Refuse the weights of another architecture.
-
-    Raises:
-        SnapshotError: naming the first tensor that differs.
-    """
+    """Refuse the weights of another architecture."""
     mine, theirs = _layout(model.state_dict()), _layout(weights)
     if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
         raise SnapshotError(f"{path}: does not fit this run: the model has another {odd[0]}")
