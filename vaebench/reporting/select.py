@@ -1,4 +1,4 @@
-"""Finds what a word on the command line names: a run, or rows of a study's table; nothing or several is a LookupError."""
+"""Finds what a word on the command line names: a run, or rows of a study's table; else it is a LookupError."""
 
 import os
 import re
