@@ -114,8 +114,11 @@ def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B
     return weight.sum(0).square() / weight.square().sum(0)
 
 
-FEWEST = 5  # the smallest number of draws in a tail that can be fitted
-TERMS = ChunkSize(1, 2**24)  # terms of the fit that are computed at a time
+FEWEST = 5
+"""The smallest number of draws in a tail that can be fitted."""
+
+TERMS = ChunkSize(1, 2**24)
+"""Terms of the fit that are computed at a time."""
 
 WIDEST = 650.0
 """The largest difference of log-weights in a tail, in nats. Beyond it, their ratio would underflow in float64."""

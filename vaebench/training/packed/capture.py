@@ -40,6 +40,9 @@ def program(
     Returns:
         A function of tensors like `given` that returns the mean objective `[M]`, its sum `[M]` in float64, and the
         gradients of the negative mean with respect to the parameters.
+
+    Raises:
+        Unpackable: if the function cannot be mapped, with the reason.
     """
 
     def step(*stacks: Tensor) -> list[Tensor]:
@@ -85,6 +88,9 @@ def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], g
         function: takes the tensors of one member, `*fixed` and `*given`, and returns tensors.
         fixed: tensors of all members, `[M, …]`, that keep their memory and change only in place.
         given: examples of tensors of all members that are new at every call.
+
+    Raises:
+        Unpackable: if the function cannot be mapped, with the reason.
     """
 
     def step(*stacks: Tensor) -> list[Tensor]:
@@ -97,7 +103,11 @@ def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], g
 def capture(
     step: Callable[..., list[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor], gradient: bool = False
 ) -> Program:
-    """Capture a function of stacks as a flat list of operations."""
+    """Capture a function of stacks as a flat list of operations.
+
+    Raises:
+        Unpackable: if the function cannot be captured, with the reason.
+    """
     stacks = [*fixed, *given]
     versions = [torch_private.version(s) for s in stacks]
     try:
