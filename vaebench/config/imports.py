@@ -143,9 +143,6 @@ def check_names(imports: Sequence[Import]) -> None:
 def recorded(checksums: Mapping[str, str]) -> tuple[Import, ...]:
     """The imports that a run used.
 
-    Args:
-        checksums: from the run's configuration.
-
     Raises:
         ImportFault: if a file was not asked for, or is another version now.
     """
