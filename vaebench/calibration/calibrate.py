@@ -185,6 +185,10 @@ class CalibrationError(ValueError):
 def calibrate(study: Study, folder: Path, how: Execution, console: Console) -> list[Grade]:
     """Compute all grades. The study is trained first.
 
+    Args:
+        study: linear VAEs on linear-Gaussian data.
+        folder: of the runs. Runs that are complete there are not trained again.
+
     Raises:
         CalibrationError: if the study has other runs, or if one of them failed.
     """

@@ -70,6 +70,9 @@ def wandb_variables(settings: list[str] | None) -> dict[str, str]:
 
     >>> wandb_variables(["project=mine"])
     {'WANDB_PROJECT': 'mine'}
+
+    Raises:
+        ValueError: for an unknown setting.
     """
     pairs = [setting.partition("=") for setting in settings or ()]
     for key, equals, _ in pairs:

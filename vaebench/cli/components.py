@@ -162,7 +162,11 @@ class Key(NamedTuple):
 
 
 def keys_of(name: str) -> list[tuple[str, list[Key]]]:
-    """The keys of each component of that name: a heading with the kind and what it is, then its keys."""
+    """The keys of each component of that name: a heading with the kind and what it is, then its keys.
+
+    Raises:
+        ValueError: if no component has that name, with the nearest ones.
+    """
     from vaebench.config.registry import REGISTRIES, did_you_mean
 
     found = [registry for registry in REGISTRIES if name in registry]

@@ -149,7 +149,13 @@ ROWS = 1024  # observations that are encoded at a time
 
 
 def _place(out: Path, images: bool = True) -> Path:
-    """The file to write. One that cannot be written is refused before anything is computed, which may take long."""
+    """The file to write. One that cannot be written is refused before anything is computed, which may take long.
+
+    Raises:
+        FileExistsError: if there is such a file.
+        ValueError: if its name ends in something else, or these numbers are no images.
+        WriteError: if its folder cannot be written.
+    """
     from vaebench.records.files import check_writable
 
     kinds = (".npz", ".png") if images else (".npz",)

@@ -132,7 +132,11 @@ def visible() -> tuple[Import, ...]:
 
 
 def check_names(imports: Sequence[Import]) -> None:
-    """Refuse two files of one name: a run's configuration knows a file by its name."""
+    """Refuse two files of one name: a run's configuration knows a file by its name.
+
+    Raises:
+        ImportFault: naming both.
+    """
     first: dict[str, Source] = {}
     for source in (source for each in imports for source in each.sources):
         other = first.setdefault(source.key, source)
@@ -142,6 +146,9 @@ def check_names(imports: Sequence[Import]) -> None:
 
 def recorded(checksums: Mapping[str, str]) -> tuple[Import, ...]:
     """The imports that a run used.
+
+    Args:
+        checksums: from the run's configuration.
 
     Raises:
         ImportFault: if a file was not asked for, or is another version now.

@@ -82,7 +82,12 @@ def _import(document: Document, path: Path) -> list[Fault]:
 
 
 def _read_components(new: Import) -> None:
-    """Read the keys of every component of an import."""
+    """Read the keys of every component of an import.
+
+    Raises:
+        SignatureError: if an annotation or a default cannot be read.
+        ValueError: if a name is there twice, or the import has no component.
+    """
     entries = [(registry, name) for registry in REGISTRIES for name in registry if registry.origin(name) == new]
     if not entries:
         raise ValueError(f"{new.asked}: no component; write @MODELS.register (or METRICS, DATASETS, …) above a class")
@@ -123,6 +128,10 @@ def _run(point: Point, base: Mapping[str, Any], seed: int | None, known: dict[ob
         base: what every run starts from.
         seed: the axis of the seeds, if nothing else depends on it.
         known: a run for all values but the seed; it is extended.
+
+    Raises:
+        DeadReference: if a `${…}` refers to nothing.
+        Refused: if the values are not valid.
     """
     rest: object = None if seed is None else (*point.indices[:seed], *point.indices[seed + 1 :])
     if seed is not None and rest in known:

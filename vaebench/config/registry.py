@@ -178,7 +178,11 @@ class Registry(Generic[T]):
 
     @property
     def _imported(self) -> dict[str, tuple[ClassSource, Import]]:
-        """The classes that the visible imports register, each with its import."""
+        """The classes that the visible imports register, each with its import.
+
+        Raises:
+            ValueError: if a name is there twice.
+        """
         known = self._of_imports
         if known is None or known[0] != imports.visible():
             found: dict[str, tuple[ClassSource, Import]] = {}

@@ -346,7 +346,11 @@ class Autoencoder(Usable, ABC):
             self.refit(self.training_batches())
 
     def _log_mean(self, name: str, sums: Float64[Tensor, "2"]) -> None:
-        """Log the mean over all processes."""
+        """Log the mean over all processes.
+
+        Raises:
+            Diverged: if it is not a finite number.
+        """
         total, count = self.over_processes(sums)
         mean = total / count
         if not torch.isfinite(mean):

@@ -241,7 +241,11 @@ def _prior(given: Any, latent_dim: int, shape: tuple[int, ...]) -> Prior:
 
 
 def _decoded(decoder: Module, z: Tensor) -> Any:
-    """What a decoder returns."""
+    """What a decoder returns.
+
+    Raises:
+        ValueError: if it does not take these latents.
+    """
     try:
         return decoder(z)
     except (RuntimeError, TypeError, IndexError) as error:

@@ -52,7 +52,11 @@ def put_aside(path: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Create a folder if necessary, and check that files can be created in it."""
+    """Create a folder if necessary, and check that files can be created in it.
+
+    Raises:
+        WriteError: if not; the message says what to do.
+    """
     probe = folder / f".{uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +70,11 @@ def check_writable(folder: Path) -> None:
 
 
 def write_all(files: Mapping[Path, bytes]) -> list[Path]:
-    """Replace the content of each file."""
+    """Replace the content of each file.
+
+    Raises:
+        WriteError: at the first file that cannot be written.
+    """
     for path, content in files.items():
         write_atomically(path, content)
     return list(files)

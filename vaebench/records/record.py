@@ -162,6 +162,10 @@ class Record:
         Args:
             path: where the file is.
             name: its name in the run's folder, if it has another name now.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            RecordError: if the file was changed since, or belongs to another run.
         """
         content = path.read_bytes()
         if checksum(content) != self.provenance.get("files", {}).get(name or path.name, checksum(content)):
@@ -229,7 +233,12 @@ def decode(content: bytes, source: str | Path) -> Record:
 
 
 def write(record: Record, path: Path) -> None:
-    """Write a record atomically."""
+    """Write a record atomically.
+
+    Raises:
+        RecordError: if the record is not plain JSON.
+        WriteError: if the disk is full or the folder cannot be written.
+    """
     write_atomically(path, encode(record))
 
 

@@ -1,4 +1,4 @@
-"""Finds what a word on the command line names: a run, or rows of a study's table; else it is a LookupError."""
+"""Finds what a word on the command line names: a run, or rows of a study's table."""
 
 import os
 import re
@@ -28,12 +28,21 @@ class Chosen(NamedTuple):
 
 
 def run(word: str, roots: Sequence[Path]) -> Record:
-    """One run's record."""
+    """One run's record.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+    """
     return record.read(only(word, roots))
 
 
 def only(word: str, roots: Sequence[Path]) -> Path:
-    """The file of the record of a single run: of a run, or of the only run of a study or of rows of it."""
+    """The file of the record of a single run: of a run, or of the only run of a study or of rows of it.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+        ValueError: if the study has no such label.
+    """
     name = word.partition(":")[0]
     folder = _study(name, roots)
     if folder is None:
@@ -46,7 +55,12 @@ def only(word: str, roots: Sequence[Path]) -> Path:
 
 
 def find(word: str, roots: Sequence[Path]) -> list[Chosen]:
-    """The rows that a word names; a run names the row of its configuration, with all seeds in the same study."""
+    """The rows that a word names; a run names the row of its configuration, with all seeds in the same study.
+
+    Raises:
+        LookupError: if nothing has that name.
+        ValueError: if the study has no such label.
+    """
     study, _, labels = word.partition(":")
     folder = _study(study, roots)
     if folder is not None:
@@ -67,7 +81,11 @@ def _study(name: str, roots: Sequence[Path]) -> Path | None:
 
 
 def file_of(word: str, roots: Sequence[Path]) -> Path:
-    """The file of a run's record."""
+    """The file of a run's record.
+
+    Raises:
+        LookupError: if there is no such run, or if there are several.
+    """
     path = followed(Path(word))
     for file in (path, path / RECORD, *([path.with_name(RECORD)] if path.name in LEFT else [])):
         if file.is_file() and file.suffix == ".json":
@@ -109,7 +127,11 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
 
 
 def _values(table: Table, key: str, word: str) -> tuple[str, dict[str, str]]:
-    """The path in the configuration that a key names, and its value as text for each row."""
+    """The path in the configuration that a key names, and its value as text for each row.
+
+    Raises:
+        ValueError: if no configuration of the study has the key, or if it may be several paths.
+    """
     for i, names in enumerate(zip(table.axes, table.headings, strict=True)):
         if key in names:
             return table.axes[i], {row.group.key: row.labels[i] for row in table.rows}

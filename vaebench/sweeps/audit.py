@@ -80,6 +80,14 @@ def audit(
 ) -> Audit:
     """Measure a model that pythae has saved.
 
+    Args:
+        folder: that pythae's trainer wrote.
+        file: observations, .npy or .npz.
+        draws: K, the number of posterior draws of each observation.
+        most: how many observations are measured, evenly spaced.
+        trust: read pickled networks, which runs the code in them.
+        binarize: how grey levels become 0 and 1.
+
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if folder or file cannot be read, or do not fit each other.

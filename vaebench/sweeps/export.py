@@ -89,7 +89,11 @@ def _exported(part: Part, example: Tensor, given: str, outputs: list[str]) -> An
 
 
 def _check(proto: Any, part: Part, given: str, example: Tensor) -> None:
-    """Compare what was exported with the model, on another number of observations than it was exported for."""
+    """Compare what was exported with the model, on another number of observations than it was exported for.
+
+    Raises:
+        AssertionError: if it gives other numbers.
+    """
     from onnx.reference import ReferenceEvaluator
 
     wanted = part(example)

@@ -22,7 +22,12 @@ class Found(NamedTuple):
 
 
 def find(study: Study, name: str | None, folders: Sequence[Path]) -> Found:
-    """Find a run by an id, the start of one, or a slug: in the study, else among the records. None is the only run.
+    """Find a run by its name: in the study, else among the records.
+
+    Args:
+        study: from its file and the given overrides.
+        name: an id, the start of an id, or a slug; None for the only run of the study.
+        folders: searched for records, in this order.
 
     Raises:
         ConfigError: if no run or several runs have that name, or another version wrote the record.

@@ -36,7 +36,16 @@ WANDB = "https://api.wandb.ai"  # the address of W&B, unless its settings name a
 
 
 def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
-    """Refuse a study that would fail, with all its faults. Of an engine elsewhere, memory and data are not checked."""
+    """Refuse a study that would fail.
+
+    Args:
+        study: the runs belong to it.
+        runs: the unfinished runs.
+        engine: where they train. On another machine, its memory and data are not checked.
+
+    Raises:
+        ConfigError: with a line for every fault, at its place in the study.
+    """
     known: dict[str, tuple[Preview | None, list[Place]]] = {}
     examined: dict[str, list[Place]] = {}
     found: dict[str, list[Place]] = {}  # by `Run.unseeded`
@@ -69,7 +78,11 @@ def _lines(study: Study, runs: Sequence[Run], found: Mapping[str, list[Place]]) 
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written."""
+    """Refuse a folder that cannot be written.
+
+    Raises:
+        OSError: with the folder and what to do.
+    """
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     reason = "permission denied" if there.is_dir() else f"{there} is no folder"
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
@@ -78,7 +91,11 @@ def check_folder(folder: Path) -> None:
 
 
 def check_login() -> None:
-    """Refuse `--wandb online` if nobody is logged in. This uses files and variables only, not the network."""
+    """Refuse `--wandb online` if nobody is logged in. This uses files and variables only, not the network.
+
+    Raises:
+        ValueError: with what to do.
+    """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
     host = urlparse(os.environ.get("WANDB_BASE_URL") or _setting("base_url") or WANDB).hostname or ""
@@ -217,7 +234,14 @@ class PlannedPack(NamedTuple):
 
 
 def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iterable[Path]) -> list[PlannedPack]:
-    """The packs in the order in which they would start. The times of such runs are in the records in `folders`."""
+    """The packs of a sweep, in the order in which they would start.
+
+    Args:
+        pending: the unfinished runs.
+        engine: where they would train.
+        max_size: members of the largest pack.
+        folders: where records of such runs may lie; their times are the estimate.
+    """
     known, bytes_of = _seconds(folders), dict[str, int | None]()
     planned = []
     for pack in packs_of(pending, max_size, engine.workers):

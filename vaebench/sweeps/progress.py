@@ -32,7 +32,15 @@ LINE_SECONDS = 60.0  # seconds between two lines about the running packs, in a p
 
 
 class Display:
-    """Shows the progress of a sweep. It only reads the sweep's folder, so any process may work there."""
+    """Shows the progress of a sweep. It reads the sweep's folder only, so it does not matter which process works there.
+
+    Args:
+        study: its name.
+        runs: the unfinished runs.
+        folder: of the study; each run works in a folder below it.
+        total: how many runs the study has.
+        console: where to write.
+    """
 
     def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:
         self.console, self.study, self.folder, self.total = console, study, folder, total

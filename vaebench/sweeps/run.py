@@ -81,6 +81,14 @@ def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution,
     """Train and measure one run and write its record. The run is a pack of one.
 
     If the run fails (an impossible hyper-parameter, a NaN, no memory), its record has the reason.
+
+    Args:
+        run: everything that defines the numbers.
+        study: stem of the study's file.
+        axes: paths of its grid, for the table.
+        folder: of this run.
+        how: settings that do not define the numbers.
+        watch: called after every epoch.
     """
     (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
     return outcome
@@ -225,7 +233,14 @@ def expected_of(run: Run) -> dict[str, Description]:
 
 
 def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False) -> Measurement:
-    """The run's metrics and estimators on its evaluation split. With `bf16`, only the metrics decode in bfloat16."""
+    """The run's metrics and estimators on its evaluation split.
+
+    Args:
+        run: says what is measured.
+        model: the trained model.
+        data: its data.
+        bf16: whether the metrics, but not the estimators, decode in bfloat16.
+    """
     imports.use(run.imports)
     batches, how = data.batches(run.evaluate.split), run.evaluate
     with bfloat16_decoder(model) if bf16 else nullcontext():

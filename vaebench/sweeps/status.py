@@ -77,7 +77,11 @@ def remove_stale_progress(folder: Path) -> None:
 
 
 def intact_record(path: Path, study: str) -> Record | None:
-    """A run's record, or None if it is missing or damaged. One of a newer version is an error."""
+    """A run's record, or None if it is missing or damaged.
+
+    Raises:
+        NewerError: if a newer version wrote it.
+    """
     try:
         return record.read(path, study)
     except NewerError:

@@ -66,7 +66,15 @@ def sweep(
 
 
 def _execute(pending: list[Run], worker: Worker, total: int, console: Console, engine: Engine) -> None:
-    """Execute runs in packs, and show how far they are."""
+    """Execute runs in packs, and show how far they are.
+
+    Args:
+        pending: the unfinished runs.
+        worker: executes a pack.
+        total: how many runs the study has.
+        console: for progress.
+        engine: where packs are executed.
+    """
     most = worker.how.max_pack_size
     with ExitStack() as stack:
         if pending:
@@ -91,7 +99,12 @@ def _execute(pending: list[Run], worker: Worker, total: int, console: Console, e
 
 
 def _pending(study: Study, folder: Path, unfinished: Collection[str], console: Console) -> list[Run]:
-    """The unfinished runs. Damaged files are renamed, but only after no file of a newer version was found."""
+    """The unfinished runs. Damaged files are renamed, but only after no file of a newer version was found.
+
+    Raises:
+        NewerError: as `sweep`.
+        NewerSnapshotError: as `sweep`.
+    """
     pending = [run for run in study.runs if run.id in unfinished]
     messages = [(text, "") for run in pending if (text := describe_resume(run, folder / run.id))]
     for run in pending:

@@ -165,7 +165,12 @@ def _alone(checkpoint: Path) -> Trained:
 
 
 def write_npz(path: Path, origin: dict[str, Any], **columns: torch.Tensor | np.ndarray | None) -> Path:
-    """Write arrays with their origin, as JSON text in the array `provenance`; no file is overwritten."""
+    """Write arrays with their origin, as JSON text in the array `provenance`; no file is overwritten.
+
+    Raises:
+        FileExistsError: if there is such a file.
+    """
+
     if path.exists():
         raise FileExistsError(f"{path}: exists already; choose another name by --out")
     found = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in columns.items() if v is not None}
@@ -269,7 +274,12 @@ def reevaluate(
 
 
 def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
-    """The model that a run left in its folder, and its data."""
+    """The model that a run left in its folder, and its data.
+
+    Raises:
+        FileNotFoundError: if the folder has no record or no checkpoint.
+        ValueError: if the checkpoint or the record is damaged, or belongs to another run.
+    """
     made = record.read(folder / RECORD)
     if made.id != run.id:
         raise ValueError(f"{folder}: expected the run {run.id}, got {made.id}")

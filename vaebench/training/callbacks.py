@@ -17,7 +17,11 @@ from vaebench.training.packed.module import Pack
 
 
 class LearningRateStages(lightning.Callback):
-    """Sets the learning rate of every epoch to the model's times the factor of its stage."""
+    """Sets the learning rate of every epoch to the model's times the factor of its stage.
+
+    Args:
+        train: how the model is trained.
+    """
 
     def __init__(self, train: Train) -> None:
         self.train = train
@@ -37,6 +41,9 @@ class StopEarly(lightning.Callback):
     If a model is trained in phases, only the validations of the last phase count: other phases have other objectives.
 
     Its state is part of Lightning's checkpoint, so a run that continues stops where it would have stopped.
+
+    Args:
+        how: the number, its patience, and what an improvement is.
 
     Attributes:
         best: the best number so far, and None before the first.

@@ -89,6 +89,9 @@ class FunctionLogger(EpochLogger):
 class MemberLogs:
     """Where the members of a pack log their epochs. Lightning logs for one model only.
 
+    Args:
+        loggers: the other loggers of each member.
+
     Attributes:
         curves: of each member.
         loggers: of each member, its curve first.

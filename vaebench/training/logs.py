@@ -37,7 +37,11 @@ BUILDERS: Mapping[LoggerName, Callable[[Path, str], Logger]] = {"csv": _csv, "te
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse an unknown logger, and one whose library is missing."""
+    """Refuse an unknown logger, and one whose library is missing.
+
+    Raises:
+        ValueError: with what to do.
+    """
     if unknown := [name for name in names if name not in BUILDERS]:
         raise ValueError(f"--logger: expected {' or '.join(BUILDERS)}, got {unknown[0][:40]!r}")
     if "tensorboard" in names and find_spec("tensorboard") is None:
@@ -48,6 +52,10 @@ class FileLog:
     """The CSV or TensorBoard log of a run, with one line for each epoch, counted from one.
 
     If the log cannot be written, that is a warning, and training goes on: the record has the curve.
+
+    Args:
+        logger: of Lightning.
+        run: whose numbers these are.
     """
 
     def __init__(self, logger: Logger, run: Run) -> None:
@@ -92,6 +100,11 @@ class FileLog:
 @contextmanager
 def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[FileLog]]:
     """The logs of a run, open while the block runs.
+
+    Args:
+        run: the run.
+        study: the folder of its study.
+        names: of the loggers.
 
     Raises:
         ValueError: if a library is missing.

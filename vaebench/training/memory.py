@@ -50,6 +50,9 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     Args:
         models: all of one architecture. Only shapes matter, so outlines are enough (see `outline`).
         batch_size: examples per step of each.
+
+    Raises:
+        TooLargeError: with how much they need and how much there is.
     """
     n, free = len(models), available()
     needed = needs(models, batch_size)
@@ -72,6 +75,10 @@ def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
     """A model on torch's meta device: it has shapes but no numbers, and takes no memory. None if that fails.
 
     If the model cannot be built at all, the real construction later raises the error.
+
+    Args:
+        spec: the model, as a configuration names it.
+        shape: of an observation.
     """
     try:
         with torch.device("meta"):

@@ -30,6 +30,9 @@ def save_checkpoint(model: Autoencoder, path: Path, epoch: int, step: int) -> No
         path: of the file.
         epoch: the number of epochs of its training.
         step: the number of steps.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
     """
     checkpoint = {
         "epoch": epoch,
@@ -53,7 +56,11 @@ def weights(model: Autoencoder, run: str = "") -> bytes:
 
 
 def write_weights(model: Autoencoder, path: Path, run: str) -> Path:
-    """Write the file atomically, and return its path."""
+    """Write the file atomically, and return its path.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
+    """
     write_atomically(path, weights(model, run))
     return path
 

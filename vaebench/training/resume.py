@@ -91,13 +91,23 @@ class StoppedError(Exception):
 
 
 def save(pack: Pack, runs: Sequence[Run], folders: Sequence[Path]) -> None:
-    """Write the snapshot of every member."""
+    """Write the snapshot of every member.
+
+    Raises:
+        WriteError: if one cannot be written.
+    """
     for i, (run, folder) in enumerate(zip(runs, folders, strict=True)):
         pack.snapshot(i, run.id).save(folder / RESUME)
 
 
 def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: DataModule) -> Snapshot | None:
     """The snapshot of a run, or None. A file that cannot be used is put aside, and the run starts again.
+
+    Args:
+        run: the run.
+        folder: of the run.
+        model: the untrained model that would continue from it.
+        data: the training data.
 
     Raises:
         NewerSnapshotError: if a newer version of vaebench wrote it.
@@ -168,14 +178,22 @@ class CurveInSnapshot(lightning.Callback):
 
 
 def _check_noise(path: Path, noise: Tensor | None) -> None:
-    """Refuse a file of another kind of device: its random generators cannot continue from a state of this kind."""
+    """Refuse a file of another kind of device: its random generators cannot continue from a state of this kind.
+
+    Raises:
+        SnapshotError: naming the device that is here.
+    """
     here = generator(0, "any", device())
     if noise is None or noise.shape != here.get_state().shape:
         raise SnapshotError(f"{path}: its noise is not that of a training on this device, {here.device.type}")
 
 
 def _check_architecture(path: Path, weights: Any, model: Autoencoder) -> None:
-    """Refuse the weights of another architecture."""
+    """Refuse the weights of another architecture.
+
+    Raises:
+        SnapshotError: naming the first tensor that differs.
+    """
     mine, theirs = _layout(model.state_dict()), _layout(weights)
     if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
         raise SnapshotError(f"{path}: does not fit this run: the model has another {odd[0]}")

@@ -255,7 +255,11 @@ def _ignore(epoch: int, latest: object) -> None:
 
 
 def _save(training: lightning.Trainer, path: Path) -> None:
-    """Write a snapshot. All processes must call this together."""
+    """Write a snapshot. All processes must call this together.
+
+    Raises:
+        WriteError: in the process that writes.
+    """
     training.save_checkpoint(path, weights_only=False)
     writer = training.strategy.checkpoint_io
     if isinstance(writer, Snapshots) and writer.error is not None:

@@ -87,7 +87,11 @@ class Snapshot(NamedTuple):
         return {**(self.trainer or {}), **own}
 
     def save(self, path: Path) -> None:
-        """Write the snapshot atomically."""
+        """Write the snapshot atomically.
+
+        Raises:
+            WriteError: if the disk is full or the folder cannot be written.
+        """
         content = io.BytesIO()
         fields = self._asdict()
         divergence = fields.pop("divergence")
@@ -131,7 +135,13 @@ def _of_earlier_trainer(run: str, checkpoint: dict[str, Any]) -> Snapshot:
 
 
 def contents(path: Path) -> Any:
-    """Read a file of torch that holds only tensors and plain values. Loading it cannot execute code."""
+    """Read a file of torch that holds only tensors and plain values. Loading it cannot execute code.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
+        SnapshotError: if it is damaged or holds anything else.
+    """
     content = path.read_bytes()
     header_of(path, content)
     try:
@@ -147,7 +157,13 @@ def contents(path: Path) -> Any:
 
 
 def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
-    """The header of a checkpoint: format, run, epochs, steps. Empty for format 1."""
+    """The header of a checkpoint: format, run, epochs, steps. Empty for format 1.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        NewerSnapshotError: if a newer version of vaebench wrote it.
+        SnapshotError: if it is damaged.
+    """
     try:
         header = about(path.read_bytes() if content is None else content, path)
     except SealError as error:

@@ -103,6 +103,9 @@ class DeferSignals(lightning.Callback):
 class Snapshots(TorchCheckpointIO):
     """Lets Lightning write its checkpoints as snapshots of a run, and continue from them.
 
+    Args:
+        run: the run that they belong to.
+
     Attributes:
         error: why the last snapshot could not be written. The caller raises it later: other processes wait here.
     """

@@ -158,6 +158,9 @@ def check_finite(log_density: Float[Tensor, "*chains"], where: str) -> None:
 
     Args:
         where: the latents, for the message.
+
+    Raises:
+        FloatingPointError: with the number of values that are not finite, and what to do.
     """
     bad = int((~log_density.isfinite()).sum())
     if bad:

@@ -67,6 +67,9 @@ def make(
         folder: where images are looked for, `runs/<study>` or `results/<study>`.
         remarks: what stands above the tables.
         links: to files beside the page.
+
+    Raises:
+        ValueError: if there is no record.
     """
     table = tables.table(records, remarks, asked)
     drawn = figures.draw(table)

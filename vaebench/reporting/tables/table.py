@@ -19,7 +19,11 @@ from vaebench.reporting.tables.rows import Row, Table, blocks, distinct, groups
 
 
 def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: Presentation = PLAIN) -> Table:
-    """The records of a study in rows, blocks and columns, with what is to be said at the head."""
+    """The records of a study in rows, blocks and columns, with what is to be said at the head.
+
+    Raises:
+        ValueError: if there is no record, or one run is there twice with different content.
+    """
     if not records:
         raise ValueError("no records to tabulate; run the sweep first")
     records = distinct(records)

@@ -68,6 +68,9 @@ def workspace(
         records: of its runs, as far as there are any; each number in them gets a panel.
         entity: user or team that owns the workspace.
         expected: what the runs will measure, by name. It is used only if there is no record.
+
+    Raises:
+        ValueError: if the library that builds it is not installed.
     """
     ws, _ = library()
     along = axes(study)
@@ -242,6 +245,9 @@ def report(
 
     Args:
         records: of its runs; without any, the report has no answer and no table.
+
+    Raises:
+        ValueError: if the library that builds it is not installed.
     """
     _, wr = library()
     blocks = [wr.TableOfContents(), *_findings(study, records), *_report_panels(study, records, entity, expected)]

@@ -141,7 +141,12 @@ class Ray(Engine):
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address at which nothing listens. Ray itself would try for minutes."""
+    """Refuse an address at which nothing listens. Ray itself would try for minutes.
+
+    Raises:
+        ValueError: if the port is not a possible port.
+        ConnectionError: if nothing answers there.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return  # `auto`, which Ray looks up

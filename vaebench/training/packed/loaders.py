@@ -73,6 +73,9 @@ class ResidentBatches(PackedBatches):
     """Batches that the device selects by itself: the orders of an epoch, and the place in them, lie on the device.
 
     So a step needs nothing from the CPU. The numbers are those of `PackedBatches`.
+
+    Args:
+        streams: the batches of each seed, all from one split.
     """
 
     def __init__(self, streams: Sequence[TrainingBatches]) -> None:

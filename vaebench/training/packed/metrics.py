@@ -25,6 +25,12 @@ class PackMetrics:
     """Computes metrics of the members of a pack, as often as needed.
 
     One captured program takes a batch and its noise, and returns the increments of all sums of all metrics.
+
+    Args:
+        stacks: the members' tensors.
+        seed_groups: the members grouped by seed.
+        metrics: the metrics.
+        draws: K, the number of posterior draws of each observation.
     """
 
     def __init__(self, stacks: Stacks, seed_groups: SeedGroups, metrics: Sequence[Metric], draws: int) -> None:

@@ -91,5 +91,9 @@ class Resumable(lightning.LightningModule):
         self.trainer.should_stop = not any(self.is_active)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse Lightning's checkpoint: it does not contain the members' states."""
+        """Refuse Lightning's checkpoint: it does not contain the members' states.
+
+        Raises:
+            ValueError: always.
+        """
         raise ValueError("a pack goes on from its members' snapshots (`start`), not from Lightning's checkpoint")

@@ -38,12 +38,20 @@ class Stacks:
         self._programs: dict[tuple[Any, ...], Program] = {}
 
     def program(self, function: Callable[..., Tensor], data: Sequence[Tensor], train: bool = False) -> Program:
-        """A function of a model and data, for all members. It is captured at the first call with such data."""
+        """A function of a model and data, for all members. It is captured at the first call with data of these shapes.
+
+        Raises:
+            Unpackable: if it cannot be captured.
+        """
         trained = len(self.rows.names) if train else 0
         return self._captured(partial(program, trained=trained), function, data, train)
 
     def mapped(self, function: Callable[..., Sequence[Tensor]], data: Sequence[Tensor]) -> Program:
-        """Like `program`, for a function that returns any tensors. The model is in evaluation mode."""
+        """Like `program`, for a function that returns any tensors. The model is in evaluation mode.
+
+        Raises:
+            Unpackable: if it cannot be captured.
+        """
         return self._captured(mapped, function, data, train=False)
 
     def _captured(
