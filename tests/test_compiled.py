@@ -1,4 +1,4 @@
-"""Compiled gradients of a pack have the plain program's numbers to rounding; without a compiler steps stay plain."""
+"""Compiled steps of a pack have the plain program's numbers to rounding; without a compiler steps stay plain."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import pytest
 import torch
 from trainers import trainer
 
-from vaebench.config.registry import MODELS
+from vaebench.config.registry import MODELS, OPTIMIZERS
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.training.packed import compiled
@@ -38,9 +38,9 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch, libraries: Path) -> Path:
-    """Compile after five steps, however little that saves."""
+    """Compile, however little that saves."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(libraries))
-    for name, value in {"MEASURED": 5, "LOADING": 0.0, "COMPILING": 0.0}.items():
+    for name, value in {"LOADING": 0.0, "COMPILING": 0.0}.items():
         monkeypatch.setattr(compiled, name, value)
     return libraries / "vaebench" / "steps"
 
@@ -129,7 +129,7 @@ def test_compiled_steps_have_the_plain_numbers_to_rounding(name, at_once):
     pack, curves = trained(members(), compiles=True)
     plain, expected = trained(members(), compiles=False)
     assert pack.compiled is not None
-    assert pack.compiled.taken == 9 * EPOCHS - 5
+    assert pack.compiled.taken == 9 * EPOCHS
     check_rounding(pack, curves, plain, expected)
 
 
@@ -152,3 +152,30 @@ def test_a_compiled_pack_goes_on_with_and_without_a_compiler(at_once, goes_on_co
     resumed, curves = trained(four(), compiles=goes_on_compiled, start=taken)
     assert resumed.steps_done == whole.steps_done
     check_rounding(resumed, curves, whole, expected)
+    if goes_on_compiled:
+        assert curves == expected
+        assert torch.equal(rows(resumed), rows(whole))
+
+
+@needs_compiler
+def test_a_compiled_member_has_the_bits_it_has_in_another_pack(at_once):
+    """Its latent units and its batch fill no whole registers and cache lines; another learning rate is beside it."""
+    many, curves = trained(
+        [*four(), build("BetaVAE", 3, learning_rate=3e-3)], compiles=True, clips=[None, 3.0] * 2 + [None]
+    )
+    few, expected = trained(four()[1:3], compiles=True, clips=[3.0, None])
+    assert curves[1:3] == expected
+    assert torch.equal(rows(many)[1:3], rows(few))
+
+
+@needs_compiler
+def test_an_optimiser_without_a_formula_takes_its_step_outside_the_library(at_once):
+    def members() -> list[Autoencoder]:
+        return [build("VAE", seed, learning_rate=0.01) for seed in range(2)]
+
+    own = [OPTIMIZERS.build({"name": "SGD", "momentum": 0.9})] * 2
+    pack, curves = trained(members(), compiles=True, optimizers=own)
+    plain, expected = trained(members(), compiles=False, optimizers=own)
+    assert pack.compiled is not None
+    assert pack.compiled.taken == 9 * EPOCHS
+    check_rounding(pack, curves, plain, expected)

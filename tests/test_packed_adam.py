@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.training.packed.optimizers import PackedAdam
+from vaebench.training.packed.optimizers import PackedAdam, PackedAdamW
 from vaebench.training.packed.rows import ParameterMatrix
 
 RATES = [1e-3, 1e-3, 1e-1, 1e-2]
@@ -84,3 +84,21 @@ def test_a_gradient_that_is_no_number_stays_with_its_member():
     for i in (0, 2, 3):
         assert all(torch.equal(p, q) for p, q in zip(members[i].parameters(), expected[i].parameters(), strict=True))
     assert all(p.isfinite().all() for p in members[1].parameters())
+
+
+@pytest.mark.parametrize("size", [1.0, 1e18], ids=["usual", "large"])
+@pytest.mark.parametrize("kind", [PackedAdam, PackedAdamW])
+def test_the_formula_is_the_update(kind, size):
+    """20 steps, to 1e-6; a member that is not active, and what the optimiser remembers of it, stays as it is."""
+    active, settings = [True, True, False, True], [{"weight_decay": 0.1 * i, "eps": 1e-6} for i in range(4)]
+    one, other = ParameterMatrix(networks()), ParameterMatrix(networks())
+    by_update, by_formula = (kind(rows, RATES, CLIPS, settings) for rows in (one, other))
+    for step in range(20):
+        slopes = gradients(one, step, size)
+        by_update.advance(slopes, active)
+        by_formula.step_by_formula(other.stacks, slopes, by_formula.state_stacks(), *by_formula.begin_compiled(active))
+    torch.testing.assert_close(other.values, one.values, rtol=1e-6, atol=1e-6)
+    assert torch.equal(other.values[2], one.values[2])
+    for i in range(4):
+        torch.testing.assert_close(by_formula.moments(i), by_update.moments(i), rtol=1e-5, atol=0)
+    assert not by_formula.moments(2).any()

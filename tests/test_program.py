@@ -3,8 +3,12 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vaebench.training.packed.capture import Unpackable, program
+from vaebench.training.packed.determinism import align_products
+from vaebench.training.packed.recording import record
+from vaebench.training.packed.vmap_rules import JoinedLogistic, Logistic
 
 M, B, K = 3, 5, 4
 
@@ -82,3 +86,32 @@ def test_a_constant_that_is_written_over_is_fresh_at_every_call():
         mean, _, slope = step(x)
         torch.testing.assert_close(mean, 0.5 * torch.einsum("mbk,mk->m", x, weight) / B)
         torch.testing.assert_close(slope, -0.5 * x.mean(1))
+
+
+def test_padded_products_are_the_products():
+    """A compiled program multiplies whole cache lines, so it pads the matrices with zeros."""
+
+    def products(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
+        return [torch.bmm(a, b), torch.baddbmm(c, a, b), torch.bmm(b.transpose(1, 2), a.transpose(1, 2))]
+
+    for i, k, j in [(5, 3, 7), (1, 6, 2), (4, 1, 4), (16, 16, 16)]:
+        data = [stacks(i, k), stacks(k, j, seed=1), stacks(1, j, seed=2)]
+        module = record(products, data, gradient=False)
+        align_products(module.graph)
+        module.recompile()
+        for found, expected in zip(module(*data), products(*data), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [Logistic, JoinedLogistic])
+def test_the_rules_for_pixels_are_the_cross_entropy(rule):
+    """Value and slope, against float64, to the rounding of the largest number in the sum; also at extreme logits."""
+    logit = torch.cat([torch.linspace(-30, 30, 2001), torch.tensor([0.0, -0.0, 1e-30, 90.0, -90.0, 1e30, -1e30])])
+    for x in (torch.zeros_like(logit), torch.ones_like(logit), torch.linspace(0, 1, len(logit))):
+        leaf, exact = logit.clone().requires_grad_(), logit.double().requires_grad_()
+        found = rule.apply(leaf, x)
+        expected = binary_cross_entropy_with_logits(exact, x.double(), reduction="none")
+        (slope,), (true,) = (torch.autograd.grad(y.sum(), of) for y, of in ((found, leaf), (expected, exact)))
+        eps = torch.finfo(torch.float32).eps
+        assert bool(((found - expected).abs() <= 4 * eps * logit.abs().clamp_min(1)).all())
+        assert bool(((slope - true).abs() <= 4 * eps).all())

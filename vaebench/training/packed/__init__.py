@@ -13,7 +13,7 @@ they are one step on stacks `[M, …]`. Models stay plain code for one member.
 - `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
   member. `optimizers`: the rules that change a row.
 - `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: metrics of all members.
-- `compiled`: the captured program as machine code, if the user asks for it and it pays.
+- `compiled`: the captured program and the optimiser as machine code, if the user asks for it and it pays.
 - `resuming`: how a pack continues from `training.snapshot`.
 - `counters`, `cuda_graph`: on a GPU, what the device counts by itself, and blocks of steps as one CUDA graph.
 - `torch_private`: the private interfaces of torch that all this uses.

@@ -5,7 +5,7 @@ list of operations on stacks `[M, …]`. A training step then runs this list. It
 dispatch of vmap and no autograd graph, which are most of the cost of a step of a small network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from vaebench.models import epoch
 from vaebench.training.packed import graph_passes, torch_private
 from vaebench.training.packed.determinism import make_batch_invariant
 from vaebench.training.packed.recording import record
-from vaebench.training.packed.vmap_rules import BatchingRules
+from vaebench.training.packed.vmap_rules import BatchingRules, Rule
 
 Program = Callable[..., list[Tensor]]
 
@@ -51,11 +51,16 @@ def program(
     return capture(step, fixed, given, gradient=trained > 0)
 
 
-def objective_and_gradients(function: Callable[..., Tensor], stacks: Sequence[Tensor], trained: int) -> list[Tensor]:
-    """What `program` captures, computed on stacks `[M, …]`; the first `trained` are the parameters."""
+def objective_and_gradients(
+    function: Callable[..., Tensor], stacks: Sequence[Tensor], trained: int, rules: Mapping[Any, Rule] | None = None
+) -> list[Tensor]:
+    """What `program` captures, computed on stacks `[M, …]`; the first `trained` are the parameters.
+
+    `rules` are those of `BatchingRules`.
+    """
     # Each member is an independent problem, so one backward pass over the vector of losses gives all gradients.
     leaves = [s.detach().requires_grad_() for s in stacks[:trained]]
-    with BatchingRules():
+    with BatchingRules(rules):
         objective = vmap(function)(*leaves, *stacks[trained:])
     loss = -objective.mean(1)
     slopes: tuple[Tensor, ...] = ()

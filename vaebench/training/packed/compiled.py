@@ -1,14 +1,20 @@
-"""The gradients of a pack as machine code, for those who ask for it (`--compile`), on a CPU.
+"""The steps of a pack as machine code, for those who ask for it (`--compile`), on a CPU.
 
 The captured program of `capture` runs about a hundred operations one after another. A compiler joins neighbouring
-operations, so that a step passes over memory less often, and Python starts one function.
+operations, and those of the optimiser (Adam, AdamW) with them. So a step passes over memory less often, and Python
+starts one function.
 
 - The compiler of torch (AOTInductor, with g++) takes about half a minute of one core. Its library is kept in
   `~/.cache/vaebench/steps`, by everything that it depends on. Another training of the same shapes loads it in a
   millisecond.
-- So the first steps are plain, and measured. Then it is decided once, by what is left to do: a library that is there is
-  loaded; a new one is compiled if it saves more time than it costs; else the steps stay plain.
-- The numbers are those of the plain program to rounding, not to the bit. Records say how many steps were compiled.
+- It is decided once, before the first step, from the time of the plain program: a library that is there is loaded if
+  the training is long; a new one is compiled if it saves more time, in what is left to do, than it costs; else the
+  steps stay plain. So a run that is stopped and goes on loads the library that it had, and has the same bits as one
+  that was never stopped.
+- The numbers are those of the plain program to rounding, not to the bit. Whether a library is used depends on how fast
+  the machine is, and on what lies in the cache. So nothing is compiled unasked: a run that anyone repeats has its bits.
+  Records say how many steps were compiled.
+- As in the plain program, the bits of a member do not depend on the other members.
 - The last batch of an epoch, if it is smaller, and whatever cannot be compiled, is computed by the plain program.
 """
 
@@ -19,6 +25,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
@@ -28,18 +35,21 @@ from torch import Tensor, fx
 
 from vaebench.training.packed import torch_private
 from vaebench.training.packed.capture import Program, objective_and_gradients
+from vaebench.training.packed.determinism import align_products
 from vaebench.training.packed.functional import FunctionalCall
 from vaebench.training.packed.recording import record
+from vaebench.training.packed.rows import PackedOptimizer
 from vaebench.training.packed.stacked import SeedGroups, Stacks
+from vaebench.training.packed.vmap_rules import COMPILED_RULES
 
-MEASURED = 20
-"""Plain steps that are timed before it is decided."""
+MEASURED = 5
+"""How often the plain program is timed before it is decided."""
 
 SAVED = 0.15
-"""The least share of a plain step that compiling saves."""
+"""The least share of the plain program that compiling saves."""
 
 LOADING = 2.0
-"""Seconds that a library must save: to record the program, and to look for its library, takes less than one."""
+"""Seconds that a library must save in the whole training: to record the program, and to look for it, takes one."""
 
 COMPILING = 60.0
 """Seconds that compiling must save: twice what it takes when nothing else runs."""
@@ -47,13 +57,14 @@ COMPILING = 60.0
 log = logging.getLogger(__name__)
 
 
-class CompiledGradients:
-    """Computes the gradients of a pack by a compiled library, from the step at which that pays.
+class CompiledStep:
+    """Takes the steps of a pack by a compiled library, if that pays.
 
     Args:
         function: takes a model, observations and noise, and returns the objective `[B]`.
         stacks: the tensors of the members.
         seed_groups: of the members.
+        optimizer: of the members. Its step is part of the library if it has a formula.
         batch_size: of the steps to compile.
 
     Attributes:
@@ -61,66 +72,101 @@ class CompiledGradients:
     """
 
     def __init__(
-        self, function: Callable[..., Tensor], stacks: Stacks, seed_groups: SeedGroups, batch_size: int
+        self,
+        function: Callable[..., Tensor],
+        stacks: Stacks,
+        seed_groups: SeedGroups,
+        optimizer: PackedOptimizer,
+        batch_size: int,
     ) -> None:
-        self.function, self.stacks, self.seed_groups, self.batch_size = function, stacks, seed_groups, batch_size
-        self.taken = 0
+        self.function, self.stacks, self.seed_groups, self.optimizer = function, stacks, seed_groups, optimizer
+        self.batch_size, self.taken = batch_size, 0
         self._library: Program | None = None
-        self._plain, self._since = 0, 0.0
         # A phase would need a library of its own.
         self._decided = stacks.rows.values.device.type != "cpu" or stacks.models[0].phase_at(1.0) != 0
+        states = optimizer.state_stacks() if optimizer.has_formula else []
+        self._fixed = [*stacks.fixed, seed_groups.place_of_seed, *chain.from_iterable(states)]
 
     def __call__(
-        self, x: Float[Tensor, "U B *event"], noise: Float[Tensor, "U B *noise"], left: int | float
+        self,
+        x: Float[Tensor, "U B *event"],
+        noise: Float[Tensor, "U B *noise"],
+        active: Sequence[bool],
+        plain: Callable[[], object],
+        left: int | float,
+        steps: int | float,
     ) -> list[Tensor] | None:
         """The results of `capture.program`, or None: then the caller computes them by the plain program.
+
+        The library of an optimiser that has a formula returns no gradients, because it has changed the parameters.
 
         Args:
             x: the observations of each seed.
             noise: of each seed.
+            active: for each member whether it takes the step, if its objective is finite.
+            plain: computes the same by the plain program, which changes nothing.
             left: the number of steps to do, with this one.
+            steps: the number of steps of the whole training.
         """
         if x.shape[1] != self.batch_size:
             return None
         if not self._decided:
-            self._decide(x, noise, left)
+            self._decided = True
+            self._decide([x, noise], plain, left, steps)
         if self._library is None:
             return None
         self.taken += 1
-        return self._library(x, noise)
+        return self._library([*self._fixed, *self.optimizer.begin_compiled(active), x, noise])
 
-    def _decide(self, x: Tensor, noise: Tensor, left: int | float) -> None:
-        """Measure enough plain steps; then load or compile the library, or leave it."""
-        self._plain, self._since = self._plain + 1, self._since or perf_counter()
-        if self._plain <= MEASURED:
-            return
-        self._decided = True
-        saved = left * (perf_counter() - self._since) / MEASURED * SAVED
-        if saved < LOADING:
+    def _decide(self, data: list[Tensor], plain: Callable[[], object], left: float, steps: float) -> None:
+        """Measure the plain program; then load or compile the library, or leave it."""
+        plain()  # the first call captures it
+        since = perf_counter()
+        for _ in range(MEASURED):
+            plain()
+        saved = (perf_counter() - since) / MEASURED * SAVED
+        if steps * saved < LOADING:
             return
         try:
-            self._library = self._found([x, noise], saved)
+            self._library = self._found(data, left * saved)
         except Exception as error:  # a compiler fails in many ways, and the plain program is always there
             log.warning("the training step is not compiled: %s", " ".join(str(error).split())[:200] or repr(error))
 
-    def _found(self, given: Sequence[Tensor], saved: float) -> Program | None:
-        fixed = [*self.stacks.fixed, self.seed_groups.place_of_seed]
-        module = record(self._gradients, [*fixed, *given], gradient=True)
-        path = library_path(module, [*fixed, *given])
+    def _found(self, data: list[Tensor], saved: float) -> Program | None:
+        # Recording changes the parameters by a step, so it is done on copies.
+        members = [True] * len(self.stacks.models)
+        steering = self.optimizer.steering(members, 1.0) if self.optimizer.has_formula else []
+        inputs = [_copy(t) for t in (*self._fixed, *steering, *data)]
+        module = record(self._step, inputs, gradient=True)
+        align_products(module.graph)
+        path = library_path(module, inputs)
         if not path.exists():
             if saved < COMPILING:
                 return None
             check_compiler()
             log.warning("compiling the training step takes about half a minute, and saves about %.0f s", saved)
-            build(module, [*fixed, *given], path)
-        run = torch_private.load_library(path)
-        return lambda x, noise: run([*fixed, x, noise])
+            build(module, inputs, path)
+        return torch_private.load_library(path)
 
-    def _gradients(self, *stacks: Tensor) -> list[Tensor]:
-        *fixed, places, x, noise = stacks
-        function, rows = FunctionalCall(self.stacks.models[0], self.function, self.stacks.names).of, self.stacks.rows
+    def _step(self, *tensors: Tensor) -> list[Tensor]:
+        """`Pack._step`, with every tensor as an argument: a library keeps no tensors of its own."""
+        count, trained = len(self.stacks.fixed), len(self.stacks.rows.names)
+        fixed, places, (*others, x, noise) = tensors[:count], tensors[count], tensors[count + 1 :]
+        function = FunctionalCall(self.stacks.models[0], self.function, self.stacks.names).of
         data = [self.seed_groups.expand_by(t, places) for t in (x, noise)]
-        return objective_and_gradients(function, [*fixed, *data], len(rows.names))
+        mean, total, *gradients = objective_and_gradients(function, [*fixed, *data], trained, COMPILED_RULES)
+        if not self.optimizer.has_formula:
+            return [mean, total, *gradients]
+        *states, active, clip, numbers = others
+        own = [states[i : i + trained] for i in range(0, len(states), trained)]
+        takes = active & mean.isfinite()
+        self.optimizer.step_by_formula(fixed[:trained], gradients, own, takes, clip, numbers)
+        return [mean, total]
+
+
+def _copy(x: Tensor) -> Tensor:
+    """A copy with the same strides, and memory of its own."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x)
 
 
 def check_compiler() -> None:

@@ -64,6 +64,30 @@ def _is_elementwise(operation: Any) -> bool:
     return torch.Tag.pointwise in operation.tags or operation.overloadpacket in UNMARKED
 
 
+def align_products(graph: fx.Graph) -> None:
+    """The same for products in a graph that is compiled, in operations that a compiler knows.
+
+    Sides are padded with zeros to multiples of 4. So each matrix fills whole cache lines, and no side has length 1.
+    """
+    pad, cut = aten.constant_pad_nd.default, aten.slice.Tensor
+    for node in graph.nodes:
+        if node.target not in (aten.bmm.default, aten.baddbmm.default):
+            continue
+        a, b = node.args[-2:]
+        (_, i, k), j = a.meta["val"].shape, b.meta["val"].shape[2]
+        if 1 not in (i, j, k) and not any(n % LINE for n in (i * k, k * j, i * j)):
+            continue
+        with graph.inserting_before(node):
+            sides = [(a, [0, -k % 4, 0, -i % 4]), (b, [0, -j % 4, 0, -k % 4])]
+            product = graph.call_function(aten.bmm.default, tuple(graph.call_function(pad, side) for side in sides))
+            for dim, length in ((1, i), (2, j)):
+                product = graph.call_function(cut, (product, dim, 0, length))
+            if node.target is aten.baddbmm.default:
+                product = graph.call_function(aten.add.Tensor, (product, node.args[0]))
+        node.replace_all_uses_with(product)
+        graph.erase_node(node)
+
+
 def sum_matmul(a: Tensor, b: Tensor) -> Tensor:
     """Matrix products of `[M, I, K]` and `[M, K, J]`, written as sums."""
     return (a.unsqueeze(3) * b.unsqueeze(1)).contiguous().sum(2)

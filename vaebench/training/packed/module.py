@@ -9,7 +9,7 @@ the others continue.
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from math import inf
+from math import inf, isfinite
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.training.epochs import MemberLogs
 from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.compiled import CompiledGradients
+from vaebench.training.packed.compiled import CompiledStep
 from vaebench.training.packed.counters import Counters
 from vaebench.training.packed.cuda_graph import GraphedSteps
 from vaebench.training.packed.functional import check_compatible
@@ -81,7 +81,7 @@ class Pack(Resumable):
         self._all_steps = 0.0
         self._start, self._between_steps = start, between_steps
         self._compiles = compiles
-        self.compiled: CompiledGradients | None = None
+        self.compiled: CompiledStep | None = None
         self._noise = []
         self._graphed: GraphedSteps | None = None
 
@@ -125,7 +125,7 @@ class Pack(Resumable):
         self._graphed = self._graphs(loader)
         if self._compiles:
             size = loader.streams[0].shard.batch_size
-            self.compiled = CompiledGradients(objective, self.stacks, self.seed_groups, size)
+            self.compiled = CompiledStep(objective, self.stacks, self.seed_groups, self._optimizer, size)
         if self.steps_done:
             self._optimizer.resume(self.steps_done - self._phase_start(), self._moments())
 
@@ -159,11 +159,12 @@ class Pack(Resumable):
             for member in self.models[1:]:
                 member.enter(progress)
             self._optimizer.resume(0, [torch.zeros_like(m) for m in self._moments()])
-        mean, gradients = self._gradients(x)
-        if not bool(mean.isfinite().all()):
+        mean, gradients = self._gradients(x, compiled=self.compiled)
+        if not isfinite(float(mean.sum())):  # if no number or an infinite one is among them, their sum is none too
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
-        # Clip and change the parameters. A diverged member takes no step.
-        self._optimizer.advance(gradients, self.is_active)
+        # Clip and change the parameters. A diverged member takes no step. A compiled program has done it already.
+        if gradients:
+            self._optimizer.advance(gradients, self.is_active)
         self._count += x.shape[1]
         self.steps_done += 1
 
@@ -178,14 +179,24 @@ class Pack(Resumable):
         self._counters.count(mean)
         self._optimizer.advance(gradients, [True] * len(self.models))
 
-    def _gradients(self, x: Float[Tensor, "U B *event"]) -> tuple[Float[Tensor, " M"], list[Tensor]]:
-        """The mean objective of every member at its next noise, and the gradients, by one captured program."""
+    def _gradients(
+        self, x: Float[Tensor, "U B *event"], compiled: CompiledStep | None = None
+    ) -> tuple[Float[Tensor, " M"], list[Tensor]]:
+        """The mean objective of every member at its next noise, and the gradients, by one captured program.
+
+        If it is compiled together with the optimiser, it changes the parameters too, and there are no gradients.
+        """
         noise = self.seed_groups.noise_of_seeds(x.shape[1], self._noise)
-        found = None if self.compiled is None else self.compiled(x, noise, self._all_steps - self.steps_done)
-        if found is None:
+
+        def plain() -> list[Tensor]:
             data = (self.seed_groups.expand(x), self.seed_groups.expand(noise))
-            found = self.stacks.program(objective, data, train=True)(*data)
-        mean, total, *gradients = found
+            return self.stacks.program(objective, data, train=True)(*data)
+
+        found = None
+        if compiled is not None:
+            left = self._all_steps - self.steps_done
+            found = compiled(x, noise, self.is_active, plain, left, self._all_steps)
+        mean, total, *gradients = found or plain()
         self._total += total
         return mean, gradients
 

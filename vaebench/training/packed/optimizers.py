@@ -19,6 +19,21 @@ class PackedAdam(PackedOptimizer):
     states = ("exp_avg", "exp_avg_sq")
     defaults_of_torch = MappingProxyType({"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0})
     decoupled: ClassVar[bool] = False
+    has_formula = True
+
+    @classmethod
+    def numbers(cls, step: float, rate: float, settings: Mapping[str, Any]) -> tuple[float, ...]:
+        (beta1, beta2), decay = settings["betas"], settings["weight_decay"]
+        size, root = rate / (1 - beta1**step), (1 - beta2**step) ** 0.5
+        return size, 1 / root, 1 - beta1, beta2, 1 - beta2, settings["eps"], rate * decay if cls.decoupled else decay
+
+    @classmethod
+    def formula(cls, numbers: Sequence[Tensor], p: Tensor, gradient: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        size, scale, new1, old2, new2, eps, decay = numbers
+        first, second = states
+        p, g = (p - decay * p, gradient) if cls.decoupled else (p, gradient + decay * p)
+        first, second = first + new1 * (g - first), old2 * second + new2 * g * g
+        return p - size * first / (scale * second.sqrt() + eps), first, second
 
     @classmethod
     def update(

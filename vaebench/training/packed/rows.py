@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 ALIGNMENT = 64
@@ -35,21 +35,25 @@ class ParameterMatrix:
         transposed = {f"{n}.weight" for n, m in members[0].named_modules() if isinstance(m, nn.Linear)}
         self.names = [name for name, _ in first]
         self._transposed = [name in transposed for name in self.names]
-        sizes = [p.numel() for _, p in first]
-        self._padding = -sum(sizes) % ALIGNMENT
-        self.values = first[0][1].new_zeros(len(members), sum(sizes) + self._padding).detach()
-        self.stacks: list[Tensor] = []
-        for i, columns in enumerate(self.values[:, : sum(sizes)].split(sizes, 1)):
-            shape = first[i][1].shape
-            arranged = (
-                columns.unflatten(1, shape[::-1] if self._transposed[i] else shape) if shape else columns.squeeze(1)
-            )
-            self.stacks.append(arranged.transpose(1, 2) if self._transposed[i] else arranged)
+        self._shapes = [p.shape for _, p in first]
+        size = sum(shape.numel() for shape in self._shapes)
+        self._padding = -size % ALIGNMENT
+        self.values = first[0][1].new_zeros(len(members), size + self._padding).detach()
+        self.stacks = self.views(self.values)
         with torch.no_grad():
             for row, parameters in enumerate(own):
                 for (_, p), stack in zip(parameters, self.stacks, strict=True):
                     stack[row].copy_(p)
                     p.data = stack[row]
+
+    def views(self, matrix: Float[Tensor, "M P"]) -> list[Tensor]:
+        """For each parameter its columns of a matrix with the layout of `values`, as a stack `[M, *shape]`."""
+        sizes, stacks = [shape.numel() for shape in self._shapes], []
+        columns = matrix[:, : sum(sizes)].split(sizes, 1)
+        for own, shape, transposed in zip(columns, self._shapes, self._transposed, strict=True):
+            arranged = own.unflatten(1, shape[::-1] if transposed else shape) if shape else own.squeeze(1)
+            stacks.append(arranged.transpose(1, 2) if transposed else arranged)
+        return stacks
 
     def flat(self, stacks: Sequence[Tensor], out: Tensor) -> Tensor:
         """Arrange stacks `[M, *shape]`, one per parameter, as a matrix `[M, P]` with the layout of `values`."""
@@ -95,10 +99,15 @@ class PackedOptimizer(torch.optim.Optimizer):
         self._current: Any = None
         self._is_first = True
         self._spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
+        self._kinds: list[tuple[float, Mapping[str, Any]]] = []
+        self._kind_of = self._active = torch.empty(0)
         self.state[rows.values] = {
             "step": rows.values.new_zeros((), dtype=torch.float32),
             **{name: torch.zeros_like(rows.values) for name in self.states},
         }
+
+    has_formula: ClassVar[bool] = False
+    """Whether `formula` computes what `update` does."""
 
     @staticmethod
     @abstractmethod
@@ -115,6 +124,23 @@ class PackedOptimizer(torch.optim.Optimizer):
             matrices: rows of the parameters, of the gradient, and of each of `states`.
         """
 
+    @classmethod
+    def numbers(cls, step: float, rate: float, settings: Mapping[str, Any]) -> tuple[float, ...]:
+        """What `formula` needs of a member at a step, which is counted from one."""
+        raise NotImplementedError(f"{cls.__name__} has no formula")
+
+    @classmethod
+    def formula(cls, numbers: Sequence[Tensor], p: Tensor, gradient: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """`update` in plain operations, which a compiler can join: the new parameters, and the new `states`.
+
+        Args:
+            numbers: those of each member, `[M, 1, …]`.
+            p: the stack of a parameter.
+            gradient: of the loss.
+            states: what the optimiser remembers of this parameter.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no formula")
+
     @torch.no_grad()
     def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
         """Take one step for every active member. Nothing of the others changes.
@@ -129,13 +155,73 @@ class PackedOptimizer(torch.optim.Optimizer):
             # the factor is inf / norm, so 1. If the norm overflows too, inf / inf is NaN: the member stays unclipped.
             norm = gradient.norm(dim=1)
             gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).nan_to_num_(1.0).unsqueeze(1)
-        # The spans change only when a member diverges, and when a stage of the learning rate begins.
-        if self._current != (current := (list(active), list(self.learning_rates))):
-            self._current, self._spans = current, self._spans_of(active)
-        step = self.state[self.rows.values]["step"].add_(1)
+        self._remember(active)
+        step = self._count()
         for rate, settings, matrices in self._spans:
             self.update(step, self._is_first, rate, settings, matrices)
         self._is_first = False
+
+    def begin_compiled(self, active: Sequence[bool]) -> list[Tensor]:
+        """Count a step that a compiled program takes, and return what it needs of each member."""
+        if not self.has_formula:
+            return []  # `advance` takes the step
+        self._is_first = False
+        return self.steering(active, float(self._count()))
+
+    def steering(self, active: Sequence[bool], step: float) -> list[Tensor]:
+        """The last three arguments of `step_by_formula` at a step, which is counted from one."""
+        self._remember(active)
+        each = [self.numbers(step, rate, settings) for rate, settings in self._kinds]
+        return [self._active, self._clip, self.rows.values.new_tensor(each).index_select(0, self._kind_of)]
+
+    def step_by_formula(
+        self,
+        stacks: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        states: Sequence[Sequence[Tensor]],
+        active: Bool[Tensor, " M"],
+        clip: Float[Tensor, " M"],
+        numbers: Float[Tensor, "M K"],
+    ) -> None:
+        """What `advance` does to the active members, in plain operations, with every tensor as an argument.
+
+        Args:
+            stacks: one for each parameter, changed in place.
+            gradients: of the loss.
+            states: for each of `self.states` the stacks of all parameters, changed in place.
+            active: which members take the step.
+            clip: the largest norm of each member's gradient.
+            numbers: what `formula` needs of each member.
+        """
+        factor = torch.ones_like(clip)
+        if self._clips:
+            norm = torch.stack([g.square().reshape(len(g), -1).sum(1) for g in gradients]).sum(0).sqrt()
+            factor = (clip / (norm + 1e-6)).clamp(max=1.0).nan_to_num(1.0)
+        for p, gradient, *own in zip(stacks, gradients, *states, strict=True):
+            column = (-1, *[1] * (p.ndim - 1))
+            each = [c.reshape(column) for c in numbers.unbind(1)]
+            found = self.formula(each, p, gradient * factor.view(column) if self._clips else gradient, *own)
+            for old, new in zip((p, *own), found, strict=True):
+                old.copy_(torch.where(active.view(column), new, old))
+
+    def state_stacks(self) -> list[list[Tensor]]:
+        """For each of `states` a stack for each parameter; views of what the optimiser remembers."""
+        return [self.rows.views(self.state[self.rows.values][name]) for name in self.states]
+
+    def _count(self) -> Tensor:
+        """Count a step; its number."""
+        step: Tensor = self.state[self.rows.values]["step"].add_(1)
+        return step
+
+    def _remember(self, active: Sequence[bool]) -> None:
+        """Sort the members, if one has diverged, or a stage of the learning rate has begun, since the last step."""
+        if self._current == (current := (list(active), list(self.learning_rates))):
+            return
+        self._current, self._spans = current, self._spans_of(active)
+        keys = list(zip(self.learning_rates, self._settings, strict=True))
+        self._kinds = [key for i, key in enumerate(keys) if key not in keys[:i]]
+        self._kind_of = torch.tensor([self._kinds.index(key) for key in keys])
+        self._active = torch.tensor(list(active))
 
     def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, Mapping[str, Any], list[Tensor]]]:
         """Spans of neighbouring active members that are updated alike: rate, settings, their rows of each matrix."""
