@@ -12,12 +12,13 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.own import Arrays
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.evaluation import ceiling
-from vaebench.evaluation.ceiling import BELOW, BRACKET, CEILING, COLUMNS, DEPTH, ONSET, Absent, Cache, Setting
+from vaebench.evaluation.ceiling import BRACKET, CEILING, COLUMNS, Absent, Cache, Setting
 from vaebench.evaluation.collapse import diagnose
 from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.base import Autoencoder
 from vaebench.oracle import beta_optimum
 from vaebench.oracle.spectrum import Spectrum
+from vaebench.records.record import BELOW, DEPTH, ONSET
 
 
 @pytest.fixture(scope="module")

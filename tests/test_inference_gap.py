@@ -10,13 +10,14 @@ from vaebench.config.registry import MODELS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.ceiling import BELOW, DECODER, Absent, Cache, below_the_ceiling, decoder_gap
+from vaebench.evaluation.ceiling import DECODER, Absent, Cache, below_the_ceiling, decoder_gap
 from vaebench.evaluation.estimators.inference_gap import AMORTISATION, EVIDENCE, FAMILY, InferenceGap
 from vaebench.evaluation.measure import Measurement, estimate
 from vaebench.evaluation.stationarity import linear_vae_at
 from vaebench.models.vae import VAE
 from vaebench.oracle import beta_optimum
 from vaebench.oracle.spectrum import Spectrum
+from vaebench.records.record import BELOW
 
 FEW = InferenceGap(observations=20, draws=200, steps=40)
 

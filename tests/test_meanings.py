@@ -27,7 +27,8 @@ def test_every_column_of_a_published_table_has_a_meaning() -> None:
 
 
 def test_a_record_has_the_meanings_of_numbers_that_are_not_of_this_package_alone() -> None:
-    from vaebench.evaluation.ceiling import BELOW, COLUMNS
+    from vaebench.evaluation.ceiling import COLUMNS
+    from vaebench.records.record import BELOW
 
     assert meaning(BELOW) == COLUMNS[BELOW].meaning != ""
     own = Description("mine", meaning="Mine.")

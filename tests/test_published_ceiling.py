@@ -15,10 +15,10 @@ import pytest
 
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
-from vaebench.evaluation.ceiling import BELOW, BRACKET, CEILING, DECODER, DEPTH
+from vaebench.evaluation.ceiling import BRACKET, CEILING, DECODER
 from vaebench.oracle.ceiling import MOST_OBSERVATIONS, CeilingProblem, objective_ceiling
 from vaebench.records import record
-from vaebench.records.record import Record
+from vaebench.records.record import BELOW, DEPTH, Record
 
 RESULTS = Path(__file__).parents[1] / "results"
 STUDIES = sorted(str(folder.parent.relative_to(RESULTS)) for folder in RESULTS.rglob("records"))

@@ -32,7 +32,7 @@ from vaebench.oracle.ceiling import Ceiling, CeilingProblem, linear_value, objec
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Direction, Panel, Within
 from vaebench.records.files import write_atomically
-from vaebench.records.record import Estimate, NotApplicable
+from vaebench.records.record import BELOW, DEPTH, ONSET, Estimate, NotApplicable
 
 OBSERVATIONS = 500  # the default of `evaluate.ceiling`
 
@@ -46,8 +46,7 @@ TOLERANCE, ROUNDS = 0.01, 8
 VERSION = 2  # of the values on disk: change it when the same setting gives another value
 DRAWS = 32  # draws of the posterior for each observation, from which the objective is estimated
 
-CEILING, BRACKET, BELOW, DEPTH, ONSET = "ceiling", "ceiling_bracket", "below_ceiling", "depth_can_buy", "collapse_onset"
-DECODER = "decoder_gap"
+CEILING, BRACKET, DECODER = "ceiling", "ceiling_bracket", "decoder_gap"
 
 COLUMNS: Mapping[str, Description] = {
     CEILING: Description(

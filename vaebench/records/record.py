@@ -39,6 +39,12 @@ UNIT_RATES = "kl_per_unit"
 UNIT_CURVE = f"val/{UNIT_RATES}/"
 """How the names of single units' curves begin. Only loggers have them: in a record they would be too long."""
 
+COLLAPSED, EPSILONS = "collapse_curve", "collapse_epsilon"
+"""Names of the arrays with the share of collapsed units, and the ε at which each was counted."""
+
+BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"
+"""Names of the estimates that tell how far a run is below the ceiling of all VAEs. A chart draws them."""
+
 SEAL = "sha256"  # name of the entry with the checksum of all other entries
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]

@@ -11,7 +11,7 @@ from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, FlowPosterior
 from vaebench.models.parts.two_layers import TwoLayers
 from vaebench.records.description import Description, Direction, Panel, Role
-from vaebench.records.record import Estimate
+from vaebench.records.record import COLLAPSED, EPSILONS, Estimate
 
 
 @METRICS.register
@@ -98,8 +98,8 @@ class CollapsedUnits(Metric):
         n = int(self.count)
         return (
             Estimate("collapsed_units", float(collapsed[:, 0].sum()), n=n),
-            Estimate("collapse_curve", collapsed[:, 1:].double().mean(0).tolist(), n=n),
-            Estimate("collapse_epsilon", list(GRID), n=n),
+            Estimate(COLLAPSED, collapsed[:, 1:].double().mean(0).tolist(), n=n),
+            Estimate(EPSILONS, list(GRID), n=n),
         )
 
 

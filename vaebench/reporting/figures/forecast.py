@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vaebench.records.description import Role
-from vaebench.records.record import Record
+from vaebench.records.record import BELOW, DEPTH, ONSET, Record
 from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, measured_on
 from vaebench.reporting.figures.plotting import whole_ticks
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, FAINT, INK, WARNING, Axes, panel, standalone, variable
@@ -144,7 +144,6 @@ def _plot_place(axes: Axes, x: int, y: int, place: Place) -> None:
     axes.text(x, y, f"{text} ({forecast:g})" if differs else text, ha="center", va="center", color=INK)
 
 
-BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"  # the estimates that are drawn
 LEGEND = 112  # where the legend of the chart begins, in points: on the right, where the curves are low
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vaebench.records.record import UNIT_RATES, Record
+from vaebench.records.record import COLLAPSED, EPSILONS, UNIT_RATES, Record
 from vaebench.reporting.figures.base import MOST_PANELS, Facets, Figure, Legend, LineFigure, Lines, measured_on
 from vaebench.reporting.figures.plotting import (
     Band,
@@ -56,7 +56,7 @@ class CollapsedUnits(LineFigure):
     name, title = "collapse", "Collapsed units over ε"
 
     def band(self, row: Row) -> Band:
-        return within(over_array(row.group, "collapse_curve", along="collapse_epsilon"), 0.0, 1.0)
+        return within(over_array(row.group, COLLAPSED, along=EPSILONS), 0.0, 1.0)
 
     def caption(self, panels: Sequence[Lines]) -> str:
         rows = [series.row for found in panels for series in found.facet.series]
