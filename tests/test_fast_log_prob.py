@@ -77,6 +77,37 @@ def test_logits_beyond_all_products_are_taken_one_by_one():
     assert bool(bernoulli_log_prob(x)(logits * torch.nan).isnan().all())
 
 
+def test_a_draw_whose_product_is_too_small_changes_no_other():
+    """The other draws of a block keep their bits, whatever the block holds beside them."""
+    x = observations(4)
+    logits = 3 * torch.randn(6, 4, *SHAPE, generator=torch.Generator().manual_seed(1)).clamp(-2, 2)
+    alone = bernoulli_log_prob(x)(logits.clone())
+    for bad in (50.0, -1e4, torch.inf, torch.nan):
+        logits[2, 1] = bad
+        beside = bernoulli_log_prob(x)(logits.clone())
+        mask = torch.ones(6, 4, dtype=torch.bool)
+        mask[2, 1] = False
+        assert torch.equal(beside[mask], alone[mask])
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3, 256])
+@pytest.mark.parametrize(("hidden", "count"), [((64, 64), 10), ((5,) * 6, 7), ((300,), 1000)])
+def test_how_many_draws_are_computed_together_does_not_show(latent_dim, hidden, count, monkeypatch):
+    """In parts of three draws and all at once: the same noise, and the same densities to 2e-6 of them in float32 (the
+    products of some matrix libraries round by the number of rows)."""
+    network = {"name": "MLP", "hidden": list(hidden)}
+    made = MODELS.build({"name": "VAE", "latent_dim": latent_dim, "network": network}, SHAPE, 0).eval()
+    x, found = observations(count), {}
+    monkeypatch.setattr("vaebench.models.vae.LATENTS", ChunkSize(3 * count, 3 * count))
+    for block in (1, 2**30):
+        monkeypatch.setattr("vaebench.models.vae.BLOCK", ChunkSize(block, block))
+        found[block] = made.draws(Batch(x), 20, torch.Generator().manual_seed(0), keep=2)
+    few, many = found.values()
+    assert torch.equal(few.z, many.z)
+    for name in ("log_px", "log_pz", "log_qz"):
+        torch.testing.assert_close(getattr(many, name), getattr(few, name), rtol=2e-6, atol=1e-5)
+
+
 @pytest.mark.parametrize("pixels", [1, 31, 32, 33, 64, 100])
 def test_any_number_of_pixels(pixels):
     stream = torch.Generator().manual_seed(pixels)

@@ -77,7 +77,7 @@ def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "
     It is the variance between groups if there are two or more, else the jackknife over the draws of the one group.
     """
     if len(groups) > 1:
-        return groups.var(0) / len(groups)
+        return _variance(groups) / len(groups)
     return jackknife_variance(log_weight) if len(log_weight) > 1 else None
 
 
@@ -89,18 +89,34 @@ def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     is its first order. That one holds only if the weights vary little, and never exceeds 1 nat².
     """
     without = leave_one_out(log_weight)
-    return without.var(0) * (len(without) - 1) ** 2 / len(without)
+    return _variance(without) * (len(without) - 1) ** 2 / len(without)
+
+
+def _variance(table: Float64[Tensor, "N B"]) -> Float64[Tensor, " B"]:
+    """The variance of each column. `Tensor.var` goes through a table column by column, which takes twice as long.
+
+    >>> _variance(torch.tensor([[1.0], [3.0], [5.0]], dtype=torch.float64)).tolist()
+    [4.0]
+    """
+    return (table - table.mean(0)).square_().sum(0) / (len(table) - 1)
+
+
+SMALLEST_SUM = 1e-290
+"""A sum of weights relative to the largest weight. A smaller one would lose digits in float64."""
 
 
 def leave_one_out(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, "K B"]:
     """log (1/(K − 1)) Σ w without each draw, up to a constant for each observation."""
     log_weight = log_weight.double()
     largest, place = log_weight.max(0, keepdim=True)
-    weight = (log_weight - largest).exp()
-    without = torch.log1p(-weight / weight.sum(0))
-    # If one weight is nearly the whole sum, 1 − w/Σw is only rounding error. So compute the sum of the others directly.
-    others = log_weight.scatter(0, place, -torch.inf).logsumexp(0, keepdim=True)
-    return without.scatter_(0, place, others - log_weight.logsumexp(0, keepdim=True))
+    weight = (log_weight - largest).exp_()
+    total, others = weight.sum(0, keepdim=True), weight.scatter(0, place, 0.0).sum(0, keepdim=True)
+    # If one weight is nearly the whole sum, 1 − w/Σw is only rounding error. So its place gets the sum of the others.
+    rest = others.log() - total.log()
+    if bool((others < SMALLEST_SUM).any()):
+        without_largest = log_weight.scatter(0, place, -torch.inf)
+        rest = without_largest.logsumexp(0, keepdim=True) - log_weight.logsumexp(0, keepdim=True)
+    return torch.log1p(weight.div_(-total)).scatter_(0, place, rest)
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:

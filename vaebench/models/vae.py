@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import MODELS, POSTERIORS, PRIORS, Later, PosteriorSpec, PriorSpec
 from vaebench.config.seeding import generator as stream_generator
@@ -15,7 +15,9 @@ from vaebench.config.seeding import seeded
 from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import ChunkSize, Draws
+from vaebench.models.parts.networks import Decoder
 from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
+from vaebench.models.parts.priors import UnitNormal
 from vaebench.records.description import Description, Panel
 
 LATENTS = ChunkSize(2**11, 2**18)
@@ -23,6 +25,11 @@ LATENTS = ChunkSize(2**11, 2**18)
 
 PIXELS = ChunkSize(2**19, 2**26)
 """Pixels per call of the decoder."""
+
+BLOCK = ChunkSize(2**18, 2**26)
+"""Numbers of the decoder's widest layer at a time: a core's second cache holds them, and in small nets they are so many
+that the microseconds which each call of torch takes count little.
+"""
 
 
 @MODELS.register
@@ -97,6 +104,8 @@ class VAE(Autoencoder):
     ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
+        if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):  # others need memory for each z
+            noise = joined(noise, self._draws_at_a_time(x))
         for some in noise:
             z = reparameterise(posterior, some)
             log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
@@ -136,6 +145,11 @@ class VAE(Autoencoder):
 
         return log_px
 
+    def _draws_at_a_time(self, x: Float[Tensor, "B *event"]) -> int:
+        """How many draws of each observation are computed together: few where the decoder has a wide layer."""
+        width = max(x[0].numel(), self.latent_dim, self.decoder.widest if isinstance(self.decoder, Decoder) else 1)
+        return BLOCK.on(x) // width // len(x)
+
     @property
     def fact_descriptions(self) -> Mapping[str, Description]:
         return {
@@ -166,3 +180,20 @@ class VAE(Autoencoder):
         if self.likelihood.fixed_variance is not None:
             betas["beta_effective"] = beta * self.likelihood.fixed_variance
         return facts | betas
+
+
+def joined(noise: Iterable[Float[Tensor, "S B *any"]], most: int) -> Iterator[Float[Tensor, "S B *any"]]:
+    """The same noise in larger parts: of at most this many draws, or as they came.
+
+    >>> parts = [torch.zeros(draws, 1) for draws in (2, 2, 2, 9, 1)]
+    >>> [len(part) for part in joined(parts, 5)]
+    [4, 2, 9, 1]
+    """
+    held: list[Tensor] = []
+    for some in noise:
+        if held and sum(map(len, held)) + len(some) > most:
+            yield held[0] if len(held) == 1 else torch.cat(held)
+            held = []
+        held.append(some)
+    if held:
+        yield held[0] if len(held) == 1 else torch.cat(held)

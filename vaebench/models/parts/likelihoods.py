@@ -294,7 +294,8 @@ FACTORS = 32
 def bernoulli_log_prob(x: Float[Tensor, "B *shape"]) -> LogProb:
     """Σ log σ(±l), with + for pixels of 1 and − for pixels of 0: multiply probabilities, then take logarithms.
 
-    All terms are negative, so no digits cancel. If a product underflows, the logarithms are taken one by one.
+    All terms are negative, so no digits cancel. If a product underflows, the logarithms of its draw are taken one by
+    one; no other draw changes.
 
     Args:
         x: observations in {0, 1}.
@@ -303,10 +304,12 @@ def bernoulli_log_prob(x: Float[Tensor, "B *shape"]) -> LogProb:
 
     def log_prob(logits: Tensor) -> Tensor:
         signed = logits.flatten(2).mul_(sign)
-        products = _products(torch.sigmoid(signed))
-        if bool(products.amin() >= torch.finfo(x.dtype).tiny):
-            return products.log_().sum(-1)
-        return logsigmoid(signed).sum(-1)
+        products, tiny = _products(torch.sigmoid(signed)), torch.finfo(x.dtype).tiny
+        lost = None if bool(products.amin() >= tiny) else ~(products >= tiny).all(-1)  # too small, or NaN
+        total = products.log_().sum(-1)
+        if lost is not None:
+            total[lost] = logsigmoid(signed[lost]).sum(-1)
+        return total
 
     return log_prob
 

@@ -23,6 +23,11 @@ class Decoder(nn.Sequential):
         """The bias of the last layer that has one. Before training it is set to the mean of the training data."""
         return next(bias for layer in reversed(self) if isinstance(bias := getattr(layer, "bias", None), nn.Parameter))
 
+    @property
+    def widest(self) -> int:
+        """The most outputs that a linear layer has."""
+        return max((layer.out_features for layer in self if isinstance(layer, nn.Linear)), default=1)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let a ReLU overwrite the output of the linear layer before it, for a block: the same bits in less time."""
