@@ -59,6 +59,8 @@ def eliminate_noops(graph: fx.Graph) -> None:
         elif node.target is aten.pow.Tensor_Scalar and node.args[1] == 1:
             node.replace_all_uses_with(source)
             graph.erase_node(node)
+        elif node.target is aten.pow.Tensor_Scalar and node.args[1] == 2:
+            node.target, node.args = aten.mul.Tensor, (source, source)  # what torch computes; it is exact
     graph.eliminate_dead_code()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vaebench.config.registry import PositiveInt
@@ -54,19 +54,34 @@ class PackedBatches:
         skipped = self.streams[0].skipped
         # Lightning counts chunks. In a resumed epoch it expects the chunks that are already done, so they are empty.
         yield from (iter(()) for _ in range(skipped // CHUNK))
-        steps, length = zip(*(stream.indices() for stream in self.streams), strict=True), CHUNK - skipped % CHUNK
+        steps, length = self._steps(skipped), CHUNK - skipped % CHUNK
         # Lightning reads a chunk to its end before it asks for the next. Fetching its first step here shows whether
         # there is a next chunk at all.
         for first in steps:
-            yield (self._gather(step) for step in chain([first], islice(steps, length - 1)))
+            yield (self._gather(*step) for step in chain([first], islice(steps, length - 1)))
             length = CHUNK
 
-    def _gather(self, step: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
+    def _steps(self, skipped: int) -> Iterator[tuple[Int64[Tensor, "U B"], Tensor | None]]:
+        """The indices of each step after those that are skipped, and the uniform numbers that binarise it.
+
+        They are those of `TrainingBatches.indices`.
+        """
+        size = self.streams[0].shard.batch_size
+        orders = torch.stack([stream.begin_epoch() for stream in self.streams]).to(self.streams[0].split.x.device)
+        for index in orders.split(size, 1)[skipped:]:
+            u = self._pixels(index.shape[1])
+            for stream in self.streams:
+                stream.count()
+            yield index, u
+
+    def _pixels(self, size: int) -> Float[Tensor, "R *shape"] | None:
+        """The uniform numbers of the next batch, of one seed after the other; None if nothing is sampled."""
+        drawn = [u for stream in self.streams if (u := stream.pixels(size)) is not None]
+        return torch.cat(drawn) if drawn else None
+
+    def _gather(self, index: Int64[Tensor, "U B"], u: Tensor | None) -> Float[Tensor, "U B *event"]:
         """The observations of one step, for all seeds in one call."""
-        indices, uniforms = zip(*step, strict=True)
-        index = torch.cat(indices) if len(indices) > 1 else indices[0]
-        u = None if uniforms[0] is None else torch.cat(uniforms) if len(uniforms) > 1 else uniforms[0]
-        return self.streams[0].gather(index, u).x.unflatten(0, (len(step), len(indices[0])))
+        return self.streams[0].gather(index.flatten(), u).x.unflatten(0, index.shape)
 
 
 class ResidentBatches(PackedBatches):
@@ -105,10 +120,8 @@ class ResidentBatches(PackedBatches):
     def read(self, batch_size: int) -> Float[Tensor, "U B *event"]:
         """The next batch of all seeds. It is computed on the device alone, and moves the place there."""
         index = self._orders.index_select(1, self._range[:batch_size] + self._place)
-        drawn = [u for stream in self.streams if (u := stream.pixels(batch_size)) is not None]
         self._place += batch_size
-        uniform = torch.cat(drawn) if drawn else None
-        return self.streams[0].gather(index.flatten(), uniform).x.unflatten(0, index.shape)
+        return self._gather(index, self._pixels(batch_size))
 
     def count(self, steps: int) -> None:
         """Note on the CPU that these steps are read."""
