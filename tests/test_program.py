@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vaebench.training.packed.capture import Unpackable, program
-from vaebench.training.packed.determinism import align_products
+from vaebench.training.packed.determinism import arrange_products
 from vaebench.training.packed.recording import record
 from vaebench.training.packed.vmap_rules import JoinedLogistic, Logistic
 
@@ -88,16 +88,16 @@ def test_a_constant_that_is_written_over_is_fresh_at_every_call():
         torch.testing.assert_close(slope, -0.5 * x.mean(1))
 
 
-def test_padded_products_are_the_products():
-    """A compiled program multiplies whole cache lines, so it pads the matrices with zeros."""
+def test_arranged_products_are_the_products():
+    """A compiled program pads matrices with zeros to whole cache lines, and turns products of few columns."""
 
     def products(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
         return [torch.bmm(a, b), torch.baddbmm(c, a, b), torch.bmm(b.transpose(1, 2), a.transpose(1, 2))]
 
-    for i, k, j in [(5, 3, 7), (1, 6, 2), (4, 1, 4), (16, 16, 16)]:
+    for i, k, j in [(5, 3, 7), (1, 6, 2), (4, 1, 4), (16, 16, 16), (16, 4, 8), (9, 5, 3)]:
         data = [stacks(i, k), stacks(k, j, seed=1), stacks(1, j, seed=2)]
         module = record(products, data, gradient=False)
-        align_products(module.graph)
+        arrange_products(module.graph)
         module.recompile()
         for found, expected in zip(module(*data), products(*data), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)

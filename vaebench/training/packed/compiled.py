@@ -35,7 +35,7 @@ from torch import Tensor, fx
 
 from vaebench.training.packed import torch_private
 from vaebench.training.packed.capture import Program, objective_and_gradients
-from vaebench.training.packed.determinism import align_products
+from vaebench.training.packed.determinism import arrange_products
 from vaebench.training.packed.functional import FunctionalCall
 from vaebench.training.packed.recording import record
 from vaebench.training.packed.rows import PackedOptimizer
@@ -138,7 +138,7 @@ class CompiledStep:
         steering = self.optimizer.steering(members, 1.0) if self.optimizer.has_formula else []
         inputs = [_copy(t) for t in (*self._fixed, *steering, *data)]
         module = record(self._step, inputs, gradient=True)
-        align_products(module.graph)
+        arrange_products(module.graph)
         path = library_path(module, inputs)
         if not path.exists():
             if saved < COMPILING:
