@@ -11,10 +11,10 @@ float64.
     pip install -c constraints.txt -e '.[peers]'    # without it the rows of pythae stay empty
     python benchmarks/evaluation.py
 
-writes results/benchmarks/evaluation.md. At MNIST's size it fails if the time is above 1.3 floors, if pythae's time is
-below 2.8 times ours, if the error is above 1e-4 nats, or if the memory is above 48 MiB plus eight arrays of K × B
-numbers. On a GPU (never run) pythae's time must be 50 times ours and the memory at most 2 GiB; there is no claim about
-the floor.
+writes results/benchmarks/evaluation.md. It fails if the time is above 1.3 floors at MNIST's size, or above 3 for the
+small net. At MNIST's size it also fails if pythae's time is below 2.8 times ours, if the error is above 1e-4 nats, or
+if the memory is above 48 MiB plus eight arrays of K × B numbers. On a GPU (never run) pythae's time must be 50 times
+ours and the memory at most 2 GiB; there is no claim about the floor.
 """
 
 import json
@@ -43,7 +43,10 @@ DRAWS = (500, 5000, 50_000)
 """K of the memory."""
 
 MIB = 2**20
-AT_MOST, AT_LEAST, BLOCKS = (float("inf"), 50, 2048 * MIB) if ON_GPU else (1.3, 2.8, 48 * MIB)
+AT_LEAST, BLOCKS = (50, 2048 * MIB) if ON_GPU else (2.8, 48 * MIB)
+AT_MOST = dict(zip(NETS, (float("inf"),) * 2 if ON_GPU else (1.3, 3.0), strict=True))
+"""Floors, by net."""
+
 OFF = 1e-4
 OURS = "vaebench"
 
@@ -57,16 +60,21 @@ def main() -> int:
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
-    broken = list(faults(times[next(iter(NETS))], memory))
+    broken = [*slow(times), *faults(times[next(iter(NETS))], memory)]
     for fault in broken:
         print(f"FAILED: {fault}")
     return len(broken)
 
 
+def slow(times: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """The nets whose bounds take more floors than claimed."""
+    for net, most in AT_MOST.items():
+        if (taken := times[net][OURS]) > most:
+            yield f"IWAE-{K} of {net} takes {taken:.2f} times its matrix products, claimed at most {most}"
+
+
 def faults(seen: dict[str, Any], memory: dict[int, float]) -> Iterator[str]:
-    """The claims that do not hold."""
-    if seen[OURS] > AT_MOST:
-        yield f"IWAE-{K} takes {seen[OURS]:.2f} times its matrix products, claimed at most {AT_MOST}"
+    """The other claims, which are of the first net, that do not hold."""
     if seen[PYTHAE] is not None and seen[PYTHAE] < AT_LEAST * seen[OURS]:
         yield f"pythae takes {seen[PYTHAE] / seen[OURS]:.2f} times as long, claimed at least {AT_LEAST}"
     if seen["error"] > OFF:

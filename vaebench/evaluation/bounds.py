@@ -177,7 +177,7 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     steps = 1 - (size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
     theta = 1 / excess[-1] + steps[:, None] / (3 * quartile)
     some = max(1, TERMS.on(excess) // excess.numel())
-    shape = torch.cat([torch.log1p(-part[:, None] * excess).mean(1) for part in theta.split(some)])
+    shape = torch.cat([(-part[:, None] * excess).log1p_().mean(1) for part in theta.split(some)])
     # The profile log-likelihood of θ; its softmax is the posterior on the grid.
     likelihood = count * ((-theta / shape).log() - shape - 1)
     mean = (theta * likelihood.softmax(0)).sum(0)
