@@ -26,9 +26,10 @@ LATENTS = ChunkSize(2**11, 2**18)
 PIXELS = ChunkSize(2**19, 2**26)
 """Pixels per call of the decoder."""
 
-BLOCK = ChunkSize(2**18, 2**26)
-"""Numbers of the decoder's widest layer at a time: a core's second cache holds them, and in small nets they are so many
-that the microseconds which each call of torch takes count little.
+BLOCK = ChunkSize(2**17, 2**26)
+"""Numbers of the decoder's widest layer at a time, if parts of the noise are joined: in narrow nets the microseconds
+that each call of torch takes then count less. Of twice as many, the system gave new memory in every turn, which took
+longer.
 """
 
 
