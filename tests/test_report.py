@@ -117,6 +117,52 @@ def test_a_page_has_every_section_of_which_the_records_have_numbers():
     assert seen.open == []
 
 
+IN_PROCESSES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_report import GRID
+from vaebench.config.presentation import Presentation
+from vaebench.reporting.figures import side_by_side, svg
+from vaebench.reporting.page import ahead, page, site
+
+asked, folder = Presentation("What does it buy?"), Path(sys.argv[2])
+forks = lambda: True
+side_by_side.may_fork = ahead.may_fork = lambda: False
+whole = page.make(GRID, asked, folder, links=site.FILES)
+side_by_side.may_fork = forks
+draw = side_by_side._draw
+for other in (draw, lambda pipe, asked: os._exit(1), lambda pipe, asked: os.kill(os.getpid(), signal.SIGKILL)):
+    side_by_side._draw = other
+    assert page.make(GRID, asked, folder, links=site.FILES) == whole
+side_by_side._draw = draw
+try:
+    side_by_side.panels([svg.Asked("", "", lambda axes: 1 / 0)] * 4)
+    raise AssertionError
+except ZeroDivisionError:
+    print("its error")
+for wanted, dies in ((False, False), (True, False), (True, True)):
+    ahead.may_fork = forks
+    with ahead.PageAhead(wanted) as ready:
+        if dies:
+            ready._process.kill()
+            ready._process.join()
+        figures = ready.begin(GRID, folder, asked, ())
+        assert figures() == figures() == whole.figures
+        path = folder / site.PAGE
+        assert path.read_text(encoding="utf-8") == whole.html
+        path.unlink()
+print("the same bytes")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is copied")
+def test_a_page_drawn_by_several_processes_has_the_same_bytes_even_if_they_die(tmp_path):
+    command = [sys.executable, "-c", IN_PROCESSES, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[:2] == ["its error", "the same bytes"], done.stderr
+
+
 def test_a_chart_without_numbers_is_not_there():
     bare = [record(beta, estimates=[Estimate("elbo", -beta)], curve={}, facts={}) for beta in (1.0, 2.0)]
     assert read(bare).sections == ["answer", "rows", "numbers", "tables", "origin"]

@@ -293,7 +293,8 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     tables.write(outcome.records, folder)
     _, figures = site.write_one(outcome.records, folder, study.presentation)
     for _ in range(2):  # the same records make no second one
-        wandb.conclude_sweep(study, outcome.records, folder, "offline", figures)
+        table = tables.table(outcome.records, ("a remark",), study.presentation)
+        wandb.conclude_sweep(study, outcome.records, folder, "offline", lambda: figures, table)
     (path,) = (p for p in runs_below(folder) if entries(p, "run")[0]["job_type"] == "aggregate")
     (run,) = entries(path, "run")
     assert (run["run_group"], run["notes"]) == ("tiny", study.question)

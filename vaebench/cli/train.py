@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from vaebench.config import Run, Study
-    from vaebench.reporting.figures.base import Drawn
+    from vaebench.records.record import Record
+    from vaebench.reporting.page.ahead import PageAhead
+    from vaebench.reporting.tables.rows import Table
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
@@ -79,31 +81,34 @@ def sweep(
     unfinished = _unfinished(plan, folder, overrides, wandb, dry_run)
     if not unfinished and not dry_run:
         return
-    _begin(plan, json)
-    from vaebench.sweeps import preflight
-    from vaebench.sweeps.run import Execution
+    from vaebench.reporting.page.ahead import PageAhead
 
-    where, max_size = _place(
-        plan, pack, engine=engine, workers=workers, threads=threads, gpus=gpus, address=address, slurm=slurm or ()
-    )
-    pending = [run for run in plan.runs if run.id in unfinished]
-    preflight.refuse(plan, pending, where)
-    if dry_run:
-        _announce(plan, pending, where, max_size, json)
-        return
-    how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
-    _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb)
+    with PageAhead(wanted=not dry_run) as page:
+        _begin(plan, json)
+        from vaebench.sweeps import preflight
+        from vaebench.sweeps.run import Execution
+
+        options: dict[str, Any] = {"engine": engine, "workers": workers, "threads": threads, "gpus": gpus}
+        where, max_size = _place(plan, pack, **options, address=address, slurm=slurm or ())
+        pending = [run for run in plan.runs if run.id in unfinished]
+        preflight.refuse(plan, pending, where)
+        if dry_run:
+            _announce(plan, pending, where, max_size, json)
+            return
+        how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
+        _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb, page)
 
 
 def _unfinished(
     plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", dry_run: bool
 ) -> "Collection[str]":
     """The ids of the runs that are not done. If there is none, the sweep is concluded here, without importing torch."""
+    from vaebench.reporting.page.ahead import PageAhead
     from vaebench.sweeps.status import complete, outcome_of
 
     before = outcome_of(plan, folder)
     if not before.unfinished and not dry_run:
-        _conclude(complete(plan, folder, before, console), plan, folder, overrides, wandb)
+        _conclude(complete(plan, folder, before, console), plan, folder, overrides, wandb, PageAhead(wanted=False))
     return before.unfinished  # and not the records: they take memory, and training does not need them
 
 
@@ -150,15 +155,23 @@ def _executed(
         raise typer.Exit(130) from None
 
 
-def _conclude(outcome: "Outcome", plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode") -> None:
+def _conclude(
+    outcome: "Outcome", plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", page: "PageAhead"
+) -> None:
     """Show what a sweep found, log it, and exit with status 1 if a run has no numbers."""
     from vaebench.reporting import wandb as tracking
+    from vaebench.reporting.tables import table as tables
 
     keep()  # the records of a thousand runs, while pages are drawn
     if overrides:  # the answer in the file is about the runs in the file
         plan = replace(plan, presentation=replace(plan.presentation, answer=""))
-    figures = _show(outcome.records, folder, plan, _remarks(plan, folder, overrides))
-    tracking.conclude_sweep(plan, outcome.records, folder, wandb, figures)
+    if records := outcome.records:
+        remarks = _remarks(plan, folder, overrides)
+        figures = page.begin(records, folder, plan.presentation, remarks)
+        table = tables.table(records, remarks, plan.presentation)
+        _show(table, records, folder, RESULTS / plan.place)
+        tracking.conclude_sweep(plan, records, folder, wandb, figures, table)
+        figures()
     _say_where(folder)
     if outcome.failed or outcome.missing:
         console.print(line((f"{len(outcome.failed)} failed, {len(outcome.missing)} not recorded", "red")))
@@ -252,20 +265,16 @@ def _remarks(plan: "Study", folder: Path, overrides: list[str] | None) -> list[s
     return [f"Overridden on the command line: {' '.join(overrides)}. The {runs} of that sweep alone; {every}."]
 
 
-def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Sequence[Drawn]":
-    """Write a sweep's tables and page, print the headline, compare with published numbers; returns the figures."""
+def _show(table: "Table", records: "list[Record]", folder: Path, results: Path) -> None:
+    """Write a sweep's tables, print the headline, and compare with the published numbers of the study."""
     from vaebench.records import record
+    from vaebench.records.files import write_all
     from vaebench.reporting import publish
-    from vaebench.reporting.page import site
     from vaebench.reporting.shown import headline
     from vaebench.reporting.tables import table as tables
 
-    if not records:
-        return ()
-    tables.write(records, folder, remarks, plan.presentation)
-    _, figures = site.write_one(records, folder, plan.presentation, remarks)
-    console.print(headline(tables.table(records, remarks, plan.presentation)))
-    results = RESULTS / plan.place
+    write_all(tables.files_of(table, records, folder))
+    console.print(headline(table))
     try:
         reference = record.read_all(results)
     except record.RecordError as error:
@@ -275,7 +284,6 @@ def _show(records: list, folder: Path, plan: "Study", remarks: list[str]) -> "Se
         lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
         console.print(one, soft_wrap=not console.is_terminal)
-    return figures
 
 
 def _say_where(folder: Path) -> None:

@@ -4,13 +4,15 @@ Importing a figure does not import matplotlib. Only drawing does.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from vaebench.reporting.figures.base import Drawn, Facets, Figure
+from vaebench.reporting.figures.base import Drawn, Facets, Figure, Sketch
 from vaebench.reporting.figures.curves import Altered, Bounds, Curves, OverEpochs
 from vaebench.reporting.figures.forecast import Ceiling, Forecast, Phase
 from vaebench.reporting.figures.headline import Headline, Rows
 from vaebench.reporting.figures.planes import Plane, RateDistortion
+from vaebench.reporting.figures.side_by_side import panels
 from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
 from vaebench.reporting.tables.rows import Table
 
@@ -23,14 +25,16 @@ FIGURES: tuple[Figure[Any], ...] = (
 
 def draw(table: Table) -> list[Drawn]:
     """Every figure for which the table has numbers."""
-    return list(_drawn(table))
+    sketches = list(_sketched(table))
+    made = iter(panels([asked for sketch in sketches for asked in sketch.panels]))
+    return [sketch.drawn(islice(made, len(sketch.panels))) for sketch in sketches]
 
 
 def first(table: Table) -> Drawn | None:
     """The figure that comes first on the page, if there is one; the others are not drawn."""
-    return next(_drawn(table), None)
+    return next((sketch.drawn() for sketch in _sketched(table)), None)
 
 
-def _drawn(table: Table) -> Iterator[Drawn]:
+def _sketched(table: Table) -> Iterator[Sketch]:
     facets = Facets.of(table)
-    return (drawn for figure in FIGURES if (drawn := figure.draw(table, facets)) is not None)
+    return (sketch for figure in FIGURES if (sketch := figure.sketch(table, facets)) is not None)

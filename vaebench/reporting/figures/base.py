@@ -12,7 +12,7 @@ from functools import partial
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from vaebench.reporting.figures.plotting import Band, plot_band
-from vaebench.reporting.figures.svg import CATEGORIES, RAMP, Axes, Panel, panel, variable
+from vaebench.reporting.figures.svg import CATEGORIES, RAMP, Asked, Axes, Panel, panel, variable
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.rows import Block, Row, Table
@@ -140,6 +140,21 @@ class Drawn(NamedTuple):
     legend: Legend = ()  # colour and text of every entry
 
 
+class Sketch(NamedTuple):
+    """A figure before it is drawn: the fields of `Drawn`, and of each panel what `svg.panel` takes."""
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Asked, ...]
+    legend: Legend = ()
+
+    def drawn(self, panels: Iterable[Panel] | None = None) -> Drawn:
+        """The figure with its panels; they are drawn now, if they are not given."""
+        made = (panel(*asked) for asked in self.panels) if panels is None else panels
+        return Drawn(self.name, self.title, self.caption, tuple(made), self.legend)
+
+
 class Figure(ABC, Generic[T]):
     """One figure of a study; T is the data of one panel."""
 
@@ -162,14 +177,19 @@ class Figure(ABC, Generic[T]):
         """Colour and text of every entry; by default there is no legend."""
         return ()
 
-    def draw(self, table: Table, facets: Facets) -> Drawn | None:
-        """The figure, None if the table has no numbers for it."""
+    def sketch(self, table: Table, facets: Facets) -> Sketch | None:
+        """The figure before it is drawn; None if the table has no numbers for it."""
         found = self.panels(table, facets)
         if not found:
             return None
         data = [each for _, each in found]
-        drawn = tuple(panel(self.title, title, partial(self.plot, panel=each)) for title, each in found)
-        return Drawn(self.name, self.title, self.caption(data), drawn, self.legend(facets, data))
+        panels = tuple(Asked(self.title, title, partial(self.plot, panel=each)) for title, each in found)
+        return Sketch(self.name, self.title, self.caption(data), panels, self.legend(facets, data))
+
+    def draw(self, table: Table, facets: Facets) -> Drawn | None:
+        """The figure, None if the table has no numbers for it."""
+        sketch = self.sketch(table, facets)
+        return None if sketch is None else sketch.drawn()
 
 
 class FacetFigure(Figure[Facet]):

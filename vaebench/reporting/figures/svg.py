@@ -102,6 +102,14 @@ class Panel(NamedTuple):
     svg: str
 
 
+class Asked(NamedTuple):
+    """The arguments of `panel`."""
+
+    figure: str
+    title: str
+    plot: Callable[[Axes], None]
+
+
 def panel(figure: str, title: str, plot: Callable[[Axes], None]) -> Panel:
     """Draws a panel of a figure.
 

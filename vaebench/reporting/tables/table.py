@@ -57,7 +57,12 @@ def files(
     records: Sequence[Record], folder: Path, remarks: Sequence[str] = (), presentation: Presentation = PLAIN
 ) -> dict[Path, bytes]:
     """The content of each file of the tables in a folder."""
-    one = table(records, remarks, presentation)
+    return files_of(table(records, remarks, presentation), records, folder)
+
+
+@without_collection()
+def files_of(one: Table, records: Sequence[Record], folder: Path) -> dict[Path, bytes]:
+    """The same from a table that was made of these records."""
     tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
     return {**tables, folder / RUNS_FILE: runs_csv(distinct(records)).encode()}
 

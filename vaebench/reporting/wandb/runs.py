@@ -7,16 +7,17 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from vaebench.config import Run, Study
+from vaebench.config.presentation import PLAIN
 from vaebench.records.description import Description, Direction
 from vaebench.records.files import WriteError, check_writable, write_atomically
 from vaebench.records.record import Record
 from vaebench.records.run_folder import WANDB
-from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.rendering import comma_separated, run_rows
 from vaebench.reporting.wandb.logged import (
     AGGREGATE,
@@ -36,6 +37,7 @@ from vaebench.reporting.wandb.logged import (
 
 if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
+    from vaebench.reporting.tables.rows import Table
 
 
 Mode = Literal["offline", "online", "disabled"]
@@ -180,6 +182,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         WriteError: if W&B cannot write into the folder.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends errors and times of its code
     logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
     import wandb
 
@@ -251,16 +254,22 @@ MARK = "wandb/aggregated"  # below a study's folder: a checksum of what the last
 
 
 def conclude_sweep(
-    study: Study, records: Sequence[Record], folder: Path, mode: Mode, drawn: Sequence["Drawn"] = ()
+    study: Study,
+    records: Sequence[Record],
+    folder: Path,
+    mode: Mode,
+    drawn: Callable[[], Sequence["Drawn"]],
+    table: "Table",
 ) -> None:
     """Writes the W&B run of a sweep, unless W&B is disabled or already has one of the same records.
 
     Args:
-        folder: of the study, with the page of these records.
+        drawn: gives the figures of the page of these records, as soon as they are drawn and the page is in the folder.
+        table: of these records; the W&B run has no remarks, and the order of the columns is always the same.
     """
-    if mode == "disabled" or not records:
+    if mode == "disabled":
         return
-    text = comma_separated(tables.table(records))
+    text = comma_separated(replace(table, remarks=(), presentation=PLAIN))
     mark = f"{mode} {hashlib.sha256((text + ''.join(sorted(r.id for r in records))).encode()).hexdigest()}\n".encode()
     if (folder / MARK).is_file() and (folder / MARK).read_bytes() == mark:
         return
@@ -271,7 +280,7 @@ def conclude_sweep(
     try:
         with opened(mode, folder, notes=notes, **about) as experiment:
             experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
-            experiment.log({**_tables(text, records), **figures(drawn), **_page(folder / "report.html")})
+            experiment.log({**_tables(text, records), **figures(drawn()), **_page(folder / "report.html")})
     except OSError as error:
         log.warning("W&B could not take the result of the sweep, its tables have it: %s", error)
         return
