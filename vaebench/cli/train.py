@@ -85,16 +85,14 @@ def sweep(
 
     with PageAhead(wanted=not dry_run) as page:
         _begin(plan, json)
-        from vaebench.sweeps import preflight
-        from vaebench.sweeps.run import Execution
-
         options: dict[str, Any] = {"engine": engine, "workers": workers, "threads": threads, "gpus": gpus}
         where, max_size = _place(plan, pack, **options, address=address, slurm=slurm or ())
-        pending = [run for run in plan.runs if run.id in unfinished]
-        preflight.refuse(plan, pending, where)
         if dry_run:
-            _announce(plan, pending, where, max_size, json)
+            _announce(plan, _checked(plan, unfinished, where), where, max_size, json)
             return
+        _checked(plan, unfinished, where)
+        from vaebench.sweeps.run import Execution
+
         how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
         _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb, page)
 
@@ -131,6 +129,15 @@ def _begin(plan: "Study", json: bool) -> None:
         console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
     with importing():
         import_module("vaebench.sweeps.preflight")
+
+
+def _checked(plan: "Study", unfinished: "Collection[str]", where: "AnyEngine") -> "list[Run]":
+    """The runs that are not done, after the checks before a sweep."""
+    from vaebench.sweeps import preflight
+
+    pending = [run for run in plan.runs if run.id in unfinished]
+    preflight.refuse(plan, pending, where)
+    return pending
 
 
 def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str] | None") -> dict[str, Any]:
