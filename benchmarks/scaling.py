@@ -12,6 +12,9 @@ IWAE bounds of the digits' test split for several numbers of draws. These are pr
 training that is not counted. The table also has a least-squares fit a + b·n, and the exponent of the last doubling: 1
 means that the cost grows like n, and less is better.
 
+Large studies: the whole command, in processor time and memory, for a finished study of 1000 runs (20 β × 50 seeds,
+with records made from one record of results/beta) with its tables and page, and for `--dry-run` of 100 000 runs.
+
     python benchmarks/scaling.py
 
 writes results/benchmarks/scaling.md: medians of three rounds, in turns. It fails if two workers are not faster than one
@@ -49,6 +52,20 @@ DRAWS = (500, 1000, 2000, 4000)
 MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1}
 """The largest exponent of the last doubling."""
 
+LARGE = """\
+question: How long does a large study take where nothing is trained?
+model: {name: BetaVAE, latent_dim: 10, network: {name: MLP, hidden: [64, 64]}}
+data: {name: Digits, binarize: Dynamic}
+train: {epochs: 100}
+evaluate: {draws: 50}
+grid:
+  model.beta: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 10]
+"""
+LARGE_STUDIES = {
+    "a finished study of 1000 runs, to its tables and page": ("seed=0..49", "--wandb", "disabled"),
+    "a grid of 100 000 runs, checked by --dry-run": ("seed=0..4999", "--dry-run"),
+}
+
 Costs = dict[str, dict[int, float]]
 
 
@@ -62,7 +79,8 @@ def main() -> int:
     load = os.getloadavg()[0]
     places = [{place: in_fresh_process("sweep", place) for place in PLACES} for _ in range(ROUNDS)]
     load = (load + os.getloadavg()[0]) / 2
-    text = table(costs, places, load)
+    large = [in_fresh_process("large") for _ in range(ROUNDS)]
+    text = table(costs, places, load) + large_table(large)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -216,6 +234,43 @@ def swept(place: str) -> dict[str, float]:
     return {"whole": perf_counter() - start, "engine": spent[0]}
 
 
+def large() -> dict[str, tuple[float, float]]:
+    """Processor seconds and peak memory in MiB of each command on a large study, in this folder."""
+    from dataclasses import replace
+
+    from vaebench.config import load
+    from vaebench.records import record
+
+    study = Path("large.yaml")
+    study.write_text(LARGE, encoding="utf-8")
+    base = record.read_all(ROOT / "results" / "beta")[0]
+    plan = load(study, ["seed=0..49"])
+    for run in plan.runs:
+        folder = Path("runs") / plan.place / run.id
+        folder.mkdir(parents=True)
+        made = replace(base, id=run.id, study=plan.name, axes=list(plan.axes), config=run.config)
+        record.write(made, folder / "record.json")
+    found = {}
+    for name, words in LARGE_STUDIES.items():
+        command = [sys.executable, "-m", "vaebench", "sweep", str(study), *words]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"{command}: status {process.returncode}")
+        found[name] = (used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return found
+
+
+def large_table(rounds: list[dict[str, list[float]]]) -> str:
+    """Markdown."""
+    lines = ["", "| large studies | processor, s | peak memory, MiB |", "| --- | --- | --- |"]
+    for name in LARGE_STUDIES:
+        seconds, memory = (median(r[name][i] for r in rounds) for i in range(2))
+        lines.append(f"| {name} | {seconds:.2f} | {memory:.0f} |")
+    return "\n".join([*lines, ""])
+
+
 def cluster(nodes: int) -> str:
     """The address of a new Ray cluster, which ends with this process."""
     from ray.cluster_utils import Cluster
@@ -232,5 +287,7 @@ if __name__ == "__main__":
             sys.exit(bool(main()))
         case ["costs"]:
             print(json.dumps(costs()))
+        case ["large"]:
+            print(json.dumps(large()))
         case [_, place]:
             print("\n" + json.dumps(swept(place)))
