@@ -197,8 +197,14 @@ grid:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
+    """Later tests of the process see the components of the package alone."""
+    known = {registry: dict(registry._classes) for registry in REGISTRIES}
     yield
     imports.give([])
+    for registry, classes in known.items():
+        added = registry._classes.keys() - classes.keys()
+        for name in [n for n in added if not registry._classes[n].__module__.startswith("vaebench.")]:
+            del registry._classes[name]
 
 
 @pytest.fixture

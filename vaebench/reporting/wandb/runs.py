@@ -182,7 +182,6 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         WriteError: if W&B cannot write into the folder.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else W&B sends errors and times of its code
     logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
     import wandb
 
