@@ -71,8 +71,8 @@ def test_three_gaps_are_what_lacks_to_the_ceiling(data: DataModule, beta: float)
     """By the draws of two measurements: each may be wrong by 5 Monte-Carlo errors, once in 1.7 million."""
     model = vae(data, beta=beta)
     below = below_the_ceiling(model, data, Cache(None, 20))
-    found = below.beside(estimate(model, data.batches("train"), [FEW], 0))
-    whole = found.beside(decoder_gap(found, "train"))
+    found = below.joined_with(estimate(model, data.batches("train"), [FEW], 0))
+    whole = found.joined_with(decoder_gap(found, "train"))
     numbers = {e.name: e for e in whole.estimates}
     parts = [numbers[name] for name in (DECODER, FAMILY, AMORTISATION)]
     error = sum(e.monte_carlo_error for e in (*parts, numbers[BELOW]))
@@ -85,7 +85,7 @@ def test_a_gap_to_the_ceiling_needs_the_same_observations(data: DataModule) -> N
     model = vae(data)
     below = below_the_ceiling(model, data, Cache(None, 10))
     assert decoder_gap(below, "train") == Measurement([], {})
-    found = below.beside(estimate(model, data.batches("train"), [FEW], 0))
+    found = below.joined_with(estimate(model, data.batches("train"), [FEW], 0))
     assert decoder_gap(found, "train").not_applicable == {DECODER: Absent.OTHER_OBSERVATIONS.value}
     assert decoder_gap(found, "test").not_applicable == {DECODER: Absent.OTHER_OBSERVATIONS.value}
 

@@ -155,7 +155,7 @@ def test_a_device_takes_the_same_steps(name: str, monkeypatch: pytest.MonkeyPatc
     def trained() -> list[Tensor]:
         made = [OPTIMIZERS.build({"name": name, **settings}) for settings in SETTINGS[name][1:3]]
         members = [build("BetaVAE", seed) for seed in range(2)]
-        pack, _ = packed(members, 2, 128, optimizers=made, rate_factors=[lambda epoch: 0.5**epoch] * 2)
+        pack, _ = packed(members, 2, 128, optimizers=made, learning_rate_factors=[lambda epoch: 0.5**epoch] * 2)
         return [weights(member) for member in pack.models]
 
     ordinary = trained()

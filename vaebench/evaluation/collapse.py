@@ -139,11 +139,13 @@ def diagnose(model: Autoencoder, data: DataModule, cache: Cache = NO_CACHE) -> D
         name = type(model).__name__
         several = f"{name} has two layers of latent units; the forecast is of one"
         reason = several if model.form is Form.LAYERED else f"{name} has no rate, so no β"
-        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *ENDPOINT), reason)).beside(ceiling))
+        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *ENDPOINT), reason)).joined_with(ceiling))
     spectrum = training_spectrum(data)
     causes, endpoint = _causes(model, data, spectrum, cache), _endpoint(model, spectrum, data.sizes["train"])
-    measurement = causes.measurement.beside(endpoint.measurement)._replace(descriptions=FORECAST | CAUSES | ENDPOINT)
-    return Diagnosis(causes.facts | endpoint.facts, measurement.beside(ceiling))
+    measurement = causes.measurement.joined_with(endpoint.measurement)._replace(
+        descriptions=FORECAST | CAUSES | ENDPOINT
+    )
+    return Diagnosis(causes.facts | endpoint.facts, measurement.joined_with(ceiling))
 
 
 def optimum(model: VAE, spectrum: Spectrum) -> StationaryPoint:
@@ -208,7 +210,7 @@ def _endpoint(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:
         Estimate("off_diagonal_share", off_diagonal_share(model), n=n),
     ]
     facts = {"stationary_verdict": found.ending.value, "smallest_curvature_uncertainty": found.uncertainty}
-    return Diagnosis(facts, Measurement(estimates, {}).beside(_below_optimum(model, spectrum, found, n)))
+    return Diagnosis(facts, Measurement(estimates, {}).joined_with(_below_optimum(model, spectrum, found, n)))
 
 
 def _below_optimum(model: LinearVAE, spectrum: Spectrum, found: Stationarity, n: int) -> Measurement:

@@ -40,7 +40,7 @@ class Measurement(NamedTuple):
         reasons = {o.name: o.reason for o in found if isinstance(o, NotApplicable)}
         return cls(estimates, reasons, {e.name: described[e.name] for e in estimates if e.name in described})
 
-    def beside(self, other: "Measurement") -> "Measurement":
+    def joined_with(self, other: "Measurement") -> "Measurement":
         """Join this one and another one of the same model."""
         return Measurement(
             [*self.estimates, *other.estimates],
@@ -114,7 +114,7 @@ def measure(
             for metric in measured:
                 metric.update(seen)
     found = Measurement.of((outcome for metric in measured for outcome in metric.compute()), columns(measured, draws))
-    return Measurement([], reasons).beside(found)
+    return Measurement([], reasons).joined_with(found)
 
 
 def grade_codes(
@@ -147,7 +147,7 @@ def grade_codes(
         metric.update(draws)
     found = Measurement.of((outcome for metric in metrics for outcome in metric.compute()), columns(metrics, 1))
     missing = dict.fromkeys(columns(others, 1), "codes alone have no model")
-    return Measurement([], missing).beside(found)
+    return Measurement([], missing).joined_with(found)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:
@@ -171,7 +171,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         if reason is not None:
             outcomes = tuple(NotApplicable(column, reason) for column in estimator.columns)
         over = part_of(total, estimator.observations)
-        seen = seen.beside(
+        seen = seen.joined_with(
             Measurement.of((_of(over, outcome) for outcome in outcomes), _explained(estimator, estimator.columns))
         )
     return seen

@@ -210,6 +210,11 @@ class Autoencoder(Usable, ABC):
         """
         return 0
 
+    @property
+    def has_phases(self) -> bool:
+        """Whether training has more than one phase, as StackedAE, which trains layer after layer."""
+        return self.phase_at(1.0) > 0
+
     def learning(self) -> Iterable[nn.Parameter]:
         """The parameters that learn in the present phase."""
         return self.parameters()
@@ -284,10 +289,10 @@ class Autoencoder(Usable, ABC):
         # divisor makes that average the gradient of the mean over all examples.
         loss = -objective.sum() / (total / world)
         # In a phase some parameters do not learn. Their gradient is zero, because several processes wait for it.
-        return loss if world == 1 and self.phase_at(1.0) == 0 else loss + self._zero_loss()
+        return loss if world == 1 and not self.has_phases else loss + self._zero_loss()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.phase_at(1.0) > 0:  # weight decay would change a parameter that has a gradient, even if it is zero
+        if self.has_phases:  # weight decay would change a parameter that has a gradient, even if it is zero
             learning = set(map(id, self.learning()))
             for parameter in self.parameters():
                 parameter.grad = parameter.grad if id(parameter) in learning else None

@@ -79,7 +79,7 @@ class VAE(Autoencoder):
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
         z = reparameterise(posterior, noise)
-        rate = self.prior.rate(posterior, z, self.encode)
+        rate = self.prior.rate(posterior, z, self.encode)  # the KL; a VampPrior needs `encode`
         return self.expected_log_likelihood(x, posterior, z) - self.rate_weight() * rate
 
     def expected_log_likelihood(self, x: Tensor, posterior: Distribution, z: Tensor) -> Float[Tensor, " B"]:
@@ -112,7 +112,7 @@ class VAE(Autoencoder):
             log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
             if out is None:
                 parts.append(log_densities)
-            else:  # kept by themselves, these small tensors would leave gaps between large temporary ones in the memory
+            else:  # many small tensors would fragment the memory between large temporary ones
                 torch.stack(log_densities, out=out[:, drawn : drawn + len(z)])
             if drawn < keep:
                 kept.append(z[: keep - drawn])
@@ -123,8 +123,9 @@ class VAE(Autoencoder):
 
     def log_likelihood(
         self, x: Float[Tensor, "B *event"], quick: bool = False
-    ) -> Callable[[Float[Tensor, "*chains B L"]], Tensor]:
-        """log p(x|z) as a function of z: from `[*chains, B, L]` to `[*chains, B]`. Entry b belongs to observation b.
+    ) -> Callable[[Float[Tensor, "*draws B L"]], Tensor]:
+        """log p(x|z) as a function of z: from `[*draws, B, L]` to `[*draws, B]`, with any number of leading
+        dimensions. Entry b belongs to observation b.
 
         The decoder is called for limited numbers of z at a time, so that memory does not grow with their number.
 
@@ -173,8 +174,9 @@ class VAE(Autoencoder):
     def facts(self) -> dict[str, Any]:
         """The parameter counts, and β in three units.
 
-        β as written; β·L/D, which is comparable between models of different L or D (Higgins et al. 2017); β·σ², which
-        is comparable between Gaussian decoders of different fixed variance (Lucas et al. 2019).
+        β as written; β·L/D for L latent units and D pixels, which is comparable between models of different sizes
+        (Higgins et al. 2017); β·σ², which is comparable between Gaussian decoders of different fixed variance (Lucas et
+        al. 2019).
         """
         facts, beta = super().facts(), float(self.beta)
         betas = {"beta": beta, "beta_normalised": beta * self.latent_dim / facts["dimensions"]}

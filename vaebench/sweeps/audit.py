@@ -101,7 +101,7 @@ def audit(
     found = measure(model, data.batches("test"), build_metrics(None), draws, seed)
     why = diagnose(model, data)
     x = data.test.x
-    return Audit(read, len(x), found.beside(why.measurement), why.facts, _theirs(read, x, draws, seed))
+    return Audit(read, len(x), found.joined_with(why.measurement), why.facts, _theirs(read, x, draws, seed))
 
 
 def _theirs(read: PythaeModel, x: Tensor, draws: int, seed: int) -> dict[str, float | str]:

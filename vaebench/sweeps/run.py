@@ -190,8 +190,8 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
     model, data, curve, compiled = trained
     evaluated, why = evaluate(run, model, data, how.bf16), diagnose(model, data, cache)
     truth = compare_with_truth(model, data, run.evaluate.split, run.seed)
-    measured = evaluated.beside(why.measurement).beside(truth)
-    measured = measured.beside(decoder_gap(measured, run.evaluate.split))
+    measured = evaluated.joined_with(why.measurement).joined_with(truth)
+    measured = measured.joined_with(decoder_gap(measured, run.evaluate.split))
     spent = {"fit": round(seconds, 3), "evaluate": round(perf_counter() - started, 3)}
     facts = model.facts() | why.facts | data.facts(run.evaluate.split)
     is_density = not model.likelihood.discrete  # it depends on the scale of the data, and a probability does not
@@ -245,7 +245,7 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False)
     batches, how = data.batches(run.evaluate.split), run.evaluate
     with bfloat16_decoder(model) if bf16 else nullcontext():
         measured = measure(model, batches, build_metrics(how.metrics), how.draws, run.seed)
-    return measured.beside(estimate(model, batches, build_estimators(how.estimators), run.seed))
+    return measured.joined_with(estimate(model, batches, build_estimators(how.estimators), run.seed))
 
 
 def _bfloat16_error(run: Run, model: Autoencoder, data: DataModule) -> dict[str, float]:

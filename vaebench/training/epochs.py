@@ -58,7 +58,10 @@ class Curve(EpochLogger):
 
     @property
     def columns(self) -> dict[str, list[float | None]]:
-        """A column for every name but single units'; `epoch` counts from one. None where nothing was logged."""
+        """A column for each logged name, except those of single units. None where an epoch has no number.
+
+        `epoch` counts from one.
+        """
         names = sorted({name for row in self.rows.values() for name in row if not name.startswith(UNIT_CURVE)})
         columns: dict[str, list[float | None]] = {"epoch": [float(epoch + 1) for epoch in self.rows]}
         return columns | {name: [row.get(name) for row in self.rows.values()] for name in names}

@@ -39,7 +39,7 @@ def fit(
         folders: the folder of each run.
         loggers: the loggers of each run.
         on_epoch: called after every epoch.
-        every, compiles: seconds between snapshots; whether the steps of a pack may be machine code.
+        every, compiles: seconds between snapshots; whether the steps of a pack may be compiled.
 
     Returns:
         For each run its trained model, or the error that stopped it.
@@ -110,7 +110,7 @@ def _fit_pack(
             [m.model for m in members],
             clips=[run.train.gradient_clip for run in runs],
             optimizers=[OPTIMIZERS.build(run.train.optimizer) for run in runs],
-            rate_factors=[run.train.rate_factor for run in runs],
+            learning_rate_factors=[run.train.rate_factor for run in runs],
             loggers=[m.loggers for m in members],
             start=[m.start for m in members if m.start is not None] or None,
             between_steps=saving.between_steps,
@@ -130,13 +130,13 @@ def _fit_pack(
         if len(members) > 1:
             raise
         return [fit_single(first.run, first.folder, first.loggers, on_epoch, every)]
-    device = training.strategy.root_device  # Lightning has moved the pack back to the CPU; the data is still here
+    device = training.strategy.root_device  # Lightning has moved the pack back to the CPU, but not the data
     fitted: list[Fitted | Exception] = []
     for m, divergence, curve in zip(members, pack.divergences, pack.logs.curves, strict=True):
         if divergence is None:
             save_checkpoint(m.model, m.folder / CHECKPOINT, pack.current_epoch, pack.steps_done)
-            taken = 0 if pack.compiled is None else pack.compiled.taken
-            fitted.append(Fitted(unpack(m.model, device), data, curve.columns, taken))
+            compiled_steps = 0 if pack.compiled is None else pack.compiled.taken
+            fitted.append(Fitted(unpack(m.model, device), data, curve.columns, compiled_steps))
         else:
             fitted.append(with_advice(Diverged(divergence.reason), data))
     return fitted

@@ -83,7 +83,7 @@ class CompiledStep:
         self.batch_size, self.taken = batch_size, 0
         self._library: Program | None = None
         # A phase would need a library of its own.
-        self._decided = stacks.rows.values.device.type != "cpu" or stacks.models[0].phase_at(1.0) != 0
+        self._decided = stacks.rows.values.device.type != "cpu" or stacks.models[0].has_phases
         states = optimizer.state_stacks() if optimizer.has_formula else []
         self._fixed = [*stacks.fixed, seed_groups.place_of_seed, *chain.from_iterable(states)]
 

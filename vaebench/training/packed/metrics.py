@@ -57,7 +57,7 @@ class PackMetrics:
                 return [self._measurement([state[i] for state in sums]) for i in members]
         models = [self.stacks.models[i] for i in members]
         blank = Measurement([], self.not_applicable)
-        return [blank.beside(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
+        return [blank.joined_with(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
 
     def _sums(self, batches: Iterable[Batch]) -> list[Float[Tensor, "M *state"]]:
         """All states of all metrics, summed over batches, on the CPU."""
@@ -80,7 +80,7 @@ class PackMetrics:
             for outcome in metric.estimated({name: next(left) for name in metric.metric_state})
         ]
         found = Measurement.of(outcomes, columns(self.metrics, self.draws))
-        return Measurement([], self.not_applicable).beside(found)
+        return Measurement([], self.not_applicable).joined_with(found)
 
 
 class Increments:

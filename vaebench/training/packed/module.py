@@ -40,11 +40,11 @@ class Pack(Resumable):
         members: the untrained models.
         clips: for each member the largest norm of its gradient, or None. By default None for all.
         optimizers: of each member, all of one class. By default Adam.
-        rate_factors: for each member what multiplies its learning rate in an epoch. By default nothing.
+        learning_rate_factors: for each member a function of the epoch, which multiplies its learning rate.
         loggers: for each member its loggers.
         start: for each member the snapshot from which it continues, all after the same number of steps.
         between_steps: called after every step but the last of an epoch. It may take snapshots, or stop training.
-        compiles: whether steps may be machine code (`vaebench.training.packed.compiled`).
+        compiles: whether steps may be compiled (`vaebench.training.packed.compiled`).
 
     Raises:
         ValueError: if the snapshots have different numbers of steps.
@@ -59,7 +59,7 @@ class Pack(Resumable):
         *,
         clips: Sequence[float | None] | None = None,
         optimizers: Sequence[Optimizer] | None = None,
-        rate_factors: Sequence[Callable[[int], float]] | None = None,
+        learning_rate_factors: Sequence[Callable[[int], float]] | None = None,
         loggers: Sequence[Sequence[Logger]] | None = None,
         start: Sequence[Snapshot] | None = None,
         between_steps: Callable[[], None] | None = None,
@@ -73,16 +73,16 @@ class Pack(Resumable):
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)
         self.optimizer_of = [Adam()] * len(members) if optimizers is None else list(optimizers)
-        self.rate_factors = rate_factors
+        self.learning_rate_factors = learning_rate_factors
         self.logs = MemberLogs([()] * len(members) if loggers is None else loggers)
         self.seed_groups = SeedGroups(self.models)
         self.steps_done = 0
         self.divergences = [None] * len(members)
-        self._all_steps = 0.0
+        self._total_steps = 0.0
         self._start, self._between_steps = start, between_steps
         self._compiles = compiles
         self.compiled: CompiledStep | None = None
-        self._noise = []
+        self._noise_streams = []
         self._graphed: GraphedSteps | None = None
 
     @property
@@ -95,16 +95,16 @@ class Pack(Resumable):
     def setup(self, stage: str) -> None:
         if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
             data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-            # A new phase takes Python code, so in a training with phases the CPU starts every step.
-            data.may_be_resident = self.models[0].phase_at(1.0) == 0
+            # A new phase runs Python code, so the device cannot take the steps of a training with phases alone.
+            data.may_be_resident = not self.models[0].has_phases
             for member in self.models:
                 member.prepare_for(data)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Stack the members here: not before are they on their device, with the weights of a resumed run.
+        # Stack the members here: now they are on their device.
         self.stacks = Stacks(self.models)
         rows = self.stacks.rows
-        self._total = rows.values.new_zeros(len(self.models), dtype=torch.float64)
+        self._objective_sum = rows.values.new_zeros(len(self.models), dtype=torch.float64)
         self._count = 0
         rates, settings = [m.learning_rate for m in self.models], [o.settings for o in self.optimizer_of]
         self._optimizer = self.optimizer_of[0].packed(rows, rates, self.clips, settings)
@@ -112,7 +112,7 @@ class Pack(Resumable):
         return self._optimizer
 
     def on_fit_start(self) -> None:
-        self._noise = self._streams(epoch.TRAINING_NOISE)
+        self._noise_streams = self._streams(epoch.TRAINING_NOISE)
         if self.restore():
             self._refit()  # if no epoch is left to train, no later hook would do it
         self._check()
@@ -120,7 +120,7 @@ class Pack(Resumable):
     def on_train_start(self) -> None:
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
         epochs = self.trainer.max_epochs
-        self._all_steps = loader.steps_per_epoch * (inf if epochs in (None, -1) else epochs)
+        self._total_steps = loader.steps_per_epoch * (inf if epochs in (None, -1) else epochs)
         self._counters.step.fill_(self.steps_done)
         self._graphed = self._graphs(loader)
         if self._compiles:
@@ -133,7 +133,7 @@ class Pack(Resumable):
     def training_step(self, chunk: Chunk | Iterator[Block], index: int) -> None:
         before = self.steps_done
         loader: PackedBatches = self.trainer.train_dataloader  # type: ignore[assignment]
-        self._set_rates(loader)
+        self._set_learning_rates(loader)
         for part in chunk:
             if isinstance(part, Block):
                 assert self._graphed is not None
@@ -153,7 +153,7 @@ class Pack(Resumable):
 
     def _step(self, x: Float[Tensor, "U B *event"]) -> None:
         """`vaebench.training.step.training_step` for all members at once."""
-        progress = epoch.progress(self.steps_done, self._all_steps)
+        progress = epoch.progress(self.steps_done, self._total_steps)
         self.stacks.progress.fill_(progress)
         if self.models[0].enter(progress):
             for member in self.models[1:]:
@@ -174,7 +174,7 @@ class Pack(Resumable):
         So the CPU does not know of a divergence when it happens. The row of a diverged member goes on with
         numbers that nobody reads.
         """
-        self.stacks.progress.copy_(self._counters.step / max(1, self._all_steps - 1))  # `epoch.progress`
+        self.stacks.progress.copy_(self._counters.step / max(1, self._total_steps - 1))  # `epoch.progress`
         mean, gradients = self._gradients(loader.read(batch_size))
         self._counters.count(mean)
         self._optimizer.advance(gradients, [True] * len(self.models))
@@ -186,7 +186,7 @@ class Pack(Resumable):
 
         If it is compiled together with the optimiser, it changes the parameters too, and there are no gradients.
         """
-        noise = self.seed_groups.noise_of_seeds(x.shape[1], self._noise)
+        noise = self.seed_groups.noise_of_seeds(x.shape[1], self._noise_streams)
 
         def plain() -> list[Tensor]:
             data = (self.seed_groups.expand(x), self.seed_groups.expand(noise))
@@ -194,23 +194,23 @@ class Pack(Resumable):
 
         found = None
         if compiled is not None:
-            left = self._all_steps - self.steps_done
-            found = compiled(x, noise, self.is_active, plain, left, self._all_steps)
+            left = self._total_steps - self.steps_done
+            found = compiled(x, noise, self.is_active, plain, left, self._total_steps)
         mean, total, *gradients = found or plain()
-        self._total += total
+        self._objective_sum += total
         return mean, gradients
 
     def on_train_epoch_end(self) -> None:
         self.read_counters()
-        self.log_all(epoch.TRAINING_OBJECTIVE, (self._total / max(1, self._count)).float().tolist())
-        self._total.zero_()
+        self.log_all(epoch.TRAINING_OBJECTIVE, (self._objective_sum / max(1, self._count)).float().tolist())
+        self._objective_sum.zero_()
         self._count = 0
         self.logs.end_epoch(self.current_epoch, self.steps_done)
 
     def on_validation_epoch_start(self) -> None:
         self.read_counters()
         self._refit()
-        self._validated = torch.zeros_like(self._total)
+        self._validated = torch.zeros_like(self._objective_sum)
         self._seen = 0
         self._validation_noise = self._streams(epoch.VALIDATION_NOISE)
 
@@ -234,14 +234,14 @@ class Pack(Resumable):
     def _graphs(self, loader: PackedBatches) -> GraphedSteps | None:
         if not isinstance(loader, ResidentBatches):
             return None
-        generators = [*self._noise, *loader.generators]
+        generators = [*self._noise_streams, *loader.generators]
         return GraphedSteps(partial(self._step_on_device, loader), generators, self.device)
 
-    def _set_rates(self, loader: PackedBatches) -> None:
+    def _set_learning_rates(self, loader: PackedBatches) -> None:
         """Set the learning rates of this epoch. A CUDA graph has them as constants, so new rates need a new graph."""
-        if self.rate_factors is None:
+        if self.learning_rate_factors is None:
             return
-        each = zip(self.models, self.rate_factors, strict=True)
+        each = zip(self.models, self.learning_rate_factors, strict=True)
         rates = [m.learning_rate * factor(self.current_epoch) for m, factor in each]
         if rates != self._optimizer.learning_rates:
             self._optimizer.learning_rates, self._graphed = rates, self._graphs(loader)
@@ -258,7 +258,7 @@ class Pack(Resumable):
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
         self.stacks.program(objective, (self._for_all(x), self.seed_groups.noise(len(x), self._streams("check"))))
-        if self.models[0].phase_at(1.0) and any(o.settings.get("weight_decay") for o in self.optimizer_of):
+        if self.models[0].has_phases and any(o.settings.get("weight_decay") for o in self.optimizer_of):
             raise Unpackable("weight decay would change, in a phase, parameters that do not learn in it")
 
     def _phase_start(self) -> int:
@@ -266,7 +266,7 @@ class Pack(Resumable):
         first = self.models[0]
 
         def phase(step: int) -> int:
-            return first.phase_at(epoch.progress(step, self._all_steps))
+            return first.phase_at(epoch.progress(step, self._total_steps))
 
         return bisect_left(range(self.steps_done), first.phase, key=phase)
 

@@ -25,8 +25,8 @@ class Resumable(lightning.LightningModule):
     steps_done: int  # the number of steps in all epochs
     divergences: list[Divergence | None]  # for each member how it diverged, or None
     _optimizer: PackedOptimizer
-    _noise: list[torch.Generator]
-    _total: Tensor
+    _noise_streams: list[torch.Generator]
+    _objective_sum: Tensor
     _count: int
     _start: Sequence[Snapshot] | None
 
@@ -54,11 +54,11 @@ class Resumable(lightning.LightningModule):
             self.steps_done,
             tensors(self.models[i]),
             self._optimizer.moments(i).cpu(),
-            self._noise[seed].get_state(),
+            self._noise_streams[seed].get_state(),
             data.order(self.models[i].seed),
             self.logs.curves[i].finished(),
             self.divergences[i],
-            float(self._total[i]),
+            float(self._objective_sum[i]),
             self._count,
         )
 
@@ -80,11 +80,11 @@ class Resumable(lightning.LightningModule):
             member.load_state_dict(snapshot.weights)
         self._optimizer.resume(self.steps_done, [s.moments for s in start if s.moments is not None])
         of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
-        for seed, stream in zip(self.seed_groups.seeds, self._noise, strict=True):
+        for seed, stream in zip(self.seed_groups.seeds, self._noise_streams, strict=True):
             stream.set_state(of[seed].noise)
         self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
         self.logs.resume([s.rows for s in start])
-        self._total.copy_(self._total.new_tensor([s.total for s in start]))
+        self._objective_sum.copy_(self._objective_sum.new_tensor([s.total for s in start]))
         self._count = start[0].seen
         self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
         self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
