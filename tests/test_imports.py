@@ -594,3 +594,20 @@ def test_a_failure_in_a_file_of_the_user_says_its_line(mine: Path) -> None:
     for made in swept(mine).records:
         assert made.status == "failed"
         assert re.search(rf"NameError: .*'gone'.* \(\S*mine\.py:{line}\)$", made.reason), made.reason
+
+
+def test_a_file_beside_a_checkout_belongs_to_no_version_of_this_package(tmp_path: Path) -> None:
+    """The folder of the file has a package of this name; the file still gets the package that is running."""
+    (tmp_path / "vaebench/models").mkdir(parents=True)
+    for name in ("vaebench/__init__.py", "vaebench/models/__init__.py", "vaebench/models/vae.py"):
+        (tmp_path / name).write_text("raise RuntimeError('executed')")
+    (tmp_path / "beside_it.py").write_text(
+        "from vaebench import MODELS\nfrom vaebench.models.vae import VAE\n\n\n@MODELS.register\n"
+        'class Beside(VAE):\n    """Mine."""\n'
+    )
+    found = imports.read("beside_it.py", tmp_path)
+    assert found.checksums.keys() == {"beside_it"}
+    before = sys.modules["vaebench.models.vae"]
+    imports.give([str(tmp_path / "beside_it.py")])
+    assert MODELS["Beside"].__mro__[1] is before.VAE
+    assert sys.modules["vaebench.models.vae"] is before

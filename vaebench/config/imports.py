@@ -27,6 +27,7 @@ from vaebench.records.checksums import checksum
 GROUP = "vaebench.components"
 """The group of entry points by which an installed package names its modules with components."""
 
+OURS = __name__.split(".")[0]  # this package
 PREFIX = "vaebench_import_"  # the beginning of the name under which a file is executed
 MOST_BYTES = 2**22  # the largest file that is read
 
@@ -229,6 +230,8 @@ def _beside(source: Source, first: Path, package: str | None) -> Iterator[tuple[
         if isinstance(node, ast.ImportFrom):
             names = list(_from(node, source))
         for name in names:
+            if name.split(".")[0] == OURS:  # of a file beside a checkout too: the process has this package once
+                continue
             if package is None:
                 beside = first.parent / f"{name.replace('.', '/')}.py"
                 if beside.is_file() and beside != first:
