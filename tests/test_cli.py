@@ -277,7 +277,7 @@ def test_a_sweep_says_something_before_it_imports_torch(here):
 @pytest.mark.timeout(300)
 def test_a_plan_imports_only_what_training_needs(here):
     """A dry run of a study without images to score or labels to probe; W&B and charts come after the first training."""
-    later = ("scipy", "sklearn", "pandas", "torchvision", "wandb", "ray", "vaebench.reporting.page")
+    later = ("scipy", "sklearn", "pandas", "matplotlib", "torchvision", "wandb", "ray", "vaebench.reporting.page.site")
     code = (
         "import sys\nfrom vaebench.__main__ import app\n"
         f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}, '--dry-run'], standalone_mode=False)\n"

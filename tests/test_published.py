@@ -1,6 +1,7 @@
 """Published and fresh results: how far apart they are, and how the one become the other."""
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def record(seed: int, elbo: float = -20.0, beta: float = 1.0, **changes) -> Reco
     )
     return replace(made, **changes)
 
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 PUBLISHED = sorted(map(record, range(3), [-20.0, -21.0, -22.0]), key=lambda r: r.id)
 
@@ -138,3 +141,18 @@ def test_an_incomplete_sweep_is_published_only_when_told(tmp_path, fault):
 def test_nothing_is_not_published(tmp_path):
     with pytest.raises(PublishError, match="run the sweep first"):
         publish(tmp_path / "runs", tmp_path / "results", [], incomplete=True)
+
+
+# -- results/README.md -------------------------------------------------------------------------------------------------
+
+
+def test_the_index_says_of_benchmarks_what_their_files_say() -> None:
+    """Each row of the table of benchmarks links a file, and that file has every number of its answer."""
+    index = (RESULTS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[\w+\]\((benchmarks/\w+\.md)\) \| [^|]+ \| ([^|]+) \|$", index, re.M)
+    assert {file for file, _ in rows} == {
+        f"benchmarks/{path.name}" for path in (RESULTS / "benchmarks").glob("*.md") if not path.name.startswith("phase")
+    }
+    for file, answer in rows:
+        known = set(re.findall(r"\d+(?:\.\d+)?", (RESULTS / file).read_text(encoding="utf-8")))
+        assert set(re.findall(r"\d+(?:\.\d+)?", answer)) <= known, f"{file} does not say this: {answer}"

@@ -81,16 +81,17 @@ def sweep(
     unfinished = _unfinished(plan, folder, overrides, wandb, dry_run)
     if not unfinished and not dry_run:
         return
+    _begin(plan, json)
     from vaebench.reporting.page.ahead import PageAhead
 
-    with PageAhead(wanted=not dry_run) as page:
-        _begin(plan, json)
+    with PageAhead(wanted=not dry_run) as page:  # before torch is imported
+        _import_torch()
         options: dict[str, Any] = {"engine": engine, "workers": workers, "threads": threads, "gpus": gpus}
         where, max_size = _place(plan, pack, **options, address=address, slurm=slurm or ())
+        pending = _checked(plan, unfinished, where)
         if dry_run:
-            _announce(plan, _checked(plan, unfinished, where), where, max_size, json)
+            _announce(plan, pending, where, max_size, json)
             return
-        _checked(plan, unfinished, where)
         from vaebench.sweeps.run import Execution
 
         how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
@@ -101,11 +102,12 @@ def _unfinished(
     plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", dry_run: bool
 ) -> "Collection[str]":
     """The ids of the runs that are not done. If there is none, the sweep is concluded here, without importing torch."""
-    from vaebench.reporting.page.ahead import PageAhead
     from vaebench.sweeps.status import complete, outcome_of
 
     before = outcome_of(plan, folder)
     if not before.unfinished and not dry_run:
+        from vaebench.reporting.page.ahead import PageAhead
+
         _conclude(complete(plan, folder, before, console), plan, folder, overrides, wandb, PageAhead(wanted=False))
     return before.unfinished  # and not the records: they take memory, and training does not need them
 
@@ -123,10 +125,13 @@ def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
 
 
 def _begin(plan: "Study", json: bool) -> None:
-    """Say what is swept, since nothing else is said for the seconds in which torch is imported; then import it."""
+    """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
     if not json:
         text = f": {plan.question} {counted(plan.runs, 'run')}; loading PyTorch"
         console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
+
+
+def _import_torch() -> None:
     with importing():
         import_module("vaebench.sweeps.preflight")
 

@@ -36,9 +36,8 @@ def training_step(
     Returns:
         The objective of each observation before the step, in nats.
     """
-    # Some models train in phases, as StackedAE, which trains layer after layer. Each phase starts with a new optimiser.
     model.progress.fill_(progress)
-    if model.enter(progress):
+    if model.enter(progress):  # a new phase (StackedAE trains layer after layer) starts with a new optimiser
         optimizer.state.clear()
 
     # What the model maximises, for example the ELBO. All randomness comes from `noise`.
