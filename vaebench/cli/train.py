@@ -81,10 +81,7 @@ def sweep(
     unfinished = _unfinished(plan, folder, overrides, wandb, dry_run)
     if not unfinished and not dry_run:
         return
-    _begin(plan, json)
-    from vaebench.reporting.page.ahead import PageAhead
-
-    with PageAhead(wanted=not dry_run) as page:  # before torch is imported
+    with _begin(plan, json, wanted=not dry_run) as page:  # before torch is imported
         _import_torch()
         options: dict[str, Any] = {"engine": engine, "workers": workers, "threads": threads, "gpus": gpus}
         where, max_size = _place(plan, pack, **options, address=address, slurm=slurm or ())
@@ -124,11 +121,14 @@ def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
     return choice.build(there), max_pack_size(pack, on_gpu=has_gpu)
 
 
-def _begin(plan: "Study", json: bool) -> None:
+def _begin(plan: "Study", json: bool, wanted: bool) -> "PageAhead":
     """Say what is swept, since nothing else is said for the seconds in which torch is imported."""
     if not json:
         text = f": {plan.question} {counted(plan.runs, 'run')}; loading PyTorch"
         console.print(line((plan.name, "bold"), text), soft_wrap=not console.is_terminal)
+    from vaebench.reporting.page.ahead import PageAhead
+
+    return PageAhead(wanted)
 
 
 def _import_torch() -> None:
