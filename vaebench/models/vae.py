@@ -185,7 +185,7 @@ class VAE(Autoencoder):
         return facts | betas
 
 
-def joined(noise: Iterable[Float[Tensor, "S B *any"]], most: int) -> Iterator[Float[Tensor, "S B *any"]]:
+def joined(noise: Iterable[Float[Tensor, "_ B *any"]], most: int) -> Iterator[Float[Tensor, "_ B *any"]]:
     """The same noise in larger parts: of at most this many draws, or as they came.
 
     >>> parts = [torch.zeros(draws, 1) for draws in (2, 2, 2, 9, 1)]

@@ -23,10 +23,10 @@ class Prior(nn.Module, ABC):
     """A distribution over latents with L units.
 
     A pack maps `forward` over its members (`torch.vmap`), so the distribution must not branch on the values of tensors.
-    In torch's own, pass `validate_args=False`, also to one that another makes inside (StudentT makes a Chi2). Numbers
-    that `forward` reads are buffers or parameters: a pack stacks them, and they move to the model's device. Random
-    initial values come from torch's global generator, which the model seeds. Mean and standard deviation must be
-    finite: pictures of units use them.
+    In torch's own, pass `validate_args=False`. StudentT makes a Chi2 inside and does not pass it on, so it needs a
+    subclass. Numbers that `forward` reads are buffers or parameters: a pack stacks them, and they move to the model's
+    device. Random initial values come from torch's global generator, which the model seeds. Mean and standard deviation
+    must be finite: pictures of units use them. A constructor refuses keywords that break this with a ValueError.
 
     Args:
         latent_dim: L.

@@ -162,7 +162,7 @@ class Pack(Resumable):
         mean, gradients = self._gradients(x, compiled=self.compiled)
         if not isfinite(float(mean.sum())):  # if no number or an infinite one is among them, their sum is none too
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
-        # Clip and change the parameters. A diverged member takes no step. A compiled program has done it already.
+        # Clip and change the parameters. `rows.py` leaves a diverged member as it is. A compiled step has done it all.
         if gradients:
             self._optimizer.advance(gradients, self.is_active)
         self._count += x.shape[1]
