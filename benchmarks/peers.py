@@ -189,8 +189,8 @@ def table(rounds: list[dict[str, Any]], same: dict[str, Apart], mnist: str, besi
         if task.whole is not None:
             steps_only, rivals = task._replace(whole=None), [peer for peer in seen if peer != OURS]
             ratios = {p: median(quicker(r[name], p, steps_only) for r in rounds) for p in rivals}
-            told = ", ".join(f"{peer} {times:.1f}" for peer, times in ratios.items())
-            lines.append(f"Of the steps alone, without what is before and after, times vaebench: {told}.")
+            listed = ", ".join(f"{peer} {times:.1f}" for peer, times in ratios.items())
+            lines.append(f"Of the steps alone, without what is before and after, times vaebench: {listed}.")
             if COMPILED in seen:
                 lines.append(compared_with_compiled(rounds, name))
     return "\n".join([*lines, "", "bf16 is not implemented, so its claim (2 ×, opt in) is not measured.", ""])
@@ -198,13 +198,13 @@ def table(rounds: list[dict[str, Any]], same: dict[str, Apart], mnist: str, besi
 
 def compared_with_compiled(rounds: list[dict[str, Any]], name: str) -> str:
     """A line: how many times longer each peer takes than `vaebench --compile`, with the claims."""
-    task, told = TASKS[name], []
+    task, listed = TASKS[name], []
     for peer, least in task.compiled.items():
         if peer in present(rounds, name):
             kinds = (task, task._replace(whole=None))
             all_, steps = (median(quicker(r[name], peer, kind, COMPILED) for r in rounds) for kind in kinds)
-            told.append(f"{peer} {all_:.1f} (claimed at least {least}; steps alone {steps:.1f})")
-    return f"Times {COMPILED}, whole trainings: {', '.join(told)}."
+            listed.append(f"{peer} {all_:.1f} (claimed at least {least}; steps alone {steps:.1f})")
+    return f"Times {COMPILED}, whole trainings: {', '.join(listed)}."
 
 
 NUMBERS = ("epoch", "rest", "steps", "batch", "peak", "objective")
@@ -217,9 +217,9 @@ def present(rounds: list[dict[str, Any]], name: str) -> list[str]:
 
 def alike(apart: Apart) -> str:
     """A line on the losses of the first steps."""
-    told = [f"{peer} {ours:.0e} ({own:.0e})" for peer, (ours, own) in present_in(apart)]
+    listed = [f"{peer} {ours:.0e} ({own:.0e})" for peer, (ours, own) in present_in(apart)]
     what = "Largest relative difference of a loss in the first 50 steps to the pack's"
-    return f"{what} (in brackets: what float32 costs the peer itself): {', '.join(told)}."
+    return f"{what} (in brackets: what float32 costs the peer itself): {', '.join(listed)}."
 
 
 def present_in(apart: Apart) -> list[tuple[str, list[float]]]:

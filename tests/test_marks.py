@@ -236,7 +236,7 @@ def test_dashboard_panels_say_of_how_many_runs_a_number_is_marked(tmp_path):
     (tmp_path / "study.yaml").write_text(
         "question: Q?\nmodel: {name: VAE, latent_dim: 2}\ndata: {name: Digits, binarize: Fixed}\n"
     )
-    told = dict(dashboard.outline(dashboard.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
-    shown = " ".join(panel for panels in told.values() for panel in panels)
+    outline = dict(dashboard.outline(dashboard.workspace(load(tmp_path / "study.yaml"), study([True, False, False]))))
+    shown = " ".join(panel for panels in outline.values() for panel in panels)
     assert f"Highest IWAE-5000 ({MARK} 1 of 6 runs: {SAID})" in shown
     assert "IWAE-50 (BarPlot)" in shown

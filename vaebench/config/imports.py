@@ -59,8 +59,7 @@ class Import(NamedTuple):
     asked: str  # the word: a path that ends in `.py`, or the name of a module
     sources: tuple[Source, ...]  # its file, and then every file that it imports from its own folder or package
     is_file: bool  # whether it is a file by its path
-    # whether it is known only because its package is installed. Nobody has asked for it by name, so it is used only
-    # where a study names a component of it.
+    # Whether it is here only because its package is installed. A study uses it only if it names one of its components.
     installed: bool = False
 
     @property

@@ -160,7 +160,7 @@ def _without_origin(records: Sequence[Record]) -> Iterator[str]:
     for one in records:
         origin, name = one.provenance, f"record {one.id} of {one.study}"
         if not origin.get("command") or not origin.get("commit"):
-            yield f"{name}: names no command or no commit, so nobody can repeat it; publish a run of a git checkout"
+            yield f"{name}: names no command or no commit, so it cannot be repeated; publish a run of a git checkout"
         elif origin.get("dirty"):
             yield f"{name}: its code was changed after {origin['commit'][:10]}; publish a run of a clean checkout"
         elif origin["commit"] in unknown:

@@ -1,8 +1,8 @@
 """A process that gets ready to draw the page of a sweep while the sweep trains.
 
 It is a copy of the sweep's process from before torch is imported. On a second core it imports matplotlib and draws a
-first panel, which takes a second; when the runs are done, it gets their records and writes the page. Then the page
-needs neither that second nor the memory of torch, and W&B is told of the sweep while the page is drawn.
+first panel, which takes a second. When the runs are done, it gets their records and writes the page. So the sweep does
+not wait for that second. While the page is drawn, the sweep logs its tables to W&B.
 """
 
 import multiprocessing
