@@ -2,6 +2,11 @@
 
 import ast
 import os
+import signal
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch is imported: two processes of several threads each would wait for one another on a small machine.
 os.environ["OMP_NUM_THREADS"] = "1"

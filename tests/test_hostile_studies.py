@@ -2,9 +2,9 @@
 
 import math
 import os
-import resource
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,8 +29,8 @@ data: {name: Digits, binarize: Dynamic}
 SECONDS = 5.0
 """Of the processor, for any file: the slowest here takes a tenth of it on the machine where this was written."""
 
-MIB = 200
-"""By which the memory of a process may grow."""
+MEMORY = 1024 * MOST_VALUES
+"""Bytes of Python objects for any file: 1 KiB for each value that a file may have. The largest here takes 8 MiB."""
 
 Write = Callable[[str], Path]
 
@@ -48,10 +48,18 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    """Every test of this file stays within the time and the memory that are promised."""
-    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MIB * 1024
+    """Every test of this file stays within the time and the memory that are promised.
+
+    What is counted is the test's own: how far the process grows depends on the tests before it.
+    """
+    started = time.process_time()
+    tracemalloc.start()
+    try:
+        yield
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < MEMORY
     assert time.process_time() - started < 10 * SECONDS
 
 

@@ -11,7 +11,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -262,11 +261,7 @@ def test_a_sweep_stopped_anywhere_is_completed_by_the_same_command(tmp_path, sen
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2", "epochs: 20"))
     command = [sys.executable, "-m", "vaebench", "sweep", "tiny.yaml", "--wandb", "disabled"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    # A shell's background job, as the tests may be, ignores Ctrl-C, and so would what it starts.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, preexec_fn=heard
-    ) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as process:
         while not (done := list(tmp_path.glob("runs/tiny/*/record.json"))):
             assert process.poll() is None
             time.sleep(0.02)
