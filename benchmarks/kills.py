@@ -32,8 +32,8 @@ from typing import Any
 import torch
 from life import ROOT, TIMEOUT, Life, drawn, records, runs, steps_left, with_slurm
 
+from vaebench.records.files import CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.records.record import read
-from vaebench.records.run_folder import CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.training.snapshot import contents
 
 STUDY = """

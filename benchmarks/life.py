@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import vaebench  # noqa: F401 (before lightning)
-from vaebench.records.run_folder import PROGRESS, RECORD, RESUME
+from vaebench.records.files import PROGRESS, RECORD, RESUME
 from vaebench.sweeps.heartbeat import read_progress
 from vaebench.training.snapshot import contents
 

@@ -15,7 +15,7 @@ import torch
 
 from vaebench.config import Run
 from vaebench.models.base import Diverged
-from vaebench.records.run_folder import RESUME
+from vaebench.records.files import RESUME
 from vaebench.sweeps.packs import packs_of
 from vaebench.training.single import Fitted, fit_single
 

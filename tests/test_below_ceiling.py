@@ -139,7 +139,7 @@ def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:
     """(ceiling − objective)/β over βσ²; a run whose ceiling is blank has no point."""
     from vaebench.records.record import Estimate, Record
     from vaebench.reporting.figures.forecast import Point, _points
-    from vaebench.reporting.tables.rows import Group, Row
+    from vaebench.reporting.tables.table import Group, Row
 
     def run(**values: float) -> Record:
         estimates = [Estimate(name, value) for name, value in values.items()]

@@ -12,7 +12,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.models.base import Autoencoder
-from vaebench.reporting.page.page import conditions
+from vaebench.reporting.page.site import conditions
 from vaebench.sweeps import run as runs
 from vaebench.sweeps.run import Execution, execute
 from vaebench.training.trainer import is_tf32_allowed, tf32

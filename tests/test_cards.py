@@ -10,12 +10,12 @@ from rich.console import Console
 from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting import select
-from vaebench.reporting.paired import difference, differences, obstacle
+from vaebench.reporting.comparison import difference, differences, obstacle
 from vaebench.reporting.shown import BAR, bar, compare, pairs, show
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rows import Group
+from vaebench.reporting.tables.table import Group
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
 LUCK = [3.0, -4.0, 1.0]

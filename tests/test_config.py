@@ -17,7 +17,7 @@ from vaebench.config import ConfigError, Refused, Run, Study, load
 from vaebench.config.fields import component_fields
 from vaebench.config.grid import merge
 from vaebench.config.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
-from vaebench.records.run_folder import PAPER
+from vaebench.records.files import PAPER
 
 Write = Callable[[str], Path]
 

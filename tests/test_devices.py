@@ -17,8 +17,8 @@ from vaebench.config.registry import DATASETS, ESTIMATORS, LIKELIHOODS, MODELS, 
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
+from vaebench.records.files import CHECKPOINT
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CHECKPOINT
 from vaebench.sweeps import trained
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.packed import capture

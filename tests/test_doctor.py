@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.cli import doctor
+from vaebench.cli import components as doctor
 from vaebench.config.registry import DATASETS
 from vaebench.records import provenance
 

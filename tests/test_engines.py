@@ -18,8 +18,8 @@ from rich.console import Console
 
 from vaebench.config import load
 from vaebench.records import provenance
+from vaebench.records.files import PROGRESS, RESUME
 from vaebench.records.record import Record
-from vaebench.records.run_folder import PROGRESS, RESUME
 from vaebench.sweeps.engines import processes
 from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.choice import Choice

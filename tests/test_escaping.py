@@ -17,8 +17,8 @@ from rich.console import Console
 
 from vaebench.config.presentation import Presentation
 from vaebench.records.record import Estimate, Record
-from vaebench.reporting.page import page as pages
 from vaebench.reporting.page import site
+from vaebench.reporting.page import site as pages
 from vaebench.reporting.select import Chosen
 from vaebench.reporting.shown import compare, show
 from vaebench.reporting.tables import table

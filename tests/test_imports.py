@@ -22,8 +22,8 @@ from vaebench.config.imports import Import
 from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
 from vaebench.records import record
 from vaebench.records.description import Description
-from vaebench.records.run_folder import RESUME
-from vaebench.reporting.page import page
+from vaebench.records.files import RESUME
+from vaebench.reporting.page import site
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines.base import Engine, Inline
@@ -310,7 +310,7 @@ def test_records_tables_and_pages_are_read_without_the_file(mine: Path) -> None:
     (mine / "mine.py").unlink()
     (mine / "trace").unlink()
     vaebench("table", "runs/study")
-    assert "Mean variance." in page.make(record.read_all(mine / "runs/study")).html
+    assert "Mean variance." in site.make(record.read_all(mine / "runs/study")).html
     assert "my own heading" in (mine / "runs/study/table.md").read_text()
     assert "my own heading" in vaebench("show", made.id)
     assert not (mine / "trace").exists()

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from vaebench.config import Study, load
 from vaebench.records import images
+from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WEIGHTS
 from vaebench.records.record import Record, RecordError, decode
-from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WEIGHTS
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.sweeps.trained import reevaluate

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vaebench.calibration import grade
+from vaebench.records.files import published_studies
 from vaebench.records.record import read_all
-from vaebench.records.run_folder import published_studies
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.rendering import RENDERINGS
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from vaebench.records.run_folder import place, published_studies
+from vaebench.records.files import place, published_studies
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vaebench"

@@ -7,7 +7,7 @@ from pathlib import Path
 from vaebench.config.registry import ESTIMATORS, METRICS
 from vaebench.records import record as records
 from vaebench.records.description import Description, meaning
-from vaebench.records.run_folder import published_studies
+from vaebench.records.files import published_studies
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import meanings
 

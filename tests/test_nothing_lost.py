@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Study, load
+from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.records.record import Record
-from vaebench.records.run_folder import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.reporting.wandb import Mode
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep

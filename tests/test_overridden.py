@@ -9,7 +9,7 @@ from commands import vaebench
 from vaebench.config import ConfigError, Run, load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
-from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables import rendering
 from vaebench.sweeps import overridden
 
 STUDY = """\
@@ -147,5 +147,5 @@ def test_a_run_that_a_record_knows_is_trained_again(here: Path) -> None:
 def _markdown(records: list[Record]) -> bytes:
     folder = Path("elsewhere")
     folder.mkdir()
-    tables.write(records, folder)
+    rendering.write(records, folder)
     return (folder / "table.md").read_bytes()

@@ -18,8 +18,8 @@ from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SID
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
+from vaebench.records.files import ARRAYS
 from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
-from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.page.gallery import MOST, MOST_DETAILED
 from vaebench.reporting.page.gallery import gallery as gallery_of
 

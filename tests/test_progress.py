@@ -15,8 +15,8 @@ from rich.console import Console
 
 from vaebench.config import Run, load
 from vaebench.records import record
+from vaebench.records.files import LOCK, PROGRESS
 from vaebench.records.record import Record
-from vaebench.records.run_folder import LOCK, PROGRESS
 from vaebench.sweeps import heartbeat, progress
 from vaebench.sweeps.heartbeat import Heartbeat, read_progress
 from vaebench.sweeps.progress import Display

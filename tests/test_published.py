@@ -9,8 +9,8 @@ import pytest
 
 from vaebench.records.files import stale
 from vaebench.records.record import Estimate, Record, identity, read_all, write
-from vaebench.reporting.publish import PublishError, compare, publish
-from vaebench.reporting.tables import table
+from vaebench.reporting.comparison import PublishError, compare, publish
+from vaebench.reporting.tables import rendering
 from vaebench.reporting.tables.intervals import prediction_half_width
 
 
@@ -111,7 +111,7 @@ def test_publishing_copies_records_and_writes_their_tables(tmp_path):
     save(PUBLISHED, tmp_path / "runs")
     files = publish(tmp_path / "runs", tmp_path / "results", {r.id for r in PUBLISHED})
     assert read_all(tmp_path / "results") == read_all(tmp_path / "runs") == PUBLISHED
-    assert stale(table.files(PUBLISHED, tmp_path / "results")) == []
+    assert stale(rendering.files(PUBLISHED, tmp_path / "results")) == []
     assert sorted(files) == sorted(p for p in (tmp_path / "results").rglob("*") if p.is_file())
     before = {path: path.read_bytes() for path in files}
     assert publish(tmp_path / "runs", tmp_path / "results") == files

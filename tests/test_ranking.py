@@ -16,7 +16,7 @@ from scipy import stats
 
 from vaebench.records.description import Weights
 from vaebench.records.record import Estimate, Record
-from vaebench.reporting.page import page as pages
+from vaebench.reporting.page import site as pages
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval
 from vaebench.reporting.tables.layout import figure, shown

@@ -10,7 +10,7 @@ from test_table import VAE, record
 
 from vaebench.records.files import stale
 from vaebench.records.record import Estimate, write
-from vaebench.reporting.tables import table
+from vaebench.reporting.tables import rendering, table
 from vaebench.reporting.tables.escaping import in_latex
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.layout import decimals, figure
@@ -28,7 +28,7 @@ def test_digits_follow_the_half_width():
 
 def test_special_characters_survive_both_texts(tmp_path):
     odd = record(model={"name": "AE"}, estimates=[Estimate("elbo", -1.0, note="p(x|z) & 5 % of σ²_\\ {#}")])
-    table.write([odd, record()], tmp_path)
+    rendering.write([odd, record()], tmp_path)
     assert (
         r"p(x\textbar{}z) \& 5 \% of $\sigma$\textsuperscript{2}\_\textbackslash{} \{\#\}"
         in (tmp_path / "table.tex").read_text()
@@ -39,7 +39,7 @@ def test_special_characters_survive_both_texts(tmp_path):
 
 
 def test_latex_has_the_same_cells_as_markdown(tmp_path):
-    table.write([record(s, {**VAE, "latent_dim": d}) for s in (0, 1) for d in (2, 4)], tmp_path)
+    rendering.write([record(s, {**VAE, "latent_dim": d}) for s in (0, 1) for d in (2, 4)], tmp_path)
     text = (tmp_path / "table.tex").read_text()
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\end{tabular}") == 2
     assert r"$\mathbf{-19.50} \ [-20.00, -19.00]$" in text
@@ -57,18 +57,18 @@ def test_the_order_of_the_records_does_not_matter(name):
 
 def test_writing_again_changes_nothing_and_check_finds_what_was_changed(tmp_path):
     records = [record(s) for s in (0, 1)]
-    files = table.write(records, tmp_path)
+    files = rendering.write(records, tmp_path)
     assert (
         sorted(p.name for p in files) == sorted(p.name for p in tmp_path.iterdir()) == sorted([*RENDERINGS, "runs.csv"])
     )
     before = [p.read_bytes() for p in files]
-    table.write(records[::-1], tmp_path)
+    rendering.write(records[::-1], tmp_path)
     assert [p.read_bytes() for p in files] == before
-    assert stale(table.files(records, tmp_path)) == []
+    assert stale(rendering.files(records, tmp_path)) == []
     files[0].write_text("edited by hand")
     files[1].unlink()
-    assert stale(table.files(records, tmp_path)) == files[:2]
-    assert stale(table.files(records[:1], tmp_path)) == files
+    assert stale(rendering.files(records, tmp_path)) == files[:2]
+    assert stale(rendering.files(records[:1], tmp_path)) == files
 
 
 def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
@@ -77,8 +77,8 @@ def test_tables_need_nothing_heavy_and_no_clock(tmp_path):
         write(record(seed), tmp_path / "run" / record(seed).id / "record.json")
     program = (
         "import sys; from pathlib import Path\n"
-        "from vaebench.records.record import read_all; from vaebench.reporting.tables import table\n"
-        "table.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+        "from vaebench.records.record import read_all; from vaebench.reporting.tables import rendering\n"
+        "rendering.write(read_all(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "assert not {'torch', 'lightning', 'sklearn', 'pandas', 'scipy', 'wandb', 'jaxtyping'} & set(sys.modules)"
     )
     for out in ("a", "b"):

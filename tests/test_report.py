@@ -16,14 +16,13 @@ from vaebench.config import presentation
 from vaebench.config.presentation import Presentation
 from vaebench.records import record as files
 from vaebench.records.description import Description, Direction, Panel
-from vaebench.records.files import stale, write_all
+from vaebench.records.files import published_studies, stale, write_all
 from vaebench.records.record import Estimate, Record, identity
-from vaebench.records.run_folder import published_studies
 from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import limits
-from vaebench.reporting.figures.units import UnitsByBeta
-from vaebench.reporting.page import page, site
-from vaebench.reporting.page.page import cost, finished
+from vaebench.reporting.figures.lines import UnitsByBeta
+from vaebench.reporting.page import site
+from vaebench.reporting.page.site import cost, finished
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 
@@ -104,7 +103,7 @@ class Reader(HTMLParser):
 
 
 def read(records, question="What does β buy?") -> Reader:
-    return Reader(page.make(records, Presentation(question)).html)
+    return Reader(site.make(records, Presentation(question)).html)
 
 
 # -- the whole page ---------------------------------------------------------------------------------------------------
@@ -124,17 +123,17 @@ sys.path.insert(0, sys.argv[1])
 from test_report import GRID
 from vaebench.config.presentation import Presentation
 from vaebench.reporting.figures import side_by_side, svg
-from vaebench.reporting.page import ahead, page, site
+from vaebench.reporting.page import ahead, site
 
 asked, folder = Presentation("What does it buy?"), Path(sys.argv[2])
 forks = lambda: True
 side_by_side.may_fork = ahead.may_fork = lambda: False
-whole = page.make(GRID, asked, folder, links=site.FILES)
+whole = site.make(GRID, asked, folder, links=site.FILES)
 side_by_side.may_fork = forks
 draw = side_by_side._draw
 for other in (draw, lambda pipe, asked: os._exit(1), lambda pipe, asked: os.kill(os.getpid(), signal.SIGKILL)):
     side_by_side._draw = other
-    assert page.make(GRID, asked, folder, links=site.FILES) == whole
+    assert site.make(GRID, asked, folder, links=site.FILES) == whole
 side_by_side._draw = draw
 try:
     side_by_side.panels([svg.Asked("", "", lambda axes: 1 / 0)] * 4)
@@ -169,7 +168,7 @@ def test_a_chart_without_numbers_is_not_there():
 
 
 def test_a_page_fetches_nothing():
-    text = page.make(GRID, Presentation("What does β buy?")).html
+    text = site.make(GRID, Presentation("What does β buy?")).html
     assert not re.search(r"https?:|//[\w.]+/|@import|url\((?!#)", text)
     assert all(found.startswith("href=#") for found in Reader(text).fetched)
     assert "default-src 'none'" in text
@@ -177,18 +176,18 @@ def test_a_page_fetches_nothing():
 
 def test_what_a_record_says_is_text_and_never_markup():
     lost = replace(record(1.0, 9), status="failed", reason="<script>alert(1)</script> & more", estimates=[], facts={})
-    text = page.make([*GRID, lost], Presentation("<b>Why?</b>")).html
+    text = site.make([*GRID, lost], Presentation("<b>Why?</b>")).html
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
     assert "&lt;b&gt;Why?&lt;/b&gt;" in text
     hostile = record(1.0, config={**record().config, "model": {**record().config["model"], "name": '"><b>&'}})
-    assert Reader(page.make([record(2.0), hostile]).html).open == []
+    assert Reader(site.make([record(2.0), hostile]).html).open == []
 
 
 def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(tmp_path):
     for made in GRID:
         files.write(made, tmp_path / "results/study/records" / f"{made.id}.json")
-    first = page.make(random.Random(1).sample(GRID, len(GRID))).html
+    first = site.make(random.Random(1).sample(GRID, len(GRID))).html
     code = (
         "from pathlib import Path; from vaebench.records.files import write_all; "
         "from vaebench.reporting.page import site; write_all(site.pages(Path('results'), Path('conf')))"
@@ -196,15 +195,15 @@ def test_the_same_records_are_the_same_bytes_in_any_order_process_and_hash_seed(
     arguments = [sys.executable, "-c", code]
     environment = {"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join([str(ROOT), *sys.path]), "HOME": str(tmp_path)}
     subprocess.run(arguments, check=True, cwd=tmp_path, env=environment)
-    assert first == page.make(GRID).html
-    published = page.make(GRID, links=site.published_links("study")).html
+    assert first == site.make(GRID).html
+    published = site.make(GRID, links=site.published_links("study")).html
     assert (tmp_path / "results/study/report.html").read_text() == published
 
 
 @pytest.mark.parametrize("folder", published_studies(ROOT / "results"), ids=lambda p: p.name)
 def test_every_published_study_renders(folder):
     asked = presentation.read(ROOT / "conf" / f"{folder.relative_to(ROOT / 'results').as_posix()}.yaml")
-    text = page.make(files.read_all(folder), asked).html
+    text = site.make(files.read_all(folder), asked).html
     assert asked.question
     assert Reader(text).open == []
     assert len(text.encode()) < 1_000_000
@@ -241,7 +240,7 @@ def test_a_row_alone_says_its_bounds_and_failed_runs_are_counted():
     assert said([record()]).startswith("BetaVAE has ELBO -21 and IWAE-50 -20 nats per observation.")
     lost = replace(record(1.0, 9), status="failed", reason="lower model.learning_rate", estimates=[])
     assert "1 of 10 runs failed." in said([*GRID, lost])
-    text = page.make([*GRID, lost]).html
+    text = site.make([*GRID, lost]).html
     assert "Runs that failed" in text
     assert text.count("lower model.learning_rate") == 2  # among the failures, and in the list of runs
     assert said([lost]) == "1 of 1 runs failed."
@@ -272,7 +271,7 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
     plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.1, 0.4)]
     assert "phase" in read(plane).sections
     assert "phase" not in read(plane[:2]).sections
-    text = page.make(plane).html
+    text = site.make(plane).html
     assert text.count(">3 (2)<") == 2  # three active units, two forecast, at β = 0.5
     assert ">0.4<" in text
 
@@ -330,7 +329,7 @@ def test_the_band_of_an_accuracy_ends_at_one(value, unit, most):
 def test_numbers_inside_a_picture_are_not_rounded():
     """Coordinates are, but σ² = 0.125 is not 0.12."""
     plane = [record(beta, 0, variance) for beta in (0.5, 4.0) for variance in (0.125, 0.4)]
-    assert ">0.125<" in page.make(plane).html
+    assert ">0.125<" in site.make(plane).html
 
 
 def test_more_rows_than_colours_share_the_ramp():
@@ -341,7 +340,7 @@ def test_more_rows_than_colours_share_the_ramp():
 
 
 def test_colours_are_the_pages():
-    text = page.make(GRID).html
+    text = site.make(GRID).html
     svg = text[text.index("<svg") : text.rindex("</svg>")]
     assert not re.search(r"#[0-9a-f]{6}", svg)
     assert "var(--r0)" in svg
@@ -421,7 +420,7 @@ def test_rows_without_an_axis_of_numbers_are_drawn_each_with_its_interval():
 
 
 def test_details_are_folded_and_what_answers_is_not():
-    text = page.make(GRID, Presentation("What does β buy?")).html
+    text = site.make(GRID, Presentation("What does β buy?")).html
     before = text[: text.index("<details")]
     assert 'id="answer"' in before
     assert before.count("<svg") >= 1

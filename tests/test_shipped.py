@@ -14,7 +14,7 @@ from filelock import FileLock
 from vaebench.config import load, loading
 from vaebench.config.registry import REGISTRIES
 from vaebench.records import record
-from vaebench.records.run_folder import LOCK, RECORD, RESUME
+from vaebench.records.files import LOCK, RECORD, RESUME
 from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.status import State, counts, status
 

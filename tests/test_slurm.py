@@ -14,8 +14,8 @@ from rich.console import Console
 from submitit.slurm.slurm import SlurmJob
 
 from vaebench.config import load
+from vaebench.records.files import RESUME
 from vaebench.records.record import Record
-from vaebench.records.run_folder import RESUME
 from vaebench.sweeps.engines import slurm
 from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.engines.choice import Choice

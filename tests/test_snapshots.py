@@ -15,8 +15,7 @@ import torch
 from vaebench.config import Run, load
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.records.checksums import sealed
-from vaebench.records.files import WriteError
-from vaebench.records.run_folder import CHECKPOINT, EARLIER_RESUME, RESUME
+from vaebench.records.files import CHECKPOINT, EARLIER_RESUME, RESUME, WriteError
 from vaebench.training import resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.loaders import PackedData

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from vaebench.config import Study, load
 from vaebench.records import record
+from vaebench.records.files import LOCK
 from vaebench.records.record import NewerError, Record
-from vaebench.records.run_folder import LOCK
 from vaebench.sweeps.run import Execution, execute
 from vaebench.sweeps.sweep import sweep
 from vaebench.sweeps.worker import Worker

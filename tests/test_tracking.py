@@ -23,11 +23,11 @@ from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.vae import VAE
 from vaebench.records import images
 from vaebench.records import record as records
-from vaebench.records.files import WriteError
+from vaebench.records.files import ARRAYS, CHECKPOINT, WriteError
 from vaebench.records.record import UNIT_CURVE, Record
-from vaebench.records.run_folder import ARRAYS, CHECKPOINT
 from vaebench.reporting import wandb
 from vaebench.reporting.page import site
+from vaebench.reporting.tables import rendering
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.sweeps.run import Execution, execute
@@ -290,7 +290,7 @@ def test_a_sweep_ends_in_one_run_with_the_table(tmp_path):
     for record in outcome.records:
         seen = logged[record.id]
         assert seen["summary"]["test/elbo"] == pytest.approx(record.estimate("elbo").value, rel=1e-12)
-    tables.write(outcome.records, folder)
+    rendering.write(outcome.records, folder)
     _, figures = site.write_one(outcome.records, folder, study.presentation)
     for _ in range(2):  # the same records make no second one
         table = tables.table(outcome.records, ("a remark",), study.presentation)

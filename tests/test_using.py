@@ -21,7 +21,7 @@ from vaebench.evaluation.scoring import score
 from vaebench.models.base import CLASS, Autoencoder
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.parts.posteriors import unit_stddev
-from vaebench.records.run_folder import CHECKPOINT, RECORD, WEIGHTS
+from vaebench.records.files import CHECKPOINT, RECORD, WEIGHTS
 from vaebench.sweeps import export as exports
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep

@@ -5,10 +5,8 @@ from typing import Annotated
 import typer
 
 from vaebench.cli.arguments import with_imports
-from vaebench.cli.components import init, list_, new, schema, show_version
-from vaebench.cli.doctor import doctor
-from vaebench.cli.forecast import forecast
-from vaebench.cli.measure import audit, calibrate, evaluate, measure
+from vaebench.cli.components import doctor, init, list_, new, schema, show_version
+from vaebench.cli.measure import audit, calibrate, evaluate, forecast, measure
 from vaebench.cli.models import encode, export, interpolate, reconstruct, sample, score
 from vaebench.cli.results import compare, dashboard, ledger, publish, report, show, table
 from vaebench.cli.terminal import ensure_utf8, make_streams_safe, with_plain_errors

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vaebench.config.presentation import Presentation
+from vaebench.records.files import ARRAYS
 from vaebench.records.images import Pictures, write
 from vaebench.records.record import Estimate, Record
-from vaebench.records.run_folder import ARRAYS
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.page import site
 

@@ -8,7 +8,7 @@ import pytest
 from vaebench.config.presentation import Presentation
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.page import site
-from vaebench.reporting.tables import table as tables
+from vaebench.reporting.tables import rendering
 
 WIDTHS = (360, 1280)
 
@@ -41,7 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     records = [record(beta, seed) for beta in (0.5, 2.0, 10.0) for seed in (0, 1)]
     lost = Record(id="0", study="study", status="failed", reason="nan" * 200, config=record(2.0, 2).config)
-    tables.write([*records, lost], folder)
+    rendering.write([*records, lost], folder)
     site.write_one([*records, lost], folder, Presentation("What does β buy?"))
     return folder
 

@@ -31,8 +31,8 @@ from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.models.draws import Draws
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
+from vaebench.records.files import CHECKPOINT
 from vaebench.records.record import Estimate, NotApplicable, Record
-from vaebench.records.run_folder import CHECKPOINT
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of

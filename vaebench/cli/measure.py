@@ -1,18 +1,38 @@
-"""The commands evaluate, calibrate, measure and audit. torch is imported inside them."""
+"""The commands evaluate, calibrate, measure, audit and forecast. torch is imported inside them."""
 
+import os
 import re
+import signal
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vaebench.cli.arguments import RESULTS, RUNS, Json, SeedOption, Threads, WandbMode, check_logging, study_of
+from vaebench.cli.arguments import (
+    RESULTS,
+    RUNS,
+    Json,
+    Overrides,
+    SeedOption,
+    Threads,
+    WandbMode,
+    check_logging,
+    study_of,
+)
 from vaebench.cli.terminal import console, print_json
-from vaebench.records.files import write_all
+from vaebench.records.files import write_all, write_atomically
 from vaebench.reporting.printing import line
+from vaebench.training.signals import handled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from vaebench.config import Study
     from vaebench.evaluation.measure import Measurement
+    from vaebench.records.record import Record
+    from vaebench.sweeps.forecast import DataForecast
 
 
 def evaluate(
@@ -140,3 +160,196 @@ def audit(
     for name, said in found.theirs.items():
         number = f"{said:12.4f}  [{about[name]}]" if isinstance(said, float) else f"{'':12} {said}"
         console.print(f"{'pythae: ' + name:30} {number}", soft_wrap=True)
+
+
+# -- forecast: what the data say of a study before it is trained -------------------------------------------------------
+
+
+def forecast(
+    study: Annotated[Path | None, typer.Argument(help="A study, e.g. conf/phase.yaml or phase.")] = None,
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="A data set's name, or an npz file, instead of a study.")] = None,
+    betas: Annotated[str, typer.Option(help="β, with --data.")] = "0.5,1,2,4",
+    variances: Annotated[str, typer.Option(help="σ², with --data.")] = "0.01,0.1,1",
+    units: Annotated[str, typer.Option(help="L, with --data.")] = "10,50",
+    ceiling: Annotated[int, typer.Option(min=0, help="Observations for the ceiling of deep VAEs; 0 for none.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="End the search for the ceiling after so long, with what is known.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="A chart of it as an SVG file, with the runs that exist.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the data's spectrum, and for each βσ² active units, collapse, linear optimum and ceiling. Nothing trains."""
+    if (study is None) == (data is None):
+        raise ValueError("expected a study or --data, and not both, e.g. `vaebench forecast beta` or `--data MNIST`")
+    if chart is not None and not ceiling:
+        raise ValueError("--chart: expected --ceiling N too, the number of observations, e.g. --ceiling 500")
+    from vaebench.config.registry import DATASETS
+    from vaebench.sweeps.forecast import data_forecast
+
+    plan = None if study is None else study_of(study, overrides)
+    if plan is not None:
+        spec, pairs, latent = _of_study(plan)
+    else:
+        assert data is not None
+        spec = {"name": "Arrays", "path": data} if data.endswith(".npz") else data
+        pairs = [(beta, s) for beta in _numbers("--betas", betas) for s in _numbers("--variances", variances)]
+        latent = [int(n) for n in _numbers("--units", units)]
+    taus, patience = [b * s for b, s in pairs], _Patience(seconds)
+    with handled(signal.SIGINT, patience.interrupt):
+        found = data_forecast(DATASETS.build(spec), taus, latent, ceiling or None, data is not None, patience, _tell)
+    if json:
+        print_json(_plain(found))
+    else:
+        _show(found, pairs)
+    if chart is not None:
+        if found.stopped:
+            raise ValueError("--chart: the search for the ceiling was ended before it was known; give it more time")
+        finished = [] if plan is None else _finished(plan.place, {run.id for run in plan.runs})
+        write_atomically(chart, _picture(found, finished).encode())
+
+
+def _of_study(plan: "Study") -> tuple[Any, list[tuple[float, float]], list[int]]:
+    models = [run.model for run in plan.runs if not isinstance(run.model, str)]
+    spec: Any = plan.runs[0].data
+    if any(run.data != spec for run in plan.runs):
+        raise ValueError(f"{plan.place}: expected one data set, got several; choose one, e.g. data.name=Digits")
+    return spec, _pairs(models), [int(model["latent_dim"]) for model in models if "latent_dim" in model]
+
+
+class _Patience:
+    """Ends a search after some seconds or at Ctrl-C. A second Ctrl-C ends the command.
+
+    Args:
+        seconds: None for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end, self.interrupted = None if seconds is None else monotonic() + seconds, False
+
+    def interrupt(self, number: int, frame: Any) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        os.write(2, b"ending the search; once more stops at once\n")
+
+    def __call__(self) -> None:
+        from vaebench.oracle.solver import Stopped
+
+        if self.interrupted or (self.end is not None and monotonic() > self.end):
+            raise Stopped
+
+
+def _tell(text: str) -> None:
+    """On the other stream, so that --json can be read."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _finished(place: Path, ids: set[str]) -> "list[Record]":
+    from vaebench.records import record
+
+    found = {r.id: r for root in (RESULTS, RUNS) if (root / place).is_dir() for r in record.read_all(root / place)}
+    return [found[id] for id in sorted(ids & found.keys())]
+
+
+def _picture(found: "DataForecast", records: "list[Record]") -> str:
+    from vaebench.reporting.figures.forecast import Curve, chart
+
+    curves = [Curve(v.tau, v.collapsed, v.linear, v.lower) for v in found.values if v.lower is not None]
+    assert found.onset is not None
+    return chart(curves, records, found.onset)
+
+
+def _pairs(models: "Sequence[Mapping[str, Any]]") -> list[tuple[float, float]]:
+    """β and σ² of the models of a study. σ² = 1 stands for noise that is learned or not Gaussian, as a reference."""
+    found = set()
+    for model in models:
+        likelihood, beta, variance = model.get("likelihood"), model.get("beta", 1.0), 1.0
+        if isinstance(likelihood, dict) and likelihood.get("name") == "Gaussian":
+            variance = float(likelihood["variance"])
+        found.add((float(beta) if isinstance(beta, int | float) else 1.0, variance))
+    return sorted(pair for pair in found if pair[0] > 0)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or any(not 0 < n < float("inf") for n in numbers):
+        raise ValueError(f"{option}: expected numbers > 0 with commas between them, e.g. 1,4, got {text[:40]!r}")
+    return numbers
+
+
+def _plain(found: "DataForecast") -> dict[str, Any]:
+    return {
+        "data": found.name,
+        "observations": found.observations,
+        "eigenvalues": found.spectrum.eigenvalues.tolist(),
+        "no_latent_bernoulli": found.no_latent,
+        "onset": found.onset,
+        "ceiling_observations": found.used,
+        "stopped": found.stopped,
+        "values": [value._asdict() for value in found.values],
+    }
+
+
+def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
+    """Sentences, which a terminal wraps between words, and two tables of at most 80 columns for one L."""
+    for text in [*_of_data(found), ""]:
+        console.sentence(text)
+    console.sentence("values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling")
+    console.print(_values(found), soft_wrap=True)
+    for text in [*_remarks(found), ""]:
+        console.sentence(text)
+    console.print(_diagram(found, pairs), soft_wrap=True)
+
+
+def _of_data(found: "DataForecast") -> "Iterator[str]":
+    from vaebench.sweeps.forecast import LEADING
+
+    leading = " ".join(f"{v:.8f}" for v in found.spectrum.eigenvalues[:LEADING].tolist())
+    yield f"{found.name}: {found.observations} observations, D = {found.spectrum.dim}"
+    yield f"largest eigenvalues of the covariance (divided by N): {leading}"
+    yield f"a linear VAE collapses wholly from βσ² = {found.collapses_at:.4f} on"
+    yield f"loss of total collapse at σ² = 1: {found.loss_of_collapse(1.0):.4f} nats + D/2·log 2π"
+    if found.onset is not None:
+        yield f"at any depth total collapse is the optimum from βσ² = {found.onset:.4f} on"
+    if found.no_latent is not None:
+        yield f"Bernoulli pixels without latents lose {found.no_latent:.2f} nats on the test split"
+
+
+def _values(found: "DataForecast") -> str:
+    from tabulate import tabulate
+
+    many = [f"active\nof {n}" for n in found.values[0].active_units] if found.values else []
+    deep = ["ceiling", "rate", "depth\ncan buy"] if found.used else []
+    rows = []
+    for v in found.values:
+        row: list[Any] = [f"{v.tau:.4g}", *v.active_units.values(), f"{v.collapsed:.3f}", f"{v.linear:.3f}"]
+        if v.lower is not None and v.upper is not None:
+            row += [f"{v.lower:.3f} … {v.upper:.3f}", f"{v.rate:.2f}", f"{max(0.0, v.linear - v.lower):.3f}"]
+        rows.append(row)
+    heads = ["βσ²", *many, "collapsed", "linear\noptimum", *deep]
+    return tabulate(rows, heads, disable_numparse=True, stralign="right")
+
+
+def _remarks(found: "DataForecast") -> "Iterator[str]":
+    from vaebench.oracle.ceiling import MOST_ROUNDS, TOLERANCE
+
+    if found.used and found.used < found.observations:
+        yield f"the ceiling is of {found.used} evenly spaced observations: for all of them it is lower"
+    if found.stopped:
+        yield "the search was ended before it was done: the ceiling lies in its bracket, and some brackets are wide"
+    elif any(v.upper - v.lower > TOLERANCE for v in found.values if v.upper is not None and v.lower is not None):
+        yield f"a bracket wider than {TOLERANCE} nats was not made narrower in {MOST_ROUNDS} rounds"
+
+
+def _diagram(found: "DataForecast", pairs: list[tuple[float, float]]) -> str:
+    """Active units over β and σ²: of the largest L."""
+    from tabulate import tabulate
+
+    betas, variances = sorted({b for b, _ in pairs}), sorted({s for _, s in pairs}, reverse=True)
+    count = {v.tau: list(v.active_units.values())[-1] for v in found.values if v.active_units}
+    rows = [[f"σ² = {s:g}", *(str(count.get(b * s, "")) for b in betas)] for s in variances]
+    return tabulate(rows, ["active units", *(f"β = {b:g}" for b in betas)], disable_numparse=True, stralign="right")

@@ -8,8 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted, print_json
-from vaebench.records.files import stale, write_all
-from vaebench.records.run_folder import PAPER, place, published_studies, record_paths
+from vaebench.records.files import PAPER, place, published_studies, record_paths, stale, write_all
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
     from vaebench.calibration import grade
     from vaebench.config import loading, presentation
     from vaebench.records import record
-    from vaebench.reporting.tables import table as tables
+    from vaebench.reporting.tables import rendering
 
     folders = (
         [s if record_paths(s) else RESULTS / _place(s) for s in studies] if studies else published_studies(RESULTS)
@@ -66,9 +65,9 @@ def table(studies: Studies = None, check: Check = False) -> None:
         asked = presentation.read(loading.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         if check:
-            differ += stale(tables.files(records, folder, remarks, asked) | grade.files(grades, folder))
+            differ += stale(rendering.files(records, folder, remarks, asked) | grade.files(grades, folder))
         else:
-            write_all(tables.files(records, folder, remarks, asked) | grade.files(grades, folder))
+            write_all(rendering.files(records, folder, remarks, asked) | grade.files(grades, folder))
         console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
     if differ:
         _print_stale(differ, "table")
@@ -147,13 +146,13 @@ def publish(
     """Copy records, grades and tables of runs/STUDY to results/STUDY, the published reference."""
     from vaebench.calibration import grade
     from vaebench.config import loading
-    from vaebench.reporting import publish as published
+    from vaebench.reporting import comparison
     from vaebench.reporting.page import site
 
     plan = study_of(study)
     runs, results = RUNS / plan.place, RESULTS / plan.place
     planned = [run.id for run in plan.runs]
-    files = published.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
+    files = comparison.publish(runs, results, planned, incomplete=incomplete, presentation=plan.presentation)
     files += write_all(grade.files(grade.read(runs), results))
     files += write_all(site.pages(RESULTS, loading.studies(), [plan.place.as_posix()]))
     console.print(f"{RESULTS / plan.place}: {counted(files, 'file')} written", soft_wrap=True)

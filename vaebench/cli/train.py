@@ -34,7 +34,7 @@ from vaebench.cli.arguments import (
 )
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
 from vaebench.records.collection import importing, keep
-from vaebench.records.run_folder import RECORD
+from vaebench.records.files import RECORD
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vaebench.config import Run, Study
     from vaebench.records.record import Record
     from vaebench.reporting.page.ahead import PageAhead
-    from vaebench.reporting.tables.rows import Table
+    from vaebench.reporting.tables.table import Table
     from vaebench.reporting.wandb import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
@@ -281,11 +281,11 @@ def _show(table: "Table", records: "list[Record]", folder: Path, results: Path) 
     """Write a sweep's tables, print the headline, and compare with the published numbers of the study."""
     from vaebench.records import record
     from vaebench.records.files import write_all
-    from vaebench.reporting import publish
+    from vaebench.reporting import comparison
     from vaebench.reporting.shown import headline
-    from vaebench.reporting.tables import table as tables
+    from vaebench.reporting.tables import rendering
 
-    write_all(tables.files_of(table, records, folder))
+    write_all(rendering.files_of(table, records, folder))
     console.print(headline(table))
     try:
         reference = record.read_all(results)
@@ -293,7 +293,7 @@ def _show(table: "Table", records: "list[Record]", folder: Path, results: Path) 
         reference = []
         lines = [*str(error).splitlines(), "so nothing is compared with the published numbers"]
     else:
-        lines = publish.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
+        lines = comparison.compare(records, reference).lines() if reference else [f"{results}: nothing published"]
     for one in lines:
         console.print(one, soft_wrap=not console.is_terminal)
 

@@ -30,8 +30,8 @@ from vaebench.config.registry import (
     Seed,
 )
 from vaebench.config.validation import Invalid, disagreements, identifying, validated
+from vaebench.records.files import place
 from vaebench.records.record import identity
-from vaebench.records.run_folder import place
 
 MOST_FAULTS = 30  # faults that are shown at once
 

@@ -16,9 +16,9 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.measure import build_estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
+from vaebench.records.files import ARRAYS
 from vaebench.records.images import Pictures, Pixels, in_rows, sheet, write
 from vaebench.records.record import UNIT_RATES, Record
-from vaebench.records.run_folder import ARRAYS
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 """The numbers of reconstructions, samples, traversed units, and images in each traversal."""

@@ -11,9 +11,12 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 from inspect import cleandoc
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
+
+if TYPE_CHECKING:
+    from vaebench.records.record import Estimate, Record
 
 
 class Panel(StrEnum):
@@ -210,3 +213,49 @@ class Weights(NamedTuple):
         """
         few = self.effective < self.draws / 2
         return few and (self.effective < 2 if self.pareto_k is None else self.pareto_k > HEAVY_TAIL)
+
+
+# -- what records before format 3 do not say themselves; a new metric describes itself and never stands here -----------
+
+EARLIER = "descriptions_before_format_3.json"  # frozen: the numbers of that time, by a regular expression for the name
+TYPES = {"panel": Panel, "better": Direction, "within": Within, "role": Role, "bias": Bias}
+WHOLE = ("elbo", "squared_error")  # estimates in which every observation of the split takes part
+SAMPLERS = {"naive_monte_carlo": ("NaiveMonteCarlo", "draws"), "ais": ("AnnealedImportanceSampling", "chains")}
+"""Estimates with an effective sample size of their own: the estimator, and its argument for the number of draws."""
+
+
+@cache
+def earlier_description(name: str) -> Description | None:
+    """How a number was shown; None for a number of that time that the table did not know.
+
+    >>> earlier_description("iwae_50").heading
+    'IWAE-50'
+    >>> earlier_description("my_metric")
+    """
+    for pattern, entries in _read(EARLIER).items():
+        if found := re.fullmatch(pattern, name):
+            typed: dict[str, Any] = {key: TYPES.get(key, lambda value: value)(value) for key, value in entries.items()}
+            return Description(**typed | {"heading": found.expand(entries["heading"])})
+    return None
+
+
+def earlier_weights(record: "Record", estimate: "Estimate") -> Weights | None:
+    """The importance weights behind an estimate, from separate estimates of effective sample size and Pareto k̂."""
+    evaluated: dict[str, Any] = record.config.get("evaluate") or {}
+    draws, effective, shape = evaluated.get("draws"), "effective_sample_size_median", "pareto_k_median"
+    if estimate.name in SAMPLERS:
+        estimator, argument = SAMPLERS[estimate.name]
+        asked: dict[str, Any] = next((e for e in evaluated.get("estimators") or () if e.get("name") == estimator), {})
+        draws, effective, shape = asked.get(argument), f"{estimate.name}_effective_sample_size", ""
+    elif estimate.name != f"iwae_{draws}":  # the two concern the draws of the bound that takes all of them
+        return None
+    size = record.number(effective)
+    return None if size is None or draws is None else Weights(record.number(shape), size, draws)
+
+
+def earlier_observations(record: "Record", estimate: "Estimate") -> str | None:
+    """The observations of an estimate, where their number says that they are not the whole split."""
+    if record.description(estimate.name).within is not Within.OBSERVATIONS:
+        return None
+    whole = max((e.n for e in record.estimates if e.name in WHOLE), default=0)
+    return f"{estimate.n} observations" if 0 < estimate.n < whole else None

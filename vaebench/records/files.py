@@ -1,4 +1,8 @@
-"""Write files atomically: under a temporary name in the same folder, then renamed."""
+"""The files of a run: names and places, which nothing else spells; and how a file is written, whole or not at all.
+
+A run works in `runs/<study>/<id>/`. A published run has its record in `results/<study>/records/<id>.json` and its
+arrays in `results/<study>/arrays/<id>.npz`.
+"""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +11,83 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from vaebench.records.run_folder import DAMAGED
+RECORD = "record.json"  # configuration, numbers, provenance: the run is done when this file says so
+CHECKPOINT = "model.ckpt"  # the trained model; `Model.load_from_checkpoint` reads it
+
+WEIGHTS = "model.safetensors"
+"""The parameters and buffers of the trained model, in a format that no program needs torch or trust to read."""
+
+ARRAYS = "arrays.npz"  # images that the trained model made
+
+LEFT = (CHECKPOINT, WEIGHTS, ARRAYS)
+"""The files that a finished run leaves beside its record. Any of them names the run."""
+
+RESUME = "resume.ckpt"  # the snapshot from which a run continues after a stop; deleted once the record exists
+
+EARLIER_RESUME = "trainer.ckpt"
+"""The name that earlier versions gave to the snapshot of a run outside a pack. It is read, but never written."""
+
+PROGRESS = "progress.json"  # how far the pack is; only in the folder of its first run, and only while it trains
+LOCK = "lock"  # the process that executes the run holds this lock; the system releases it when the process dies
+WANDB = "wandb"  # folder of W&B, in a run's folder and in its study's
+SLURM = "slurm"  # folder in the study's folder for the scripts and logs of SLURM jobs
+
+CEILINGS = "ceilings"
+"""Folder in the study's folder with the ceilings that were computed for its runs, so that each is computed once."""
+
+PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"  # folders in `results/<study>`
+DAMAGED = ".damaged"  # suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`
+PAPER = "paper"  # folder below `conf`, `runs` and `results` of the protocols in print, which the ledger judges
+
+
+def place(study: Path) -> Path:
+    """Where a study lies below `runs` and `results`, by its file: protocols in `conf/paper` in a folder of their own.
+
+    >>> place(Path("conf/beta.yaml")).as_posix(), place(Path("conf/paper/altosaar.yaml")).as_posix()
+    ('beta', 'paper/altosaar')
+    """
+    in_paper = study.resolve().parent.parts[-2:] == ("conf", PAPER)
+    return Path(PAPER, study.stem) if in_paper else Path(study.stem)
+
+
+def study_folders(root: Path) -> list[Path]:
+    """The folders of all studies in `runs` or `results`, sorted by path; none if there is no such folder."""
+    return sorted(path for path in (*root.glob("*"), *root.glob(f"{PAPER}/*")) if path.is_dir() and path.name != PAPER)
+
+
+def published_studies(results: Path) -> list[Path]:
+    """The folders in `results` that hold published records, sorted by path."""
+    return [path for path in study_folders(results) if (path / PUBLISHED_RECORDS).is_dir()]
+
+
+def record_paths(study: Path, start: str = "") -> list[Path]:
+    """The files of all records in `runs/<study>` or `results/<study>`, sorted; none if there is no such folder.
+
+    Args:
+        study: the folder.
+        start: only records whose id begins with this.
+    """
+    paths = sorted([*study.glob(f"*/{RECORD}"), *study.glob(f"{PUBLISHED_RECORDS}/[!.]*.json")])
+    return [path for path in paths if id_of(path).startswith(start)]
+
+
+def id_of(path: Path) -> str:
+    """The id of the run that a record at this path belongs to.
+
+    >>> id_of(Path("runs/beta/3f2a61c09b/record.json")), id_of(Path("results/beta/records/3f2a61c09b.json"))
+    ('3f2a61c09b', '3f2a61c09b')
+    """
+    return path.parent.name if path.name == RECORD else path.stem
+
+
+def published_record(study: Path, id: str) -> Path:
+    """Where `results/<study>` has the record of a run."""
+    return study / PUBLISHED_RECORDS / f"{id}.json"
+
+
+def published_arrays(study: Path, id: str) -> Path:
+    """Where `results/<study>` has the arrays of a run."""
+    return study / PUBLISHED_ARRAYS / f"{id}.npz"
 
 
 class WriteError(OSError):

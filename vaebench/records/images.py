@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaebench.records import npz
-from vaebench.records.files import write_atomically
-from vaebench.records.run_folder import ARRAYS, published_arrays
+from vaebench.records.files import ARRAYS, published_arrays, write_atomically
 
 Pixels = NDArray[np.uint8]  # `[..., C, H, W]`, 0 to 255
 

@@ -22,12 +22,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from vaebench.records import earlier
 from vaebench.records.checksums import checksum, finite, laid_out, sha256
 from vaebench.records.collection import without_collection
-from vaebench.records.description import Description, Weights
-from vaebench.records.files import write_atomically
-from vaebench.records.run_folder import PUBLISHED_RECORDS, RECORD, id_of, record_paths
+from vaebench.records.description import Description, Weights, earlier_description
+from vaebench.records.files import PUBLISHED_RECORDS, RECORD, id_of, record_paths, write_atomically
 
 FORMAT = 3  # version of the file; raised when a reader of the earlier version would misread it
 SCALE = "scale"  # name of the fact: the data was divided by this number before the model saw it. Only for densities
@@ -118,7 +116,7 @@ class Record:
         facts: what is known without measuring, or is a property of the model (parameters, beta, forecast_active_units);
             `dimensions` = D and, where it is a vector and no image, `shape` = [D].
         estimates: scalars and arrays, in the order measured.
-        not_applicable: name of an estimate -> why this run has none. (In older records also name of a metric's class.)
+        not_applicable: name of an estimate -> why this run has none.
         descriptions: name of an estimate or a fact that is shown as one number -> how to show it.
         curve: columns of the validation curve, `epoch` first.
         provenance: commit, dirty, versions, device, seconds, command; `files`: the SHA-256 of each file that was left
@@ -145,6 +143,11 @@ class Record:
         """The estimate with this name; None if it was not measured."""
         return self._by_name.get(name)
 
+    def number(self, name: str) -> float | None:
+        """The value of the estimate with this name; None if it was not measured, is an array, or is not finite."""
+        found = self.estimate(name)
+        return found.value if found and isinstance(found.value, float) and math.isfinite(found.value) else None
+
     @cached_property
     def _by_name(self) -> dict[str, Estimate]:
         return {e.name: e for e in reversed(self.estimates)}  # the first of a name, if there are several
@@ -156,11 +159,11 @@ class Record:
 
     def description(self, name: str) -> Description:
         """How to show a number: as the record says; by the frozen list if the record is older than descriptions."""
-        return self.descriptions.get(name) or earlier.description(name) or Description()
+        return self.descriptions.get(name) or earlier_description(name) or Description()
 
     def reason_for_none(self, name: str) -> str:
         """Why the record has no estimate of that name."""
-        return self.not_applicable.get(name) or earlier.reason(self, name) or "not measured"
+        return self.not_applicable.get(name) or "not measured"
 
     def left(self, path: Path, name: str | None = None) -> bytes:
         """The content of a file that the run wrote, checked against the SHA-256 in the record.

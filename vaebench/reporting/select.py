@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench.records import record
+from vaebench.records.files import LEFT, PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.records.record import Record
-from vaebench.records.run_folder import LEFT, PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import ABSENT, plain, slug
-from vaebench.reporting.tables.rows import Row, Table
+from vaebench.reporting.tables.table import Row, Table
 
 ROOTS = (Path("runs"), Path("results"))  # where a run is searched by its id
 

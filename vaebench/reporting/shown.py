@@ -14,14 +14,14 @@ from rich.text import Text
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import DUPLICATES, UNIT_RATES, Estimate, Record
+from vaebench.reporting.comparison import Difference, Incomparable, differences, obstacle
 from vaebench.reporting.page.summary import answer
-from vaebench.reporting.paired import Difference, Incomparable, differences, obstacle
 from vaebench.reporting.select import Chosen, leaves_of
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
 from vaebench.reporting.tables.layout import Entry, Sheet, decimals, figure, page, worded
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, caution, observations, quantities, with_role
-from vaebench.reporting.tables.rows import Table
+from vaebench.reporting.tables.table import Table
 
 BAR = 30  # length of the longest bar, in characters
 LEAST = 0.01  # nats that the longest bar stands for at least: where all units collapsed, none has a long bar

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import unit_stddev
-from vaebench.records.files import check_writable, write_all
-from vaebench.records.run_folder import WEIGHTS
+from vaebench.records.files import WEIGHTS, check_writable, write_all
 from vaebench.reporting.shown import measured
 from vaebench.sweeps.trained import Trained
 from vaebench.training.model_files import weights

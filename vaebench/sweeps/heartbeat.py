@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from vaebench.records.files import WriteError, write_atomically
-from vaebench.records.run_folder import PROGRESS
+from vaebench.records.files import PROGRESS, WriteError, write_atomically
 from vaebench.reporting.tables.labels import brief
 
 WRITE_SECONDS = 0.5  # the file is written at most this often

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from vaebench.config import ConfigError, Refused, Run, Study
 from vaebench.records import record
+from vaebench.records.files import id_of, record_paths
 from vaebench.records.record import Record
-from vaebench.records.run_folder import id_of, record_paths
 from vaebench.reporting.tables.labels import ABSENT, at
 
 COMMAND = "python -m vaebench train "  # the beginning of the command in a record

@@ -22,8 +22,8 @@ from vaebench.config.grid import RunFault
 from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.records import record
+from vaebench.records.files import record_paths
 from vaebench.records.record import RecordError
-from vaebench.records.run_folder import record_paths
 from vaebench.sweeps.engines.base import Engine
 from vaebench.sweeps.packs import pack_key, packs_of
 from vaebench.sweeps.run import reason_of

@@ -17,8 +17,8 @@ from rich.text import Text
 from vaebench.config import Run
 from vaebench.records import record
 from vaebench.records.description import Role
+from vaebench.records.files import PROGRESS, RECORD
 from vaebench.records.record import Record, RecordError
-from vaebench.records.run_folder import PROGRESS, RECORD
 from vaebench.reporting.printing import line
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.layout import figure

@@ -31,9 +31,8 @@ from vaebench.records import provenance, record
 from vaebench.records.checksums import checksum
 from vaebench.records.collection import importing
 from vaebench.records.description import Description
-from vaebench.records.files import WriteError
+from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, WEIGHTS, WriteError
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CEILINGS, CHECKPOINT, RECORD, WEIGHTS
 from vaebench.reporting.wandb import Mode, Tracker, tracked
 from vaebench.reporting.wandb.logged import headline
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split

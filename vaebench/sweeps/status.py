@@ -18,8 +18,8 @@ from rich.console import Console
 from vaebench.config import Run, Study
 from vaebench.records import files, record
 from vaebench.records.collection import without_collection
+from vaebench.records.files import ARRAYS, EARLIER_RESUME, LOCK, PROGRESS, RECORD, RESUME
 from vaebench.records.record import NewerError, Record, RecordError
-from vaebench.records.run_folder import ARRAYS, EARLIER_RESUME, LOCK, PROGRESS, RECORD, RESUME
 from vaebench.reporting.printing import line
 from vaebench.sweeps.heartbeat import read_progress
 

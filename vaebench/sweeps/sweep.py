@@ -12,8 +12,7 @@ from rich.console import Console
 
 from vaebench.config import Run, Study
 from vaebench.records import record
-from vaebench.records.files import check_writable
-from vaebench.records.run_folder import LOCK, RECORD
+from vaebench.records.files import LOCK, RECORD, check_writable
 from vaebench.reporting.printing import line
 from vaebench.sweeps.engines.base import Engine, Inline
 from vaebench.sweeps.forecast import announced

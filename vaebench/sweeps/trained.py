@@ -27,9 +27,8 @@ from vaebench.models.base import CLASS, Autoencoder
 from vaebench.records import images as images_
 from vaebench.records import npz, provenance, record
 from vaebench.records.checksums import checksum
-from vaebench.records.files import write_atomically
+from vaebench.records.files import CHECKPOINT, LEFT, LOCK, RECORD, write_atomically
 from vaebench.records.record import Record
-from vaebench.records.run_folder import CHECKPOINT, LEFT, LOCK, RECORD
 from vaebench.reporting import select
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory

@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 
 from vaebench.config import Run
 from vaebench.records import record
+from vaebench.records.files import LOCK, RECORD
 from vaebench.records.record import Record
-from vaebench.records.run_folder import LOCK, RECORD
 from vaebench.sweeps.heartbeat import Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.status import intact_record, set_record_aside

@@ -9,8 +9,7 @@ from lightning.pytorch.loggers.logger import Logger
 from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.models.base import Autoencoder, Diverged
-from vaebench.records.files import WriteError
-from vaebench.records.run_folder import CHECKPOINT
+from vaebench.records.files import CHECKPOINT, WriteError
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable

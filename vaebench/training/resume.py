@@ -18,8 +18,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
 from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
-from vaebench.records.files import WriteError
-from vaebench.records.run_folder import EARLIER_RESUME, RESUME
+from vaebench.records.files import EARLIER_RESUME, RESUME, WriteError
 from vaebench.training.epochs import Curve, replay
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.rows import ALIGNMENT

@@ -24,7 +24,7 @@ from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
-from vaebench.records.run_folder import CHECKPOINT, RESUME
+from vaebench.records.files import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.epochs import Curve, replay
 from vaebench.training.memory import check_fits, outline

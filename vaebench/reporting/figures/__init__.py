@@ -8,13 +8,20 @@ from itertools import islice
 from typing import Any
 
 from vaebench.reporting.figures.base import Drawn, Facets, Figure, Sketch
-from vaebench.reporting.figures.curves import Altered, Bounds, Curves, OverEpochs
 from vaebench.reporting.figures.forecast import Ceiling, Forecast, Phase
 from vaebench.reporting.figures.headline import Headline, Rows
+from vaebench.reporting.figures.lines import (
+    Altered,
+    Bounds,
+    CollapsedUnits,
+    Curves,
+    OverEpochs,
+    UnitsByBeta,
+    UnitsByRank,
+)
 from vaebench.reporting.figures.planes import Plane, RateDistortion
 from vaebench.reporting.figures.side_by_side import panels
-from vaebench.reporting.figures.units import CollapsedUnits, UnitsByBeta, UnitsByRank
-from vaebench.reporting.tables.rows import Table
+from vaebench.reporting.tables.table import Table
 
 FIGURES: tuple[Figure[Any], ...] = (
     *(Plane(), OverEpochs(), Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from vaebench.records.description import Role
 from vaebench.records.record import BELOW, DEPTH, ONSET, Record
-from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, measured_on
-from vaebench.reporting.figures.plotting import whole_ticks
+from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, measured_on, whole_ticks
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, FAINT, INK, WARNING, Axes, panel, standalone, variable
 from vaebench.reporting.tables.labels import brief, plain
-from vaebench.reporting.tables.rows import Row, Table
+from vaebench.reporting.tables.table import Row, Table
 
 PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
 """The axes of a study that span the plane of σ² and β."""
@@ -120,7 +119,7 @@ def _place(row: Row) -> Place | None:
     fixed = row.group.config["model"].get("likelihood") or {}
     if fixed.get("name") != "Gaussian" or "beta" not in facts or "variance" not in facts or not (found := pairs(row)):
         return None
-    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found, _number(row.group.done[0], ONSET))
+    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found, row.group.done[0].number(ONSET))
 
 
 def _is_plane(places: list[Place]) -> bool:
@@ -227,16 +226,11 @@ def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> s
 def _points(records: Iterable[Record]) -> Iterator[Point]:
     """Of every run that has a σ², one for all pixels, and a ceiling."""
     for record in records:
-        below, depth, onset = (_number(record, name) for name in (BELOW, DEPTH, ONSET))
+        below, depth, onset = map(record.number, (BELOW, DEPTH, ONSET))
         beta, variance = record.facts.get("beta"), record.facts.get("variance")
         if below is None or depth is None or onset is None or not beta or not variance or _per_pixel(record):
             continue
         yield Point(beta * variance, below / beta, depth / beta, onset)
-
-
-def _number(record: Record, name: str) -> float | None:
-    found = record.estimate(name)
-    return found.value if found is not None and isinstance(found.value, float) else None
 
 
 def _per_pixel(record: Record) -> bool:

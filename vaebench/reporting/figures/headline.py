@@ -14,13 +14,26 @@ from typing import NamedTuple
 from vaebench.config.presentation import EPOCH
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Record
-from vaebench.reporting.figures.base import Facets, Figure, Legend, coloured, labelled, measured_on
-from vaebench.reporting.figures.plotting import Band, band, few_ticks, means, plot_band, plot_doubtful, within
+from vaebench.reporting.figures.base import (
+    Band,
+    Facets,
+    Figure,
+    Legend,
+    band,
+    coloured,
+    few_ticks,
+    labelled,
+    means,
+    measured_on,
+    plot_band,
+    plot_doubtful,
+    within,
+)
 from vaebench.reporting.figures.svg import ACCENT, INK, Axes, variable
 from vaebench.reporting.tables.labels import brief, is_number, named, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, Reading
-from vaebench.reporting.tables.rows import Block, Row, Table
+from vaebench.reporting.tables.table import Block, Row, Table
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vaebench.records.description import Role
-from vaebench.reporting.figures.base import Facet, FacetFigure, Facets, Figure, Legend, coloured, labelled, measured_on
+from vaebench.reporting.figures.base import (
+    Facet,
+    FacetFigure,
+    Facets,
+    Figure,
+    Legend,
+    coloured,
+    few_ticks,
+    labelled,
+    measured_on,
+)
 from vaebench.reporting.figures.headline import Kind, chosen
-from vaebench.reporting.figures.plotting import few_ticks
 from vaebench.reporting.figures.svg import FAINT, Axes, variable
 from vaebench.reporting.tables.quantities import Quantity
-from vaebench.reporting.tables.rows import Row, Table
+from vaebench.reporting.tables.table import Row, Table
 
 
 class PlanePanel(NamedTuple):

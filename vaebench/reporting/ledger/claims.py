@@ -9,8 +9,8 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vaebench.config.document import Loader
+from vaebench.records.files import PAPER
 from vaebench.records.record import validation_faults
-from vaebench.records.run_folder import PAPER
 
 FILE = Path(PAPER, "claims.yaml")  # where the claims stand, below `results`
 

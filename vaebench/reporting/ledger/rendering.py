@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from vaebench.records.files import PAPER
 from vaebench.records.provenance import commit
-from vaebench.records.run_folder import PAPER
 from vaebench.reporting.figures.base import Drawn
 from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, Axes, panel, standalone, variable
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.claims import State
 from vaebench.reporting.ledger.verdict import RUN, SEED, Judgement, Measured, Verdict, evidence, judge
-from vaebench.reporting.page.page import environment
+from vaebench.reporting.page.site import environment
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.escaping import in_latex

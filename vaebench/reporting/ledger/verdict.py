@@ -16,8 +16,8 @@ from vaebench.config import load
 from vaebench.records import provenance, record
 from vaebench.records.checksums import sha256
 from vaebench.records.description import identities
+from vaebench.records.files import PAPER, place, record_paths
 from vaebench.records.record import SEAL, Record, RecordError
-from vaebench.records.run_folder import PAPER, place, record_paths
 from vaebench.reporting.ledger.claims import FILE, Budget, Claim, Pick, Point, Rule, State
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables.intervals import prediction_half_width, t_interval

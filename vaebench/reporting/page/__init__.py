@@ -1,5 +1,5 @@
 """From records to one HTML page a study, which loads nothing from elsewhere.
 
-`page` puts a page together and says where its numbers come from, `summary` says what they say, `gallery` shows images,
-and the figures come from `reporting.figures`. `site` writes the pages to their places.
+`site` puts the pages together and in their places, `summary` says what the numbers say, `gallery` shows images, and
+`ahead` draws a page beside a sweep. The figures come from `reporting.figures`.
 """

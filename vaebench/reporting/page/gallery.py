@@ -8,13 +8,12 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from vaebench.records.files import ARRAYS
 from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read, sheet
 from vaebench.records.record import Record, RecordError
-from vaebench.records.run_folder import ARRAYS
-from vaebench.reporting.figures.base import Legend
-from vaebench.reporting.figures.plotting import limit_to_prior
+from vaebench.reporting.figures.base import Legend, limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Axes, Panel, panel, variable
-from vaebench.reporting.tables.rows import Table
+from vaebench.reporting.tables.table import Table
 
 T = TypeVar("T")
 

@@ -1,30 +1,252 @@
-"""The pages in their places: `results/<study>/report.html`, and `results/index.html`, which lists all studies."""
+"""The site: a page for each study, which loads nothing from elsewhere, and `index.html`, which lists all studies.
 
+The page is a function of the records and of the presentation in the study's file, byte for byte, with the versions of
+matplotlib and Jinja in `constraints.txt`.
+"""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
 from vaebench.config import presentation
-from vaebench.config.presentation import Presentation
-from vaebench.records import record
-from vaebench.records.files import write_atomically
-from vaebench.records.record import Record
-from vaebench.records.run_folder import published_studies
+from vaebench.config.presentation import PLAIN, Presentation
+from vaebench.records.files import published_studies, write_atomically
+from vaebench.records.provenance import commit
+from vaebench.records.record import Record, read_all
 from vaebench.reporting import figures
 from vaebench.reporting.figures.base import Drawn, Legend
-from vaebench.reporting.figures.svg import renamed
-from vaebench.reporting.page import page
-from vaebench.reporting.page.page import Link, cost, finished
+from vaebench.reporting.figures.svg import RULES, renamed
+from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.tables.escaping import markdown
+from vaebench.reporting.tables.escaping import markdown, visible
+from vaebench.reporting.tables.labels import SEED, named, slug
+from vaebench.reporting.tables.layout import Sheet
+from vaebench.reporting.tables.layout import page as laid_out
+from vaebench.reporting.tables.quantities import MARK
+from vaebench.reporting.tables.rendering import legend
+from vaebench.reporting.tables.table import Table
+
+GRADES = "calibration.md"  # the report of `vaebench calibrate`: a heading, then its result in a sentence
+LONG = 12  # rows that a headline has at most without being folded
+
+
+class Link(NamedTuple):
+    """A link of a page to what is beside it: its words and its address, relative to the page."""
+
+    text: str
+    address: str
+
+
+class Page(NamedTuple):
+    """A page as HTML, and the figures in it."""
+
+    html: str
+    figures: Sequence[Drawn]
+
+
+def make(
+    records: Sequence[Record],
+    asked: Presentation = PLAIN,
+    folder: Path | None = None,
+    remarks: Sequence[str] = (),
+    links: Sequence[Link] = (),
+) -> Page:
+    """The page of a study.
+
+    Args:
+        asked: what the study asks, and how it wants to be shown.
+        folder: where images are looked for, `runs/<study>` or `results/<study>`.
+        remarks: what stands above the tables.
+        links: to files beside the page.
+
+    Raises:
+        ValueError: if there is no record.
+    """
+    table = tables.table(records, remarks, asked)
+    drawn = figures.draw(table)
+    template = environment().get_template("study.html.jinja")
+    html = template.render(
+        title=table.title,
+        question=asked.question,
+        answer=graded(folder) or answer(table),
+        page=laid_out(table),
+        folded=folded,
+        blocks=len(table.blocks),
+        legend=legend(table),
+        glossary=glossary(table),
+        figures=drawn,
+        gallery=gallery(table, folder),
+        failures=table.failures,
+        conditions=conditions(records),
+        origins=origins(table),
+        links=links,
+    )
+    return Page(html, drawn)
+
+
+def folded(sheet: Sheet) -> list[tuple[str, Sheet]]:
+    """A long sheet in parts, each with the rows of one first label, which is its title; a short one whole, without."""
+    texts = list(dict.fromkeys(row[0].text for row in sheet.rows))
+    if len(sheet.rows) <= LONG or sheet.labels < 2 or not 1 < len(texts) <= len(sheet.rows) / 2:
+        return [("", sheet)]
+    part = replace(sheet, labels=sheet.labels - 1, fixed=sheet.fixed - 1, headings=sheet.headings[1:], constants="")
+    return [
+        (
+            named([sheet.headings[0].text], [text]),
+            replace(part, rows=tuple(r[1:] for r in sheet.rows if r[0].text == text)),
+        )
+        for text in texts
+    ]
+
+
+def graded(folder: Path | None) -> list[str]:
+    """What `vaebench calibrate` found, in its own sentence, where its report stands in the folder of the study."""
+    path = None if folder is None else folder / GRADES
+    if path is None or not path.is_file():
+        return []
+    paragraphs = path.read_text(encoding="utf-8").split("\n\n")
+    return [" ".join(paragraphs[1].split())] if len(paragraphs) > 1 else []
+
+
+def glossary(table: Table) -> list[tuple[str, list[str]]]:
+    """What the columns mean: each meaning once, with the headings of all columns that have it."""
+    found: dict[str, list[str]] = {}
+    for quantity in table.quantities:
+        if quantity.meaning and any(row.group.values(quantity) for row in table.rows):
+            found.setdefault(quantity.meaning, []).append(quantity.heading)
+    return list(found.items())
+
+
+def render_figure(figure: Drawn) -> str:
+    """A figure as a page of its own, which W&B shows."""
+    return environment().get_template("figure.html.jinja").render(title=figure.title, figure=figure)
+
+
+@cache
+def environment() -> Environment:
+    """The templates; they escape every text of a record."""
+    made = Environment(
+        loader=PackageLoader("vaebench.reporting.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["svg"] = Markup  # `figures.svg` made it, and escaped the texts in it
+    made.filters["joined"] = _joined
+    # The page names the hash of its script, in the form of a content security policy.
+    digest = base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()
+    made.globals |= {"script": Markup(_script()), "digest": digest, "mark": MARK, "rules": RULES}
+    return made
+
+
+@cache
+def _script() -> str:
+    """The only script of a page."""
+    folder = resources.files("vaebench.reporting.page").joinpath("templates")
+    return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("sort.js", "charts.js"))
+
+
+def _joined(text: str) -> Markup:
+    """A sentence whose lines do not end between a number and the sign beside it."""
+    return Markup(re.sub(" ([=±]) ", "\u00a0\\1\u00a0", str(escape(visible(text)))))
+
+
+def _shown(value: Any) -> Any:
+    """What a template prints: text without invisible control characters, and our own markup as it stands."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+class Origin(NamedTuple):
+    """One run: its id and labels, how it ended, how long it took, and the command that repeats it."""
+
+    id: str
+    name: str
+    status: str
+    seconds: str
+    command: str
+
+
+def origins(table: Table) -> list[Origin]:
+    """Every run, in the order of the table's rows and of the seeds."""
+    return [
+        _origin(record, slug([*table.headings, SEED], [*row.labels, str(record.config[SEED])]))
+        for row in table.rows
+        for record in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED])
+    ]
+
+
+def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Code, device and versions of the runs, one line a topic; where runs differ, every value."""
+    many = [r.provenance for r in records]
+    versions = [p.get("versions") or {} for p in many]
+    topics: dict[str, list[Any]] = {
+        "commit": [commit(p) for p in many],
+        "device": [p.get("device") for p in many],
+        "TF32": ["in training" if p.get("tf32") else None for p in many],
+        "bfloat16": [_bfloat16(p.get("bfloat16_error")) for p in many],
+        "compiled": ["steps of the training" if p.get("compiled_steps") else None for p in many],
+        "threads": [p.get("threads") for p in many],
+        "platform": [p.get("platform") for p in many],
+        **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},
+    }
+    known = {topic: sorted({str(value) for value in values if value}) for topic, values in topics.items()}
+    days = sorted(str(p["finished"])[:10] for p in many if p.get("finished"))
+    when = [("finished", " to ".join(dict.fromkeys((days[0], days[-1]))))] if days else []
+    return [*((topic, ", ".join(values)) for topic, values in known.items() if values), *when]
+
+
+def cost(records: Sequence[Record]) -> str:
+    """How long all runs took, added up, by kind of device, e.g. `4.2 CPU minutes`; empty if no record says."""
+    minutes: defaultdict[str, float] = defaultdict(float)
+    for record in records:
+        kind, _, name = str(record.provenance.get("device") or "cpu").partition(": ")
+        spent = sum((record.provenance.get("seconds") or {}).values()) / 60
+        minutes["CPU minutes" if kind == "cpu" else f"minutes of {name or kind}"] += spent
+    return ", ".join(
+        f"{spent:.2g} {unit}" if spent < 10 else f"{spent:.0f} {unit}"
+        for unit, spent in sorted(minutes.items())
+        if spent
+    )
+
+
+def finished(records: Sequence[Record]) -> str:
+    """The day on which the last run ended, e.g. `2026-11-26`; empty if no record says."""
+    return max((str(r.provenance.get("finished") or "")[:10] for r in records), default="")
+
+
+def _origin(record: Record, name: str) -> Origin:
+    seconds = sum((record.provenance.get("seconds") or {}).values())
+    status = record.status if record.reason is None else f"{record.status}: {record.reason}"
+    return Origin(record.id, name, status, f"{seconds:.1f}" if seconds else "", record.provenance.get("command") or "")
+
+
+def _bfloat16(error: Mapping[str, Any] | None) -> str | None:
+    if error is None:
+        return None
+    moves = f"IWAE moves by {error['iwae']:.2g} nats, a log-weight by at most {error['nats']:.2g}"
+    return f"in the decoder: {moves} (means of {error['observations']} observations)"
+
 
 PAGE = "report.html"  # the page of a study, in its folder
 LEDGER = "paper/ledger.html"  # the page that judges published numbers, in `results`
 
 FILES = tuple(Link(name, name) for name in ("table.csv", "runs.csv", "table.tex"))
-"""What `tables.write` puts beside the page of a study."""
+"""What `rendering.write` puts beside the page of a study."""
 
 README = "README.md"
 """The page of `results` for a forge. The rows of its studies are written here, between the two marks."""
@@ -72,7 +294,7 @@ def index(
     ordered = sorted(entries, key=lambda e: (is_protocol(e.study), e.study))
     cards = [_card(entry, i, (drawn or {}).get(entry.study), results) for i, entry in enumerate(ordered, 1)]
     groups = [(text, [c for c in cards if is_protocol(c.name) is kind]) for text, kind in (("", False), (CLAIMS, True))]
-    template = page.environment().get_template("index.html.jinja")
+    template = environment().get_template("index.html.jinja")
     return template.render(title="vaebench", groups=[group for group in groups if group[1]], links=links)
 
 
@@ -96,7 +318,7 @@ def _card(entry: Entry, number: int, drawn: Sequence[Drawn] | None, results: Pat
         number,
         entry.study,
         entry.asked.question,
-        (page.graded(results and results / entry.study) or answer(table))[0],
+        (graded(results and results / entry.study) or answer(table))[0],
         quote(f"{entry.study}/{PAGE}"),
         renamed(figure.panels[0], f"s{number}-") if figure else "",
         figure.panels[0].title or figure.title if figure else "",
@@ -108,7 +330,7 @@ def _card(entry: Entry, number: int, drawn: Sequence[Drawn] | None, results: Pat
 def published_links(study: str, folder: Path | None = None) -> list[Link]:
     """The links of a published page: up to the index, and to the files beside it."""
     up = "../" * len(Path(study).parts)
-    grades = [Link("every grade", page.GRADES)] if folder is not None and (folder / page.GRADES).is_file() else []
+    grades = [Link("every grade", GRADES)] if folder is not None and (folder / GRADES).is_file() else []
     return [Link("all studies", f"{up}index.html"), *grades, *FILES, Link("records", "records/")]
 
 
@@ -118,7 +340,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
     Raises:
         FileNotFoundError: if a named study has no records.
     """
-    found = {path.relative_to(results).as_posix(): record.read_all(path) for path in published_studies(results)}
+    found = {path.relative_to(results).as_posix(): read_all(path) for path in published_studies(results)}
     entries = {name: Entry(name, presentation.read(conf / f"{name}.yaml"), records) for name, records in found.items()}
     entries = {name: entry for name, entry in entries.items() if entry.records}
     made: dict[Path, bytes] = {}
@@ -129,7 +351,7 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
                 f"{results / name}: no records; run `python -m vaebench sweep conf/{name}.yaml`, then `publish`"
             )
         links = published_links(name, results / name)
-        one = page.make(entries[name].records, entries[name].asked, results / name, links=links)
+        one = make(entries[name].records, entries[name].asked, results / name, links=links)
         made[results / name / PAGE], drawn[name] = one.html.encode(), one.figures
     ledger = [Link("ledger: numbers in print, measured again", LEDGER)] if (results / LEDGER).exists() else []
     made |= _readme(results, entries)
@@ -147,7 +369,7 @@ def _readme(results: Path, entries: Mapping[str, Entry]) -> dict[Path, bytes]:
     rows = ["| study | question | answer |", "|---|---|---|"]
     for name, entry in sorted(entries.items()):
         if not is_protocol(name):
-            said = page.graded(results / name) or answer(tables.table(entry.records, (), entry.asked))
+            said = graded(results / name) or answer(tables.table(entry.records, (), entry.asked))
             shown = (f"[{name}]({name}/table.md)", markdown(entry.asked.question), markdown(said[0]))
             rows.append(f"| {' | '.join(shown)} |")
     return {path: "\n".join([before + BEGIN, "", *rows, "", END + after]).encode()}
@@ -157,6 +379,6 @@ def write_one(
     records: Sequence[Record], folder: Path, asked: Presentation, remarks: Sequence[str] = ()
 ) -> tuple[Path, Sequence[Drawn]]:
     """Writes the page of one study into any folder; returns its path, and the figures that were drawn for it."""
-    path, made = folder / PAGE, page.make(records, asked, folder, remarks, FILES)
+    path, made = folder / PAGE, make(records, asked, folder, remarks, FILES)
     write_atomically(path, made.html.encode())
     return path, made.figures

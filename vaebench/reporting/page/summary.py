@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from vaebench.records.description import Role
+from vaebench.reporting.comparison import Difference, difference
 from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast
-from vaebench.reporting.paired import Difference, difference
 from vaebench.reporting.tables.intervals import Interval, paired
 from vaebench.reporting.tables.labels import canonical, is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
-from vaebench.reporting.tables.rows import Block, Cell, Row, Table
+from vaebench.reporting.tables.table import Block, Cell, Row, Table
 
 PLACE = re.compile(r"\{\s*([\w%.]+)\s*(?:-\s*([\w%.]+)\s*)?(?:@\s*([^{}]*?)\s*)?\}")
 

@@ -19,7 +19,7 @@ from vaebench.records.description import Panel, Role
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_quantile
 from vaebench.reporting.tables.labels import ABSENT, brief, canonical, is_number, plain
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations
-from vaebench.reporting.tables.rows import Block, Cell, Row, Table
+from vaebench.reporting.tables.table import Block, Cell, Row, Table
 
 MOST_HEADLINE = 7  # columns of the headline, labels and seeds included
 

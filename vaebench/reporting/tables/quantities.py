@@ -10,8 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vaebench.records import earlier
-from vaebench.records.description import Bias, Description, Direction, Panel, Role, Weights, meaning
+from vaebench.records.description import (
+    Bias,
+    Description,
+    Direction,
+    Panel,
+    Role,
+    Weights,
+    earlier_observations,
+    earlier_weights,
+    meaning,
+)
 from vaebench.records.record import SCALE, Estimate, Record
 from vaebench.reporting.tables.labels import natural
 
@@ -23,20 +32,13 @@ EXPLANATION = f"{MARK} {RESTS}: too low (bits/dim: too high) by an unknown amoun
 """What the mark means, where no single number is in question."""
 
 BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."  # the same beside a sentence
-NOTE = "weights collapsed"  # how the note of an older record begins, for which the mark now stands
 
 
 def weights(record: Record, estimate: Estimate) -> Weights | None:
     """How far an estimate's weights can be trusted: as it says itself, or as an older record says elsewhere."""
     if estimate.weights is not None or record.tells_weights:
         return estimate.weights
-    return earlier.weights(record, estimate)
-
-
-def remark(estimate: Estimate, seen: Weights | None) -> str | None:
-    """The estimate's own note, unless the mark says it."""
-    said = estimate.note is not None and estimate.note.startswith(NOTE) and seen is not None and seen.unreliable
-    return None if said else estimate.note
+    return earlier_weights(record, estimate)
 
 
 def caution(description: Description, unreliable: Sequence[Weights], seeds: int = 1) -> str | None:
@@ -87,9 +89,8 @@ class Quantity:
             return Reading(None, record.reason_for_none(self.name))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
             return Reading(None, estimate.note or "not a finite number")
-        seen = weights(record, estimate)
-        over = estimate.over or earlier.observations(record, estimate)
-        return Reading(float(estimate.value), remark(estimate, seen), over, seen)
+        over = estimate.over or earlier_observations(record, estimate)
+        return Reading(float(estimate.value), estimate.note, over, weights(record, estimate))
 
     @property
     def heading(self) -> str:

@@ -10,18 +10,23 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from tabulate import tabulate
 
+from vaebench.config.presentation import PLAIN, Presentation
+from vaebench.records.collection import without_collection
+from vaebench.records.files import write_all
 from vaebench.records.record import DUPLICATES, Record
+from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import field, in_latex, line
 from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import SEED, canonical, labels, merged_axes
 from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, Reading, observations, quantities
-from vaebench.reporting.tables.rows import Row, Table
+from vaebench.reporting.tables.table import Row, Table, distinct
 
 LEGEND = (
     "Mean ± half-width of the 95 % Student-t interval over three or more seeds; of two seeds both values, [a, b]. One "
@@ -281,3 +286,25 @@ def _field(value: str | int | float | None) -> str:
     if value is None:
         return ""
     return field(value) if isinstance(value, str) else repr(value)
+
+
+def write(
+    records: Sequence[Record], folder: Path, remarks: Sequence[str] = (), presentation: Presentation = PLAIN
+) -> list[Path]:
+    """Write `table.csv`, `table.md`, `table.tex` and `runs.csv` into the folder, with the remarks at the head."""
+    return write_all(files(records, folder, remarks, presentation))
+
+
+@without_collection()
+def files(
+    records: Sequence[Record], folder: Path, remarks: Sequence[str] = (), presentation: Presentation = PLAIN
+) -> dict[Path, bytes]:
+    """The content of each file of the tables in a folder."""
+    return files_of(tables.table(records, remarks, presentation), records, folder)
+
+
+@without_collection()
+def files_of(one: Table, records: Sequence[Record], folder: Path) -> dict[Path, bytes]:
+    """The same from a table that was made of these records."""
+    tables = {folder / name: render(one).encode() for name, render in RENDERINGS.items()}
+    return {**tables, folder / RUNS_FILE: runs_csv(distinct(records)).encode()}

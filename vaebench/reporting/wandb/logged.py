@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.records import images as files
+from vaebench.records.files import ARRAYS, CHECKPOINT, RECORD
 from vaebench.records.record import Record, encode
-from vaebench.records.run_folder import ARRAYS, CHECKPOINT, RECORD
 from vaebench.reporting.tables.quantities import Fact, quantities
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def figures(drawn: Sequence["Drawn"]) -> dict[str, Any]:
     """The figures of a page, each as HTML of its own. It is not drawn again: the SVG is the page's."""
     import wandb
 
-    from vaebench.reporting.page.page import render_figure
+    from vaebench.reporting.page.site import render_figure
 
     # Without `inject`, W&B would add a style sheet from its server, which is out of reach offline.
     return {figure_key(figure.name): wandb.Html(render_figure(figure), inject=False) for figure in drawn}

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from vaebench.config import Run, Study
 from vaebench.config.presentation import PLAIN
 from vaebench.records.description import Description, Direction
-from vaebench.records.files import WriteError, check_writable, write_atomically
+from vaebench.records.files import WANDB, WriteError, check_writable, write_atomically
 from vaebench.records.record import Record
-from vaebench.records.run_folder import WANDB
 from vaebench.reporting.tables.rendering import comma_separated, run_rows
 from vaebench.reporting.wandb.logged import (
     AGGREGATE,
@@ -37,7 +36,7 @@ from vaebench.reporting.wandb.logged import (
 
 if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
-    from vaebench.reporting.tables.rows import Table
+    from vaebench.reporting.tables.table import Table
 
 
 Mode = Literal["offline", "online", "disabled"]
