@@ -143,7 +143,7 @@ def watched() -> tuple[dict[str, float], list[float]]:
     from decomposition import resident
 
     from vaebench.sweeps import run, worker
-    from vaebench.training.curve import Validation
+    from vaebench.training.callbacks import Validation
     from vaebench.training.packed.module import Pack
 
     spent, before = dict.fromkeys(PARTS, 0.0), list[float]()

@@ -11,7 +11,7 @@ from vaebench.config import Run
 from vaebench.config.registry import MODELS, POSTERIORS, PRIORS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
-from vaebench.training.epochs import Curve
+from vaebench.training.loggers import Curve
 from vaebench.training.trainer import configure_process, trainer
 
 SIZES = ((1, 1), (5, 4), (8, 3))

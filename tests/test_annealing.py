@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from vaebench.evaluation.bounds import iwae
-from vaebench.evaluation.estimators import ais_path
-from vaebench.evaluation.estimators.ais_path import QUARTER, Path, tuned
-from vaebench.evaluation.estimators.hmc import Moved, transition
+from vaebench.evaluation.estimators import annealing
+from vaebench.evaluation.estimators.annealing import QUARTER, Moved, Path, transition, tuned
 from vaebench.oracle.probabilistic_pca import ProbabilisticPCA
 
 SIZES = [  # singular values of W, D, σ², temperatures
@@ -159,7 +158,7 @@ def test_step_sizes_aim_at_the_acceptance_and_stop_at_a_quarter_period(
         accepted.append(float(moved.acceptance.mean()))
         return moved
 
-    monkeypatch.setattr(ais_path, "transition", watched)
+    monkeypatch.setattr(annealing, "transition", watched)
     path.forwards(normal(8, 8, units, seed=81), generator())
     mean = sum(accepted) / len(accepted)
     assert mean > 0.8 if capped else 0.55 < mean < 0.75

@@ -14,7 +14,7 @@ from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.models.base import Autoencoder
 from vaebench.reporting.page.site import conditions
 from vaebench.sweeps import run as runs
-from vaebench.sweeps.run import Execution, execute
+from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.training.trainer import is_tf32_allowed, tf32
 
 K, N = 64, 16
@@ -61,10 +61,8 @@ def test_a_record_says_it_and_is_compared_only_with_its_like(tmp_path):
     (tmp_path / "s.yaml").write_text(STUDY)
     (run,) = load(tmp_path / "s.yaml").runs
     how = Execution(wandb="disabled", bf16=True)
-    rounded, exact = (
-        execute(run, "s", [], tmp_path / name, made, lambda *_: None)
-        for name, made in (("a", how), ("b", replace(how, bf16=False)))
-    )
+    (rounded,) = execute_pack([run], "s", [], [tmp_path / "a"], how, lambda *_: None)
+    (exact,) = execute_pack([run], "s", [], [tmp_path / "b"], replace(how, bf16=False), lambda *_: None)
     assert (rounded.status, exact.status) == ("done", "done")
     assert rounded.comparability == {**exact.comparability, "decoder": "bfloat16"}
     error = rounded.provenance["bfloat16_error"]
@@ -81,7 +79,8 @@ def test_training_alone_may_use_tf32(tmp_path, monkeypatch):
     (tmp_path / "s.yaml").write_text(STUDY)
     (run,) = load(tmp_path / "s.yaml").runs
     for asked in (True, False):
-        execute(run, "s", [], tmp_path / str(asked), Execution(wandb="disabled", tf32=asked), lambda *_: None)
+        how = Execution(wandb="disabled", tf32=asked)
+        list(execute_pack([run], "s", [], [tmp_path / str(asked)], how, lambda *_: None))
     assert seen == [True, False]
     assert not is_tf32_allowed()
 

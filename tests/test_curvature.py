@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from vaebench.evaluation.estimators.ais_path import Curvature
-from vaebench.evaluation.estimators.hmc import LogDensity
+from vaebench.evaluation.estimators.annealing import Curvature, LogDensity
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

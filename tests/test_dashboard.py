@@ -18,7 +18,7 @@ from vaebench.reporting.tables import table as tables
 from vaebench.reporting.wandb import dashboard
 from vaebench.reporting.wandb.logged import EPOCH_PICTURES, PICTURES, epoch_key, headline
 from vaebench.sweeps.run import expected_of
-from vaebench.training.curve import CURVES
+from vaebench.training.callbacks import CURVES
 
 pytest.importorskip("wandb_workspaces", reason="the extra `dash` is not installed")
 

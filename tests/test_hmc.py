@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import kstest, norm
 
-from vaebench.evaluation.estimators.hmc import Position, Target, leapfrog, transition
+from vaebench.evaluation.estimators.annealing import Position, Target, leapfrog, transition
 
 ONE = torch.ones(1, dtype=torch.float64)
 

@@ -29,7 +29,7 @@ ROOMS = (
 )
 """The folders of the package from the ground up; the README's table of rooms lists the same, from the top down."""
 
-LIGHT = ("config", "records", "reporting", "cli", "__main__", "sweeps/packs", "sweeps/progress", "sweeps/heartbeat")
+LIGHT = ("config", "records", "reporting", "cli", "__main__", "sweeps/packs", "sweeps/progress")
 """What answers before torch could be imported, with every file that it imports."""
 
 HEAVY = frozenset({"torch", "torchvision", "lightning", "torchmetrics", "sklearn", "wandb", "jaxtyping", "zuko"})

@@ -10,7 +10,7 @@ from commands import vaebench
 from vaebench.config import Study, load
 from vaebench.records.record import Record
 from vaebench.sweeps.run import Execution, execute_pack
-from vaebench.training import logs
+from vaebench.training import loggers
 
 BOTH = Execution(wandb="disabled", loggers=("csv", "tensorboard"), save_every=0.0)
 
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_a_log_and_no_training(tmp_path: Path, monkeypatch: An
 
 def test_a_missing_library_is_named_before_anything_runs(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logs, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     study_in(tmp_path)
     sweep = ("sweep", "tiny.yaml", "--wandb", "disabled", "--logger")
     assert "pip install 'vaebench[tensorboard]'" in vaebench(*sweep, "tensorboard", status=1)
@@ -105,4 +105,4 @@ def test_a_missing_library_is_named_before_anything_runs(tmp_path: Path, monkeyp
 
 def test_a_folder_is_named_by_the_run_whatever_stands_in_its_name(tmp_path: Path) -> None:
     run = study_in(tmp_path).runs[0].named("path=a/../β, seed=0", "")
-    assert logs.folder_name(run) == f"path=a-..-,-seed=0-{run.id}"
+    assert loggers.folder_name(run) == f"path=a-..-,-seed=0-{run.id}"

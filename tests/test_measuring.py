@@ -15,7 +15,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement, build_metrics, evaluating, measure
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import Draws
-from vaebench.training.curve import CHEAP, Validation
+from vaebench.training.callbacks import CHEAP, Validation
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.metrics import PIXELS, PackMetrics
 from vaebench.training.packed.module import Pack

@@ -18,8 +18,7 @@ from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.records.record import Record
 from vaebench.reporting.wandb import Mode
 from vaebench.sweeps.run import Execution
-from vaebench.sweeps.sweep import sweep
-from vaebench.sweeps.worker import Worker
+from vaebench.sweeps.sweep import Worker, sweep
 
 STUDY = """
 question: Does it come out the same?

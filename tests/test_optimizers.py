@@ -21,7 +21,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.sweeps.packs import describe_packs, pack_key, packs_of
 from vaebench.training.fit import fit
 from vaebench.training.packed import loaders
-from vaebench.training.packed.rows import ParameterMatrix
+from vaebench.training.packed.stacked import ParameterMatrix
 from vaebench.training.single import Fitted, fit_single
 from vaebench.training.step import training_step
 

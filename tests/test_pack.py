@@ -14,7 +14,7 @@ from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS,
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
-from vaebench.training.epochs import Curve
+from vaebench.training.loggers import Curve
 from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
@@ -229,11 +229,6 @@ def check_resume(step: int) -> tuple[Pack, Pack]:
     assert taken[1].divergence == whole.divergences[1] is not None
     assert resumed.trainer.global_step == whole.trainer.global_step == 3 * 79
     return resumed, whole
-
-
-def test_lightnings_checkpoint_of_a_pack_is_refused():
-    with pytest.raises(ValueError, match="a pack goes on from its members' snapshots"):
-        Pack([build("VAE")]).on_load_checkpoint({})
 
 
 class Dropped(MODELS["VAE"]):

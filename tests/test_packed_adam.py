@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vaebench.training.packed.optimizers import PackedAdam, PackedAdamW
-from vaebench.training.packed.rows import ParameterMatrix
+from vaebench.training.packed.stacked import ParameterMatrix
 
 RATES = [1e-3, 1e-3, 1e-1, 1e-2]
 CLIPS = [None, 0.5, None, 100.0]

@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vaebench.training.packed.capture import Unpackable, program
-from vaebench.training.packed.determinism import arrange_products
-from vaebench.training.packed.recording import record
+from vaebench.training.packed.capture import Unpackable, program, record
+from vaebench.training.packed.graph_passes import arrange_products
 from vaebench.training.packed.vmap_rules import JoinedLogistic, Logistic
 
 M, B, K = 3, 5, 4

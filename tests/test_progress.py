@@ -17,9 +17,8 @@ from vaebench.config import Run, load
 from vaebench.records import record
 from vaebench.records.files import LOCK, PROGRESS
 from vaebench.records.record import Record
-from vaebench.sweeps import heartbeat, progress
-from vaebench.sweeps.heartbeat import Heartbeat, read_progress
-from vaebench.sweeps.progress import Display
+from vaebench.sweeps import progress
+from vaebench.sweeps.progress import Display, Heartbeat, read_progress
 from vaebench.sweeps.status import remove_stale_progress
 
 STUDY = (
@@ -92,7 +91,7 @@ def test_what_a_pack_has_done_and_where_is_never_cut(runs, tmp_path):
 
 
 def test_a_heartbeat_writes_seldom_but_the_last_epoch_always(tmp_path, monkeypatch):
-    monkeypatch.setattr(heartbeat, "WRITE_SECONDS", 3600.0)
+    monkeypatch.setattr(progress, "WRITE_SECONDS", 3600.0)
     beat = Heartbeat([tmp_path / "a"], ["seed=0"], 9)
     seen = []
     for epoch in (1, 2, 9):
@@ -148,7 +147,7 @@ def test_a_silent_process_of_another_machine_is_not_shown(runs, tmp_path, monkey
 
 
 def test_an_epoch_may_take_long(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "BEAT_SECONDS", 0.01)
     beat = Heartbeat([tmp_path / runs[0].id], ["seed=0"], 9)
     beat(1, {})
     path = tmp_path / runs[0].id / PROGRESS

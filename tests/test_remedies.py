@@ -19,7 +19,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.functional import check_compatible
+from vaebench.training.packed.stacked import check_compatible
 
 SHAPE = (6,)
 

@@ -15,7 +15,7 @@ from vaebench.config import load, loading
 from vaebench.config.registry import REGISTRIES
 from vaebench.records import record
 from vaebench.records.files import LOCK, RECORD, RESUME
-from vaebench.sweeps.heartbeat import Heartbeat
+from vaebench.sweeps.progress import Heartbeat
 from vaebench.sweeps.status import State, counts, status
 
 ROOT = Path(__file__).parents[1]

@@ -15,12 +15,12 @@ import torch
 from vaebench.config import Run, load
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.records.checksums import sealed
-from vaebench.records.files import CHECKPOINT, EARLIER_RESUME, RESUME, WriteError
+from vaebench.records.files import CHECKPOINT, RESUME, WriteError
 from vaebench.training import resume
 from vaebench.training.fit import fit
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.rows import ALIGNMENT
+from vaebench.training.packed.stacked import ALIGNMENT
 from vaebench.training.single import Fitted
 from vaebench.training.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 
@@ -130,23 +130,10 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     whole = fitted(runs[:1], tmp_path / "whole")
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=3)
-    path = tmp_path / runs[0].id / RESUME
-    snapshot = read(path, runs[0].id)
+    snapshot = read(tmp_path / runs[0].id / RESUME, runs[0].id)
     assert (snapshot.epochs, snapshot.moments) == (2, None)
-    path.write_bytes(as_before(snapshot))
-    path.rename(path.with_name(EARLIER_RESUME))
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
-    assert not path.with_name(EARLIER_RESUME).exists()
     assert_same(fitted(runs[:1], tmp_path, stop=5)[0], whole[0])  # it is trained: no epoch is left
-
-
-def as_before(snapshot: Snapshot) -> bytes:
-    """Lightning's own checkpoint, as the version before wrote it for a run that a Trainer trains by itself."""
-    checkpoint, content = snapshot.checkpoint(), io.BytesIO()
-    checkpoint["curve"] = {epoch: row for epoch, _, row in checkpoint.pop("rows")}
-    torch.save(checkpoint, content)
-    header = {"format": 2, "run": snapshot.run, "epochs": snapshot.epochs, "steps": snapshot.steps}
-    return sealed(content.getvalue(), **header)
 
 
 def found(run: Run, folder: Path) -> Snapshot | None:
@@ -237,11 +224,11 @@ def test_wherever_it_is_cut_a_checkpoint_is_refused(snapshot):
             contents(path)
 
 
-def rewritten(path: Path, seal: bool = True, **changes) -> None:
-    """A snapshot with other entries; without a seal, as the version before wrote it."""
+def rewritten(path: Path, **changes) -> None:
+    """A snapshot with other entries."""
     content = io.BytesIO()
     torch.save(torch.load(path, weights_only=True) | changes, content)
-    path.write_bytes(sealed(content.getvalue(), format=FORMAT) if seal else content.getvalue())
+    path.write_bytes(sealed(content.getvalue(), format=FORMAT))
 
 
 MISFITS = {
@@ -254,6 +241,7 @@ MISFITS = {
     "26 steps, of 5 epochs of 5": lambda s: {"steps": 26},
     "no snapshot": lambda s: {"another": 1},
     f"expected format {FORMAT}": lambda s: {"run": "another"},
+    "got format 2": lambda s: {"format": 2},
 }
 
 
@@ -272,19 +260,6 @@ def test_a_snapshot_that_does_not_fit_is_put_aside(runs, snapshot, caplog, said)
 def test_a_run_whose_snapshot_does_not_fit_begins_anew(runs, whole, snapshot):
     rewritten(snapshot, steps=26)
     assert_same(fitted(runs[:1], snapshot.parents[1])[0], whole[0])
-
-
-def test_a_snapshot_of_the_version_before_is_gone_on_from(runs, whole, tmp_path, caplog):
-    with pytest.raises(StoppedError):
-        fitted(runs[:1], tmp_path, stop=4)
-    path = tmp_path / runs[0].id / RESUME
-    old = torch.load(path, weights_only=True)
-    content = io.BytesIO()
-    torch.save({k: v for k, v in old.items() if k not in ("total", "seen", "trainer")} | {"format": 1}, content)
-    path.write_bytes(content.getvalue())
-    assert read(path, runs[0].id).epochs == 3
-    assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
-    assert "anew" not in caplog.text
 
 
 def test_a_snapshot_of_a_newer_version_is_nobodys_to_touch(runs, snapshot, tmp_path):

@@ -21,9 +21,8 @@ from vaebench.config import Study, load
 from vaebench.records import record
 from vaebench.records.files import LOCK
 from vaebench.records.record import NewerError, Record
-from vaebench.sweeps.run import Execution, execute
-from vaebench.sweeps.sweep import sweep
-from vaebench.sweeps.worker import Worker
+from vaebench.sweeps.run import Execution, execute_pack
+from vaebench.sweeps.sweep import Worker, sweep
 from vaebench.training.packed.capture import Unpackable
 
 QUIET = Execution(wandb="disabled")
@@ -85,7 +84,9 @@ def test_twice_the_same_sweep_gives_the_same_records(study, whole, tmp_path):
 def test_a_run_alone_by_its_id_gives_the_numbers_of_the_sweep(study, whole, tmp_path):
     records, _ = whole
     chosen = study.only(records[2].id)
-    alone = execute(chosen, study.name, list(study.axes), tmp_path / "alone", QUIET, lambda epoch, latest: None)
+    (alone,) = execute_pack(
+        [chosen], study.name, list(study.axes), [tmp_path / "alone"], QUIET, lambda epoch, latest: None
+    )
     assert numbers(alone) == numbers(records[2])
 
 

@@ -30,7 +30,7 @@ from vaebench.reporting.page import site
 from vaebench.reporting.tables import rendering
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
-from vaebench.sweeps.run import Execution, execute
+from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of
 
@@ -83,7 +83,7 @@ def tracked(tmp_path_factory) -> tuple[Record, Path]:
     (folder / "tiny.yaml").write_text(TINY)
     study = load(folder / "tiny.yaml")
     how = Execution(wandb="offline", question=study.question)
-    record = execute(study.runs[0], study.name, [], folder / "run", how, lambda epoch, latest: None)
+    (record,) = execute_pack([study.runs[0]], study.name, [], [folder / "run"], how, lambda epoch, latest: None)
     (path,) = runs_below(folder)
     return record, path
 
@@ -220,7 +220,11 @@ def test_a_failing_run_leaves_its_reason_and_frees_the_logger(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY + "grid: {model.learning_rate: [1.0e+18, 1.0e-3]}\n")
     study = load(tmp_path / "tiny.yaml")
     for run in study.runs:
-        execute(run, study.name, [], tmp_path / run.id, Execution(wandb="offline"), lambda epoch, latest: None)
+        list(
+            execute_pack(
+                [run], study.name, [], [tmp_path / run.id], Execution(wandb="offline"), lambda epoch, latest: None
+            )
+        )
     alerts = [alert for path in runs_below(tmp_path) for alert in entries(path, "alert")]
     assert [(a["level"], a["title"]) for a in alerts] == [("ERROR", f"tiny: run {study.runs[0].id} failed")]
     assert "lower model.learning_rate" in alerts[0]["text"]
@@ -239,7 +243,7 @@ def test_the_record_stands_where_wandb_cannot_take_it(tmp_path, monkeypatch, cap
     study = load(tmp_path / "tiny.yaml")
     (run,) = study.runs
     folder = tmp_path / run.id
-    record = execute(run, study.name, [], folder, Execution(wandb="offline"), lambda epoch, latest: None)
+    (record,) = execute_pack([run], study.name, [], [folder], Execution(wandb="offline"), lambda epoch, latest: None)
     assert records.read(folder / "record.json") == record
     assert record.status == "done"
     assert "no space left on device" in caplog.text
@@ -343,7 +347,7 @@ def test_a_killed_run_leaves_the_next_attempt_whole(tmp_path):
 import os
 from pathlib import Path
 from vaebench.config import Run, load
-from vaebench.sweeps.run import Execution, execute
+from vaebench.sweeps.run import Execution, execute_pack
 
 def watch(epoch, latest):
     if epoch == 3:
@@ -351,7 +355,7 @@ def watch(epoch, latest):
 
 folder = Path({str(tmp_path)!r})
 study = load(folder / "tiny.yaml")
-execute(study.runs[0], study.name, [], folder / "run", Execution(wandb="offline"), watch)
+list(execute_pack([study.runs[0]], study.name, [], [folder / "run"], Execution(wandb="offline"), watch))
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True)
@@ -360,7 +364,7 @@ execute(study.runs[0], study.name, [], folder / "run", Execution(wandb="offline"
     (torn,) = runs_below(tmp_path)
     study = load(tmp_path / "tiny.yaml")
     how = Execution(wandb="offline")
-    record = execute(study.runs[0], study.name, [], tmp_path / "run", how, lambda epoch, latest: None)
+    (record,) = execute_pack([study.runs[0]], study.name, [], [tmp_path / "run"], how, lambda epoch, latest: None)
     (path,) = set(runs_below(tmp_path)) - {torn}
     seen = told(path)
     assert (seen["exit_code"], seen["config"]["id"]) == (0, record.id)

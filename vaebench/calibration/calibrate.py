@@ -25,8 +25,8 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
+from vaebench.evaluation.estimators.annealing import JointDensity
 from vaebench.evaluation.estimators.base import Estimator
-from vaebench.evaluation.estimators.hmc import JointDensity
 from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.models.draws import Draws
 from vaebench.models.linear_vae import LinearVAE

@@ -84,7 +84,7 @@ def wandb_variables(settings: list[str] | None) -> dict[str, str]:
 def check_logging(mode: str, loggers: Sequence[str] | None = None) -> None:
     """Refuse W&B online without a login, and a logger that is unknown or has no library."""
     if loggers:
-        from vaebench.training.logs import check
+        from vaebench.training.loggers import check
 
         check(loggers)
     if mode == "online":

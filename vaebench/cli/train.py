@@ -230,7 +230,7 @@ def train(
     from vaebench.sweeps.engines.base import Inline
     from vaebench.sweeps.progress import Display
     from vaebench.sweeps.run import Execution
-    from vaebench.sweeps.worker import Worker, describe_resume
+    from vaebench.sweeps.sweep import Worker, describe_resume
 
     check_logging(wandb, logger)
     preflight.refuse(plan, [run], Inline())

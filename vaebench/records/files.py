@@ -24,9 +24,6 @@ LEFT = (CHECKPOINT, WEIGHTS, ARRAYS)
 
 RESUME = "resume.ckpt"  # the snapshot from which a run continues after a stop; deleted once the record exists
 
-EARLIER_RESUME = "trainer.ckpt"
-"""The name that earlier versions gave to the snapshot of a run outside a pack. It is read, but never written."""
-
 PROGRESS = "progress.json"  # how far the pack is; only in the folder of its first run, and only while it trains
 LOCK = "lock"  # the process that executes the run holds this lock; the system releases it when the process dies
 WANDB = "wandb"  # folder of W&B, in a run's folder and in its study's

@@ -1,10 +1,9 @@
 """Many runs: what is left to do, who does it, and how far it is.
 
-- `sweep`: executes the runs of a study that have no record yet. `packs`: which runs train together. `worker`: what an
-  engine gives to a process. `run`: from a run to its record. `engines`: where packs are executed.
+- `sweep`: executes the runs of a study that have no record yet. `packs`: which runs train together. `run`: from a run
+  to its record. `engines`: where packs are executed.
 - Before: `preflight` finds faults and says what a sweep would do, `forecast` what the data says.
-- Meanwhile: `heartbeat` says how far a pack is, `progress` shows it. `status` reads from the folder
-  how far a sweep is and which runs are finished.
+- Meanwhile: `progress` says and shows how far a sweep is. `status` reads from the folder which runs are finished.
 - Afterwards: `overridden` finds runs that came from overrides, and `meanings` explains the numbers. `trained` finds a
   trained model and measures it again, `export` writes it for other programs, `audit` measures a foreign one.
 """

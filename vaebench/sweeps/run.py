@@ -37,10 +37,9 @@ from vaebench.reporting.wandb import Mode, Tracker, tracked
 from vaebench.reporting.wandb.logged import headline
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
-from vaebench.training.curve import CURVES
-from vaebench.training.epochs import FunctionLogger
+from vaebench.training.callbacks import CURVES
 from vaebench.training.fit import fit
-from vaebench.training.logs import FileLog, LoggerName, logged
+from vaebench.training.loggers import FileLog, FunctionLogger, LoggerName, logged
 from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
@@ -76,28 +75,12 @@ class Execution:
         configure_process(self.threads)
 
 
-def execute(run: Run, study: str, axes: list[str], folder: Path, how: Execution, watch: ProgressCallback) -> Record:
-    """Train and measure one run and write its record. The run is a pack of one.
-
-    If the run fails (an impossible hyper-parameter, a NaN, no memory), its record has the reason.
-
-    Args:
-        run: everything that defines the numbers.
-        study: stem of the study's file.
-        axes: paths of its grid, for the table.
-        folder: of this run.
-        how: settings that do not define the numbers.
-        watch: called after every epoch.
-    """
-    (outcome,) = execute_pack([run], study, axes, [folder], how, watch)
-    return outcome
-
-
 def execute_pack(
     runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: ProgressCallback
 ) -> Iterator[Record]:
     """Train runs together, measure them one after another, and write the record of each.
 
+    If a run fails (an impossible hyper-parameter, a NaN, no memory), its record has the reason.
     If a pack cannot train as a whole (its members cannot be mapped, there is not enough memory), it is split into
     smaller packs, until the runs at fault are alone. This changes no number.
 

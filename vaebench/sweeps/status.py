@@ -18,10 +18,10 @@ from rich.console import Console
 from vaebench.config import Run, Study
 from vaebench.records import files, record
 from vaebench.records.collection import without_collection
-from vaebench.records.files import ARRAYS, EARLIER_RESUME, LOCK, PROGRESS, RECORD, RESUME
+from vaebench.records.files import ARRAYS, LOCK, PROGRESS, RECORD, RESUME
 from vaebench.records.record import NewerError, Record, RecordError
 from vaebench.reporting.printing import line
-from vaebench.sweeps.heartbeat import read_progress
+from vaebench.sweeps.progress import read_progress
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,7 @@ def _status(run: Run, folder: Path, training: dict[str, str], study: str) -> Run
         return RunStatus(run.id, run.slug, State.AT_WORK)
     if found is not None:
         return RunStatus(run.id, run.slug, State.FAILED, found.reason or "")
-    stopped = any((folder / name).exists() for name in (RESUME, EARLIER_RESUME))
-    return RunStatus(run.id, run.slug, State.STOPPED if stopped else State.NOT_STARTED)
+    return RunStatus(run.id, run.slug, State.STOPPED if (folder / RESUME).exists() else State.NOT_STARTED)
 
 
 def _is_locked(path: Path) -> bool:

@@ -3,10 +3,9 @@
 - `step`: one training step in 25 plain lines; `vaebench.models.epoch` says what an epoch is.
 - `fit`: from runs to trained models. `packed`: many runs as one program. `single`: one run outside a pack, on one
   device or on several.
-- `optimizers`: torch's, for one model and for a pack. `callbacks`: the learning rate in stages, early
-  stopping, and pictures of a few epochs.
+- `optimizers`: torch's, for one model and for a pack. `callbacks`: the numbers of a curve, the learning rate in stages,
+  early stopping, and pictures of a few epochs. `loggers`: the curve, CSV and TensorBoard.
 - `trainer`: Lightning's Trainer as every run uses it. `signals`: how Ctrl-C and SIGTERM wait.
-- `epochs`: the numbers of epochs, kept and passed to loggers. `curve`: which numbers. `logs`: CSV and TensorBoard.
 - `snapshot`: the file from which a stopped run continues; `resume`: when it is written, and whether it fits the run.
 - `model_files`: the files of a trained model. `memory`: how much a pack needs, and how much there is.
 """

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from vaebench.config.registry import OPTIMIZERS, Decay, NonNegative, Positive
-from vaebench.training.packed.optimizers import PackedAdam, PackedAdamW, PackedRMSprop, PackedSGD
-from vaebench.training.packed.rows import PackedOptimizer
+from vaebench.training.packed.optimizers import PackedAdam, PackedAdamW, PackedOptimizer, PackedRMSprop, PackedSGD
 
 
 class Optimizer(ABC):

@@ -1,7 +1,6 @@
 """When a run leaves a snapshot, and whether it can continue from the one that it finds."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -18,10 +17,10 @@ from vaebench.data.datamodule import DataModule
 from vaebench.models.base import Autoencoder
 from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
-from vaebench.records.files import EARLIER_RESUME, RESUME, WriteError
-from vaebench.training.epochs import Curve, replay
+from vaebench.records.files import RESUME, WriteError
+from vaebench.training.loggers import Curve, replay
 from vaebench.training.packed.module import Pack
-from vaebench.training.packed.rows import ALIGNMENT
+from vaebench.training.packed.stacked import ALIGNMENT
 from vaebench.training.signals import DeferredSignals
 from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read
 from vaebench.training.trainer import device
@@ -112,8 +111,6 @@ def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: DataModule) 
         NewerSnapshotError: if a newer version of vaebench wrote it.
     """
     path = folder / RESUME
-    if not path.exists() and (folder / EARLIER_RESUME).exists():
-        os.replace(folder / EARLIER_RESUME, path)
     try:
         snapshot = read(path, run.id)
         _check_noise(path, snapshot.noise)
@@ -134,18 +131,15 @@ def resume_point(folder: Path) -> dict[str, Any] | None:
     Raises:
         NewerSnapshotError: if a newer version of vaebench wrote it.
     """
-    for name in (RESUME, EARLIER_RESUME):
-        try:
-            return header_of(folder / name) or None
-        except (FileNotFoundError, SnapshotError):
-            continue
-    return None
+    try:
+        return header_of(folder / RESUME) or None
+    except (FileNotFoundError, SnapshotError):
+        return None
 
 
 def delete(folder: Path) -> None:
     """Delete the snapshot of a finished run."""
-    for name in (RESUME, EARLIER_RESUME):
-        (folder / name).unlink(missing_ok=True)
+    (folder / RESUME).unlink(missing_ok=True)
 
 
 class CurveInSnapshot(lightning.Callback):

@@ -26,7 +26,7 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
 from vaebench.records.files import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
-from vaebench.training.epochs import Curve, replay
+from vaebench.training.loggers import Curve, replay
 from vaebench.training.memory import check_fits, outline
 from vaebench.training.model_files import save_checkpoint
 from vaebench.training.resume import CurveInSnapshot, PeriodicCheckpoint, StoppedError, find_snapshot, put_aside

@@ -15,14 +15,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vaebench.models.epoch import REMEDY
 from vaebench.records.checksums import SealError, about, sealed
 from vaebench.records.files import write_atomically
-from vaebench.training.epochs import EpochRow
+from vaebench.training.loggers import EpochRow
 
-FORMAT = 3
-"""Version of the file format. Version 1 had no checksum and was always written at the end of an epoch. Up to version 2,
-a run that was trained outside a pack left Lightning's own checkpoint instead. All of them can be read."""
+FORMAT = 3  # version of the file format. Others are refused
 
 DATA = "DataModule"  # where Lightning's checkpoint has the state of the training batches
 
@@ -95,7 +92,6 @@ class Snapshot(NamedTuple):
         content = io.BytesIO()
         fields = self._asdict()
         divergence = fields.pop("divergence")
-        # In the file this field has its older name, so that files of earlier versions stay readable.
         fields["death"] = None if divergence is None else tuple(divergence)
         torch.save({"format": FORMAT, **fields}, content)
         header = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
@@ -112,26 +108,13 @@ def read(path: Path, run: str) -> Snapshot:
     """
     content = contents(path)
     try:
-        if "loops" in content:
-            version, found = 1, _of_earlier_trainer(header_of(path).get("run", run), content)
-        else:
-            version, diverged = content.pop("format"), content.pop("death")
-            if diverged is not None:  # up to format 2 the remedy was a part of the reason
-                step, reason = diverged
-                diverged = Divergence(step, reason.removesuffix(f"; {REMEDY}"))
-            found = Snapshot(**content, divergence=diverged)
+        version, diverged = content.pop("format"), content.pop("death")
+        found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
-    if version not in range(1, FORMAT + 1) or found.run != run:
+    if version != FORMAT or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
-
-
-def _of_earlier_trainer(run: str, checkpoint: dict[str, Any]) -> Snapshot:
-    """Lightning's own checkpoint, as formats 1 and 2 had it. Its curve is in `curve`, without counts of steps."""
-    epochs, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
-    rows = [(epoch, steps * (epoch + 1) // epochs, row) for epoch, row in checkpoint.pop("curve").items()]
-    return Snapshot.of_trainer(run, {**checkpoint, "rows": rows})
 
 
 def contents(path: Path) -> Any:
@@ -157,7 +140,7 @@ def contents(path: Path) -> Any:
 
 
 def header_of(path: Path, content: bytes | None = None) -> dict[str, Any]:
-    """The header of a checkpoint: format, run, epochs, steps. Empty for format 1.
+    """The header of a checkpoint: format, run, epochs, steps. Empty for a file without one, as Lightning's own.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -18,8 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
 from vaebench.records.files import WriteError
-from vaebench.training.callbacks import EpochPictures
-from vaebench.training.curve import ReportProgress, Validation
+from vaebench.training.callbacks import EpochPictures, ReportProgress, Validation
 from vaebench.training.signals import DeferredSignals, handled
 from vaebench.training.snapshot import Snapshot, read
 

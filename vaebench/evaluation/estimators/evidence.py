@@ -12,9 +12,9 @@ from vaebench.config.seeding import generator, seeded
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import weights_of
-from vaebench.evaluation.estimators import ais_path
+from vaebench.evaluation.estimators import annealing
+from vaebench.evaluation.estimators.annealing import JointDensity, check_finite
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
-from vaebench.evaluation.estimators.hmc import JointDensity, check_finite
 from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
 from vaebench.records.description import Bias, Description, Direction, Panel, Within
@@ -170,18 +170,18 @@ class AnnealedImportanceSampling(EvidenceEstimator):
         check_finite(backwards, "annealed samples")
         return torch.stack([forwards, backwards])
 
-    def _forwards(self, joint: JointDensity, path: ais_path.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
+    def _forwards(self, joint: JointDensity, path: annealing.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
         """Log-weights of chains that start at samples of the prior."""
         log_weight = path.forwards(joint.latents(self.chains, len(path.curvature.values)), noise)
         check_finite(log_weight, "annealed samples")
         return log_weight
 
-    def _path(self, joint: JointDensity, x: Float[Tensor, "N *event"], noise: torch.Generator) -> ais_path.Path:
+    def _path(self, joint: JointDensity, x: Float[Tensor, "N *event"], noise: torch.Generator) -> annealing.Path:
         """The path for some observations, adapted by preliminary chains of its own."""
         log_px, start = joint.log_likelihood(x), joint.latents(PRELIMINARY, len(x))
         points = joint.guesses(x, PRELIMINARY)
         check_finite(torch.stack([log_px(start), log_px(points)]), "samples of the prior and of q(z|x)")
-        return ais_path.tuned(
+        return annealing.tuned(
             joint.log_prior,
             log_px,
             start,

@@ -13,8 +13,8 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import weights_of
+from vaebench.evaluation.estimators.annealing import JointDensity, check_finite
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
-from vaebench.evaluation.estimators.hmc import JointDensity, check_finite
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.posteriors import (

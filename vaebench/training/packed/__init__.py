@@ -6,16 +6,13 @@ A step of a small network costs mostly Python and torch's dispatcher. Thirty suc
 they are one step on stacks `[M, …]`. Models stay plain code for one member.
 
 - `module`: the LightningModule of a pack. `loaders`: for each seed the batches of a single run.
-- `functional`: a member's code as a function of its tensors; the check that members differ in values only.
+- `stacked`: the tensors of all members as stacks; a member's code as a function of its tensors; the check that members
+  differ in values only.
 - `capture`: that function, mapped over all members, differentiated, and turned once into a flat list of operations.
-  `recording`: the list, recorded while the function runs.
-  `vmap_rules`: faster batching rules. `determinism`: the same bits in any pack. `graph_passes`: fewer operations.
-- `rows`: all parameters as one matrix with a row per member; learning rate, settings, clipping and divergence per
-  member. `optimizers`: the rules that change a row.
-- `stacked`: the stacked tensors of all members, and the programs on them. `metrics`: metrics of all members.
+  `vmap_rules`: faster batching rules. `graph_passes`: fewer operations, and the same bits in any pack.
+- `optimizers`: torch's, for the matrix of all parameters with a row per member. `metrics`: metrics of all members.
 - `compiled`: the captured program and the optimiser as machine code, if the user asks for it and it pays.
-- `resuming`: how a pack continues from `training.snapshot`.
-- `counters`, `cuda_graph`: on a GPU, what the device counts by itself, and blocks of steps as one CUDA graph.
+- `cuda_graph`: on a GPU, blocks of steps as one CUDA graph.
 - `torch_private`: the private interfaces of torch that all this uses.
 
 On a CPU with one thread a member has the same bits in a pack of one and in any other. Elsewhere, and compared with the

@@ -35,12 +35,10 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from vaebench.training.packed import torch_private
-from vaebench.training.packed.capture import Program, objective_and_gradients
-from vaebench.training.packed.determinism import arrange_products
-from vaebench.training.packed.functional import FunctionalCall
-from vaebench.training.packed.recording import record
-from vaebench.training.packed.rows import PackedOptimizer
-from vaebench.training.packed.stacked import SeedGroups, Stacks
+from vaebench.training.packed.capture import Program, objective_and_gradients, record
+from vaebench.training.packed.graph_passes import arrange_products
+from vaebench.training.packed.optimizers import PackedOptimizer
+from vaebench.training.packed.stacked import FunctionalCall, SeedGroups, Stacks
 from vaebench.training.packed.vmap_rules import COMPILED_RULES
 
 MEASURED = 5

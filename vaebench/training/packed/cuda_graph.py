@@ -2,7 +2,8 @@
 
 A step of a pack has about a hundred small kernels. To start one of them costs the CPU more time than many of them
 take. A CUDA graph records the kernels of a block once, and starts them together. For this, a step must be the same
-kernels on the same memory every time: nothing comes from the CPU, and nothing waits for it.
+kernels on the same memory every time: nothing comes from the CPU, and nothing waits for it. So the device counts its
+steps by itself, and notes when each member diverged (`Counters`).
 
 Where torch cannot record a block, the same steps are started one by one, and a message says why.
 """
@@ -11,6 +12,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -81,3 +84,31 @@ class GraphedSteps:
             generator.graphsafe_set_state(state)
         self.failure = " ".join(str(error).split())[:200] or type(error).__name__
         log.warning("no CUDA graph of the training step, so every kernel is started one by one: %s", self.failure)
+
+
+class Counters:
+    """The number of steps, and for each member the step and the objective at which it diverged, all on the device.
+
+    Args:
+        rows: a matrix with a row per member, on the device.
+
+    Attributes:
+        step: the number of the next step, counted from zero.
+    """
+
+    def __init__(self, rows: Float[Tensor, "M P"]) -> None:
+        self.step = rows.new_zeros((), dtype=torch.float64)
+        self._diverged_at = rows.new_full((len(rows),), -1.0, dtype=torch.float64)
+        self._objective = rows.new_zeros(len(rows))
+
+    def count(self, mean: Float[Tensor, " M"]) -> None:
+        """Count a step, with the mean objective of each member before it. Nothing waits for the device."""
+        diverges = mean.isfinite().logical_not() & (self._diverged_at < 0)
+        self._diverged_at.copy_(torch.where(diverges, self.step, self._diverged_at))
+        self._objective.copy_(torch.where(diverges, mean, self._objective))
+        self.step += 1
+
+    def diverged(self) -> dict[int, tuple[int, float]]:
+        """For each member that has diverged its step and its objective. This waits for the device."""
+        found = enumerate(zip(self._diverged_at.tolist(), self._objective.tolist(), strict=True))
+        return {i: (int(step), value) for i, (step, value) in found if step >= 0}

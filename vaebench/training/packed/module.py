@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf, isfinite
+from typing import Any
 
+import lightning
 import torch
 from jaxtyping import Float
 from lightning.pytorch.loggers.logger import Logger
@@ -20,20 +22,18 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
-from vaebench.training.epochs import MemberLogs
+from vaebench.training.loggers import MemberLogs
+from vaebench.training.model_files import tensors
 from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.compiled import CompiledStep
-from vaebench.training.packed.counters import Counters
-from vaebench.training.packed.cuda_graph import GraphedSteps
-from vaebench.training.packed.functional import check_compatible
+from vaebench.training.packed.cuda_graph import Counters, GraphedSteps
 from vaebench.training.packed.loaders import Block, Chunk, PackedBatches, PackedData, ResidentBatches
-from vaebench.training.packed.resuming import Resumable
-from vaebench.training.packed.stacked import SeedGroups, Stacks
+from vaebench.training.packed.stacked import SeedGroups, Stacks, check_compatible
 from vaebench.training.snapshot import Divergence, Snapshot
 
 
-class Pack(Resumable):
+class Pack(lightning.LightningModule):
     """M models trained at once.
 
     Args:
@@ -77,13 +77,18 @@ class Pack(Resumable):
         self.logs = MemberLogs([()] * len(members) if loggers is None else loggers)
         self.seed_groups = SeedGroups(self.models)
         self.steps_done = 0
-        self.divergences = [None] * len(members)
+        self.divergences: list[Divergence | None] = [None] * len(members)
         self._total_steps = 0.0
         self._start, self._between_steps = start, between_steps
         self._compiles = compiles
         self.compiled: CompiledStep | None = None
-        self._noise_streams = []
+        self._noise_streams: list[torch.Generator] = []
         self._graphed: GraphedSteps | None = None
+
+    @property
+    def is_active(self) -> list[bool]:
+        """For each member whether it is still training."""
+        return [divergence is None for divergence in self.divergences]
 
     @property
     def active(self) -> list[int]:
@@ -113,8 +118,10 @@ class Pack(Resumable):
 
     def on_fit_start(self) -> None:
         self._noise_streams = self._streams(epoch.TRAINING_NOISE)
-        if self.restore():
+        if self._start is not None:
+            self._restore(self._start)
             self._refit()  # if no epoch is left to train, no later hook would do it
+            self._start = None
         self._check()
 
     def on_train_start(self) -> None:
@@ -127,7 +134,7 @@ class Pack(Resumable):
             size = loader.streams[0].shard.batch_size
             self.compiled = CompiledStep(objective, self.stacks, self.seed_groups, self._optimizer, size)
         if self.steps_done:
-            self._optimizer.resume(self.steps_done - self._phase_start(), self._moments())
+            self._optimizer.resume(self._steps_of_phase(), self._moments())
 
     @torch.no_grad()
     def training_step(self, chunk: Chunk | Iterator[Block], index: int) -> None:
@@ -162,7 +169,7 @@ class Pack(Resumable):
         mean, gradients = self._gradients(x, compiled=self.compiled)
         if not isfinite(float(mean.sum())):  # if no number or an infinite one is among them, their sum is none too
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
-        # Clip and change the parameters. `rows.py` leaves a diverged member as it is. A compiled step has done it all.
+        # Clip and change the parameters; those of a diverged member stay. A compiled step has done it all.
         if gradients:
             self._optimizer.advance(gradients, self.is_active)
         self._count += x.shape[1]
@@ -261,14 +268,14 @@ class Pack(Resumable):
         if self.models[0].has_phases and any(o.settings.get("weight_decay") for o in self.optimizer_of):
             raise Unpackable("weight decay would change, in a phase, parameters that do not learn in it")
 
-    def _phase_start(self) -> int:
-        """The first step of the phase to which the last step belongs."""
+    def _steps_of_phase(self) -> int:
+        """How many steps the optimiser has taken. Each phase starts with a new one."""
         first = self.models[0]
 
         def phase(step: int) -> int:
             return first.phase_at(epoch.progress(step, self._total_steps))
 
-        return bisect_left(range(self.steps_done), first.phase, key=phase)
+        return self.steps_done - bisect_left(range(self.steps_done), first.phase, key=phase)
 
     def _moments(self) -> list[Tensor]:
         return [self._optimizer.moments(i) for i in range(len(self.models))]
@@ -305,6 +312,48 @@ class Pack(Resumable):
     def _refit(self) -> None:
         for i in self.active:
             self.models[i].refit(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
+
+    # -- where a stopped training continues ----------------------------------------------------------------------------
+
+    @property
+    def _epoch_progress(self) -> Any:
+        return self.trainer.fit_loop.epoch_progress.current  # Lightning declares a less exact type
+
+    def snapshot(self, i: int, run: str = "") -> Snapshot:
+        """A copy of a member's state after the steps that are done."""
+        self.read_counters()
+        data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        seed = self.seed_groups.seeds.index(self.models[i].seed)
+        return Snapshot(
+            run,
+            self._epoch_progress.processed,
+            self.steps_done,
+            tensors(self.models[i]),
+            self._optimizer.moments(i).cpu(),
+            self._noise_streams[seed].get_state(),
+            data.order(self.models[i].seed),
+            self.logs.curves[i].finished(),
+            self.divergences[i],
+            float(self._objective_sum[i]),
+            self._count,
+        )
+
+    def _restore(self, start: Sequence[Snapshot]) -> None:
+        """Continue from the snapshot of each member. The members are on their device."""
+        self.steps_done, self.divergences = start[0].steps, [s.divergence for s in start]
+        for member, snapshot in zip(self.models, start, strict=True):
+            member.load_state_dict(snapshot.weights)
+        self._optimizer.resume(self.steps_done, [s.moments for s in start if s.moments is not None])
+        of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
+        for seed, stream in zip(self.seed_groups.seeds, self._noise_streams, strict=True):
+            stream.set_state(of[seed].noise)
+        self.trainer.datamodule.resume({seed: s.order for seed, s in of.items()})  # type: ignore[attr-defined]
+        self.logs.resume([s.rows for s in start])
+        self._objective_sum.copy_(self._objective_sum.new_tensor([s.total for s in start]))
+        self._count = start[0].seen
+        self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
+        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
+        self.trainer.should_stop = not any(self.is_active)
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:

@@ -1,16 +1,211 @@
-"""torch's optimizers for the parameters of many members: the same formulas, applied to rows of a matrix."""
+"""torch's optimisers for many members: each has a row of a matrix, a learning rate, settings and a clip of its own."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from math import inf
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from vaebench.training.packed import torch_private
-from vaebench.training.packed.rows import PackedOptimizer
+from vaebench.training.packed.stacked import ParameterMatrix
+
+
+class PackedOptimizer(torch.optim.Optimizer):
+    """An optimiser of torch, applied to each row of a matrix separately.
+
+    The row of a diverged member stands still on the CPU; on a GPU it goes on with numbers that nobody reads.
+
+    No number connects two members: each has its own gradient norm, learning rate and settings. Neighbouring members
+    that have the same are updated in one call.
+
+    Args:
+        rows: the parameters.
+        learning_rates: of each member.
+        clips: for each member the largest norm of its gradient, or None.
+        settings: for each member the keywords of the torch class; by default those that torch has.
+    """
+
+    states: ClassVar[tuple[str, ...]]
+    """What the optimiser remembers of every parameter, by torch's names."""
+
+    defaults_of_torch: ClassVar[Mapping[str, Any]]
+    """The settings that `update` needs."""
+
+    def __init__(
+        self,
+        rows: ParameterMatrix,
+        learning_rates: Sequence[float],
+        clips: Sequence[float | None],
+        settings: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__([rows.values], {})
+        self.rows, self.learning_rates = rows, list(learning_rates)
+        self._settings = [{**self.defaults_of_torch, **own} for own in settings or [{}] * len(self.learning_rates)]
+        self._clip = rows.values.new_tensor([inf if clip is None else clip for clip in clips])
+        self._clips = any(clip is not None for clip in clips)
+        self._gradient = torch.zeros_like(rows.values)
+        self._current: Any = None
+        self._is_first = True
+        self._spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
+        self._kinds: list[tuple[float, Mapping[str, Any]]] = []
+        self._kind_of = self._active = torch.empty(0)
+        self.state[rows.values] = {
+            "step": rows.values.new_zeros((), dtype=torch.float32),
+            **{name: torch.zeros_like(rows.values) for name in self.states},
+        }
+
+    has_formula: ClassVar[bool] = False
+    """Whether `formula` computes what `update` does."""
+
+    @staticmethod
+    @abstractmethod
+    def update(
+        step: Tensor, is_first: bool, rate: float, settings: Mapping[str, Any], matrices: Sequence[Tensor]
+    ) -> None:
+        """Change the parameters of a span of members by one step.
+
+        Args:
+            step: its number, counted from one.
+            is_first: whether that is 1. To read it from a device would wait for the device.
+            rate: the learning rate.
+            settings: the keywords of the torch class.
+            matrices: rows of the parameters, of the gradient, and of each of `states`.
+        """
+
+    @classmethod
+    def numbers(cls, step: float, rate: float, settings: Mapping[str, Any]) -> tuple[float, ...]:
+        """What `formula` needs of a member at a step, which is counted from one."""
+        raise NotImplementedError(f"{cls.__name__} has no formula")
+
+    @classmethod
+    def formula(cls, numbers: Sequence[Tensor], p: Tensor, gradient: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """`update` in plain operations, which a compiler can join: the new parameters, and the new `states`.
+
+        Args:
+            numbers: those of each member, `[M, 1, …]`.
+            p: the stack of a parameter.
+            gradient: of the loss.
+            states: what the optimiser remembers of this parameter.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no formula")
+
+    @torch.no_grad()
+    def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
+        """Take one step for every active member. Nothing of the others changes.
+
+        Args:
+            gradients: a stack for each parameter.
+            active: for each member whether it takes the step.
+        """
+        gradient = self.rows.flat(gradients, self._gradient)
+        if self._clips:
+            # Scale each row down to its largest norm, as `nn.utils.clip_grad_norm_` does for one model. Without a clip
+            # the factor is inf / norm, so 1. If the norm overflows too, inf / inf is NaN: the member stays unclipped.
+            norm = gradient.norm(dim=1)
+            gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).nan_to_num_(1.0).unsqueeze(1)
+        self._remember(active)
+        step = self._count()
+        for rate, settings, matrices in self._spans:
+            self.update(step, self._is_first, rate, settings, matrices)
+        self._is_first = False
+
+    def begin_compiled(self, active: Sequence[bool]) -> list[Tensor]:
+        """Count a step that a compiled program takes, and return what it needs of each member."""
+        if not self.has_formula:
+            return []  # `advance` takes the step
+        self._is_first = False
+        return self.steering(active, float(self._count()))
+
+    def steering(self, active: Sequence[bool], step: float) -> list[Tensor]:
+        """The last three arguments of `step_by_formula` at a step, which is counted from one."""
+        self._remember(active)
+        each = [self.numbers(step, rate, settings) for rate, settings in self._kinds]
+        return [self._active, self._clip, self.rows.values.new_tensor(each).index_select(0, self._kind_of)]
+
+    def step_by_formula(
+        self,
+        stacks: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        states: Sequence[Sequence[Tensor]],
+        active: Bool[Tensor, " M"],
+        clip: Float[Tensor, " M"],
+        numbers: Float[Tensor, "M K"],
+    ) -> None:
+        """What `advance` does to the active members, in plain operations, with every tensor as an argument.
+
+        Args:
+            stacks: one for each parameter, changed in place.
+            gradients: of the loss.
+            states: for each of `self.states` the stacks of all parameters, changed in place.
+            active: which members take the step.
+            clip: the largest norm of each member's gradient.
+            numbers: what `formula` needs of each member.
+        """
+        factor = torch.ones_like(clip)
+        if self._clips:
+            norm = torch.stack([g.square().reshape(len(g), -1).sum(1) for g in gradients]).sum(0).sqrt()
+            factor = (clip / (norm + 1e-6)).clamp(max=1.0).nan_to_num(1.0)
+        for p, gradient, *own in zip(stacks, gradients, *states, strict=True):
+            column = (-1, *[1] * (p.ndim - 1))
+            each = [c.reshape(column) for c in numbers.unbind(1)]
+            found = self.formula(each, p, gradient * factor.view(column) if self._clips else gradient, *own)
+            for old, new in zip((p, *own), found, strict=True):
+                old.copy_(torch.where(active.view(column), new, old))
+
+    def state_stacks(self) -> list[list[Tensor]]:
+        """For each of `states` a stack for each parameter; views of what the optimiser remembers."""
+        return [self.rows.views(self.state[self.rows.values][name]) for name in self.states]
+
+    def _count(self) -> Tensor:
+        """Count a step; its number."""
+        step: Tensor = self.state[self.rows.values]["step"].add_(1)
+        return step
+
+    def _remember(self, active: Sequence[bool]) -> None:
+        """Sort the members, if one has diverged, or a stage of the learning rate has begun, since the last step."""
+        if self._current == (current := (list(active), list(self.learning_rates))):
+            return
+        self._current, self._spans = current, self._spans_of(active)
+        keys = list(zip(self.learning_rates, self._settings, strict=True))
+        self._kinds = [key for i, key in enumerate(keys) if key not in keys[:i]]
+        self._kind_of = torch.tensor([self._kinds.index(key) for key in keys])
+        self._active = torch.tensor(list(active))
+
+    def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, Mapping[str, Any], list[Tensor]]]:
+        """Spans of neighbouring active members that are updated alike: rate, settings, their rows of each matrix."""
+        state = self.state[self.rows.values]
+        matrices = (self.rows.values, self._gradient, *(state[name] for name in self.states))
+        keys = list(zip(active, self.learning_rates, self._settings, strict=True))
+        spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
+        for (is_active, rate, settings), span in groupby(range(len(keys)), keys.__getitem__):
+            members = list(span)
+            if is_active:
+                spans.append((rate, settings, [x[members[0] : members[-1] + 1] for x in matrices]))
+        return spans
+
+    def moments(self, member: int) -> Float[Tensor, "S P"]:
+        """What the optimiser remembers of a member; for Adam the running means of its gradient and of its square."""
+        state = self.state[self.rows.values]
+        return torch.stack([state[name][member] for name in self.states])
+
+    def resume(self, step: int, moments: Sequence[Float[Tensor, "S P"]]) -> None:
+        """Continue after a number of steps, with these moments of each member."""
+        state = self.state[self.rows.values]
+        state["step"].fill_(step)
+        self._is_first = step == 0
+        for member, remembered in enumerate(moments):
+            for name, row in zip(self.states, remembered, strict=True):
+                state[name][member].copy_(row)
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        raise NotImplementedError("a pack computes its own gradients: call advance(gradients, active)")
 
 
 class PackedAdam(PackedOptimizer):
