@@ -139,7 +139,7 @@ def test_the_first_figure_is_what_the_study_asks_for(table: Table) -> None:
     assert first is not None
     assert first.name == {Kind.NUMBERS: "headline", Kind.WORDS: "rows", Kind.EPOCHS: "over-epochs"}[found.kind]
     titles = [panel.title for panel in first.panels]
-    headings = [q.heading for q in found.numbers] or [title for _, title in asked.y]
+    headings = [q.heading for q in found.numbers] or [title for _, title in asked.panels]
     assert all(any(title.startswith(heading) for title in titles) for heading in headings)
 
 
@@ -166,13 +166,13 @@ def test_a_number_against_another_a_sum_and_a_curve() -> None:
     def first(axes: Axes) -> figures.Drawn | None:
         return figures.first(tables.table(rows, (), Presentation("Why?", figure=axes)))
 
-    pair = first(Axes("elbo", (("iwae_50", ""),), "model"))
+    pair = first(Axes("elbo", ("iwae_50",), "model"))
     assert (pair.name, [text for _, text in pair.legend]) == ("pair", ["AE", "VAE"])
     summed = asked_quantity(tables.table(rows), "iwae_50 - elbo")
     assert (summed.heading, summed.read(rows[0]).value) == ("IWAE-50 − ELBO", pytest.approx(1.0))
-    curve = first(Axes("epoch", (("elbo - train/objective", "what is gained"),)))
+    curve = first(Axes("epoch", {"what is gained": "elbo - train/objective"}))
     assert (curve.name, curve.panels[0].title.split(",")[0]) == ("over-epochs", "what is gained")
-    assert first(Axes("sigma", (("elbo", ""),))).name == first(Axes("model", (("elbow", ""),))).name == "rows"
+    assert first(Axes("sigma", ("elbo",))).name == first(Axes("model", ("elbow",))).name == "rows"
 
 
 def test_two_seeds_show_both_values() -> None:
@@ -198,7 +198,7 @@ def test_places_of_an_answer() -> None:
 
 
 def test_an_answer_that_is_not_filled_is_not_shown() -> None:
-    asked = Presentation("Why?", (), "Because of {ais @ model=VAE}.")
+    asked = Presentation("Why?", answer="Because of {ais @ model=VAE}.")
     made = tables.table([record()], (), asked)
     assert answer(made) == answer(tables.table([record()]))
 
@@ -217,8 +217,8 @@ def test_a_wrong_presentation_is_a_fault_with_its_line(tmp_path: Path, key: str,
     ("figure", "said"),
     [
         ("{x: betta, y: [elbo]}", r'figure.x: expected an axis of the grid, .* got "betta" \(did you mean beta\?\)'),
-        ("{x: beta}", "figure.y: expected numbers by their names"),
-        ("{x: beta, y: []}", "figure.y: expected numbers by their names"),
+        ("{x: beta}", "figure.y: missing; expected a list of at least one, each item text or a mapping"),
+        ("{x: beta, y: []}", "figure.y: expected a list of at least one"),
         ("{x: beta, y: [elbo-rate - ]}", "figure.y: expected numbers by their names"),
         ("{x: beta, y: [elbo], series: modle}", 'figure.series: expected the axis of the grid .* got "modle"'),
         ("{x: beta, y: [elbo], colour: model}", "figure.colour: unknown key"),

@@ -278,7 +278,8 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
 
 def over_beta(records):
     table = tables.table(records)
-    return UnitsByBeta().draw(table, Facets.of(table))
+    sketch = UnitsByBeta().sketch(table, Facets.of(table))
+    return None if sketch is None else sketch.drawn()
 
 
 def test_units_over_beta_are_drawn_in_the_order_of_their_kl():

@@ -285,6 +285,7 @@ def _scalar(annotation: Any) -> str:
     if origin is tuple:
         return f"a list of {len(args)}: {', '.join(described(kind_of(arg)) for arg in args)}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+    words |= {dict[str, str]: "a mapping of names to texts"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -18,7 +18,7 @@ from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MissingKey
 
-HEAD = (*presentation.KEYS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
+HEAD = (*presentation.FIELDS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
 MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte
 
 

@@ -54,7 +54,7 @@ def schema() -> Schema:
         "title": "A study of vaebench",
         **_object(
             {
-                **{key: dict(described) for key, described in presentation.KEYS.items()},
+                **_properties(presentation.FIELDS),
                 "imports": words,
                 **_properties(SECTIONS),
                 "grid": _grid(),

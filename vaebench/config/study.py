@@ -29,7 +29,7 @@ from vaebench.config.registry import (
     PositiveInt,
     Seed,
 )
-from vaebench.config.validation import Invalid, disagreements, identifying, validated
+from vaebench.config.validation import Invalid, disagreements, validated
 from vaebench.records.files import place
 from vaebench.records.record import identity
 
@@ -216,7 +216,8 @@ class Run:
         """Everything that defines the run, as JSON values."""
         parts = {key: getattr(self, key) for key in SECTIONS}
         parts = {key: asdict(part) if isinstance(part, Train | Evaluate) else part for key, part in parts.items()}
-        plain: dict[str, Any] = json.loads(json.dumps(identifying(SECTIONS, parts), allow_nan=False))
+        defining = validated(Section(Run), parts, identifying=True)
+        plain: dict[str, Any] = json.loads(json.dumps(defining, allow_nan=False))
         del plain["train"]["devices"]
         checksums = {key: sha for each in self.imports for key, sha in each.checksums.items()}
         return plain | ({IMPORTS: checksums} if checksums else {})

@@ -52,13 +52,18 @@ class Invalid(ValueError):
         super().__init__("; ".join(faults.values()))
 
 
-def validated(kind: Kind, value: Any) -> Any:
+def validated(kind: Kind, value: Any, identifying: bool = False) -> Any:
     """The value with every default filled in, components as mappings and lists as tuples.
+
+    Args:
+        identifying: whether only what defines a run is kept: without later keywords that have their default, at any
+            depth. A keyword that is added to the suite is marked `Later`. A run that does not use it has the same
+            configuration, and so the same id, as before.
 
     Raises:
         Invalid: with every fault found.
     """
-    check = _Check()
+    check = _Check(identifying)
     found = check.value(kind, value, ())
     if check.faults:
         raise Invalid(check.faults)
@@ -69,6 +74,7 @@ def validated(kind: Kind, value: Any) -> Any:
 class _Check:
     """One walk over a value. It gathers faults, so that a user sees all of them at once."""
 
+    identifying: bool
     faults: dict[Keys, str] = field(default_factory=dict)
 
     def value(self, kind: Kind, value: Any, at: Keys, default: Any = None) -> Any:
@@ -119,13 +125,15 @@ class _Check:
             if value is EMPTY:
                 self.faults[*at, key] = MissingKey(f"missing; expected {described(each.kind)}")
             else:
-                checked[key] = self.value(each.kind, value, (*at, key), each.default)
+                found = self.value(each.kind, value, (*at, key), each.default)
+                if not (self.identifying and each.later and value == validated(each.kind, each.default)):
+                    checked[key] = found
         for key in [str(key) for key in given if key not in fields]:
             self.faults[*at, key] = _unknown(key, fields, owner, registry)
         return checked
 
     def _items(self, kind: Kind, of: ListOf, items: tuple[Any, ...], at: Keys) -> Any:
-        inner = _Check()
+        inner = _Check(self.identifying)
         found = tuple(inner.value(of.item, item, (*at, i)) for i, item in enumerate(items))
         if inner.faults and isinstance(of.item, Component):
             self.faults |= inner.faults
@@ -170,29 +178,6 @@ def _canonical(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value
 
 
-# -- which values of a run define it: all but those of later keywords that have their default -------------------------
-
-
-def identifying(fields: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without those that a later keyword has by default, at any depth.
-
-    A keyword that is added to the suite is marked `Later`. A run that does not use it has the same configuration, and
-    so the same id, as before.
-
-    Args:
-        fields: the keys that the values may have.
-        values: checked, with every default filled in; a component has its `name` among them.
-    """
-    kept = {}
-    for key, value in values.items():
-        field = fields.get(key)
-        if field is None:  # the name of a component
-            kept[key] = value
-        elif not (field.later and value == validated(field.kind, field.default)):
-            kept[key] = _inside(field.kind, value)
-    return kept
-
-
 def filled_in(fields: Fields, values: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
     """The values with the default of a later keyword on this path, if they leave it out.
 
@@ -228,18 +213,6 @@ def _fields_of(kind: Kind, value: Mapping[str, Any]) -> Fields:
             case Section():
                 return option.fields
     return {}
-
-
-def _inside(kind: Kind, value: Any) -> Any:
-    for option in kind.options:
-        match option:
-            case Component(registry) if isinstance(value, Mapping):
-                return identifying(component_fields(registry, value["name"]), value)
-            case Section() if isinstance(value, Mapping):
-                return identifying(option.fields, value)
-            case ListOf() if isinstance(value, tuple | list):
-                return [_inside(option.item, item) for item in value]
-    return value
 
 
 WORDS = {

@@ -72,7 +72,7 @@ class Facets:
         """The legend of some facets; empty if the study has only one colour."""
         shown = {series.colour for facet in facets for series in facet.series}
         entries = [(variable(c), text) for text, c in self.colours.items() if c in shown]
-        return tuple(_few(entries)) if len(entries) > 1 or len(self.colours) > len(entries) else ()
+        return tuple(evenly(entries, MOST_COLOURS)) if len(entries) > 1 or len(self.colours) > len(entries) else ()
 
     def keep(self, has: Callable[[Row], bool]) -> list[Facet]:
         """The facets without the rows that have nothing to show, and without the facets that are then empty."""
@@ -126,12 +126,15 @@ def colours(values: Sequence[str]) -> list[str]:
     return [CATEGORIES[i % len(CATEGORIES)] for i in range(len(values))]
 
 
-def _few(values: Sequence[T]) -> list[T]:
-    """At most as many entries as a legend has room for, with the first and the last."""
-    if len(values) <= MOST_COLOURS:
+def evenly(values: Sequence[T], most: int) -> list[T]:
+    """At most so many of the values, at equal distances, with the first and the last.
+
+    >>> evenly(range(9), 3)
+    [0, 4, 8]
+    """
+    if len(values) <= most:
         return list(values)
-    last = MOST_COLOURS - 1
-    return [values[round(i * (len(values) - 1) / last)] for i in range(MOST_COLOURS)]
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 MOST_POINTS = 100  # points of a line; the eye cannot separate more
@@ -159,7 +162,7 @@ def band(lines: Sequence[Sequence[tuple[float, float]]]) -> Band:
     for line in lines:
         for x, y in line:
             at.setdefault(x, []).append(y)
-    intervals = {x: t_interval(at[x]) for x in _thinned(sorted(at))}
+    intervals = {x: t_interval(at[x]) for x in evenly(sorted(at), MOST_POINTS)}
     return Band(
         list(intervals),
         [i.mean for i in intervals.values()],
@@ -260,13 +263,6 @@ def few_ticks(axes: Axes, most: int = MOST_TICKS) -> None:
     axes.xaxis.set_major_locator(locator)
 
 
-def _thinned(x: Sequence[float]) -> list[float]:
-    if len(x) <= MOST_POINTS:
-        return list(x)
-    last = MOST_POINTS - 1
-    return [x[round(i * (len(x) - 1) / last)] for i in range(MOST_POINTS)]
-
-
 class Drawn(NamedTuple):
     """A figure that has been drawn: panels that show one thing, with one legend."""
 
@@ -297,18 +293,20 @@ class Figure(ABC, Generic[T]):
 
     name: ClassVar[str]  # a word for links
     title: ClassVar[str]  # what is shown
+    labels: ClassVar[tuple[str, str]] = "", ""  # of the horizontal and the vertical axis; empty if `plot` writes them
+    how: ClassVar[str] = ""  # how to read the panels
 
     @abstractmethod
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, T]]:
         """Title and data of every panel; empty if the table has no numbers for this figure."""
 
     @abstractmethod
-    def caption(self, panels: Sequence[T]) -> str:
-        """How to read the panels."""
-
-    @abstractmethod
     def plot(self, axes: Axes, panel: T) -> None:
         """Plots the data of one panel."""
+
+    def caption(self, panels: Sequence[T]) -> str:
+        """How to read these panels."""
+        return self.how
 
     def legend(self, facets: Facets, panels: Sequence[T]) -> Legend:
         """Colour and text of every entry; by default there is no legend."""
@@ -320,13 +318,12 @@ class Figure(ABC, Generic[T]):
         if not found:
             return None
         data = [each for _, each in found]
-        panels = tuple(Asked(self.title, title, partial(self.plot, panel=each)) for title, each in found)
+        panels = tuple(Asked(self.title, title, partial(self._plot, panel=each)) for title, each in found)
         return Sketch(self.name, self.title, self.caption(data), panels, self.legend(facets, data))
 
-    def draw(self, table: Table, facets: Facets) -> Drawn | None:
-        """The figure, None if the table has no numbers for it."""
-        sketch = self.sketch(table, facets)
-        return None if sketch is None else sketch.drawn()
+    def _plot(self, axes: Axes, panel: T) -> None:
+        self.plot(axes, panel)
+        axes.set(**{key: label for key, label in zip(("xlabel", "ylabel"), self.labels, strict=True) if label})
 
 
 class FacetFigure(Figure[Facet]):

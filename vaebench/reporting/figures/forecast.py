@@ -27,6 +27,7 @@ class Forecast(FacetFigure):
     """How many runs have how many active units, by forecast."""
 
     name, title = "forecast", "Active units against the forecast"
+    labels = "forecast", "active units"
 
     def has(self, row: Row) -> bool:
         return bool(pairs(row))
@@ -53,8 +54,6 @@ class Forecast(FacetFigure):
         axes.set_xlim(-margin, top + margin)
         axes.set_ylim(-margin, top + margin)
         whole_ticks(axes, x=True, y=True)
-        axes.set_xlabel("forecast")
-        axes.set_ylabel("active units")
 
 
 class Place(NamedTuple):
@@ -74,6 +73,7 @@ class Phase(Figure[list[Place]]):
     """The phase diagram: active units over σ² × β, where the study spans this plane."""
 
     name, title = "phase", "Active units over σ² × β"
+    labels = "β", "σ²"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, list[Place]]]:
         others = [i for i, path in enumerate(table.axes) if path not in PLANE]
@@ -109,8 +109,6 @@ class Phase(Figure[list[Place]]):
         axes.set_ylim(-0.5, len(variances) - 0.5)
         axes.grid(False)
         axes.tick_params(length=0)
-        axes.set_xlabel("β")
-        axes.set_ylabel("σ²")
 
 
 def _place(row: Row) -> Place | None:
@@ -159,17 +157,16 @@ class Ceiling(FacetFigure):
     """How far runs and the linear optimum are from the ceiling, over τ = βσ²."""
 
     name, title = "ceiling", "Nats from the ceiling of all VAEs over βσ²"
+    labels = "βσ²", "nats from the ceiling"
+    how = (
+        "What a run (disc) and the optimum of a linear VAE with as many units (line) lack to the ceiling, which is "
+        "zero: (ceiling − objective)/β on the training split, in nats. No decoder, prior or encoder is below zero. "
+        "The height of the line is what depth can buy; the share of it below a disc is what this net did not buy. "
+        "Right of the dashed line total collapse is the optimum at any depth."
+    )
 
     def has(self, row: Row) -> bool:
         return any(True for _ in _points(row.group.done))
-
-    def caption(self, panels: Sequence[Facet]) -> str:
-        return (
-            "What a run (disc) and the optimum of a linear VAE with as many units (line) lack to the ceiling, which is "
-            "zero: (ceiling − objective)/β on the training split, in nats. No decoder, prior or encoder is below zero. "
-            "The height of the line is what depth can buy; the share of it below a disc is what this net did not buy. "
-            "Right of the dashed line total collapse is the optimum at any depth."
-        )
 
     def plot(self, axes: Axes, panel: Facet) -> None:
         all_points = {point for series in panel.series for point in _points(series.row.group.done)}
@@ -182,8 +179,6 @@ class Ceiling(FacetFigure):
         for onset in {p.onset for p in all_points}:
             axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
         axes.set_xscale("log")
-        axes.set_xlabel("βσ²")
-        axes.set_ylabel("nats from the ceiling")
 
 
 class Curve(NamedTuple):

@@ -82,21 +82,21 @@ def chosen(table: Table) -> Chosen | None:
         return None
     series = _column(table, asked.series)
     if asked.x == EPOCH:
-        return Chosen(Kind.EPOCHS, asked.y, series=series)
-    column, numbers = _column(table, asked.x), [quantity(table, text, title) for text, title in asked.y]
+        return Chosen(Kind.EPOCHS, asked.panels, series=series)
+    column, numbers = _column(table, asked.x), [quantity(table, text, title) for text, title in asked.panels]
     x = quantity(table, asked.x) if column is None else None
     found = tuple(each for each in numbers if each is not None)
     if len(found) < len(numbers) or (x is None and column is None):
         log.info(
             "the chart of %s over %s is not drawn: the records do not have both",
-            ", ".join(text for text, _ in asked.y),
+            ", ".join(text for text, _ in asked.panels),
             asked.x,
         )
         return None
     if column is None:
-        return Chosen(Kind.QUANTITY, asked.y, found, x=x, series=series)
+        return Chosen(Kind.QUANTITY, asked.panels, found, x=x, series=series)
     kind = Kind.NUMBERS if all(is_number(row.labels[column]) for row in table.rows) else Kind.WORDS
-    return Chosen(kind, asked.y, found, column, series=series)
+    return Chosen(kind, asked.panels, found, column, series=series)
 
 
 def quantity(table: Table, text: str, title: str = "") -> Quantity | None:

@@ -55,6 +55,12 @@ class Curves(LinesFigure):
     """Every column over epochs, a panel for each column and facet."""
 
     name, title = "curves", "Training"
+    labels = "epoch", ""
+    how = (
+        "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are "
+        "several. The first 5 % of the epochs may lie outside. Objectives of different models or β are not "
+        "comparable."
+    )
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Lines]]:
         return [
@@ -63,17 +69,9 @@ class Curves(LinesFigure):
             for found in lines(facets, partial(_column_band, column.name), fewest=2)
         ]
 
-    def caption(self, panels: Sequence[Lines]) -> str:
-        return (
-            "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are "
-            "several. The first 5 % of the epochs may lie outside. Objectives of different models or β are not "
-            "comparable."
-        )
-
     def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         limit_after_warm_up(axes, panel.bands)
-        axes.set_xlabel("epoch")
 
 
 def _columns(table: Table) -> list[Quantity]:
@@ -95,6 +93,8 @@ class OverEpochs(LinesFigure):
     """A column of the curve, or a sum of columns and of numbers of the trained run, over epochs."""
 
     name, title = "over-epochs", "The answer over training"
+    labels = "epoch", "nats"
+    how = "Over the epochs of training: mean over seeds, and its 95 % interval where there are several."
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Lines]]:
         asked = chosen(table)
@@ -108,9 +108,6 @@ class OverEpochs(LinesFigure):
                 panels.append((", ".join(filter(None, [heading, found.facet.title])), found))
         return panels
 
-    def caption(self, panels: Sequence[Lines]) -> str:
-        return "Over the epochs of training: mean over seeds, and its 95 % interval where there are several."
-
     def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         lowest, highest = min(min(line.low) for line in panel.bands), max(max(line.high) for line in panel.bands)
@@ -118,8 +115,6 @@ class OverEpochs(LinesFigure):
             axes.set_yscale("log")
         else:
             limit_after_warm_up(axes, panel.bands)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("nats")
 
 
 def _heading(table: Table, name: str) -> str:
@@ -161,6 +156,7 @@ class Bounds(Figure[BoundsPanel]):
     """IWAE-k over k, a line a row."""
 
     name, title = "bounds", "IWAE bounds over k"
+    labels = "k", "IWAE-k"
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, BoundsPanel]]:
         found = ((re.fullmatch(r"\w+_(\d+)", q.name), q) for q in with_role(table.quantities, Role.BOUND))
@@ -184,8 +180,6 @@ class Bounds(Figure[BoundsPanel]):
         axes.set_xscale("log")
         axes.set_xticks(list(panel.bounds), labels=[str(k) for k in panel.bounds])
         axes.minorticks_off()
-        axes.set_xlabel("k")
-        axes.set_ylabel("IWAE-k")
 
 
 def _bounds(row: Row, bounds: dict[int, Quantity]) -> Band:
@@ -201,6 +195,12 @@ class Altered(LineFigure):
     """How often the erased image is nearer than the shifted one, over the share erased."""
 
     name, title = "altered", "A part erased against a shift"
+    labels = "share of ink erased", "erased one is nearer"
+    how = (
+        "Share of images to which the one with a part erased is nearer than the shifted one, over the share of ink "
+        "erased. In colour by the distance of codes, mean over seeds and its 95 % interval; dashed by squared "
+        "error of the pixels, in which no model takes part."
+    )
 
     def band(self, row: Row) -> Band:
         return _share(row, "code")
@@ -208,20 +208,11 @@ class Altered(LineFigure):
     def marker(self, band: Band) -> str:
         return "o"
 
-    def caption(self, panels: Sequence[Lines]) -> str:
-        return (
-            "Share of images to which the one with a part erased is nearer than the shifted one, over the share of ink "
-            "erased. In colour by the distance of codes, mean over seeds and its 95 % interval; dashed by squared "
-            "error of the pixels, in which no model takes part."
-        )
-
     def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         pixels = _share(panel.facet.series[0].row, "squared_error")  # the same for every row: it needs no model
         axes.plot(pixels.x, pixels.mean, color=INK, linestyle="--")
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel("share of ink erased")
-        axes.set_ylabel("erased one is nearer")
 
 
 def _share(row: Row, distance: str) -> Band:
@@ -236,6 +227,11 @@ class UnitsByRank(LineFigure):
     """KL per unit, the largest first, a line a row."""
 
     name, title = "units", "KL per unit"
+    labels = "unit, by its KL", "nats"
+    how = (
+        "KL(q(z_i|x)‖p(z_i)) of every latent unit, in nats, each run's units sorted by it; mean over seeds and its "
+        "95 % interval. A unit at zero has collapsed."
+    )
 
     def band(self, row: Row) -> Band:
         return within(over_ranks(row.group, UNIT_RATES), low=0.0)
@@ -243,24 +239,17 @@ class UnitsByRank(LineFigure):
     def marker(self, band: Band) -> str:
         return "o" if len(band.x) <= 20 else ""
 
-    def caption(self, panels: Sequence[Lines]) -> str:
-        return (
-            "KL(q(z_i|x)‖p(z_i)) of every latent unit, in nats, each run's units sorted by it; mean over seeds and its "
-            "95 % interval. A unit at zero has collapsed."
-        )
-
     def plot(self, axes: Axes, panel: Lines) -> None:
         super().plot(axes, panel)
         limit_to_zero(axes)
         whole_ticks(axes, x=True)
-        axes.set_xlabel("unit, by its KL")
-        axes.set_ylabel("nats")
 
 
 class CollapsedUnits(LineFigure):
     """The share of collapsed units over ε (Lucas et al. 2019), a line a row."""
 
     name, title = "collapse", "Collapsed units over ε"
+    labels = "ε in nats", "share of units"
 
     def band(self, row: Row) -> Band:
         return within(over_array(row.group, COLLAPSED, along=EPSILONS), 0.0, 1.0)
@@ -278,8 +267,6 @@ class CollapsedUnits(LineFigure):
         super().plot(axes, panel)
         axes.set_xscale("log")
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel("ε in nats")
-        axes.set_ylabel("share of units")
 
 
 def _delta(row: Row) -> float | None:
@@ -298,6 +285,11 @@ class UnitsByBeta(Figure[BetaPanel]):
     """KL per unit over β, a line a rank: which units β collapses, one after another."""
 
     name, title = "units-by-beta", "KL per unit by β"
+    labels = "β", "nats"
+    how = (
+        "KL(q(z_i|x)‖p(z_i)) in nats; the units of each run in the order of their KL, mean over seeds and its 95 % "
+        "interval. Where a line reaches zero, β has collapsed that many units."
+    )
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, BetaPanel]]:
         found = {title: runs for title, runs in _by_the_rest(table).items() if len({_beta(r) for r in runs}) >= FEWEST}
@@ -305,12 +297,6 @@ class UnitsByBeta(Figure[BetaPanel]):
             return []
         ranks = _ranks([record for records in found.values() for record in records])
         return [(title, BetaPanel(records, ranks)) for title, records in found.items()]
-
-    def caption(self, panels: Sequence[BetaPanel]) -> str:
-        return (
-            "KL(q(z_i|x)‖p(z_i)) in nats; the units of each run in the order of their KL, mean over seeds and its 95 % "
-            "interval. Where a line reaches zero, β has collapsed that many units."
-        )
 
     def legend(self, facets: Facets, panels: Sequence[BetaPanel]) -> Legend:
         return tuple((variable(colour), f"unit {rank}") for rank, colour in panels[0].ranks.items())
@@ -326,8 +312,6 @@ class UnitsByBeta(Figure[BetaPanel]):
         values = sorted({beta for beta, _ in ordered})
         axes.set_xticks(values, labels=[f"{v:g}" for v in values])
         axes.minorticks_off()
-        axes.set_xlabel("β")
-        axes.set_ylabel("nats")
 
 
 def _by_the_rest(table: Table) -> dict[str, list[Record]]:

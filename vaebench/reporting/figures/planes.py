@@ -77,15 +77,14 @@ class RateDistortion(FacetFigure):
     """A mark a run in the plane of rate and distortion."""
 
     name, title = "plane", "Rate and distortion"
+    labels = "rate", "distortion"
+    how = (
+        "A mark a run, in nats per observation. Down and to the left is better; along a faint line the ELBO, "
+        "−(rate + distortion), is the same."
+    )
 
     def has(self, row: Row) -> bool:
         return bool(_points(row))
-
-    def caption(self, panels: Sequence[Facet]) -> str:
-        return (
-            "A mark a run, in nats per observation. Down and to the left is better; along a faint line the ELBO, "
-            "−(rate + distortion), is the same."
-        )
 
     def plot(self, axes: Axes, panel: Facet) -> None:
         for series in panel.series:
@@ -93,8 +92,6 @@ class RateDistortion(FacetFigure):
             axes.plot(x, y, "o", color=series.colour, alpha=0.85, markeredgewidth=0)
         _plot_equal_elbo(axes)
         few_ticks(axes)
-        axes.set_xlabel("rate")
-        axes.set_ylabel("distortion")
 
 
 def _points(row: Row) -> list[tuple[float, float]]:
