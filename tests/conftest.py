@@ -16,6 +16,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import hypothesis
 import jaxtyping
+import pytest
 from jaxtyping import _import_hook
 
 
@@ -65,3 +66,25 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("vaebench")
+
+
+@pytest.hookimpl(trylast=True)  # of the tests that are left
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, dealt to the workers in turn: at the end no worker waits for a long test of another.
+
+    A file stays together, since its tests share what it prepares. `--dist worksteal` gives each worker an equal number
+    of tests that follow one another.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [file for file in files.values() if any(item.get_closest_marker("slow") for item in file)]
+    quick = [item for file in files.values() if file not in slow for item in file]
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        dealt += [item for file in slow[worker::workers] for item in file]
+        room = max(0, (worker + 1) * len(items) // workers - len(dealt))
+        dealt += quick[:room]
+        del quick[:room]
+    items[:] = dealt + quick
