@@ -37,7 +37,7 @@ def published(folder: Path) -> Table:
     return tables.table(records_of.read_all(folder), (), asked)
 
 
-@pytest.fixture(params=PUBLISHED, ids=lambda path: path.name)
+@pytest.fixture(scope="module", params=PUBLISHED, ids=lambda path: path.name)
 def table(request: pytest.FixtureRequest) -> Table:
     return published(request.param)
 

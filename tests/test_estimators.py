@@ -318,12 +318,13 @@ def test_every_estimate_says_over_which_observations(name: str) -> None:
         seen = estimate(model, [Batch(x[:7]), Batch(x[7:])], build_estimators([{**small, "observations": count}]), seed)
         return {e.name: e.over for e in seen.estimates}
 
-    observed = {column for column, told in over(30).items() if told is None}
+    whole, part, reseeded, larger = over(30), over(10), over(10, 1), over(12)
+    observed = {column for column, told in whole.items() if told is None}
     assert observed
-    for column, told in over(10).items():
+    for column, told in part.items():
         assert str(told).startswith("10 of 30, " if column in observed else "10 simulated, ")
-        assert (over(10, 1)[column] == told) == (column in observed)
-        assert over(12)[column] != told
+        assert (reseeded[column] == told) == (column in observed)
+        assert larger[column] != told
 
 
 def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
