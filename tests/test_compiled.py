@@ -69,9 +69,13 @@ def rows(pack: Pack) -> torch.Tensor:
     return pack.stacks.rows.values
 
 
-def four(second: Autoencoder | None = None) -> list[Autoencoder]:
-    """Four members with three seeds."""
-    return [build("BetaVAE"), second or build("BetaVAE", 1), build("BetaVAE", 1, beta=2.0), build("BetaVAE", 2)]
+CLIPS = (None, 3.0, None, 3.0, None)
+
+
+def five(second: Autoencoder | None = None) -> list[Autoencoder]:
+    """Members with four seeds and two learning rates. All tests of them have CLIPS, so that they share a library."""
+    first = [build("BetaVAE"), second or build("BetaVAE", 1), build("BetaVAE", 1, beta=2.0), build("BetaVAE", 2)]
+    return [*first, build("BetaVAE", 3, learning_rate=3e-3)]
 
 
 @pytest.mark.parametrize(("cost", "step"), [("LOADING", "record"), ("COMPILING", "build")])
@@ -124,10 +128,11 @@ def check_rounding(pack: Pack, curves: Sequence[Any], other: Pack, expected: Seq
 @pytest.mark.parametrize("name", ["BetaVAE", "IWAE"])
 def test_compiled_steps_have_the_plain_numbers_to_rounding(name, at_once):
     def members() -> list[Autoencoder]:
-        return four() if name == "BetaVAE" else [build(name, seed) for seed in range(2)]
+        return five() if name == "BetaVAE" else [build(name, seed) for seed in range(2)]
 
-    pack, curves = trained(members(), compiles=True)
-    plain, expected = trained(members(), compiles=False)
+    clips = CLIPS if name == "BetaVAE" else None
+    pack, curves = trained(members(), compiles=True, clips=clips)
+    plain, expected = trained(members(), compiles=False, clips=clips)
     assert pack.compiled is not None
     assert pack.compiled.taken == 9 * EPOCHS
     check_rounding(pack, curves, plain, expected)
@@ -136,10 +141,10 @@ def test_compiled_steps_have_the_plain_numbers_to_rounding(name, at_once):
 @needs_compiler
 def test_a_member_that_diverges_in_a_compiled_pack_stops_alone(at_once):
     """The others have the bits that they have beside a healthy member. One step of it is enough to diverge."""
-    pack, curves = trained(four(build("BetaVAE", 1, learning_rate=1e18)), compiles=True)
-    beside, expected = trained(four(), compiles=True)
-    assert pack.is_active == [True, False, True, True]
-    for i in (0, 2, 3):
+    pack, curves = trained(five(build("BetaVAE", 1, learning_rate=1e18)), compiles=True, clips=CLIPS)
+    beside, expected = trained(five(), compiles=True, clips=CLIPS)
+    assert pack.is_active == [True, False, True, True, True]
+    for i in (0, 2, 3, 4):
         assert curves[i] == expected[i]
         assert torch.equal(rows(pack)[i], rows(beside)[i])
 
@@ -148,8 +153,8 @@ def test_a_member_that_diverges_in_a_compiled_pack_stops_alone(at_once):
 @pytest.mark.parametrize("goes_on_compiled", [True, False])
 def test_a_compiled_pack_goes_on_with_and_without_a_compiler(at_once, goes_on_compiled):
     taken: list[Snapshot] = []
-    whole, expected = trained(four(), compiles=True, snapshots=taken)
-    resumed, curves = trained(four(), compiles=goes_on_compiled, start=taken)
+    whole, expected = trained(five(), compiles=True, snapshots=taken, clips=CLIPS)
+    resumed, curves = trained(five(), compiles=goes_on_compiled, start=taken, clips=CLIPS)
     assert resumed.steps_done == whole.steps_done
     check_rounding(resumed, curves, whole, expected)
     if goes_on_compiled:
@@ -160,10 +165,8 @@ def test_a_compiled_pack_goes_on_with_and_without_a_compiler(at_once, goes_on_co
 @needs_compiler
 def test_a_compiled_member_has_the_bits_it_has_alone(at_once):
     """Its latent units and its batch fill no whole registers and cache lines; another learning rate is beside it."""
-    many, curves = trained(
-        [*four(), build("BetaVAE", 3, learning_rate=3e-3)], compiles=True, clips=[None, 3.0] * 2 + [None]
-    )
-    alone, expected = trained(four()[1:2], compiles=True, clips=[3.0])
+    many, curves = trained(five(), compiles=True, clips=CLIPS)
+    alone, expected = trained(five()[1:2], compiles=True, clips=CLIPS[1:2])
     assert curves[1:2] == expected
     assert torch.equal(rows(many)[1:2], rows(alone))
 
