@@ -1,10 +1,17 @@
 """The probes on codes whose accuracy is known."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
+from vaebench.evaluation.metrics import codes
 from vaebench.models.draws import Draws
 from vaebench.records.record import Estimate, NotApplicable
 
@@ -61,6 +68,28 @@ def test_what_is_local_but_not_linear_tells_the_two_apart() -> None:
     label = (code.prod(1) > 0).long()
     assert computed("NearestNeighbours", code, label).value == 1.0
     assert computed("LinearProbe", code, label).value < 0.76
+
+
+KNOWN = {
+    "LinearProbe": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    "NearestNeighbours": lambda: KNeighborsClassifier(5),
+}
+
+
+@every_probe
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize(("units", "middle", "spread"), [(1, 0, 1), (10, 1e-3, 1e-6), (20, 5, 1), (40, -1e3, 1e2)])
+def test_predictions_and_folds_are_those_of_scikit_learn(
+    name: str, classes: int, units: int, middle: float, spread: float
+) -> None:
+    """No prediction differs, though each is made in other sums: of 150 codes in float32, some of all but dead units."""
+    label = np.sort(np.arange(150) % classes)
+    code = (middle + spread * (normal(classes, units)[label] + normal(150, units, seed=1))).double().numpy()
+    fold = codes.folds(label)
+    for number, (known, asked) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(code, label)):
+        assert np.flatnonzero(fold == number).tolist() == asked.tolist()
+        found = METRICS.build(name).predicted(code[known], label[known], code[asked])
+        assert found.tolist() == KNOWN[name]().fit(code[known], label[known]).predict(code[asked]).tolist()
 
 
 @every_probe

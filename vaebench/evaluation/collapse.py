@@ -174,7 +174,6 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
     except ValueError as error:
         reason = f"no forecast: {error}"
         return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
-    # The count uses posterior means only, so one draw of each observation is enough.
     count = measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
     assert isinstance(count.value, float)
     active, applies = int(count.value), applicability(model)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Normal
 
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator
@@ -104,11 +104,11 @@ def measure(
     metrics = build_metrics(None) if metrics is None else metrics
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]
-    noise = generator(seed, "evaluation", model.device)
+    noise, codes_suffice = generator(seed, "evaluation", model.device), all(m.reads_codes_only for m in measured)
     with evaluating(model):
         for given in batches.split(ROWS) if isinstance(batches, Tensor) else batches:
             batch = given if isinstance(given, Batch) else model.as_batch(given)
-            seen = model.draws(batch, draws, noise)
+            seen = _of_codes(model.encode(batch.x), batch.label) if codes_suffice else model.draws(batch, draws, noise)
             if batch.factors is not None:
                 seen = seen._replace(factors=batch.factors)
             for metric in measured:
@@ -129,25 +129,21 @@ def grade_codes(
         label: of each observation, if there are labels.
         factors: that made each observation, each numbered, if they are known.
     """
-    every, blank = build_metrics(None), code.new_empty(0, len(code))
+    every = build_metrics(None)
     metrics, others = ([m for m in every if m.reads_codes_only is only] for only in (True, False))
-    posterior = Normal(code, torch.zeros_like(code), validate_args=False)
-    draws = Draws(
-        x=blank.mT,
-        label=label,
-        posterior=posterior,
-        reconstruction=blank.mT,
-        z=code[None],
-        log_px=blank,
-        log_pz=blank,
-        log_qz=blank,
-        factors=factors,
-    )
+    draws = _of_codes(Normal(code, torch.zeros_like(code), validate_args=False), label, factors)
     for metric in metrics:
         metric.update(draws)
     found = Measurement.of((outcome for metric in metrics for outcome in metric.compute()), columns(metrics, 1))
     missing = dict.fromkeys(columns(others, 1), "codes alone have no model")
     return Measurement([], missing).joined_with(found)
+
+
+def _of_codes(posterior: Distribution, label: Tensor | None = None, factors: Tensor | None = None) -> Draws:
+    """Draws for metrics that read nothing but codes and labels; all else is empty."""
+    code = posterior.mean
+    blank = code.new_empty(0, len(code))
+    return Draws(blank.mT, label, posterior, blank.mT, code[None], blank, blank, blank, factors=factors)
 
 
 def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Estimator], seed: int) -> Measurement:

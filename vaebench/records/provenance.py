@@ -45,7 +45,10 @@ def _history() -> frozenset[str]:
 
 def versions() -> dict[str, Any]:
     """The versions of Python and of the libraries that can change a number."""
-    return {"versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}}
+    return {"versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES}}
+
+
+_version = cache(version)  # which reads the package's description every time
 
 
 def cores() -> int:

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.error import URLError
@@ -34,11 +35,14 @@ class Digits(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        from sklearn.datasets import load_digits
-
-        source = load_digits()
-        images = torch.from_numpy(source.images).to(torch.uint8)[:, None]
-        return Splits.of(Examples(images, torch.from_numpy(source.target).long()), 16.0, self.held_out())
+        # The file itself: to import the package that reads it takes a second.
+        package = find_spec("sklearn")
+        assert package is not None
+        assert package.origin is not None
+        rows = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+        images, label = torch.from_numpy(rows).split([64, 1], 1)
+        examples = Examples(images.to(torch.uint8).view(-1, 1, 8, 8), label.flatten().long())
+        return Splits.of(examples, 16.0, self.held_out())
 
     def preview(self, root: Path) -> Preview:
         return Preview(training_size(1797, TEST, self.held_out()), (1, 8, 8))

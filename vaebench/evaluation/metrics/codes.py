@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Float64
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, Positive, PositiveInt
@@ -15,10 +17,28 @@ from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
 
-if TYPE_CHECKING:  # scikit-learn is imported when the first classifier learns, not when a run starts
-    from sklearn.base import BaseEstimator
+Codes = NDArray[np.float64]  # `[N, L]`
+Classes = NDArray[np.int64]  # `[N]`, numbered from 0
 
 FOLDS = 5  # parts of the split; each is classified by what was learnt on the others
+DISTANCES = 2**18  # at a time, 8 bytes each
+
+
+def folds(classes: Classes) -> NDArray[np.int64]:
+    """Numbers of folds, `[N]`: in each one the classes have their shares.
+
+    They are those of scikit-learn's `StratifiedKFold(FOLDS, shuffle=True, random_state=0)`.
+
+    Args:
+        classes: sorted.
+    """
+    random, found = np.random.RandomState(0), np.empty(len(classes), np.int64)
+    sizes = [np.bincount(classes[i::FOLDS], minlength=classes[-1] + 1) for i in range(FOLDS)]
+    for one, counts in enumerate(zip(*sizes, strict=True)):
+        own = np.arange(FOLDS).repeat(counts)
+        random.shuffle(own)
+        found[classes == one] = own
+    return found
 
 
 class Probe(Metric):
@@ -26,8 +46,8 @@ class Probe(Metric):
 
     Five stratified folds, shuffled with a fixed seed after the observations were put in an order of their own, so that
     the number does not depend on how they came. The standard error is that of a share of N independent predictions,
-    which `calibrate` grades. A subclass gives the classifier and the name of the column, and says where its predictions
-    are not independent.
+    which `calibrate` grades. A subclass predicts, gives the name of the column, and says where its predictions are not
+    independent.
     """
 
     column: str
@@ -36,13 +56,17 @@ class Probe(Metric):
     """Whether one observation's prediction tells nothing of another's, so that the standard error is known."""
 
     reads_codes_only = True
-    packages = ("sklearn.model_selection", "sklearn.linear_model", "sklearn.neighbors")
     codes: list[Tensor]
     labels: list[Tensor]
 
     @abstractmethod
-    def classifier(self) -> "BaseEstimator":
-        """A fresh classifier, in scikit-learn's sense."""
+    def predicted(self, codes: Codes, classes: Classes, asked: Codes) -> Classes:
+        """The classes of other codes.
+
+        Args:
+            codes, classes: what is learnt from; every class is there.
+            asked: the other codes.
+        """
 
     def why_not_applicable(self, model: Subject) -> str | None:
         return None
@@ -61,12 +85,11 @@ class Probe(Metric):
         codes, labels = (dim_zero_cat(state).cpu().numpy() for state in (self.codes, self.labels))
         if (reason := self.unfit(codes, labels)) is not None:
             return (NotApplicable(self.column, reason),)
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
         order = np.lexsort((*codes.T, labels))
-        codes, labels = codes[order].astype(np.float64), labels[order]
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        right = cross_val_predict(self.classifier(), codes, labels, cv=folds) == labels
+        codes, classes = codes[order].astype(np.float64), np.unique(labels[order], return_inverse=True)[1]
+        fold, right = folds(classes), np.empty(len(classes), bool)
+        for here in (fold == number for number in range(FOLDS)):
+            right[here] = self.predicted(codes[~here], classes[~here], codes[here]) == classes[here]
         n, accuracy = len(right), float(right.mean())
         error = (accuracy * (1 - accuracy) / (n - 1)) ** 0.5 if self.independent else None
         return (Estimate(self.column, accuracy, error, n),)
@@ -93,6 +116,7 @@ class LinearProbe(Probe):
         inverse_penalty: scikit-learn's C, by which the log-likelihood is weighed against half the squared norm.
     """
 
+    packages = ("scipy.optimize",)
     column = "linear_probe_accuracy"
     description = Description("linear probe", Panel.REPRESENTATION, 30, better=Direction.HIGHER)
 
@@ -100,12 +124,55 @@ class LinearProbe(Probe):
         super().__init__()
         self.inverse_penalty = inverse_penalty
 
-    def classifier(self) -> "BaseEstimator":
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+    def predicted(self, codes: Codes, classes: Classes, asked: Codes) -> Classes:
+        mean, variance = codes.mean(0), codes.var(0)
+        rounding = len(codes) * np.finfo(float).eps
+        varies = variance > rounding * variance + (rounding * mean) ** 2
+        scale = np.where(varies, variance, 1.0) ** 0.5
+        weights = logistic_regression((codes - mean) / scale, classes, self.inverse_penalty)
+        found: Classes = _scores(weights, _with_one((asked - mean) / scale)).argmax(0)
+        return found
 
-        return make_pipeline(StandardScaler(), LogisticRegression(C=self.inverse_penalty, max_iter=1000))
+
+def logistic_regression(codes: Codes, classes: Classes, inverse_penalty: float) -> NDArray[np.float64]:
+    """Weights W `[C, L + 1]` that maximise Σ_n log softmax(W(x_n, 1))[c_n] − |W|²/2C', x_n being the codes.
+
+    C' is the inverse penalty; the last column, the intercepts, is free of it. Of two classes the first has no weights.
+    The steps are those of scikit-learn's `LogisticRegression`: L-BFGS from W = 0, until no slope of the mean is above
+    1e-4. Its import, and its checks for every fold, would take several times as long.
+    """
+    from scipy.optimize import minimize  # when the first probe learns
+
+    n, rows = len(codes), classes.max() + 1 if classes.max() > 1 else 1
+    x, own, price = _with_one(codes), (classes, np.arange(n)), 1 / (inverse_penalty * n)
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.reshape(rows, -1)
+        scores = _scores(weights, x)
+        scores -= scores.max(0)
+        missed = -scores[own].sum()
+        shares = np.exp(scores, out=scores)
+        total = shares.sum(0)
+        shares /= total
+        shares[own] -= 1
+        slope, penalised = shares[-rows:] @ x / n, weights[:, :-1].ravel()
+        slope[:, :-1] += price * weights[:, :-1]
+        return (missed + np.log(total).sum()) / n + price / 2 * penalised @ penalised, slope.ravel()
+
+    limits = {"maxiter": 1000, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
+    start = np.zeros(rows * x.shape[1])
+    found: NDArray[np.float64] = minimize(loss, start, jac=True, method="L-BFGS-B", options=limits).x
+    return found.reshape(rows, -1)
+
+
+def _with_one(codes: Codes) -> Codes:
+    return np.c_[codes, np.ones(len(codes))]
+
+
+def _scores(weights: NDArray[np.float64], x: Codes) -> NDArray[np.float64]:
+    """The scores of the classes, `[C, N]`, of codes with a 1; the first of two classes has the score 0."""
+    scores = weights @ x.T
+    return np.r_[np.zeros_like(scores), scores] if len(scores) == 1 else scores
 
 
 @METRICS.register
@@ -128,10 +195,16 @@ class NearestNeighbours(Probe):
         super().__init__()
         self.neighbours = neighbours
 
-    def classifier(self) -> "BaseEstimator":
-        from sklearn.neighbors import KNeighborsClassifier
-
-        return KNeighborsClassifier(self.neighbours)
+    def predicted(self, codes: Codes, classes: Classes, asked: Codes) -> Classes:
+        # The nearest have the largest ⟨x, y⟩ − |y|²/2; measured from the middle, rounding does not count.
+        middle = codes.mean(0)
+        known, others, voters = (torch.from_numpy(part) for part in (codes - middle, asked - middle, classes))
+        half, votes = known.square().sum(1) / 2, []
+        for some in others.split(max(1, DISTANCES // len(known))):
+            near = (some @ known.mT - half).topk(self.neighbours).indices
+            votes.append(one_hot(voters[near]).sum(1).argmax(1))
+        found: Classes = torch.cat(votes).numpy()
+        return found
 
     def unfit(self, codes: np.ndarray, labels: np.ndarray) -> str | None:
         known = len(labels) - -(-len(labels) // FOLDS)

@@ -184,6 +184,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
     import wandb
 
+    wandb.util.pd_available = False  # W&B would import pandas, only to see that nothing here is one of its tables
     redirect_folders(study)
     # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
     settings = wandb.Settings(silent=True, console="off", x_save_requirements=False)
