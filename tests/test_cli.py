@@ -286,3 +286,18 @@ def test_a_plan_imports_only_what_training_needs(here):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_sweep_imports_no_library_of_statistics(here):
+    """A sweep in one process, logged in W&B; its probes need L-BFGS alone."""
+    needless = ("sklearn", "scipy.stats", "pandas", "sympy", "torch._dynamo.eval_frame", "torchvision")
+    code = (
+        "import sys\nfrom vaebench.__main__ import app\n"
+        f"app(['sweep', {str(ROOT / 'conf/smoke.yaml')!r}, 'seed=0', '--engine', 'inline'], standalone_mode=False)\n"
+        f"print(*[m for m in ('scipy.optimize', 'wandb', *{needless}) if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "scipy.optimize wandb"

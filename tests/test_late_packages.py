@@ -70,13 +70,3 @@ def test_matplotlib_is_imported_when_a_metric_is_drawn() -> None:
         "print(type(axes) is plot._AX_TYPE, len(axes.lines))"
     )
     assert in_a_process(code) == ["False", "True", "1"]
-
-
-def test_scikit_learn_is_imported_without_pandas_and_still_takes_its_tables() -> None:
-    pytest.importorskip("pandas")
-    code = (
-        "import vaebench, sys\nfrom sklearn.linear_model import LinearRegression\nprint('pandas' in sys.modules)\n"
-        "import pandas; table = pandas.DataFrame({'a': [1.0, 2.0], 'b': [0.0, 0.0]})\n"
-        "print(LinearRegression().fit(table, [1.0, 2.0]).feature_names_in_.tolist())"
-    )
-    assert in_a_process(code) == ["False", "['a',", "'b']"]

@@ -7,8 +7,7 @@ it is first used. Which file has it is read from the package's own `__init__`.
 A name that this does not tell is found by executing the whole `__init__`: nothing is missing, it only comes later.
 
 The file of torchmetrics that draws a metric imports matplotlib. It is executed as if matplotlib were not installed,
-and as it is when somebody draws a metric. One file of scikit-learn imports pandas and never uses it. It is executed as
-if pandas were not installed.
+and as it is when somebody draws a metric.
 
 `vaebench/__init__.py` installs the hook. It imports nothing itself.
 """
@@ -36,20 +35,16 @@ PLOT, DRAWING = "torchmetrics.utilities.plot", ("plot_single_or_multi_val", "plo
 """The file that draws a metric, and its functions that need matplotlib."""
 
 
-FIXES = "sklearn.utils.fixes"
-"""The file that imports pandas and does not use it."""
-
-
 class LateFinder:
-    """Find these packages and files as Python does, but load them with the loaders of this file."""
+    """Find these packages as Python does, but load them with `LateLoader`, and `PLOT` with `PlotLoader`."""
 
     def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of one of `PACKAGES`, `PLOT` or `FIXES`, with the loader replaced; None for others."""
-        if fullname not in (*PACKAGES, PLOT, FIXES):
+        """The specification of one of `PACKAGES`, or of `PLOT`, with the loader replaced; None for other modules."""
+        if fullname not in (*PACKAGES, PLOT):
             return None
         spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            loader = {PLOT: PlotLoader, FIXES: FixesLoader}.get(fullname, LateLoader)
+            loader = PlotLoader if fullname == PLOT else LateLoader
             spec.loader = loader(spec.loader.name, spec.loader.path)
         return spec
 
@@ -101,7 +96,7 @@ class PlotLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Execute what the file does where matplotlib is missing, and replace the functions that need it."""
         tree = ast.parse(self.get_data(self.path))
-        parts = [part for node in tree.body for part in _without("matplotlib", node)]
+        parts = [part for node in tree.body for part in _without_matplotlib(node)]
         exec(compile(ast.Module(parts, []), self.path, "exec"), module.__dict__)
         for name in DRAWING:
             setattr(module, name, self._late(module, name))
@@ -116,22 +111,12 @@ class PlotLoader(SourceFileLoader):
         return call
 
 
-class FixesLoader(SourceFileLoader):
-    """Execute the file as if pandas were not installed."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute all but the attempt to import pandas; instead, what the file does where that fails."""
-        tree = ast.parse(self.get_data(self.path))
-        parts = [part for node in tree.body for part in _without("pandas", node)]
-        exec(compile(ast.Module(parts, []), self.path, "exec"), module.__dict__)
-
-
-def _without(library: str, node: ast.stmt) -> Sequence[ast.stmt]:
-    """A statement; of a condition or an attempt that imports the library, what is done where it is missing."""
-    if isinstance(node, ast.If | ast.Try) and any(
-        isinstance(n, ast.Import) and n.names[0].name == library for n in node.body
+def _without_matplotlib(node: ast.stmt) -> Sequence[ast.stmt]:
+    """A statement of the file; of a condition in which matplotlib is imported, the other branch."""
+    if isinstance(node, ast.If) and any(
+        isinstance(n, ast.Import) and n.names[0].name == "matplotlib" for n in node.body
     ):
-        return node.orelse if isinstance(node, ast.If) else node.handlers[0].body
+        return node.orelse
     return [node]
 
 
