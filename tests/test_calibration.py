@@ -153,7 +153,7 @@ def test_a_study_without_exact_answers_is_refused(tmp_path):
 def test_grades_come_back_and_tables_follow_from_them(tmp_path, grades):
     files = write_all(grade.files(grades, tmp_path))
     assert grade.read(tmp_path) == grades
-    assert {f.suffix for f in files} == {".json", ".csv", ".md", ".tex"}
+    assert {f.suffix for f in files} == {".json", ".md"}
     assert stale(grade.files(grade.read(tmp_path), tmp_path)) == []
     (tmp_path / "calibration.md").write_text("by hand")
     assert stale(grade.files(grades, tmp_path)) == [tmp_path / "calibration.md"]

@@ -15,8 +15,8 @@ from vaebench.records.record import UNIT_CURVE
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.wandb import dashboard
-from vaebench.reporting.wandb.logged import EPOCH_PICTURES, PICTURES, epoch_key, headline
+from vaebench.reporting.wandb import EPOCH_PICTURES, PICTURES, dashboard, epoch_key
+from vaebench.reporting.wandb.runs import headline
 from vaebench.sweeps.run import expected_of
 from vaebench.training.callbacks import CURVES
 
@@ -117,7 +117,9 @@ def test_figures_and_pictures_are_those_that_are_logged(view):
 
 
 def test_the_report_has_the_answer_the_headline_and_every_panel_of_the_workspace(beta, records, view):
-    made = json.loads(dashboard.encoded(dashboard.report(beta, records, "somebody")))
+    made = json.loads(
+        dashboard.encoded(dashboard.report(beta, records, dashboard.workspace(beta, records, "somebody")))
+    )
     blocks = made["spec"]["blocks"]
     text = json.dumps(blocks, ensure_ascii=False)
     table = tables.table(records, (), beta.presentation)
@@ -163,5 +165,3 @@ def test_without_the_library_the_extra_is_named(beta, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
         dashboard.workspace(beta)
-    with pytest.raises(ValueError, match=re.escape("pip install 'vaebench[dash]'")):
-        dashboard.report(beta)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.calibration import grade
 from vaebench.records.files import published_studies
 from vaebench.records.record import read_all
 from vaebench.reporting.tables import table
@@ -22,7 +21,6 @@ def test_every_published_study_is_set(tmp_path):
     studies = published_studies(RESULTS)
     assert len(studies) > 5
     bodies = [RENDERINGS["table.tex"](table.table(list(read_all(study)))) for study in studies]
-    bodies.append(grade._latex(grade.read(RESULTS / "calibration")))
     (tmp_path / "all.tex").write_text("\n".join([HEAD, *bodies, r"\end{document}"]), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)

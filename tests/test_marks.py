@@ -23,7 +23,7 @@ from vaebench.reporting.shown import compare, measured, pairs, show
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
-from vaebench.reporting.wandb.logged import cautions, headline
+from vaebench.reporting.wandb.runs import cautions, headline
 from vaebench.sweeps.progress import summary
 
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
@@ -188,17 +188,6 @@ def test_numbers_over_other_observations_are_not_paired_and_say_why():
     (line,) = [row for row in text.splitlines() if row.startswith("AIS ")]
     assert line.split()[-2:] == ["–", "–"]
     assert "AIS: no difference, for it was taken over other observations in each (4 of 360 against 100 of 360)" in text
-
-
-def test_a_sentence_sets_no_ends_among_numbers_over_other_images():
-    def altered(beta: float, over: str | None) -> Record:
-        shares = {"wrong_by_squared_error": 0.6, "wrong_by_code": 0.1 * beta}
-        return record(beta, 0, 0.0, estimates=[Estimate(name, v, n=9, over=over) for name, v in shares.items()])
-
-    same = answer(table.table([altered(1.0, "9 of 360, ab"), altered(4.0, "9 of 360, ab")]))
-    other = answer(table.table([altered(1.0, "9 of 360, ab"), altered(4.0, "100 of 360, cd")]))
-    assert "0.1 (beta=1) to 0.4 (beta=4) by code" in " ".join(same)
-    assert "by code" not in " ".join(other)
 
 
 def test_wandb_has_the_number_and_beside_it_what_its_mark_says():

@@ -16,7 +16,7 @@ from rich.console import Console
 from vaebench.config import Study, load
 from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.records.record import Record
-from vaebench.reporting.wandb import Mode
+from vaebench.reporting.wandb.runs import Mode
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import Worker, sweep
 

@@ -309,14 +309,9 @@ def altered(beta: float, seed: int, by_code: float) -> Record:
     return record(beta, seed, estimates=found)
 
 
-def test_a_part_erased_against_a_shift_is_told_and_drawn():
+def test_a_part_erased_against_a_shift_is_drawn():
     made = [altered(beta, seed, 0.2 * beta + 0.01 * seed) for beta in (1.0, 2.0) for seed in (0, 1)]
-    assert said(made).startswith(
-        "The erased image is nearer than the shifted one for a share of 0.67 by pixels, and of "
-        "0.2050 [0.2000, 0.2100] (beta=1) to 0.4050 [0.4000, 0.4100] (beta=2) by code."
-    )
     assert "altered" in read(made).sections
-    assert "for a share of" not in said(GRID)
 
 
 @pytest.mark.parametrize(("value", "unit", "most"), [(0.9, "", 1.0), (1.2, "", math.inf), (0.9, "dB", math.inf)])

@@ -25,11 +25,11 @@ from vaebench.records import images
 from vaebench.records import record as records
 from vaebench.records.files import ARRAYS, CHECKPOINT, WriteError
 from vaebench.records.record import UNIT_CURVE, Record
-from vaebench.reporting import wandb
 from vaebench.reporting.page import site
 from vaebench.reporting.tables import rendering
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import Fact, quantities
+from vaebench.reporting.wandb import runs as wandb
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep
 from vaebench.training.single import data_of

@@ -1,26 +1,19 @@
-"""A grade compares a measured number with an exact answer. The folder of a study has them as JSON and as tables."""
+"""A grade compares a measured number with an exact answer. The folder of a study has them as JSON and as a table."""
 
-import csv
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tabulate import tabulate
 
 from vaebench.records.record import Estimate, RecordError
-from vaebench.reporting.tables.escaping import in_latex
-from vaebench.reporting.tables.rendering import tex_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "calibration"  # the stem of the files with the grades of a study: JSON, CSV, Markdown and LaTeX
-
-FILE = f"{NAME}.json"
+FILE, TABLE = "calibration.json", "calibration.md"  # the grades of a study, and the same for readers
 
 ERRORS = 5  # an estimate may be wrong by this many of its standard or Monte-Carlo errors
 
@@ -113,12 +106,11 @@ def read(folder: Path) -> list[Grade]:
 
 
 def files(grades: Sequence[Grade], folder: Path) -> dict[Path, bytes]:
-    """The grades in a folder as JSON, one on each line, and as tables; no file if there are no grades."""
+    """The grades in a folder as JSON, one on each line, and as a table; no file if there are no grades."""
     if not grades:
         return {}
     lines = ",\n".join(json.dumps(grade._asdict(), ensure_ascii=False) for grade in grades)
-    texts = {".json": f"[\n{lines}\n]\n", ".csv": _csv(grades), ".md": markdown(grades), ".tex": _latex(grades)}
-    return {folder / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
+    return {folder / FILE: f"[\n{lines}\n]\n".encode(), folder / TABLE: markdown(grades).encode()}
 
 
 def _compared(measured: Estimate, answer: Answer) -> tuple[float, float, float]:
@@ -132,18 +124,9 @@ def _compared(measured: Estimate, answer: Answer) -> tuple[float, float, float]:
     return measured.value, low, low if answer.high is None else answer.high
 
 
-# -- tables in Markdown, CSV and LaTeX: they depend on the grades only -------------------------------------------------
-
 RIGHT, WRONG = "yes", "NO"
 
 HEADINGS = ("metric or estimator", "quantity", "measured", "exact", "difference", "allowed", "right", "allowed for")
-WIDTHS = (0.1, 0.12, 0.12, None, None, None, None, None, 0.09)
-"""Of the columns in LaTeX with long texts, as parts of a line; the other columns are as wide as their numbers."""
-
-BREAKS = re.compile(r"\\_|/|,|\(|=|-(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")  # where a long name may be broken in LaTeX
-
-COLUMNS = "".join("r" if w is None else rf">{{\raggedright\arraybackslash}}p{{{w}\linewidth}}" for w in WIDTHS)
-
 ALIGNMENT = ("left", "left", "right", "right", "right", "right", "left", "left")
 
 
@@ -177,27 +160,6 @@ def _cells(grade: Grade) -> tuple[str, ...]:
     exact = low if grade.low == grade.high else f"{low} … {high}"
     numbers = _figure(grade.measured), exact, _small(grade.difference), _small(grade.allowed)
     return grade.instrument, grade.quantity, *numbers, RIGHT if grade.is_within else WRONG, grade.basis
-
-
-def _csv(grades: Sequence[Grade]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*Grade._fields, "difference", "right"))
-    writer.writerows((*grade, grade.difference, grade.is_within) for grade in grades)
-    return text.getvalue()
-
-
-def _latex(grades: Sequence[Grade]) -> str:
-    """A table of many pages; its long texts break, so that it is as wide as a line."""
-    lines = [r"% \usepackage{booktabs,longtable,array}; written by vaebench, not by hand"]
-    lines += [r"{\tiny\setlength{\tabcolsep}{1.5pt}", rf"\begin{{longtable}}{{{COLUMNS}}}"]
-    lines += [r"\toprule", _line(("problem", *HEADINGS)), r"\midrule", r"\endhead"]
-    lines += [_line((grade.problem, *_cells(grade))) for grade in grades]
-    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}}"]) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return tex_line(BREAKS.sub(r"\g<0>\\hspace{0pt}", in_latex(cell)) for cell in cells)
 
 
 def _figure(value: float) -> str:

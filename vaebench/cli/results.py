@@ -181,7 +181,7 @@ def dashboard(
     usual = dashboards.logged_in().default_entity if save else None
     owner = entity or usual or ""
     made = dashboards.workspace(plan, records, owner, expected)
-    written = dashboards.report(plan, records, owner, expected)
+    written = dashboards.report(plan, records, made)
     for section, panels in dashboards.outline(made):
         console.print(line((section, "bold"), f"\n  {', '.join(panels)}"), soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from vaebench.records.record import Record
     from vaebench.reporting.page.ahead import PageAhead
     from vaebench.reporting.tables.table import Table
-    from vaebench.reporting.wandb import Mode
+    from vaebench.reporting.wandb.runs import Mode
     from vaebench.sweeps.engines.base import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.status import Outcome
@@ -171,8 +171,8 @@ def _conclude(
     outcome: "Outcome", plan: "Study", folder: Path, overrides: list[str] | None, wandb: "Mode", page: "PageAhead"
 ) -> None:
     """Show what a sweep found, log it, and exit with status 1 if a run has no numbers."""
-    from vaebench.reporting import wandb as tracking
     from vaebench.reporting.tables import table as tables
+    from vaebench.reporting.wandb import runs as tracking
 
     keep()  # the records of a thousand runs, while pages are drawn
     if overrides:  # the answer in the file is about the runs in the file

@@ -33,8 +33,7 @@ from vaebench.records.collection import importing
 from vaebench.records.description import Description
 from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, WEIGHTS, WriteError
 from vaebench.records.record import Record
-from vaebench.reporting.wandb import Mode, Tracker, tracked
-from vaebench.reporting.wandb.logged import headline
+from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.callbacks import CURVES

@@ -17,7 +17,7 @@ from vaebench.reporting.comparison import Difference, difference
 from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast
 from vaebench.reporting.tables.intervals import Interval, paired
-from vaebench.reporting.tables.labels import canonical, is_number
+from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
 from vaebench.reporting.tables.table import Block, Cell, Row, Table
@@ -109,7 +109,7 @@ TINY = 1e-4  # below this, a mean is shown by its first digit
 def answer(table: Table) -> list[str]:
     """The study's own answer, if it has one that the records fill; else what any study's numbers say."""
     rows = [row for block in table.blocks for row in block.rows]
-    forecast, others = list(_forecast(rows)), [*_altered(table, rows), *_trend(table, rows), *_best(table)]
+    forecast, others = list(_forecast(rows)), [*_trend(table, rows), *_best(table)]
     if forecast and asks_for_forecast(table):
         others = []  # beside the point
     on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
@@ -202,26 +202,6 @@ def _forecast(rows: list[Row]) -> Iterator[str]:
     ]
     if parts:
         yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
-
-
-def _altered(table: Table, rows: list[Row]) -> Iterator[str]:
-    """How often a part erased counts for less than a shift: in pixels, and from the best code to the worst."""
-    by_pixels, by_code = (with_role(table.quantities, r) for r in (Role.ALTERED_BY_PIXELS, Role.ALTERED_BY_CODE))
-    for pair in zip(by_pixels, by_code, strict=False):
-        yield from _nearer(table, rows, *pair)
-
-
-def _nearer(table: Table, rows: list[Row], by_pixels: Quantity, by_code: Quantity) -> Iterator[str]:
-    rows = [row for row in rows if _interval(table, row, by_code) is not None]
-    pixels = [found for row in rows if (found := _interval(table, row, by_pixels)) is not None]
-    codes = [(found, table.name(row)) for row in rows if (found := _interval(table, row, by_code)) is not None]
-    overs = {(canonical(row.group.comparability), _cell(table, row, by_code).over) for row in rows}
-    if not pixels or not codes or len(overs) > 1:  # of other images, no row is an end of the others
-        return
-    ends = dict.fromkeys((min(codes, key=lambda c: c[0].mean), max(codes, key=lambda c: c[0].mean)))
-    shares = " to ".join(f"{interval(found)} ({name})" for found, name in ends)
-    share = interval(pixels[0])
-    yield f"The erased image is nearer than the shifted one for a share of {share} by pixels, and of {shares} by code."
 
 
 def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:

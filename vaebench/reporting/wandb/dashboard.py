@@ -17,7 +17,7 @@ from vaebench.reporting.tables.labels import SEED, canonical
 from vaebench.reporting.tables.layout import page
 from vaebench.reporting.tables.quantities import MARK, RESTS, Fact, Quantity, quantities
 from vaebench.reporting.tables.rendering import grid
-from vaebench.reporting.wandb.logged import (
+from vaebench.reporting.wandb import (
     AGGREGATE,
     EPOCH,
     EPOCH_PICTURES,
@@ -235,24 +235,17 @@ def library() -> tuple[Any, Any]:
 LONGEST_TITLE = 128  # characters of a title, the most that W&B allows
 
 
-def report(
-    study: Study,
-    records: Sequence[Record] = (),
-    entity: str = "",
-    expected: Mapping[str, Description] = MappingProxyType({}),
-) -> Any:
+def report(study: Study, records: Sequence[Record], shown: Any) -> Any:
     """The report of a study. Its panels read W&B's runs, so they show what was synchronised.
 
     Args:
         records: of its runs; without any, the report has no answer and no table.
-
-    Raises:
-        ValueError: if the library that builds it is not installed.
+        shown: the workspace, whose panels it has too.
     """
     _, wr = library()
-    blocks = [wr.TableOfContents(), *_findings(study, records), *_report_panels(study, records, entity, expected)]
+    blocks = [wr.TableOfContents(), *_findings(study, records), *_report_panels(study, shown)]
     title = f"{study.name}: {study.question}"[:LONGEST_TITLE]
-    return wr.Report(project=project(), entity=entity, title=title, blocks=blocks, width="fluid")
+    return wr.Report(project=project(), entity=shown.entity, title=title, blocks=blocks, width="fluid")
 
 
 def _findings(study: Study, records: Sequence[Record]) -> Iterator[Any]:
@@ -267,13 +260,11 @@ def _findings(study: Study, records: Sequence[Record]) -> Iterator[Any]:
         yield wr.MarkdownBlock("\n\n".join(filter(None, [grid(sheet, notes=False), sheet.constants])))
 
 
-def _report_panels(
-    study: Study, records: Sequence[Record], entity: str, expected: Mapping[str, Description]
-) -> Iterator[Any]:
+def _report_panels(study: Study, shown: Any) -> Iterator[Any]:
     """The sections of the workspace: the figures of the run of the sweep, all others of the runs in groups of seeds."""
     _, wr = library()
     groups = [f"config.{path}" for path in axes(study) if path != SEED]
-    for section in workspace(study, records, entity, expected).sections:
+    for section in shown.sections:
         is_figures = section.name == FIGURES_SECTION
         runs = wr.Runset(  # of the report's project: W&B would ask its server for one that is named here
             name="The sweep" if is_figures else "Its runs",

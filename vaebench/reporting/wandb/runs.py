@@ -1,4 +1,7 @@
-"""The W&B runs: one of each attempt at a run, and one of the result of a sweep with its tables, figures and page."""
+"""The W&B runs: one of each attempt at a run, and one of the result of a sweep with its tables, figures and page.
+
+Numbers, remarks, images and artifacts of a record come first, then the two kinds of W&B runs.
+"""
 
 import csv
 import hashlib
@@ -14,24 +17,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vaebench.config import Run, Study
 from vaebench.config.presentation import PLAIN
+from vaebench.records import images as files
 from vaebench.records.description import Description, Direction
-from vaebench.records.files import WANDB, WriteError, check_writable, write_atomically
-from vaebench.records.record import Record
+from vaebench.records.files import ARRAYS, CHECKPOINT, RECORD, WANDB, WriteError, check_writable, write_atomically
+from vaebench.records.record import Record, encode
+from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.tables.rendering import comma_separated, run_rows
-from vaebench.reporting.wandb.logged import (
+from vaebench.reporting.wandb import (
     AGGREGATE,
     EPOCH,
+    PAIRS,
+    PLANE,
+    SAMPLES,
     TRAIN,
-    artifacts,
-    cautions,
-    epoch_pictures,
-    figures,
-    headline,
-    is_sentence,
-    pictures,
+    TRAVERSALS,
+    epoch_key,
+    figure_key,
+    key,
     project,
-    remarks,
-    tabulated,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,97 @@ BEST = {Direction.HIGHER: "max", Direction.LOWER: "min"}
 LONGEST_TITLE = 63  # characters of the title of an alert
 
 log = logging.getLogger(__name__)
+
+
+def _key(record: Record, name: str) -> str:
+    return key(str(record.config["evaluate"]["split"]), name)
+
+
+def is_sentence(value: object) -> bool:
+    """Whether a value is a text of several words. W&B shows the configuration as columns, where it would disturb."""
+    return isinstance(value, str) and " " in value.strip()
+
+
+def remarks(record: Record) -> list[str]:
+    """What a record says in words, as paragraphs: its facts, and the remarks and reasons under the same names."""
+    said = {name: fact for name, fact in record.facts.items() if is_sentence(fact)}
+    said |= {e.name: e.note for e in record.estimates if e.note is not None}
+    missing: dict[str, list[str]] = {}
+    for name, reason in record.not_applicable.items():
+        missing.setdefault(reason, []).append(name)
+    return [
+        *(f"{name}: {text}" for name, text in said.items()),
+        *(f"No {', '.join(names)}: {reason}" for reason, names in missing.items()),
+    ]
+
+
+def cautions(record: Record) -> dict[str, str]:
+    """Beside every number that rests on collapsed importance weights, under its key and `_mark`, what its mark says."""
+    said = {f"{_key(record, q.name)}_mark": q.read(record).caution(q.description) for q in quantities([record])}
+    return {name: text for name, text in said.items() if text is not None}
+
+
+def headline(record: Record) -> dict[str, float]:
+    """Every number that a table shows of a run and that was measured, as the table reads it."""
+    readings = {_key(record, q.name): q.read(record).value for q in quantities([record]) if not isinstance(q, Fact)}
+    return {name: value for name, value in readings.items() if value is not None}
+
+
+def pictures(record: Record, folder: Path) -> dict[str, Any]:
+    """The images beside a record, if its run is done and made any."""
+    if record.status != "done" or not (folder / ARRAYS).is_file():
+        return {}
+    import wandb
+
+    try:
+        found = files.read(folder / ARRAYS)
+    except files.PicturesError as error:
+        log.warning("%s; W&B shows no images of this run", error)
+        return {}
+    sheets = {
+        PAIRS: (found.pairs, "observations above, reconstructions below"),
+        SAMPLES: (found.drawn, "drawn from the prior"),
+        TRAVERSALS: (found.moved, f"units {found.moved_units}, a row each, moved across the prior"),
+        PLANE: (found.spanned, "the latent space of two units"),
+    }
+    return {
+        _key(record, name): wandb.Image(files.coloured(pixels), caption=caption)
+        for name, (pixels, caption) in sheets.items()
+        if pixels is not None
+    }
+
+
+def figures(drawn: Sequence["Drawn"], page: Path) -> dict[str, Any]:
+    """The figures of a page as the page has them, each as HTML of its own, and the page itself; nothing is drawn again."""
+    import wandb
+
+    from vaebench.reporting.page.site import render_figure
+
+    shown = {figure_key(figure.name): render_figure(figure) for figure in drawn}
+    if page.is_file():
+        shown["report"] = page.read_text(encoding="utf-8")
+    # Without `inject`, W&B would add a style sheet from its server, which is out of reach offline.
+    return {name: wandb.Html(html, inject=False) for name, html in shown.items()}
+
+
+def artifacts(record: Record, folder: Path, own: Path) -> Iterator[Any]:
+    """The record of a run, byte for byte, and its checkpoint if the run is done.
+
+    Args:
+        own: where the W&B run keeps its files; the record is copied there, so that W&B shows it.
+    """
+    import wandb
+
+    about = {"id": record.id, "study": record.study, "status": record.status}
+    (own / RECORD).write_bytes(encode(record))
+    files = {"record": own / RECORD}
+    if record.status == "done" and (folder / CHECKPOINT).is_file():
+        files["model"] = folder / CHECKPOINT
+    for kind, path in files.items():
+        artifact = wandb.Artifact(f"{kind}-{record.id}", type=kind, metadata=about)
+        # Refers to the file where it is. W&B would otherwise keep a copy of every model until it is synchronised.
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        yield artifact
 
 
 class Tracker:
@@ -80,7 +174,8 @@ class Tracker:
         import wandb
 
         try:
-            self.experiment.log(epoch_pictures(sheets) | {EPOCH: epoch})
+            shown = {epoch_key(name): wandb.Image(files.coloured(pixels)) for name, pixels in sheets.items()}
+            self.experiment.log(shown | {EPOCH: epoch})
         except (OSError, wandb.Error) as error:
             log.warning("W&B could not take the pictures of epoch %d: %s", epoch, error)
 
@@ -279,7 +374,7 @@ def conclude_sweep(
     try:
         with opened(mode, folder, notes=notes, **about) as experiment:
             experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
-            experiment.log({**_tables(text, records), **figures(drawn()), **_page(folder / "report.html")})
+            experiment.log({**_tables(text, records), **figures(drawn(), folder / "report.html")})
     except OSError as error:
         log.warning("W&B could not take the result of the sweep, its tables have it: %s", error)
         return
@@ -287,24 +382,20 @@ def conclude_sweep(
 
 
 def _tables(text: str, records: Sequence[Record]) -> dict[str, Any]:
-    headings, *rows = csv.reader(io.StringIO(text))
-    results = tabulated(headings, ([_value(t) for t in row] for row in rows))
-    return {"results": results, "runs_table": _runs(records)}
-
-
-def _page(path: Path) -> dict[str, Any]:
+    """The table of the rows and that of the runs; a column may hold text beside numbers."""
     import wandb
 
-    return {"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)} if path.is_file() else {}
+    headings, *rows = csv.reader(io.StringIO(text))
+    runs = run_rows(records)
+    return {
+        name: wandb.Table(columns=[*columns], data=[[*map(_value, row)] for row in data], allow_mixed_types=True)
+        for name, columns, data in (("results", headings, rows), ("runs_table", runs.headings, runs.rows))
+    }
 
 
-def _runs(records: Sequence[Record]) -> Any:
-    found = run_rows(records)
-    return tabulated(found.headings, ([_value(f) if isinstance(f, str) else f for f in row] for row in found.rows))
-
-
-def _value(text: str) -> float | str | None:
+def _value(field: str | float | None) -> float | str | None:
+    """A field as a number, if its text is one; None for an empty one."""
     try:
-        return float(text)
+        return float(field) if isinstance(field, str) else field
     except ValueError:
-        return text or None
+        return field or None
