@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from vaebench import config
 from vaebench.config import ConfigError, Refused, Run, Study, load
-from vaebench.config.fields import component_fields
 from vaebench.config.grid import merge
+from vaebench.config.key_types import component_fields
 from vaebench.config.registry import DATASETS, LIKELIHOODS, METRICS, MODELS, DrawsDivisor
 from vaebench.records.files import PAPER
 

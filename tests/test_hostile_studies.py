@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vaebench.config import ConfigError, load
-from vaebench.config.document import MOST_DEPTH, MOST_VALUES, Document
 from vaebench.config.grid import MOST_RUNS
 from vaebench.config.loading import MOST_BYTES
+from vaebench.config.yaml_document import MOST_DEPTH, MOST_VALUES, Document
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from vaebench.config import registry as names
-from vaebench.config.fields import Component
+from vaebench.config.key_types import Component
 from vaebench.config.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
 from vaebench.config.signature import ClassSource, SignatureError, arguments_described, classes_in
 from vaebench.config.validation import Invalid, validated

@@ -182,7 +182,7 @@ def keys_of(name: str) -> list[tuple[str, list[Key]]]:
 
 
 def _keys(registry: Any, name: str) -> list[Key]:
-    from vaebench.config.fields import EMPTY, component_fields, described, shown
+    from vaebench.config.key_types import EMPTY, component_fields, described, shown
 
     def default(value: Any) -> str | None:
         """As YAML spells it."""

@@ -12,9 +12,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaebench.config.document import Document, Fault, Keys, NotYaml, dotted
-from vaebench.config.fields import Fields, shown, walk
+from vaebench.config.key_types import Fields, shown, walk
 from vaebench.config.registry import nearest
+from vaebench.config.yaml_document import Document, Fault, Keys, NotYaml, dotted
 
 MOST_RUNS = 100_000  # a study with more runs is taken for a mistake
 MOST_DIGITS = 99  # digits of either end of a range

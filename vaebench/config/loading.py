@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaebench.config import document as lines
 from vaebench.config import grid, imports, presentation
-from vaebench.config.document import DeadReference, Document, Fault
-from vaebench.config.fields import shown
+from vaebench.config import yaml_document as lines
 from vaebench.config.grid import Axis, GridError, Point, RunFault, SourceMap, said
 from vaebench.config.imports import Import
+from vaebench.config.key_types import shown
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
 from vaebench.config.validation import MissingKey
+from vaebench.config.yaml_document import DeadReference, Document, Fault
 
 HEAD = (*presentation.FIELDS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
 MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte

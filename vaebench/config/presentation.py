@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from annotated_types import MinLen
 
-from vaebench.config.document import Document, Fault, Keys
-from vaebench.config.fields import Section, section_fields, shown
+from vaebench.config.key_types import Section, section_fields, shown
 from vaebench.config.registry import did_you_mean, nearest
 from vaebench.config.validation import Invalid, validated
+from vaebench.config.yaml_document import Document, Fault, Keys
 
 EPOCH = "epoch"  # the x of a chart of the curves of training
 

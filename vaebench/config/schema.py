@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from vaebench.config import presentation
-from vaebench.config.fields import (
+from vaebench.config.grid import RANGE
+from vaebench.config.key_types import (
     EMPTY,
     EVERY,
     AnyOf,
@@ -27,7 +28,6 @@ from vaebench.config.fields import (
     component_fields,
     walk,
 )
-from vaebench.config.grid import RANGE
 from vaebench.config.registry import REGISTRIES, Registry
 from vaebench.config.study import SECTIONS
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vaebench.config import imports
-from vaebench.config.document import Keys, dotted
-from vaebench.config.fields import Section, walk
 from vaebench.config.grid import SourceMap
 from vaebench.config.imports import Import, ImportFault
+from vaebench.config.key_types import Section, walk
 from vaebench.config.presentation import Presentation
 from vaebench.config.registry import (
     METRICS,
@@ -30,6 +29,7 @@ from vaebench.config.registry import (
     Seed,
 )
 from vaebench.config.validation import Invalid, disagreements, validated
+from vaebench.config.yaml_document import Keys, dotted
 from vaebench.records.files import place
 from vaebench.records.record import identity
 

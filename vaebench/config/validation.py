@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from vaebench.config.document import Keys
-from vaebench.config.fields import (
+from vaebench.config.key_types import (
     EMPTY,
     Component,
     Fields,
@@ -35,6 +34,7 @@ from vaebench.config.fields import (
     with_name,
 )
 from vaebench.config.registry import Registry, UnknownName, did_you_mean
+from vaebench.config.yaml_document import Keys
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 """No conversion but from a whole number to a float, and finite numbers only."""

@@ -17,9 +17,9 @@ from urllib.parse import urlparse
 import torch
 
 from vaebench.config import ConfigError, Run, Study
-from vaebench.config.document import dotted
 from vaebench.config.grid import RunFault
 from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
+from vaebench.config.yaml_document import dotted
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.records import record
 from vaebench.records.files import record_paths

@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 
 from vaebench.config import ConfigError, Run, imports
-from vaebench.config.document import Document
 from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.study import IMPORTS
+from vaebench.config.yaml_document import Document
 from vaebench.data.binarization import binarized
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets import own

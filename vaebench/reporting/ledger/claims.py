@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from vaebench.config.document import Loader
+from vaebench.config.yaml_document import Loader
 from vaebench.records.files import PAPER
 from vaebench.records.record import validation_faults
 
