@@ -111,7 +111,7 @@ def pictures(record: Record, folder: Path) -> dict[str, Any]:
 
 
 def figures(drawn: Sequence["Drawn"], page: Path) -> dict[str, Any]:
-    """The figures of a page as the page has them, each as HTML of its own, and the page itself; nothing is drawn again."""
+    """The figures of a page, as the page has them, each as HTML of its own; and the page itself."""
     import wandb
 
     from vaebench.reporting.page.site import render_figure
