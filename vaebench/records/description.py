@@ -20,42 +20,37 @@ if TYPE_CHECKING:
 
 
 class Panel(StrEnum):
-    """A part of the table. The parts stand in the order of this list."""
+    """A part of the table, with what stands above it. The parts stand in the order of this list."""
 
-    BOUNDS = "bounds"
-    EVIDENCE = "evidence"
-    OBJECTIVE = "objective"
-    COLLAPSE = "collapse"
-    RATE = "rate"
-    REPRESENTATION = "representation"
-    DISENTANGLEMENT = "disentanglement"
-    ALTERED = "altered"
-    DISTANCE = "distance"
-    TRAINING = "training"  # numbers of every epoch. They are drawn over epochs and stand in no table
+    heading: str
 
-    @property
-    def heading(self) -> str:
-        """What stands above the panel."""
-        return _HEADINGS[self]
+    def __new__(cls, name: str, heading: str) -> "Panel":
+        """The part that records call by this name."""
+        made = str.__new__(cls, name)
+        made._value_, made.heading = name, heading
+        return made
+
+    BOUNDS = "bounds", "Bounds in nats per observation, higher is better (bits/dim: lower)"
+    EVIDENCE = "evidence", "Evidence of some observations in nats (naive, AIS: of the split; BDMC: of simulated ones)"
+    OBJECTIVE = "objective", "Objective, rate and latent units"
+    COLLAPSE = "collapse", "Collapse explained, on the training split"
+    RATE = "rate", "Parts of the rate in nats per observation"
+    REPRESENTATION = "representation", "Reconstruction and representation, higher is better"
+    DISENTANGLEMENT = (
+        "disentanglement",
+        "Disentanglement: units of the code against the factors of the data, from 0 to 1",
+    )
+    ALTERED = "altered", "A part erased against a shift: how often the erased image is the nearer one"
+    DISTANCE = (
+        "distance",
+        "How far the alteration takes an image (two different ones: 1), and how often its class is kept",
+    )
+    TRAINING = "training", "Training"  # numbers of every epoch. They are drawn over epochs and stand in no table
 
     @property
     def position(self) -> int:
         """The place of the panel among the others, from 0."""
         return list(Panel).index(self)
-
-
-_HEADINGS = {
-    Panel.BOUNDS: "Bounds in nats per observation, higher is better (bits/dim: lower)",
-    Panel.EVIDENCE: "Evidence of some observations in nats (naive, AIS: of the split; BDMC: of simulated ones)",
-    Panel.OBJECTIVE: "Objective, rate and latent units",
-    Panel.COLLAPSE: "Collapse explained, on the training split",
-    Panel.RATE: "Parts of the rate in nats per observation",
-    Panel.REPRESENTATION: "Reconstruction and representation, higher is better",
-    Panel.DISENTANGLEMENT: "Disentanglement: units of the code against the factors of the data, from 0 to 1",
-    Panel.ALTERED: "A part erased against a shift: how often the erased image is the nearer one",
-    Panel.DISTANCE: "How far the alteration takes an image (two different ones: 1), and how often its class is kept",
-    Panel.TRAINING: "Training",
-}
 
 
 class Direction(StrEnum):

@@ -135,7 +135,6 @@ class Deviation(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether both numbers are the same."""
         return math.isclose(self.fresh, self.published, rel_tol=EXACT)
 
     @property
@@ -168,7 +167,6 @@ class Comparison(NamedTuple):
         return sorted(found, key=lambda d: -(d.excess or 0) / (d.allowed or EXACT))
 
     def lines(self) -> list[str]:
-        """The comparison as lines of text."""
         same = sum(d.is_same for d in self.deviations)
         unknown = sum(d.excess is None for d in self.deviations)
         within = len(self.deviations) - same - unknown - len(self.outside)
@@ -262,7 +260,6 @@ def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviati
 
 
 def _why(row: Row, published: Sequence[Row]) -> str:
-    """Why a row has no published counterpart."""
     if not row.group.done:
         return "no run finished"
     if any(row.group.config == other.group.config for other in published):

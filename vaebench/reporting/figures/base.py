@@ -52,7 +52,6 @@ class Facets:
 
     @classmethod
     def of(cls, table: Table) -> "Facets":
-        """The facets of a table."""
         columns = range(len(table.headings))
         hue = _column(table.rows, [*reversed(columns)], MOST_COLOURS)
         split = _column(table.rows, [i for i in columns if i != hue], MOST_PANELS)

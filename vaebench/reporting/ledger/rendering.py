@@ -186,7 +186,6 @@ def _measured_text(measured: Measured) -> str:
 
 
 def _decimals(scale: float) -> int:
-    """So many that the number shows a tenth of the scale."""
     return next((n for n in range(12) if scale * 10**n >= 1), 12) + 1
 
 
@@ -314,7 +313,6 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
 
 
 def _grouped(judged: Sequence[Judgement], every: Sequence[Details]) -> list[tuple[Verdict, str, list[Details]]]:
-    """The claims of each verdict that occurs, with what the verdict means."""
     pairs = list(zip(judged, every, strict=True))
     return [(verdict, text, [d for j, d in pairs if j.verdict is verdict]) for verdict, text in legend(judged)]
 

@@ -7,22 +7,24 @@ table has one row. Conditions have commas between them, or semicolons where a la
 A sentence for which the records have no numbers is not there.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from vaebench.config.presentation import SUM
 from vaebench.records.description import Role
 from vaebench.reporting.comparison import Difference, difference
 from vaebench.reporting.figures.forecast import pairs
-from vaebench.reporting.figures.headline import asks_for_forecast
-from vaebench.reporting.tables.intervals import Interval, paired
+from vaebench.reporting.figures.headline import asks_for_forecast, quantity
+from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
-from vaebench.reporting.tables.table import Block, Cell, Row, Table
+from vaebench.reporting.tables.table import Block, Row, Table
 
-PLACE = re.compile(r"\{\s*([\w%.]+)\s*(?:-\s*([\w%.]+)\s*)?(?:@\s*([^{}]*?)\s*)?\}")
+PLACE = re.compile(rf"\{{\s*({SUM.pattern})\s*(?:@\s*([^{{}}]*?)\s*)?\}}")
 
 
 class UnfilledError(ValueError):
@@ -38,18 +40,12 @@ def filled(template: str, table: Table) -> str:
     return PLACE.sub(lambda place: _filled_place(table, *place.groups()), template)
 
 
-def _filled_place(table: Table, name: str, other: str | None, where: str | None) -> str:
-    row = _asked_row(table, where)
-    if other is None:
-        cell = row.cells[_column(table, name)]
-        if cell.interval is None:
-            raise UnfilledError(f"{name}: row {where or 'of the table'} has no such number")
-        return _worded(cell.interval, MARK if cell.caution else "")
-    columns = [table.quantities[_column(table, each)] for each in (name, other)]
-    found = paired(*(row.group.values(quantity) for quantity in columns))
-    if found is None:
-        raise UnfilledError(f"{name} - {other}: no seed of row {where or 'of the table'} has both")
-    return _worded(found.interval, "")
+def _filled_place(table: Table, text: str, where: str | None) -> str:
+    asked = quantity(table, text)
+    cell = None if asked is None else _asked_row(table, where or "").group.cell(asked)
+    if cell is None or cell.interval is None:
+        raise UnfilledError(f"{text}: row {where or 'of the table'} has no such number")
+    return _worded(cell.interval, MARK if cell.caution else "")
 
 
 def _worded(interval: Interval, mark: str) -> str:
@@ -68,18 +64,9 @@ def _plain(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:#.2g}"
 
 
-def _column(table: Table, name: str) -> int:
-    for i, quantity in enumerate(table.quantities):
-        if quantity.name == name:
-            return i
-    raise UnfilledError(f"{name}: the records have no such number")
-
-
-def _asked_row(table: Table, where: str | None) -> Row:
+def _asked_row(table: Table, where: str) -> Row:
     """The only row whose labels are as asked."""
-    pairs = (
-        part.partition("=") for part in re.split(";" if ";" in (where or "") else ",", where or "") if part.strip()
-    )
+    pairs = (part.partition("=") for part in re.split(";" if ";" in where else ",", where) if part.strip())
     asked = {key.strip(): text.strip() for key, _, text in pairs}
     found = [row for row in table.rows if _fits(dict(zip(table.headings, row.labels, strict=True)), asked)]
     if len(found) != 1:
@@ -108,8 +95,8 @@ TINY = 1e-4  # below this, a mean is shown by its first digit
 
 def answer(table: Table) -> list[str]:
     """The study's own answer, if it has one that the records fill; else what any study's numbers say."""
-    rows = [row for block in table.blocks for row in block.rows]
-    forecast, others = list(_forecast(rows)), [*_trend(table, rows), *_best(table)]
+    rows = table.rows
+    forecast, others = list(_forecast(rows)), [*_trend(table), *_best(table)]
     if forecast and asks_for_forecast(table):
         others = []  # beside the point
     on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
@@ -139,7 +126,7 @@ def _best(table: Table) -> Iterator[str]:
     """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
     bounds = with_role(table.quantities, Role.BOUND)
     for tightest in bounds[-1:]:
-        measured = [(b, [r for r in b.rows if _interval(table, r, tightest) is not None]) for b in table.blocks]
+        measured = [(b, [r for r in b.rows if r.group.cell(tightest).interval is not None]) for b in table.blocks]
         for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
             if len(rows) > 1:
                 yield _ranked(table, block, bounds, rows)
@@ -150,7 +137,7 @@ def _best(table: Table) -> Iterator[str]:
 def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> str:
     """The loosest and the tightest bound of a row to which no other compares."""
     ends = dict.fromkeys((bounds[0], bounds[-1]))
-    parts = [f"{q.heading} {_number(table, row, q)}" for q in ends if _interval(table, row, q) is not None]
+    parts = [f"{q.heading} {_number(row, q)}" for q in ends if row.group.cell(q).interval is not None]
     apart = f", comparable with no other ({comparability(table, block)})" if len(table.blocks) > 1 else ""
     return f"{table.name(row)} has {_listed(parts)} nats per observation{apart}."
 
@@ -158,24 +145,24 @@ def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> 
 def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
     """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
     among = f" ({comparability(table, block)})" if len(table.blocks) > 1 else ""
-    marked = [row for row in rows if _cell(table, row, bounds[-1]).caution is not None]
-    left_out = [f"{table.name(row)} ({_number(table, row, bounds[-1])})" for row in marked[:MOST_NAMED]]
+    marked = [row for row in rows if row.group.cell(bounds[-1]).caution is not None]
+    left_out = [f"{table.name(row)} ({_number(row, bounds[-1])})" for row in marked[:MOST_NAMED]]
     left_out += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
     aside = f" Not ranked is the {bounds[-1].heading} of {_listed(left_out)}." if marked else ""
     for bound in reversed(bounds):
-        found = [row for row in rows if _interval(table, row, bound) is not None]
-        sound = [row for row in found if _cell(table, row, bound).caution is None]
-        if len(sound) > 1 and len({_cell(table, row, bound).over for row in sound}) == 1:
+        found = [row for row in rows if row.group.cell(bound).interval is not None]
+        sound = [row for row in found if row.group.cell(bound).caution is None]
+        if len(sound) > 1 and len({row.group.cell(bound).over for row in sound}) == 1:
             return _leader(table, bound, among, sound) + aside
     return f"No bound{among} can be ranked.{aside}"
 
 
 def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
-    first, second = sorted(rows, key=lambda row: -_mean(table, row, bound))[:2]
+    first, second = sorted(rows, key=lambda row: -_mean(row, bound))[:2]
     lead = difference(first.group, second.group, bound)
-    seeds = _cell(table, first, bound).interval
+    seeds = first.group.cell(bound).interval
     over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
-    number = f"{_number(table, first, bound)} nats{over}"
+    number = f"{_number(first, bound)} nats{over}"
     best = f"The highest {bound.heading}{among} is that of {table.name(first)}: {number}"
     if not isinstance(lead, Difference):
         return f"{best}."
@@ -186,7 +173,7 @@ def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
     return f"{best}, {gap}, paired by seed{clear}."
 
 
-def _forecast(rows: list[Row]) -> Iterator[str]:
+def _forecast(rows: Sequence[Row]) -> Iterator[str]:
     """How often the forecast of active units holds, a class of models at a time."""
     held: defaultdict[str, list[bool]] = defaultdict(list)
     notes: dict[str, str] = {}
@@ -204,44 +191,27 @@ def _forecast(rows: list[Row]) -> Iterator[str]:
         yield f"The number of active units is the one forecast from the data's spectrum {', '.join(parts)}."
 
 
-def _ends(table: Table, rows: list[Row]) -> tuple[Row, Row] | None:
-    """The rows at both ends of an only axis of numbers; None if there is another axis, or rows do not compare."""
-    done = [row for row in rows if row.group.done]
+def _trend(table: Table) -> Iterator[str]:
+    """What an only axis of numbers does, from one end to the other, where all rows compare."""
+    done = [row for row in table.rows if row.group.done]
     measured = [block for block in table.blocks if block.comparability]
     if len(measured) != 1 or len(table.headings) != 1 or len(done) < 3 or not all(is_number(r.labels[0]) for r in done):
-        return None
-    ordered = sorted(done, key=lambda row: float(row.labels[0]))
-    return ordered[0], ordered[-1]
-
-
-def _trend(table: Table, rows: list[Row]) -> Iterator[str]:
-    if (ends := _ends(table, rows)) is None:
         return
-    low, high = ends
-    found = [(q, _interval(table, low, q), _interval(table, high, q)) for q in with_role(table.quantities, *TREND)]
+    low, *_, high = sorted(done, key=lambda row: float(row.labels[0]))
+    found = [(q, low.group.cell(q).interval, high.group.cell(q).interval) for q in with_role(table.quantities, *TREND)]
     parts = [f"{q.heading} from {interval(a)} to {interval(b)}" for q, a, b in found if a is not None and b is not None]
     if parts:
         parts[0] = parts[0].replace(" from ", " goes from ", 1)
-        heading = table.headings[0]
-        yield f"As {heading} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
+        yield f"As {table.headings[0]} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
 
 
-def _cell(table: Table, row: Row, quantity: Quantity) -> Cell:
-    return row.cells[table.quantities.index(quantity)]
+def _mean(row: Row, quantity: Quantity) -> float:
+    found = row.group.cell(quantity).interval
+    return -math.inf if found is None else found.mean
 
 
-def _interval(table: Table, row: Row, quantity: Quantity) -> Interval | None:
-    return _cell(table, row, quantity).interval
-
-
-def _mean(table: Table, row: Row, quantity: Quantity) -> float:
-    found = _interval(table, row, quantity)
-    assert found is not None
-    return found.mean
-
-
-def _number(table: Table, row: Row, quantity: Quantity) -> str:
-    cell = _cell(table, row, quantity)
+def _number(row: Row, quantity: Quantity) -> str:
+    cell = row.group.cell(quantity)
     assert cell.interval is not None
     mean, *spread = interval(cell.interval).partition(" ")
     return f"{mean}{MARK if cell.caution else ''}{''.join(spread)}"

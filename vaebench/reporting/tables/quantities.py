@@ -94,7 +94,6 @@ class Quantity:
 
     @property
     def heading(self) -> str:
-        """The column's heading."""
         return self.description.heading or self.name.replace("_", " ")
 
     @property
@@ -104,7 +103,6 @@ class Quantity:
 
     @property
     def order(self) -> tuple[int, int, object]:
-        """Where the column stands."""
         return self.description.panel.position, self.description.place, natural(self.name)
 
 
@@ -151,7 +149,6 @@ class BitsPerDimension(Quantity):
 
     @property
     def heading(self) -> str:
-        """The heading names the bound."""
         return f"{self.description.heading} ({self.bound.heading})"
 
 

@@ -75,7 +75,6 @@ class _Column:
         return [field(self.quantity.name + suffix) for suffix in suffixes]
 
     def fields(self, row: Row, best: bool) -> list[str]:
-        """The entries of a row."""
         cell = row.cells[self.index]
         there = cell.interval is not None
         return [

@@ -46,12 +46,10 @@ class Measured(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What stands above its panel."""
         return self.quantity.heading + self.mark
 
     @property
     def role(self) -> Role | None:
-        """What it means to charts."""
         return self.quantity.description.role
 
 
