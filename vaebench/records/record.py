@@ -165,6 +165,14 @@ class Record:
         """Why the record has no estimate of that name."""
         return self.not_applicable.get(name) or "not measured"
 
+    @property
+    def blanks(self) -> list[str]:
+        """The estimates that the run does not have, a text for each reason: `elbo, rate: AE has no posterior`."""
+        names: dict[str, list[str]] = {}
+        for name, reason in self.not_applicable.items():
+            names.setdefault(reason, []).append(name)
+        return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
+
     def left(self, path: Path, name: str | None = None) -> bytes:
         """The content of a file that the run wrote, checked against the SHA-256 in the record.
 

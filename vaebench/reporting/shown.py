@@ -36,15 +36,8 @@ LINES = {"collapse": "", "forecast_note": "the forecast: ", "stationary_verdict"
 def show(record: Record) -> RenderableType:
     """A run on one screen."""
     record = replace(record, **{f.name: _visible(getattr(record, f.name)) for f in fields(record)})
-    parts = [
-        _head(record),
-        *_numbers(record),
-        *_units(record),
-        *_collapse(record),
-        *_not_applicable(record),
-        *_origin(record),
-    ]
-    return Group(*parts)
+    blanks = [_section("No number", Text("\n".join(record.blanks), style="dim"))] if record.blanks else []
+    return Group(_head(record), *_numbers(record), *_units(record), *_collapse(record), *blanks, *_origin(record))
 
 
 def _head(record: Record) -> RenderableType:
@@ -135,15 +128,6 @@ def _collapse(record: Record) -> Iterator[RenderableType]:
         yield _section(
             "Data", Text(f"{duplicates} observations of the {split} split are in the training split as well")
         )
-
-
-def _not_applicable(record: Record) -> Iterator[RenderableType]:
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in record.not_applicable.items():
-        by_reason.setdefault(reason, []).append(name)
-    if by_reason:
-        lines = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
-        yield _section("No number", Text("\n".join(lines), style="dim"))
 
 
 def _origin(record: Record) -> Iterator[RenderableType]:

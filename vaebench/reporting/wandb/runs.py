@@ -65,13 +65,7 @@ def remarks(record: Record) -> list[str]:
     """What a record says in words, as paragraphs: its facts, and the remarks and reasons under the same names."""
     said = {name: fact for name, fact in record.facts.items() if is_sentence(fact)}
     said |= {e.name: e.note for e in record.estimates if e.note is not None}
-    missing: dict[str, list[str]] = {}
-    for name, reason in record.not_applicable.items():
-        missing.setdefault(reason, []).append(name)
-    return [
-        *(f"{name}: {text}" for name, text in said.items()),
-        *(f"No {', '.join(names)}: {reason}" for reason, names in missing.items()),
-    ]
+    return [*(f"{name}: {text}" for name, text in said.items()), *(f"No {blanks}" for blanks in record.blanks)]
 
 
 def cautions(record: Record) -> dict[str, str]:
