@@ -215,8 +215,9 @@ def test_online_without_a_login_is_refused_without_the_network(nobody: Path) -> 
 
 
 def test_a_login_is_found_wherever_it_is_kept(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (nobody / ".netrc").write_text("machine api.wandb.ai\n  login user\n  password secret\n")
-    preflight.check_login()
+    for host in preflight.WANDB:
+        (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password secret\n")
+        preflight.check_login()
     (nobody / "settings").write_text("[default]\nbase_url = https://wandb.example.org:8080\n")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(nobody))
     with pytest.raises(ValueError, match=r"wandb\.example\.org"):

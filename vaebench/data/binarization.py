@@ -97,7 +97,6 @@ def binarized(
     can always be measured again on the same pixels.
 
     Args:
-        binarization: the rule.
         x: raw observations. Grey levels are `x / scale`.
         scale: the raw value of white.
         split: the name of the split. Each split has its own random numbers.

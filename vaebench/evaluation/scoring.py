@@ -1,5 +1,6 @@
 """log p(x) of single observations, each with its Monte-Carlo error and with how reliable its weights are."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -56,8 +57,8 @@ class Scores(NamedTuple):
 
     @property
     def unreliable(self) -> Bool[Tensor, " N"]:
-        """Which numbers rest on collapsed weights, so that they may be far too low."""
-        shapes = [None if k != k else k for k in self.pareto_k.tolist()]
+        """Which numbers a few draws dominate (`Weights.unreliable`). They may be far too low."""
+        shapes = [None if math.isnan(k) else k for k in self.pareto_k.tolist()]
         pairs = zip(shapes, self.effective.tolist(), strict=True)
         return torch.tensor([Weights(k, effective, self.draws).unreliable for k, effective in pairs])
 
@@ -82,7 +83,6 @@ def score(
 
     Args:
         model: with a posterior and a prior, on the device of x.
-        x: the observations.
         draws: K, the number of posterior draws of each observation.
         seed: of all randomness.
         annealing: the estimator that anneals; its number of chains replaces `draws`.

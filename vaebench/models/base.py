@@ -50,7 +50,7 @@ class Autoencoder(Usable, ABC):
     Args:
         shape: the shape of one observation.
         seed: seed of the initialisation and of the noise.
-        context: how many outputs the encoder has beside `statistics` for each unit, as a function of L.
+        context: how many outputs the encoder has beside `outputs_per_unit`, as a function of L.
         latent_dim: L, the number of latent units.
         network: the architecture of encoder and decoder.
         likelihood: p(x|z).
@@ -67,7 +67,7 @@ class Autoencoder(Usable, ABC):
     trained_by_gradient = True
     """Whether training follows the gradient of the objective. If not, the model fits itself, outside a pack."""
 
-    statistics = 1  # outputs of the encoder per latent unit, for example 2 for a mean and a variance
+    outputs_per_unit = 1  # how many outputs the encoder has for each latent unit, e.g. 2 for a mean and a variance
     one_device: str | None = None  # why several devices cannot share the batches of this model; None if they can
 
     fixed: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Autoencoder(Usable, ABC):
         self.mean_start = mean_start
         with seeded(seed, "initialisation"):
             architecture = NETWORKS.build(network)
-            features = self.statistics * latent_dim + context(latent_dim)
+            features = self.outputs_per_unit * latent_dim + context(latent_dim)
             self.encoder: nn.Module = architecture.encoder(self.shape, features)
             self.decoder = architecture.decoder(latent_dim, self.shape)
             self.likelihood = LIKELIHOODS.build(likelihood, self.shape)

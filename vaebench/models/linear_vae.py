@@ -37,7 +37,7 @@ class LinearVAE(BetaVAE):
     """
 
     linear = True
-    statistics = 1
+    outputs_per_unit = 1
     fixed: tuple[str, ...] = ("network", "prior", "posterior")
     centre: Tensor
 

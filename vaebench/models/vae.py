@@ -46,7 +46,7 @@ class VAE(Autoencoder):
     """
 
     stochastic = True
-    statistics = 2
+    outputs_per_unit = 2
     beta: Tensor
 
     def __init__(

@@ -190,7 +190,6 @@ class CeilingProblem:
         """What a mixture and log max d say of F(τ).
 
         Args:
-            tau: τ.
             mixture: that was found. Total collapse may be better, because the search ends at a tolerance.
             gap: log max d; infinity where nothing was searched.
             known: F is at least this.
@@ -278,7 +277,6 @@ def linear_value(eigenvalues: Float64[Tensor, " D"], tau: float, latent_dim: int
 
     Args:
         eigenvalues: of the data's covariance, descending.
-        tau: τ = βσ².
         latent_dim: how many directions may be kept; None for all.
     """
     kept = eigenvalues[:latent_dim][eigenvalues[:latent_dim] > tau]

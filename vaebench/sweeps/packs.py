@@ -39,7 +39,6 @@ def packs_of(runs: Sequence[Run], max_size: int = MAX_PACK_SIZE, workers: int = 
     """Group runs into packs: runs with the same `pack_key`, in parts of about the same size.
 
     Args:
-        runs: in any order.
         max_size: members of the largest pack.
         workers: how many packs are worked on at the same time; packs are made small enough that each worker has one.
     """

@@ -32,16 +32,14 @@ from vaebench.training.memory import TooLargeError, capacity, check_fits, needs,
 
 Place = tuple[tuple[str, ...], str]  # keys into a run's configuration, and what is wrong there
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
-WANDB = "https://api.wandb.ai"  # the address of W&B, unless its settings name another
+WANDB = ("api.wandb.ai", "api.forge.coreweave.com")  # the old and the new host of W&B; its settings may name another
 
 
 def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
     """Refuse a study that would fail.
 
     Args:
-        study: the runs belong to it.
-        runs: the unfinished runs.
-        engine: where they train. On another machine, its memory and data are not checked.
+        engine: where the runs train. On another machine, its memory and data are not checked.
 
     Raises:
         ConfigError: with a line for every fault, at its place in the study.
@@ -98,11 +96,12 @@ def check_login() -> None:
     """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or _setting("base_url") or WANDB).hostname or ""
-    if not _is_in_netrc(host):
+    own = os.environ.get("WANDB_BASE_URL") or _setting("base_url")
+    hosts = (urlparse(own).hostname or "",) if own else WANDB
+    if not any(map(_is_in_netrc, hosts)):
         raise ValueError(
-            f"--wandb online: nobody is logged in to {host} on this machine; run `wandb login`, set WANDB_API_KEY, or "
-            "go on with --wandb offline and `wandb sync` later"
+            f"--wandb online: nobody is logged in to {hosts[0]} on this machine; run `wandb login`, set WANDB_API_KEY, "
+            "or go on with --wandb offline and `wandb sync` later"
         )
 
 
@@ -237,8 +236,6 @@ def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iter
     """The packs of a sweep, in the order in which they would start.
 
     Args:
-        pending: the unfinished runs.
-        engine: where they would train.
         max_size: members of the largest pack.
         folders: where records of such runs may lie; their times are the estimate.
     """

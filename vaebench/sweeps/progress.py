@@ -164,11 +164,9 @@ class Display:
     """Shows the progress of a sweep. It reads the sweep's folder only, so it does not matter which process works there.
 
     Args:
-        study: its name.
         runs: the unfinished runs.
         folder: of the study; each run works in a folder below it.
         total: how many runs the study has.
-        console: where to write.
     """
 
     def __init__(self, study: str, runs: Sequence[Run], folder: Path, total: int, console: Console) -> None:

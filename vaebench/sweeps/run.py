@@ -217,9 +217,6 @@ def evaluate(run: Run, model: Autoencoder, data: DataModule, bf16: bool = False)
     """The run's metrics and estimators on its evaluation split.
 
     Args:
-        run: says what is measured.
-        model: the trained model.
-        data: its data.
         bf16: whether the metrics, but not the estimators, decode in bfloat16.
     """
     imports.use(run.imports)

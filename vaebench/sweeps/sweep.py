@@ -121,10 +121,7 @@ def sweep(
     If another process works on a run, the sweep waits for it. It executes the run if that process did not finish it.
 
     Args:
-        study: the runs.
         folder: where the study works, `runs/<study>`.
-        how: how runs are executed.
-        console: for progress.
         engine: where they are executed; None for this process.
         unfinished: the ids of the runs that are not done, if the caller has just read the records.
 
@@ -150,15 +147,7 @@ def sweep(
 
 
 def _execute(pending: list[Run], worker: Worker, total: int, console: Console, engine: Engine) -> None:
-    """Execute runs in packs, and show how far they are.
-
-    Args:
-        pending: the unfinished runs.
-        worker: executes a pack.
-        total: how many runs the study has.
-        console: for progress.
-        engine: where packs are executed.
-    """
+    """Execute the unfinished runs in packs, and show how far they are; `total` counts all runs of the study."""
     most = worker.how.max_pack_size
     with ExitStack() as stack:
         if pending:

@@ -134,6 +134,12 @@ def find(what: str | Path, words: Sequence[str] = ()) -> Trained:
     if path.is_file() and path.suffix not in (".json", ".yaml", ".yml") and not is_of_a_run:
         return _alone(path)
     file = select.only(str(path), select.ROOTS)
+    made, run, model = _of_record(file)
+    return Trained(model, file.with_name(CHECKPOINT), run, made)
+
+
+def _of_record(file: Path) -> tuple[Record, Run, Autoencoder]:
+    """A run's record, the run, and its model; errors as for `load`."""
     made, checkpoint = record.read(file), file.with_name(CHECKPOINT)
     again = made.provenance.get("command") or "its study's sweep"
     if not checkpoint.is_file():
@@ -141,7 +147,7 @@ def find(what: str | Path, words: Sequence[str] = ()) -> Trained:
     made.left(checkpoint)
     run = Run.of(made.config)
     imports.use([*imports.given(), *run.imports])
-    return Trained(model_of(run, checkpoint, again).to(device()).eval(), checkpoint, run, made)
+    return made, run, model_of(run, checkpoint, again).to(device()).eval()
 
 
 def _alone(checkpoint: Path) -> Trained:
@@ -256,20 +262,15 @@ def reevaluate(
         ValueError: if the checkpoint or the record is damaged, or belongs to another run.
         ConfigError: if a setting is wrong.
     """
-    folder = folder_of(path)
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: no checkpoint; train the run first")
-    made = record.read(folder / RECORD)
-    made.left(checkpoint)
-    Run.of(made.config)  # checks that its imports are here, in their versions; others may add metrics and estimators
+    made, _, model = _of_record(folder_of(path) / RECORD)
+    # Without its own imports, so that `--import` may give other metrics and estimators.
     config = {key: value for key, value in made.config.items() if key != IMPORTS}
     asked: dict[str, Any] = {"draws": draws, "split": split, "metrics": [{"name": "IWAE", "k": k}] if k else None}
     if estimators is not None:
         asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
-    return evaluate(run, *_on_device(run, made, checkpoint))
+    return evaluate(run, model, _data(run))
 
 
 def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
@@ -279,18 +280,16 @@ def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
         FileNotFoundError: if the folder has no record or no checkpoint.
         ValueError: if the checkpoint or the record is damaged, or belongs to another run.
     """
-    made = record.read(folder / RECORD)
+    made, _, model = _of_record(folder / RECORD)
     if made.id != run.id:
         raise ValueError(f"{folder}: expected the run {run.id}, got {made.id}")
-    made.left(folder / CHECKPOINT)
-    return _on_device(run, made, folder / CHECKPOINT)
+    return model, _data(run)
 
 
-def _on_device(run: Run, made: Record, checkpoint: Path) -> tuple[Autoencoder, DataModule]:
-    model = model_of(run, checkpoint, made.provenance.get("command"))
+def _data(run: Run) -> DataModule:
     data = data_of(run).to(device())
     data.setup("test")
-    return model.to(device()), data
+    return data
 
 
 class Asked(TypedDict):
@@ -358,8 +357,8 @@ def folder_of(path: Path) -> Path:
     return select.only(str(path), select.ROOTS).parent
 
 
-def model_of(run: Run, checkpoint: Path, command: str | None) -> Autoencoder:
-    again = f"train the run again: {command}" if command else "train the run again"
+def model_of(run: Run, checkpoint: Path, command: str) -> Autoencoder:
+    again = f"train the run again: {command}"
     try:
         contents(checkpoint)
         model = MODELS.named(run.model).load_from_checkpoint(checkpoint, "cpu", weights_only=True)

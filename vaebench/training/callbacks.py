@@ -94,11 +94,7 @@ def _numbers(measured: Measurement) -> Iterator[tuple[str, float]]:
 
 
 class LearningRateStages(lightning.Callback):
-    """Sets the learning rate of every epoch to the model's times the factor of its stage.
-
-    Args:
-        train: how the model is trained.
-    """
+    """Sets the learning rate of every epoch to the model's times the factor of its stage."""
 
     def __init__(self, train: Train) -> None:
         self.train = train
@@ -119,14 +115,6 @@ class StopEarly(lightning.Callback):
 
     Its state is part of Lightning's checkpoint, so a run that continues stops where it would have stopped.
 
-    Args:
-        how: the number, its patience, and what an improvement is.
-
-    Attributes:
-        best: the best number so far, and None before the first.
-        waited: validations since then.
-        weights: those of the best validation, if they are to be restored.
-
     Raises:
         ValueError: if no curve has the number, or if neither more nor less of it is better.
     """
@@ -139,9 +127,8 @@ class StopEarly(lightning.Callback):
             )
         self.how, self.is_higher_better = how, CURVES[how.monitor].better is Direction.HIGHER
         self.best: float | None = None
-        self.waited, self.weights = 0, {}
-
-    weights: dict[str, Any]
+        self.waited = 0  # validations since the best
+        self.weights: dict[str, Any] = {}  # of the best validation, if they are to be restored
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         trainer.should_stop = self.waited >= self.how.patience  # it had stopped early, and was killed before its record

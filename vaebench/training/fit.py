@@ -1,5 +1,6 @@
 """Train runs: as one pack if that is possible, else one after another."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,16 @@ from vaebench.training.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer, validation
 
 
+class Member(NamedTuple):
+    """A run, its model, and the snapshot from which it continues, if there is one."""
+
+    run: Run
+    folder: Path
+    loggers: Sequence[Logger]
+    model: Autoencoder
+    start: Snapshot | None
+
+
 def fit(
     runs: Sequence[Run],
     folders: Sequence[Path],
@@ -35,9 +46,6 @@ def fit(
 
     Args:
         runs: with equal values of `vaebench.sweeps.packs.pack_key`.
-        folders: the folder of each run.
-        loggers: the loggers of each run.
-        on_epoch: called after every epoch.
         every, compiles: seconds between snapshots; whether the steps of a pack may be compiled.
 
     Returns:
@@ -55,43 +63,25 @@ def fit(
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
         check_fits([shapes] * len(runs), runs[0].train.batch_size)
-    found = {i: _member(*one, data) for i, one in enumerate(each)}
-    members = {i: member for i, member in found.items() if isinstance(member, Member)}
-    fitted: dict[int, Fitted | Exception] = {
-        i: _fit_or_error(*each[i], on_epoch, every) if none is None else none
-        for i, none in found.items()
-        if not isinstance(none, Member)
-    }
-    for steps in dict.fromkeys(member.steps for member in members.values()):
-        together = {i: member for i, member in members.items() if member.steps == steps}
-        fitted |= zip(together, _fit_pack([*together.values()], data, on_epoch, every, compiles), strict=True)
+    fitted, packs = dict[int, Fitted | Exception](), defaultdict[int, dict[int, Member]](dict)
+    for i, one in enumerate(each):
+        found = _member_or_error(*one, data)
+        if isinstance(found, Exception):
+            fitted[i] = found
+        elif found.start is not None and found.start.moments is None:  # it was outside a pack, and stays there
+            fitted[i] = _fit_or_error(*one, on_epoch, every)
+        else:
+            packs[0 if found.start is None else found.start.steps][i] = found
+    for members in packs.values():
+        fitted |= zip(members, _fit_pack([*members.values()], data, on_epoch, every, compiles), strict=True)
     return [fitted[i] for i in range(len(runs))]
 
 
-class Member(NamedTuple):
-    """A run, its model, and the snapshot from which it continues, if there is one."""
-
-    run: Run
-    folder: Path
-    loggers: Sequence[Logger]
-    model: Autoencoder
-    start: Snapshot | None = None
-
-    @property
-    def steps(self) -> int:
-        """The number of training steps that are done."""
-        return 0 if self.start is None else self.start.steps
-
-
-def _member(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception | None:
-    """A run with its model and its snapshot, or the error if the model cannot be built.
-
-    None if its snapshot is one of a run outside a pack: then it continues outside a pack.
-    """
+def _member_or_error(run: Run, folder: Path, loggers: Sequence[Logger], data: PackedData) -> Member | Exception:
+    """A run with its model and its snapshot, or the error if the model cannot be built."""
     try:
         model = MODELS.build(run.model, data.shape, run.seed)
-        start = find_snapshot(run, folder, model, data)
-        return None if start is not None and start.moments is None else Member(run, folder, loggers, model, start)
+        return Member(run, folder, loggers, model, find_snapshot(run, folder, model, data))
     except NewerSnapshotError:
         raise
     except Exception as error:

@@ -181,10 +181,6 @@ class FileLog:
     """The CSV or TensorBoard log of a run, with one line for each epoch, counted from one.
 
     If the log cannot be written, that is a warning, and training goes on: the record has the curve.
-
-    Args:
-        logger: of Lightning.
-        run: whose numbers these are.
     """
 
     def __init__(self, logger: Logger, run: Run) -> None:
@@ -228,12 +224,7 @@ class FileLog:
 
 @contextmanager
 def logged(run: Run, study: Path, names: Sequence[LoggerName]) -> Iterator[list[FileLog]]:
-    """The logs of a run, open while the block runs.
-
-    Args:
-        run: the run.
-        study: the folder of its study.
-        names: of the loggers.
+    """The logs of a run in the folder of its study, open while the block runs.
 
     Raises:
         ValueError: if a library is missing.

@@ -75,10 +75,6 @@ def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
     """A model on torch's meta device: it has shapes but no numbers, and takes no memory. None if that fails.
 
     If the model cannot be built at all, the real construction later raises the error.
-
-    Args:
-        spec: the model, as a configuration names it.
-        shape: of an observation.
     """
     try:
         with torch.device("meta"):

@@ -23,13 +23,7 @@ def unpack(member: Autoencoder, device: torch.device) -> Autoencoder:
 
 
 def save_checkpoint(model: Autoencoder, path: Path, epoch: int, step: int) -> None:
-    """Write a checkpoint that `Model.load_from_checkpoint` reads. The write is atomic.
-
-    Args:
-        model: trained by itself or as a member of a pack.
-        path: of the file.
-        epoch: the number of epochs of its training.
-        step: the number of steps.
+    """Write a checkpoint that `Model.load_from_checkpoint` reads, atomically, with the epochs and steps of training.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written.

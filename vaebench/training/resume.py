@@ -102,10 +102,7 @@ def find_snapshot(run: Run, folder: Path, model: Autoencoder, data: DataModule) 
     """The snapshot of a run, or None. A file that cannot be used is put aside, and the run starts again.
 
     Args:
-        run: the run.
-        folder: of the run.
         model: the untrained model that would continue from it.
-        data: the training data.
 
     Raises:
         NewerSnapshotError: if a newer version of vaebench wrote it.

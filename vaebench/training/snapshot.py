@@ -59,12 +59,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def of_trainer(cls, run: str, checkpoint: Mapping[str, Any]) -> "Snapshot":
-        """The snapshot of a run outside a pack.
-
-        Args:
-            run: its id.
-            checkpoint: of Lightning, with the rows of the curve as `rows`.
-        """
+        """The snapshot of a run outside a pack, from Lightning's checkpoint with the rows of its curve as `rows`."""
         rest = dict(checkpoint)
         return cls(
             run,

@@ -110,9 +110,8 @@ class Snapshots(TorchCheckpointIO):
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.error = run, None
-
-    error: WriteError | None
+        self.run = run
+        self.error: WriteError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         self.error = None

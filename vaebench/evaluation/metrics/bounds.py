@@ -63,7 +63,9 @@ class IWAE(MeanOverObservations):
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()
-        self._groups: list[Tensor] = []
+        self._groups: list[
+            Tensor
+        ] = []  # of the batch that `update` takes in, for each size; both methods below read them
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         described = Description("", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND)

@@ -91,12 +91,7 @@ class _Total(torch.autograd.Function):
 
 
 def mapped(function: Callable[..., Sequence[Tensor]], fixed: Sequence[Tensor], given: Sequence[Tensor]) -> Program:
-    """Capture a function of one member, without gradient, for all members; each result becomes a stack.
-
-    Args:
-        function: takes the tensors of one member, `*fixed` and `*given`, and returns tensors.
-        fixed: tensors of all members, `[M, …]`, that keep their memory and change only in place.
-        given: examples of tensors of all members that are new at every call.
+    """Like `program`, without gradient, for a function that returns any tensors; each result becomes a stack.
 
     Raises:
         Unpackable: if the function cannot be mapped, with the reason.

@@ -100,8 +100,6 @@ class CompiledStep:
         The library of an optimiser that has a formula returns no gradients, because it has changed the parameters.
 
         Args:
-            x: the observations of each seed.
-            noise: of each seed.
             active: for each member whether it takes the step, if its objective is finite.
             plain: computes the same by the plain program, which changes nothing.
             left: the number of steps to do, with this one.

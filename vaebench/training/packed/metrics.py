@@ -1,6 +1,6 @@
 """Metrics of all members of a pack at once; one by one if they cannot be mapped over members."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 
 import torch
@@ -37,7 +37,7 @@ class PackMetrics:
         first = stacks.models[0]
         self.stacks, self.seed_groups, self.draws = stacks, seed_groups, draws
         self.metrics, self.not_applicable = applicable_to(first, metrics, draws)
-        self._increments = Increments(self.metrics)
+        self._increments = increments_of(self.metrics)
         self._together = type(first).draws is Autoencoder.draws and all(map(_is_a_sum, self.metrics))
 
     @torch.no_grad()
@@ -83,19 +83,15 @@ class PackMetrics:
         return Measurement([], self.not_applicable).joined_with(found)
 
 
-class Increments:
-    """The increments of the metrics' states, as a function of a model, a batch and its noise.
+def increments_of(metrics: Sequence[Metric]) -> Callable[..., list[Tensor]]:
+    """The increments of the metrics' states, as a function of a model, a batch and its noise; states are sums."""
+    own = deepcopy(list(metrics))  # during capture their states hold no numbers
 
-    Args:
-        metrics: metrics whose states are sums.
-    """
-
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = deepcopy(list(metrics))  # during capture their states hold no numbers
-
-    def __call__(self, model: Autoencoder, x: Tensor, *noise: Tensor) -> list[Tensor]:
+    def increments(model: Autoencoder, x: Tensor, *noise: Tensor) -> list[Tensor]:
         draws = model.draws_at(Batch(x), noise, quick=False)
-        return [state for metric in self.metrics for state in _increments(metric, x, draws)]
+        return [state for metric in own for state in _increments(metric, x, draws)]
+
+    return increments
 
 
 def _increments(metric: Metric, x: Tensor, draws: Draws) -> list[Tensor]:

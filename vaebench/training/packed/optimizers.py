@@ -74,8 +74,6 @@ class PackedOptimizer(torch.optim.Optimizer):
         Args:
             step: its number, counted from one.
             is_first: whether that is 1. To read it from a device would wait for the device.
-            rate: the learning rate.
-            settings: the keywords of the torch class.
             matrices: rows of the parameters, of the gradient, and of each of `states`.
         """
 
@@ -90,20 +88,13 @@ class PackedOptimizer(torch.optim.Optimizer):
 
         Args:
             numbers: those of each member, `[M, 1, …]`.
-            p: the stack of a parameter.
-            gradient: of the loss.
             states: what the optimiser remembers of this parameter.
         """
         raise NotImplementedError(f"{cls.__name__} has no formula")
 
     @torch.no_grad()
     def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
-        """Take one step for every active member. Nothing of the others changes.
-
-        Args:
-            gradients: a stack for each parameter.
-            active: for each member whether it takes the step.
-        """
+        """Take one step for every active member, with a stack of gradients per parameter. Others do not change."""
         gradient = self.rows.flat(gradients, self._gradient)
         if self._clips:
             # Scale each row down to its largest norm, as `nn.utils.clip_grad_norm_` does for one model. Without a clip
@@ -142,9 +133,7 @@ class PackedOptimizer(torch.optim.Optimizer):
 
         Args:
             stacks: one for each parameter, changed in place.
-            gradients: of the loss.
             states: for each of `self.states` the stacks of all parameters, changed in place.
-            active: which members take the step.
             clip: the largest norm of each member's gradient.
             numbers: what `formula` needs of each member.
         """

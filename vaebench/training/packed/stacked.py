@@ -140,9 +140,6 @@ class Stacks:
 class SeedGroups:
     """The members grouped by seed. Members with the same seed have the same order, pixels and noise.
 
-    Args:
-        models: the members.
-
     Attributes:
         seeds: the U different seeds.
         place_of_seed: for each member the place of its seed among them.

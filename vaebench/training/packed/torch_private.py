@@ -91,19 +91,11 @@ def fused_adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """One step of Adam, in one pass over the memory.
+    """One step of Adam, in one pass over the memory; of AdamW if the decay is decoupled.
 
     Args:
-        parameters: changed in place.
-        gradients: of the loss.
-        first: the running means of the gradients, changed in place.
-        second: the running means of their squares, changed in place.
+        parameters, first, second: changed in place; the running means of the gradients and of their squares.
         steps: for each parameter the number of this step, counted from one.
-        lr: the learning rate.
-        betas: the decay rates of the two running means.
-        eps: added to the denominator.
-        weight_decay: λ.
-        decoupled: whether λ shrinks the parameters, as in AdamW, and does not add to the gradient.
     """
     update = torch._fused_adamw_ if decoupled else torch._fused_adam_
     update(
