@@ -20,7 +20,7 @@ from vaebench.config import Run, load
 from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.beta_vae import BetaVAE
-from vaebench.training.model_files import unpack
+from vaebench.training.checkpoints import unpack
 
 ROOT = Path(__file__).parents[1]
 DRAWS, PART = 500, 50

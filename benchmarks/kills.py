@@ -34,7 +34,7 @@ from life import ROOT, TIMEOUT, Life, drawn, records, runs, steps_left, with_slu
 
 from vaebench.records.files import CHECKPOINT, PROGRESS, RECORD, RESUME
 from vaebench.records.record import read
-from vaebench.training.snapshot import contents
+from vaebench.training.checkpoints import contents
 
 STUDY = """
 question: Is anything lost?

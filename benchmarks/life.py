@@ -14,7 +14,7 @@ from typing import Any
 import vaebench  # noqa: F401 (before lightning)
 from vaebench.records.files import PROGRESS, RECORD, RESUME
 from vaebench.sweeps.progress import read_progress
-from vaebench.training.snapshot import contents
+from vaebench.training.checkpoints import contents
 
 ROOT = Path(__file__).parents[1]
 

@@ -214,7 +214,7 @@ def drawn(k: int) -> float:
 def swept(place: str) -> dict[str, float]:
     """Seconds of the sweep command, and of those in the engine, by the clock."""
     from vaebench.__main__ import app
-    from vaebench.sweeps.engines.base import Inline
+    from vaebench.sweeps.engines import Inline
     from vaebench.sweeps.engines.processes import Processes
     from vaebench.sweeps.engines.ray import Ray
 

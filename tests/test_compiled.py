@@ -14,10 +14,10 @@ from trainers import trainer
 from vaebench.config.registry import MODELS, OPTIMIZERS
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import Autoencoder
+from vaebench.training.checkpoints import Snapshot
 from vaebench.training.packed import compiled
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.snapshot import Snapshot
 
 ABSENT = shutil.which(os.environ.get("CXX") or "g++") is None
 

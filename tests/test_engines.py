@@ -20,8 +20,7 @@ from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.files import PROGRESS, RESUME
 from vaebench.records.record import Record
-from vaebench.sweeps.engines import processes
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline, processes
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.processes import METHOD, Processes
 from vaebench.sweeps.engines.ray import RETRIES, Ray

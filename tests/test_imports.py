@@ -26,7 +26,7 @@ from vaebench.records.files import RESUME
 from vaebench.reporting.page import site
 from vaebench.reporting.tables import table as tables
 from vaebench.sweeps import preflight
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import Outcome, sweep
 from vaebench.sweeps.trained import reevaluate

@@ -10,7 +10,7 @@ from vaebench.config import ConfigError, Run, load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.tables import rendering
-from vaebench.sweeps import overridden
+from vaebench.sweeps.status import find_run
 
 STUDY = """\
 question: Is it found again?
@@ -65,10 +65,10 @@ def test_a_run_that_only_a_record_knows_is_found_by_its_id(root: str, assignment
     study, (first, *_) = load("conf/tiny.yaml"), made(*assignments, root=root)
     folders = (Path("runs/tiny"), Path("results/tiny"))
     for name in (first.id, first.id[:7]):
-        run, axes = overridden.find(study, name, folders)
+        run, axes = find_run(study, name, folders)
         assert (run.id, run.config, list(axes)) == (first.id, first.config, first.axes)
         assert run.source == load("conf/tiny.yaml", assignments).runs[0].source
-    assert overridden.find(study, study.runs[2].id, folders).run is study.runs[2]
+    assert find_run(study, study.runs[2].id, folders).run is study.runs[2]
 
 
 @pytest.mark.usefixtures("here")
@@ -76,11 +76,11 @@ def test_what_is_not_found_or_is_ambiguous_is_said() -> None:
     study, folders = load("conf/tiny.yaml"), (Path("runs/tiny"),)
     for name, text in (("zzz", "no run 'zzz'"), ("", "4 runs are meant"), (None, "4 runs are meant")):
         with pytest.raises(ConfigError, match=text):
-            overridden.find(study, name, folders)
+            find_run(study, name, folders)
     found = made("beta=3..99", "seed=0")
     start = next(s for s in "0123456789abcdef" if sum(r.id.startswith(s) for r in found) > 1)
     with pytest.raises(ConfigError, match=r"begin with it|are meant"):
-        overridden.find(study, start, folders)
+        find_run(study, start, folders)
 
 
 @pytest.mark.usefixtures("here")
@@ -89,7 +89,7 @@ def test_a_record_that_is_not_its_own_is_not_trained() -> None:
     path = Path("runs/tiny", first.id, "record.json")
     path.write_text(path.read_text().replace('"beta": 7', '"beta": 8'))
     with pytest.raises(ValueError, match=rf"{first.id}.*") as caught:
-        overridden.find(load("conf/tiny.yaml"), first.id, (Path("runs/tiny"),))
+        find_run(load("conf/tiny.yaml"), first.id, (Path("runs/tiny"),))
     assert "\n" not in str(caught.value)
 
 

@@ -14,12 +14,11 @@ from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS,
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
+from vaebench.training.checkpoints import Snapshot, save_checkpoint, unpack
 from vaebench.training.loggers import Curve
-from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.snapshot import Snapshot
 
 SHAPE = (1, 8, 8)
 BATCH = 419  # a third of the training digits

@@ -15,7 +15,7 @@ from vaebench.config.registry import DATASETS
 from vaebench.data.datasets.base import Dataset, Preview
 from vaebench.records import provenance
 from vaebench.sweeps import preflight
-from vaebench.sweeps.engines.base import Inline
+from vaebench.sweeps.engines import Inline
 
 HEAD = """\
 question: Does it matter?

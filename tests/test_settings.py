@@ -19,7 +19,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.evaluation.measure import Measurement, build_estimators, build_metrics, estimate, measure
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline
 from vaebench.sweeps.engines.processes import Processes
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep

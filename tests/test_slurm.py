@@ -16,8 +16,7 @@ from submitit.slurm.slurm import SlurmJob
 from vaebench.config import load
 from vaebench.records.files import RESUME
 from vaebench.records.record import Record
-from vaebench.sweeps.engines import slurm
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline, slurm
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.slurm import minutes, parse_options
 from vaebench.sweeps.packs import max_pack_size

@@ -17,12 +17,12 @@ from vaebench.config.registry import DATASETS, MODELS
 from vaebench.records.checksums import sealed
 from vaebench.records.files import CHECKPOINT, RESUME, WriteError
 from vaebench.training import resume
+from vaebench.training.checkpoints import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 from vaebench.training.fit import fit
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import ALIGNMENT
 from vaebench.training.single import Fitted
-from vaebench.training.snapshot import FORMAT, NewerSnapshotError, Snapshot, SnapshotError, contents, read
 
 STUDY = """
 question: Does it come out the same?

@@ -21,10 +21,10 @@ from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.stacked_ae import StackedAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.callbacks import StopEarly
+from vaebench.training.checkpoints import Snapshot
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
-from vaebench.training.snapshot import Snapshot
 from vaebench.training.step import training_step
 
 SIGMOIDS = {"name": "ActivatedMLP", "hidden": [12, 7], "activation": "Sigmoid"}

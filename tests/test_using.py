@@ -26,7 +26,7 @@ from vaebench.sweeps import export as exports
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
 from vaebench.sweeps.trained import Trained, find
-from vaebench.training.model_files import save_checkpoint
+from vaebench.training.checkpoints import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

@@ -87,10 +87,10 @@ def _place(given: Path) -> Path:
 def _notes(folder: Path, records: "list[Record]") -> list[str]:
     """The note about runs that the study of that folder, if there is one, does not have."""
     from vaebench.config import ConfigError, loading
-    from vaebench.sweeps import overridden
+    from vaebench.sweeps.status import remarks_on_overrides
 
     try:
-        return overridden.remarks(study_of(loading.studies() / f"{_place(folder)}.yaml"), records)
+        return remarks_on_overrides(study_of(loading.studies() / f"{_place(folder)}.yaml"), records)
     except ConfigError:
         return []
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from vaebench.reporting.page.ahead import PageAhead
     from vaebench.reporting.tables.table import Table
     from vaebench.reporting.wandb.runs import Mode
-    from vaebench.sweeps.engines.base import Engine as AnyEngine
+    from vaebench.sweeps.engines import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.status import Outcome
 
@@ -111,7 +111,7 @@ def _unfinished(
 
 def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
     """The engine of a sweep, and the size of its largest pack; `options` are those of `Choice`."""
-    from vaebench.sweeps.engines.base import gpus as visible
+    from vaebench.sweeps.engines import gpus as visible
     from vaebench.sweeps.engines.choice import Choice
     from vaebench.sweeps.packs import max_pack_size
 
@@ -221,13 +221,13 @@ def train(
     compile: Compile = False,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id, even if it is done."""
-    from vaebench.sweeps import overridden
+    from vaebench.sweeps.status import find_run
 
     plan = study_of(study, overrides)
     folder = RUNS / plan.place
-    run, axes = overridden.find(plan, id, (folder, RESULTS / plan.place))
+    run, axes = find_run(plan, id, (folder, RESULTS / plan.place))
     from vaebench.sweeps import preflight
-    from vaebench.sweeps.engines.base import Inline
+    from vaebench.sweeps.engines import Inline
     from vaebench.sweeps.progress import Display
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.sweep import Worker, describe_resume

@@ -15,7 +15,7 @@ from vaebench.models.parts.posteriors import unit_stddev
 from vaebench.records.files import WEIGHTS, check_writable, write_all
 from vaebench.reporting.shown import measured
 from vaebench.sweeps.trained import Trained
-from vaebench.training.model_files import weights
+from vaebench.training.checkpoints import weights
 
 OPSET = 18  # the version of ONNX's operators
 

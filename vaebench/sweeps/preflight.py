@@ -24,7 +24,7 @@ from vaebench.data.datasets.base import Preview, data_root
 from vaebench.records import record
 from vaebench.records.files import record_paths
 from vaebench.records.record import RecordError
-from vaebench.sweeps.engines.base import Engine
+from vaebench.sweeps.engines import Engine
 from vaebench.sweeps.packs import pack_key, packs_of
 from vaebench.sweeps.run import reason_of
 from vaebench.training.callbacks import StopEarly

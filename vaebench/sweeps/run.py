@@ -37,12 +37,11 @@ from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.callbacks import CURVES
+from vaebench.training.checkpoints import NewerSnapshotError, write_weights
 from vaebench.training.fit import fit
 from vaebench.training.loggers import FileLog, FunctionLogger, LoggerName, logged
-from vaebench.training.model_files import write_weights
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.single import Fitted
-from vaebench.training.snapshot import NewerSnapshotError
 from vaebench.training.trainer import ProgressCallback, configure_process, tf32
 
 

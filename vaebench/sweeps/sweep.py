@@ -18,7 +18,7 @@ from vaebench.records import record
 from vaebench.records.files import LOCK, RECORD, check_writable
 from vaebench.records.record import Record
 from vaebench.reporting.printing import line
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline
 from vaebench.sweeps.forecast import announced
 from vaebench.sweeps.packs import describe_packs, packs_of
 from vaebench.sweeps.progress import Display, Heartbeat

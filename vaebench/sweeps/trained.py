@@ -32,8 +32,8 @@ from vaebench.records.record import Record
 from vaebench.reporting import select
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory
+from vaebench.training.checkpoints import SnapshotError, contents
 from vaebench.training.single import data_of
-from vaebench.training.snapshot import SnapshotError, contents
 from vaebench.training.trainer import device
 
 

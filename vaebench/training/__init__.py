@@ -6,6 +6,7 @@
 - `optimizers`: torch's, for one model and for a pack. `callbacks`: the numbers of a curve, the learning rate in stages,
   early stopping, and pictures of a few epochs. `loggers`: the curve, CSV and TensorBoard.
 - `trainer`: Lightning's Trainer as every run uses it. `signals`: how Ctrl-C and SIGTERM wait.
-- `snapshot`: the file from which a stopped run continues; `resume`: when it is written, and whether it fits the run.
-- `model_files`: the files of a trained model. `memory`: how much a pack needs, and how much there is.
+- `checkpoints`: the files of a trained model, and the snapshot from which a stopped run continues. `resume`: when a
+  snapshot is written, and whether it fits the run.
+- `memory`: how much a pack needs, and how much there is.
 """

@@ -11,14 +11,13 @@ from vaebench.config import Run
 from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
 from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records.files import CHECKPOINT, WriteError
+from vaebench.training.checkpoints import NewerSnapshotError, Snapshot, save_checkpoint, unpack
 from vaebench.training.memory import check_fits, outline
-from vaebench.training.model_files import save_checkpoint, unpack
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.resume import EVERY, PeriodicCheckpoint, find_snapshot, save
 from vaebench.training.single import Fitted, fit_single, with_advice
-from vaebench.training.snapshot import NewerSnapshotError, Snapshot
 from vaebench.training.trainer import DeferSignals, ProgressCallback, interruptible, trainer, validation
 
 

@@ -18,11 +18,11 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
 from vaebench.records.files import RESUME, WriteError
+from vaebench.training.checkpoints import Snapshot, SnapshotError, header_of, read
 from vaebench.training.loggers import Curve, replay
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import ALIGNMENT
 from vaebench.training.signals import DeferredSignals
-from vaebench.training.snapshot import Snapshot, SnapshotError, header_of, read
 from vaebench.training.trainer import device
 
 EVERY = 60.0

@@ -26,12 +26,11 @@ from vaebench.models.base import Autoencoder, Diverged
 from vaebench.records import provenance
 from vaebench.records.files import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
+from vaebench.training.checkpoints import SnapshotError, read, save_checkpoint
 from vaebench.training.loggers import Curve, replay
 from vaebench.training.memory import check_fits, outline
-from vaebench.training.model_files import save_checkpoint
 from vaebench.training.resume import CurveInSnapshot, PeriodicCheckpoint, StoppedError, find_snapshot, put_aside
 from vaebench.training.signals import DeferredSignals, exit_with_parent
-from vaebench.training.snapshot import SnapshotError, read
 from vaebench.training.trainer import (
     DeferSignals,
     ProgressCallback,

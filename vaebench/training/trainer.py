@@ -19,8 +19,8 @@ from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
 from vaebench.records.files import WriteError
 from vaebench.training.callbacks import EpochPictures, ReportProgress, Validation
+from vaebench.training.checkpoints import Snapshot, read
 from vaebench.training.signals import DeferredSignals, handled
-from vaebench.training.snapshot import Snapshot, read
 
 ProgressCallback = Callable[[int, Mapping[str, float]], None]
 """Called after every epoch with the number of finished epochs and the newest number of the curve, by its heading."""

@@ -9,7 +9,7 @@ from typing import Literal
 from vaebench.config import Run
 from vaebench.records import provenance
 from vaebench.records.files import SLURM
-from vaebench.sweeps.engines.base import Engine, Inline
+from vaebench.sweeps.engines import Engine, Inline
 from vaebench.sweeps.engines.processes import Processes
 from vaebench.sweeps.engines.ray import Ray
 from vaebench.sweeps.engines.slurm import Slurm, parse_options

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from vaebench.records import provenance
-from vaebench.sweeps.engines.base import Engine, Item, Result
+from vaebench.sweeps.engines import Engine, Item, Result
 from vaebench.training import memory
 from vaebench.training.signals import NOTICE, exit_with_parent
 

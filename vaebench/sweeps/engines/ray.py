@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from vaebench.records import provenance
-from vaebench.sweeps.engines.base import Engine, Item, Result, gpus
+from vaebench.sweeps.engines import Engine, Item, Result, gpus
 from vaebench.training.signals import handled
 
 RETRIES = 5  # how often a pack is tried again after its worker died

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from vaebench.config.registry import PositiveInt
-from vaebench.sweeps.engines.base import Engine, Item, Result
+from vaebench.sweeps.engines import Engine, Item, Result
 
 RESERVED = {
     "cpus_per_task": "--threads sets it",

@@ -22,15 +22,14 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.models import epoch
 from vaebench.models.base import Autoencoder
+from vaebench.training.checkpoints import Divergence, Snapshot, tensors
 from vaebench.training.loggers import MemberLogs
-from vaebench.training.model_files import tensors
 from vaebench.training.optimizers import Adam, Optimizer
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.compiled import CompiledStep
 from vaebench.training.packed.cuda_graph import Counters, GraphedSteps
 from vaebench.training.packed.loaders import Block, Chunk, PackedBatches, PackedData, ResidentBatches
 from vaebench.training.packed.stacked import SeedGroups, Stacks, check_compatible
-from vaebench.training.snapshot import Divergence, Snapshot
 
 
 class Pack(lightning.LightningModule):

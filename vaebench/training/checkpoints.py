@@ -1,7 +1,10 @@
-"""A snapshot: the state of a run between two steps of its training. From it the run continues with the same numbers.
+"""The files of a training: those of a trained model, and the snapshot from which a stopped run continues.
 
-One format serves all runs. A member of a pack may continue in any other pack, of one or of many. A run that a Trainer
-trains by itself takes its snapshots at the end of epochs, and also keeps the rest of Lightning's checkpoint in it.
+A snapshot is the state of a run between two steps of its training. One format serves all runs. A member of a pack may
+continue in any other pack, of one or of many. A run that a Trainer trains by itself takes its snapshots at the end of
+epochs, and also keeps the rest of Lightning's checkpoint in it.
+
+Weights are safetensors: plain numbers by name, which cannot hold code (https://github.com/huggingface/safetensors).
 """
 
 import io
@@ -11,13 +14,67 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vaebench.models.base import CLASS, Autoencoder
 from vaebench.records.checksums import SealError, about, sealed
 from vaebench.records.files import write_atomically
 from vaebench.training.loggers import EpochRow
+
+
+def unpack(member: Autoencoder, device: torch.device) -> Autoencoder:
+    """A member as a model by itself, with memory of its own, on a device and in evaluation mode."""
+    model: Autoencoder = type(member)(**member.hparams)
+    model.load_state_dict(member.state_dict())
+    return model.to(device).eval()
+
+
+def save_checkpoint(model: Autoencoder, path: Path, epoch: int, step: int) -> None:
+    """Write a checkpoint that `Model.load_from_checkpoint` reads, atomically, with the epochs and steps of training.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
+    """
+    checkpoint = {
+        "epoch": epoch,
+        "global_step": step,
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": tensors(model),
+        CLASS: type(model).__name__,
+        model.CHECKPOINT_HYPER_PARAMS_NAME: "kwargs",
+        model.CHECKPOINT_HYPER_PARAMS_KEY: dict(model.hparams),
+    }
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_atomically(path, sealed(content.getvalue()))
+
+
+def weights(model: Autoencoder, run: str = "") -> bytes:
+    """The content of the file; its header has the model's class and the run's id."""
+    from safetensors.torch import save
+
+    return save(tensors(model), metadata={"format": "pt", CLASS: type(model).__name__, "run": run})
+
+
+def write_weights(model: Autoencoder, path: Path, run: str) -> Path:
+    """Write the file atomically, and return its path.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written.
+    """
+    write_atomically(path, weights(model, run))
+    return path
+
+
+def tensors(model: Autoencoder) -> dict[str, Tensor]:
+    """Copies of parameters and buffers, by name. Those of a pack's member are views of the matrix of all members."""
+    return {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
 
 FORMAT = 3  # version of the file format. Others are refused
 
