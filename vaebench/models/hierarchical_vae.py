@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 
 from vaebench.config.registry import MODELS, NETWORKS, NetworkSpec, PositiveInt
@@ -13,10 +13,27 @@ from vaebench.config.seeding import seeded
 from vaebench.data.loaders import Batch
 from vaebench.models.draws import Draws
 from vaebench.models.parts.networks import Network
-from vaebench.models.parts.posteriors import POINTS, Form, reparameterise
+from vaebench.models.parts.posteriors import POINTS, Form, TwoLayers, reparameterise
 from vaebench.models.parts.priors import Encode, Prior
-from vaebench.models.parts.two_layers import Conditional, TwoLayers
 from vaebench.models.vae import VAE
+
+
+class Conditional(nn.Module):
+    """N(m(z), diag s²(z)) of one layer given the other: a network from z to m and log s².
+
+    Args:
+        network: the architecture; its encoder is used.
+        given: the number of units of the layer that is given.
+        units: the number of units of the layer that is drawn.
+    """
+
+    def __init__(self, network: Network, given: int, units: int) -> None:
+        super().__init__()
+        self.network = network.encoder((given,), 2 * units)
+
+    def forward(self, z: Float[Tensor, "*batch G"]) -> Normal:
+        mean, log_variance = self.network(z.flatten(0, -2)).unflatten(0, z.shape[:-1]).chunk(2, -1)
+        return Normal(mean, (0.5 * log_variance).exp(), validate_args=False)
 
 
 @MODELS.register

@@ -19,8 +19,7 @@ from vaebench.evaluation.metrics.base import (
     without_unit_priors,
 )
 from vaebench.models.draws import Draws
-from vaebench.models.parts.posteriors import Form, kl_from_standard_normal
-from vaebench.models.parts.two_layers import TwoLayers
+from vaebench.models.parts.posteriors import Form, TwoLayers, kl_from_standard_normal
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import UNIT_RATES, Estimate
 

@@ -8,8 +8,7 @@ from vaebench.config.registry import METRICS, Fraction, Positive
 from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject, without_latents, without_unit_priors
 from vaebench.evaluation.metrics.rate import unit_kl
 from vaebench.models.draws import Draws
-from vaebench.models.parts.posteriors import POINTS, FlowPosterior
-from vaebench.models.parts.two_layers import TwoLayers
+from vaebench.models.parts.posteriors import POINTS, OverFixedNoises
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import COLLAPSED, EPSILONS, Estimate
 
@@ -45,7 +44,7 @@ class ActiveUnits(Metric):
     def update(self, draws: Draws) -> None:
         code = draws.posterior.mean.double()
         self.count = self.count + len(code)
-        self.sampled = self.sampled + len(code) * isinstance(draws.posterior, FlowPosterior | TwoLayers)
+        self.sampled = self.sampled + len(code) * isinstance(draws.posterior, OverFixedNoises)
         self.total = self.total + code.sum(0)
         self.squares = self.squares + code.square().sum(0)
 

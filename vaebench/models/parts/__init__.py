@@ -3,5 +3,5 @@
 - `networks`, `likelihoods`, `priors`, `posteriors`: the encoder and decoder, p(x|z), p(z) and q(z|x).
 - `schedules`: of β. `corruptions`: of the input of a denoising autoencoder.
 - `given`: the same parts, given as a user's own modules and distributions.
-- `continuous_bernoulli`, `two_layers`: distributions that torch lacks.
+- `continuous_bernoulli`: a distribution that torch lacks.
 """

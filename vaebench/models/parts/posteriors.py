@@ -7,6 +7,7 @@ needs the slow direction, L passes.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum
 from functools import cached_property
 from typing import Any, Literal
@@ -200,17 +201,35 @@ class CorrelatedNormal(MultivariateNormal):
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-class FlowPosterior(Distribution):
+class OverFixedNoises(Distribution):
+    """A distribution without closed forms of its mean and variance. Both are taken over fixed noises, the same for all x.
+
+    So a unit that ignores x has exactly the same mean for each x.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (as torch declares it)
+    _moments: Any
+
+    @property
+    def mean(self) -> Tensor:
+        """E[z]."""
+        return self._moments[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """Var[z_i]."""
+        return self._moments[1]
+
+
+class FlowPosterior(OverFixedNoises):
     """The distribution of z = f(z₀), z₀ ~ q₀; batch shape `[B]`, event shape `[L]`.
 
     Args:
         base: q₀, batch shape `[B, L]`.
         transform: f, of zuko.
-        points: the fixed noises `[P, L]` from which `mean` and `variance` are computed. They are the same for each x,
-            so a unit that ignores x has exactly the same mean for each x.
+        points: the fixed noises `[P, L]`.
     """
 
-    arg_constraints = {}  # noqa: RUF012 (as torch declares it)
     has_rsample = True
 
     def __init__(self, base: Normal, transform: Any, points: Float[Tensor, "P L"]) -> None:
@@ -241,16 +260,6 @@ class FlowPosterior(Distribution):
         return kl_from_standard_normal(self.base).sum(-1) + change
 
     @property
-    def mean(self) -> Tensor:
-        """E_q[z|x], over the fixed noises."""
-        return self._moments[0]
-
-    @property
-    def variance(self) -> Tensor:
-        """Var_q[z_i|x], over the fixed noises."""
-        return self._moments[1]
-
-    @property
     def stddev(self) -> Tensor:
         raise AttributeError("mean + stddev·noise is no draw of a flow; use `reparameterise(posterior, noise)`")
 
@@ -269,6 +278,65 @@ class FlowPosterior(Distribution):
             total, squares = total + z.sum(0), squares + z.square().sum(0)
         mean = total / POINTS
         return mean, (squares / POINTS - mean.square()).clamp(min=0)
+
+
+class TwoLayers(OverFixedNoises):
+    """The distribution of z = (z₁, z₂) in which one layer is drawn first, and the other one given it.
+
+    Upwards z₁ is first, as in a posterior q(z₁|x) q(z₂|z₁); downwards z₂ is first, as in a prior p(z₂) p(z₁|z₂).
+    The fixed noises are those of the first layer.
+
+    Args:
+        first: the distribution of the first layer, batch shape `[B, …]`.
+        given: the distribution of the other layer, as a function of the first.
+        points: the fixed noises `[P, …]` of the first layer.
+        upwards: whether z₁ is the first layer.
+    """
+
+    def __init__(self, first: Normal, given: Callable[[Tensor], Normal], points: Tensor, *, upwards: bool) -> None:
+        super().__init__(first.batch_shape[:-1], validate_args=False)
+        self.first, self.given, self.points, self.upwards = first, given, points, upwards
+
+    def draw(self, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
+        """The z that belongs to noise ε ~ N(0, I)."""
+        ahead, behind = self._split(noise)
+        drawn = self.first.mean + self.first.stddev * ahead
+        other = self.given(drawn)
+        return self._join(drawn, other.mean + other.stddev * behind)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            drawn = self.first.sample(sample_shape)
+            return self._join(drawn, self.given(drawn).sample())
+
+    def log_prob(self, value: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B"]:
+        return self.unit_log_prob(value).sum(-1)
+
+    def unit_log_prob(self, value: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
+        """The log-density of each unit, given the layer before its own; their sum is `log_prob`."""
+        ahead, behind = self._split(value)
+        return self._join(self.first.log_prob(ahead), self.given(ahead).log_prob(behind))
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        first, n = self.first, len(self.points)
+        points = self.points.to(first.mean).view(n, *(1,) * (first.mean.ndim - 1), -1)
+        parts: list[Tensor] = []  # E[m], E[m²] and E[s²] of the other layer, a limited number of noises at a time
+        for some in points.split(max(1, ROWS // max(1, first.mean[..., 0].numel()))):
+            other = self.given(first.mean + first.stddev * some)
+            parts.append(torch.stack([v.sum(0) for v in (other.mean, other.mean.square(), other.variance)]) / n)
+        mean, squares, inner = torch.stack(parts).sum(0)
+        variance = inner + (squares - mean.square()).clamp(min=0)
+        return self._join(first.mean, mean), self._join(first.variance, variance)
+
+    def _join(self, ahead: Tensor, behind: Tensor) -> Tensor:
+        return torch.cat([ahead, behind] if self.upwards else [behind, ahead], -1)
+
+    def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        units = self.first.mean.shape[-1]
+        if self.upwards:
+            return z[..., :units], z[..., units:]
+        return z[..., -units:], z[..., :-units]
 
 
 def reparameterise(posterior: Distribution, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
