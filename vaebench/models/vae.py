@@ -20,12 +20,8 @@ from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.models.parts.priors import UnitNormal
 from vaebench.records.description import Description, Panel
 
-LATENTS = ChunkSize(2**11, 2**18)
-"""Latent vectors per chunk of noise: draws × observations."""
-
-PIXELS = ChunkSize(2**19, 2**26)
-"""Pixels per call of the decoder."""
-
+LATENTS = ChunkSize(2**11, 2**18)  # latent vectors per chunk of noise: draws × observations
+PIXELS = ChunkSize(2**19, 2**26)  # pixels per call of the decoder
 BLOCK = ChunkSize(2**17, 2**26)
 """Numbers of the decoder's widest layer at a time, if parts of the noise are joined: in narrow nets the microseconds
 that each call of torch takes then count less. Of twice as many, the system gave new memory in every turn, which took

@@ -78,13 +78,10 @@ class Trained(NamedTuple):
 
     def _from_file(self, file: Path) -> Observed:
         spec = {} if self.run is None else self.run.config["data"]
-        examples, scale = own.whole(file, spec.get("scale"))
+        examples, scale = own.whole(file, self.model.shape, spec.get("scale"))
         rule = None if self.run is None else DATASETS.build(self.run.data).binarization
         named = rule and rule.name
-        if examples.x[0].numel() != int(np.prod(self.model.shape)):
-            got = [*examples.x.shape[1:]]
-            raise ValueError(f"{file}: expected observations of shape {[*self.model.shape]}, got {got}; give others")
-        x = examples.x.reshape(len(examples.x), *self.model.shape)
+        x = examples.x
         low, high = float(x.min()) / scale, float(x.max()) / scale
         if rule is not None and (low < 0 or high > 1):
             raise ValueError(f"{file}: expected grey levels in [0, 1] to binarise, got {low:g} to {high:g}; scale them")

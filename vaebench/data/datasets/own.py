@@ -1,6 +1,7 @@
 """Your own data: a file of arrays, or a folder of image files."""
 
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,15 +100,16 @@ class Arrays(Dataset):
         return Examples(x, *(None if given is None else torch.from_numpy(given) for given in (labels, numbers)))
 
 
-def whole(file: Path, scale: float | None = None) -> tuple[Examples, float]:
+def whole(file: Path, shape: tuple[int, ...], scale: float | None = None) -> tuple[Examples, float]:
     """All observations of a file, unsplit, and the raw value that becomes 1.
 
     Args:
         file: as `Arrays` reads it, with an array `x` or `images`, perhaps with labels.
+        shape: of an observation, for a model.
         scale: the raw value that becomes 1; None to choose it as `Arrays` does.
 
     Raises:
-        ValueError: if the file has no such array, or its values are not finite numbers.
+        ValueError: if the file has no such array, its values are not finite numbers, or they do not fit the shape.
     """
     arrays, source = _read(file, npz.read), Arrays(path=str(file), scale=scale)
     name = _first(WHOLE, arrays)
@@ -117,7 +119,11 @@ def whole(file: Path, scale: float | None = None) -> tuple[Examples, float]:
         )
     examples = source._examples(name, arrays)
     examples.check(str(file))
-    return examples, scale or _scale([examples.x])
+    if examples.x[0].numel() != prod(shape):
+        got = [*examples.x.shape[1:]]
+        raise ValueError(f"{file}: expected observations of shape {[*shape]}, got {got}; give others")
+    x = examples.x.reshape(len(examples.x), *shape)
+    return examples._replace(x=x), scale or _scale([x])
 
 
 def _splits(found: Mapping[str, Examples], scale: float, validation: float) -> Splits:

@@ -202,7 +202,7 @@ class CorrelatedNormal(MultivariateNormal):
 
 
 class OverFixedNoises(Distribution):
-    """A distribution without closed forms of its mean and variance. Both are taken over fixed noises, the same for all x.
+    """A distribution whose mean and variance are taken over fixed noises, the same for all x: they have no closed form.
 
     So a unit that ignores x has exactly the same mean for each x.
     """

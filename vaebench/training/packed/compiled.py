@@ -41,17 +41,12 @@ from vaebench.training.packed.optimizers import PackedOptimizer
 from vaebench.training.packed.stacked import FunctionalCall, SeedGroups, Stacks
 from vaebench.training.packed.vmap_rules import COMPILED_RULES
 
-MEASURED = 5
-"""How often the plain program is timed before it is decided."""
-
-SAVED = 0.15
-"""The least share of the plain program that compiling saves."""
-
+MEASURED = 5  # how often the plain program is timed before it is decided
+SAVED = 0.15  # the least share of the plain program that compiling saves
 LOADING = 2.0
 """Seconds that a library must save in the whole training: to record the program, and to look for it, takes one."""
 
-COMPILING = 60.0
-"""Seconds that compiling must save: twice what it takes when nothing else runs."""
+COMPILING = 60.0  # seconds that compiling must save: twice what it takes when nothing else runs
 
 log = logging.getLogger(__name__)
 

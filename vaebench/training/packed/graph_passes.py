@@ -188,15 +188,9 @@ def _layout(node: fx.Node) -> tuple[Any, ...]:
 
 # -- batch invariance --------------------------------------------------------------------------------------------------
 
-LINE = 16
-"""Floats in a cache line. Torch aligns its allocations to cache lines."""
-
-FEW = 8
-"""Columns of a product that MKL computes slowly: at most the floats of one register."""
-
-LANES = 64
-"""Rows are padded to a multiple of this: what one iteration over the widest registers processes."""
-
+LINE = 16  # floats in a cache line. Torch aligns its allocations to cache lines
+FEW = 8  # columns of a product that MKL computes slowly: at most the floats of one register
+LANES = 64  # rows are padded to a multiple of this: what one iteration over the widest registers processes
 EXACT = frozenset(
     operations(
         "abs add addcdiv addcmul bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min clone copy div eq "

@@ -61,8 +61,7 @@ class PackedOptimizer(torch.optim.Optimizer):
             **{name: torch.zeros_like(rows.values) for name in self.states},
         }
 
-    has_formula: ClassVar[bool] = False
-    """Whether `formula` computes what `update` does."""
+    has_formula: ClassVar[bool] = False  # whether `formula` computes what `update` does
 
     @staticmethod
     @abstractmethod
