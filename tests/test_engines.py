@@ -215,11 +215,15 @@ def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_a_worker_raises_or_dies_of_is_a_line():
-    engine = Ray(workers=1)
+def test_a_worker_without_gpus_sees_none_and_what_it_raises_or_dies_of_is_a_line(monkeypatch):
+    """On a machine that has two GPUs, as far as this process was told."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    engine = Ray(workers=1, gpus=0.0)
     with engine:
+        ((_, seen),) = engine.map(os.getenv, ["CUDA_VISIBLE_DEVICES"])
         outcomes = dict(engine.map(max_pack_size, ["none", "3"]))
         ((_, death),) = engine.map(os._exit, [3])
+    assert seen == ""
     assert type(outcomes["none"]) is ValueError
     assert str(outcomes["none"]).endswith("got 'none'")
     assert outcomes["3"] == 3
@@ -233,16 +237,6 @@ def test_an_address_at_which_nothing_listens_is_refused():
         Ray(address="127.0.0.1:1"),
     ):
         pass
-
-
-@pytest.mark.slow
-def test_a_worker_without_gpus_sees_none(monkeypatch):
-    """On a machine that has two, as far as this process was told."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    engine = Ray(workers=1, gpus=0.0)
-    with engine:
-        ((_, seen),) = engine.map(os.getenv, ["CUDA_VISIBLE_DEVICES"])
-    assert seen == ""
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {
