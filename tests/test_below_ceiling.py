@@ -138,7 +138,7 @@ def test_each_value_is_computed_once(data: DataModule, tmp_path: Path, monkeypat
 def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:
     """(ceiling − objective)/β over βσ²; a run whose ceiling is blank has no point."""
     from vaebench.records.record import Estimate, Record
-    from vaebench.reporting.figures.forecast import Point, _points
+    from vaebench.reporting.figures.planes import Point, _points
     from vaebench.reporting.tables.table import Group, Row
 
     def run(**values: float) -> Record:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Study, load
-from vaebench.records import images
+from vaebench.records import arrays
 from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WEIGHTS
 from vaebench.records.record import Record, RecordError, decode
 from vaebench.sweeps.run import Execution
@@ -145,6 +145,6 @@ def test_damaged_pictures_are_neither_shown_nor_a_traceback(study, kept, tmp_pat
         with pytest.raises(RecordError, match=f"^{path}: not the file that run {first.id} left"):
             made.left(path)
         try:
-            images.read(path)
+            arrays.read_pictures(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: not a file of pictures")  # noqa: PT017

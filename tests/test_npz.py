@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.records.npz import ArraysError, read
+from vaebench.records.arrays import ArraysError, read_arrays
 
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
@@ -58,7 +58,7 @@ def test_what_is_no_array_is_refused_in_our_words(name, packed, tmp_path):
     content, message = FAULTY[name]
     (tmp_path / "x").write_bytes(zipped(x=content) if packed else content)
     with pytest.raises(ArraysError) as caught:
-        read(tmp_path / "x")
+        read_arrays(tmp_path / "x")
     assert message in str(caught.value)
     assert ("x: " in str(caught.value)) <= packed
     for advice in ("allow_pickle", "weights_only", "max_header_size", "trust"):
@@ -71,7 +71,7 @@ def test_an_archive_is_refused_if_any_byte_of_its_numbers_is_another(tmp_path):
     for place in range(200, 8000, 371):
         (tmp_path / "y.npz").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         with pytest.raises(ArraysError, match="damaged or cut off"):
-            read(tmp_path / "y.npz")
+            read_arrays(tmp_path / "y.npz")
 
 
 def test_a_member_that_grows_beyond_what_zip_can_do_is_refused(tmp_path):
@@ -81,7 +81,7 @@ def test_a_member_that_grows_beyond_what_zip_can_do_is_refused(tmp_path):
     content[entry + 24 : entry + 28] = struct.pack("<I", 1_000_000_128)
     (tmp_path / "x.npz").write_bytes(bytes(content))
     with pytest.raises(ArraysError, match="claims 1000000128 bytes and holds"):
-        read(tmp_path / "x.npz")
+        read_arrays(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_is_an_array_is_read(array, tmp_path):
     np.savez_compressed(tmp_path / "x.npz", a=array, b=X)
     with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
         archive.writestr("readme.txt", "passed over")
-    (alone,), both = read(tmp_path / "x.npy").values(), read(tmp_path / "x.npz")
+    (alone,), both = read_arrays(tmp_path / "x.npy").values(), read_arrays(tmp_path / "x.npz")
     assert [*both] == ["a", "b"]
     for found in (alone, both["a"]):
         assert found.dtype == array.dtype
@@ -104,4 +104,4 @@ def test_what_is_an_array_is_read(array, tmp_path):
 @pytest.mark.parametrize("place", [".", "none", "/dev/zero"])
 def test_what_is_no_file_is_refused_at_once(place, tmp_path):
     with pytest.raises(ArraysError, match=r"it is (a folder|no file)|no such file"):
-        read(tmp_path / Path(place))
+        read_arrays(tmp_path / Path(place))

@@ -18,8 +18,8 @@ from vaebench.evaluation.image_samples import BYTES, PAIRS, POINTS, SAMPLES, SID
 from vaebench.models.ae import AE
 from vaebench.models.linear_vae import LinearVAE
 from vaebench.models.vae import VAE
+from vaebench.records.arrays import Pictures, coloured, find_pictures, png, read_pictures, sheet, write_pictures
 from vaebench.records.files import ARRAYS
-from vaebench.records.images import Pictures, coloured, find, png, read, sheet, write
 from vaebench.reporting.page.gallery import MOST, MOST_DETAILED
 from vaebench.reporting.page.gallery import gallery as gallery_of
 
@@ -116,12 +116,12 @@ def test_what_an_estimator_shows_is_kept_beside_the_rest(seen, data, tmp_path):
     images = make_images(vae(), data, "test", 0, KL, asked)
     assert images.altered.shape == (6, PAIRS, 1, 8, 8)
     assert np.array_equal(images.altered[[0, 3]], np.stack([images.originals, images.reconstructions]))
-    write(images, tmp_path / "a.npz")
-    assert np.array_equal(read(tmp_path / "a.npz").altered, images.altered)
+    write_pictures(images, tmp_path / "a.npz")
+    assert np.array_equal(read_pictures(tmp_path / "a.npz").altered, images.altered)
     assert (len(seen.altered), seen.compared) == (0, None)
     with np.load(tmp_path / "a.npz") as found:
         assert "altered" in found
-    write(seen, tmp_path / "b.npz")
+    write_pictures(seen, tmp_path / "b.npz")
     with np.load(tmp_path / "b.npz") as found:
         assert "altered" not in found
 
@@ -143,7 +143,7 @@ def test_pixels_have_a_bound_whatever_the_size(shape, latent_dim, tmp_path):
     counts = ((pairs,), (pairs,), (samples,), (units, STEPS), (side, side))
     *made, plane = [stream.integers(0, 256, (*n, *shape), np.uint8) for n in counts]
     codes = stream.normal(size=(200, 2)).astype(np.float32)
-    write(Pictures(*made, np.arange(units), plane, codes, np.arange(200)), tmp_path / "arrays.npz")
+    write_pictures(Pictures(*made, np.arange(units), plane, codes, np.arange(200)), tmp_path / "arrays.npz")
     made.append(plane)
     if units > 1:
         assert sum(a.nbytes for a in made) <= BYTES
@@ -154,25 +154,25 @@ def test_pixels_have_a_bound_whatever_the_size(shape, latent_dim, tmp_path):
 
 
 def test_a_file_is_read_back_and_is_the_same_bytes_again(seen, tmp_path):
-    write(seen, tmp_path / "a.npz")
-    write(read(tmp_path / "a.npz"), tmp_path / "b.npz")
+    write_pictures(seen, tmp_path / "a.npz")
+    write_pictures(read_pictures(tmp_path / "a.npz"), tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert np.array_equal(read(tmp_path / "b.npz").traversals, seen.traversals)
+    assert np.array_equal(read_pictures(tmp_path / "b.npz").traversals, seen.traversals)
 
 
 @pytest.mark.parametrize("content", [b"", b"half a file", b"PK\x03\x04 and no more"])
 def test_half_a_file_is_refused_by_name(tmp_path, content):
     (tmp_path / "arrays.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"arrays\.npz: not a file of pictures"):
-        read(tmp_path / "arrays.npz")
+        read_pictures(tmp_path / "arrays.npz")
 
 
 def test_a_runs_file_is_found_where_it_worked_and_where_it_is_published(seen, tmp_path):
-    assert find(tmp_path, "ab") is None
-    write(seen, tmp_path / "arrays" / "ab.npz")
-    assert find(tmp_path, "ab") == tmp_path / "arrays" / "ab.npz"
-    write(seen, tmp_path / "ab" / ARRAYS)
-    assert find(tmp_path, "ab") == tmp_path / "ab" / ARRAYS
+    assert find_pictures(tmp_path, "ab") is None
+    write_pictures(seen, tmp_path / "arrays" / "ab.npz")
+    assert find_pictures(tmp_path, "ab") == tmp_path / "arrays" / "ab.npz"
+    write_pictures(seen, tmp_path / "ab" / ARRAYS)
+    assert find_pictures(tmp_path, "ab") == tmp_path / "ab" / ARRAYS
 
 
 # -- the sheets -------------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     made = tables.table([record(beta, seed) for beta in range(30) for seed in (0, 1)])
     assert gallery_of(made, tmp_path).matrices == gallery_of(made, None).matrices == ()
     for beta in range(30):
-        write(seen, tmp_path / f"{beta:02x}0" / ARRAYS)
-        write(seen, tmp_path / f"{beta:02x}1" / ARRAYS)
+        write_pictures(seen, tmp_path / f"{beta:02x}0" / ARRAYS)
+        write_pictures(seen, tmp_path / f"{beta:02x}1" / ARRAYS)
     (matrix,), shown, legend = gallery_of(made, tmp_path)
     assert [setting.title for setting in matrix.settings[:2]] == ["beta=0", "beta=3"]
     assert (len(matrix.settings), len(shown)) == (MOST, MOST_DETAILED)
@@ -218,7 +218,7 @@ def test_a_gallery_shows_the_first_seeds_and_no_more_than_has_room(seen, tmp_pat
     assert all(p.address.startswith("data:image/png;base64,") for p in shown[0].images)
     assert shown[0].note == "Posterior means in the two units of largest KL"
     without_prior = replace(seen, samples=seen.samples[:0])
-    write(without_prior, tmp_path / "000" / ARRAYS)
+    write_pictures(without_prior, tmp_path / "000" / ARRAYS)
     (matrix,), shown, _ = gallery_of(made, tmp_path)
     assert shown[0].note == "Codes, first two units"
     assert [(s.samples is None, s.note) for s in matrix.settings[:2]] == [(True, "no prior"), (False, "")]
@@ -233,7 +233,7 @@ def test_settings_of_other_observations_stand_in_another_matrix(seen, tmp_path: 
         Record(id=f"{i:03x}", study="s", status="done", axes=["model.beta"], config=c) for i, c in enumerate(configs)
     ]
     for record, originals in zip(made, (seen.originals, seen.originals[::-1], seen.originals), strict=True):
-        write(replace(seen, originals=originals), tmp_path / record.id / ARRAYS)
+        write_pictures(replace(seen, originals=originals), tmp_path / record.id / ARRAYS)
     found = gallery_of(tables.table(made), tmp_path).matrices
     assert [[s.title for s in matrix.settings] for matrix in found] == [
         ["beta=1", "beta=3"],

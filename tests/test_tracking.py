@@ -21,7 +21,7 @@ from rich.console import Console
 from vaebench.config import Run, load
 from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.vae import VAE
-from vaebench.records import images
+from vaebench.records import arrays
 from vaebench.records import record as records
 from vaebench.records.files import ARRAYS, CHECKPOINT, WriteError
 from vaebench.records.record import UNIT_CURVE, Record
@@ -195,12 +195,12 @@ def test_pictures_are_media_of_the_run(tracked):
     """The pixels that the summary points to are those of the file beside the record."""
     _, path = tracked
     summary = told(path)["summary"]
-    kept = images.read(path.parents[2] / "run" / ARRAYS)
+    kept = arrays.read_pictures(path.parents[2] / "run" / ARRAYS)
     for name, sheet in (("reconstructions", kept.pairs), ("samples", kept.drawn), ("traversals", kept.moved)):
         media = summary[f"test/{name}"]
         assert media["_type"] == "image-file"
         found = imread(path.parent / "files" / media["path"])
-        assert np.array_equal((found * 255).round().astype(np.uint8), images.coloured(sheet))
+        assert np.array_equal((found * 255).round().astype(np.uint8), arrays.coloured(sheet))
 
 
 def test_record_and_checkpoint_are_artifacts(tracked):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vaebench.config.presentation import Presentation
+from vaebench.records.arrays import Pictures, write_pictures
 from vaebench.records.files import ARRAYS
-from vaebench.records.images import Pictures, write
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.page import site
@@ -88,7 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records.append(record(1.0, 0.1, 1))
     lost = replace(records[0], id="0", status="failed", reason="Diverged: lower model.learning_rate", estimates=[])
     for each in records[:2]:
-        write(pictures(), folder / each.id / ARRAYS)
+        write_pictures(pictures(), folder / each.id / ARRAYS)
     site.write_one([*records, lost], folder, Presentation("What does β buy?"))
     entry = site.Entry("study", Presentation("What does β buy?"), records)
     (folder.parent / "index.html").write_text(site.index([entry]))

@@ -253,7 +253,7 @@ def _finished(place: Path, ids: set[str]) -> "list[Record]":
 
 
 def _picture(found: "DataForecast", records: "list[Record]") -> str:
-    from vaebench.reporting.figures.forecast import Curve, chart
+    from vaebench.reporting.figures.planes import Curve, chart
 
     curves = [Curve(v.tau, v.collapsed, v.linear, v.lower) for v in found.values if v.lower is not None]
     assert found.onset is not None

@@ -16,8 +16,8 @@ from vaebench.evaluation.estimators.base import Estimator, evenly_spaced
 from vaebench.evaluation.measure import build_estimators, evaluating
 from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
+from vaebench.records.arrays import Pictures, Pixels, in_rows, sheet, write_pictures
 from vaebench.records.files import ARRAYS
-from vaebench.records.images import Pictures, Pixels, in_rows, sheet, write
 from vaebench.records.record import UNIT_RATES, Record
 
 PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
@@ -40,7 +40,7 @@ def write_images(model: Autoencoder, data: DataModule, record: Record, folder: P
     )
     if pictures is None:
         return []
-    write(pictures, folder / ARRAYS)
+    write_pictures(pictures, folder / ARRAYS)
     return [folder / ARRAYS]
 
 

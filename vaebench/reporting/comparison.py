@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from vaebench.config.presentation import PLAIN, Presentation
-from vaebench.records import images
+from vaebench.records.arrays import find_pictures
 from vaebench.records.files import (
     PUBLISHED_ARRAYS,
     PUBLISHED_RECORDS,
@@ -246,7 +246,7 @@ def publish(
 def _pictured(records: Sequence[Record], runs: Path) -> list[tuple[Record, Path]]:
     """The images that the page shows: for each row, those of its first seed."""
     firsts = [row.group.done[0] for row in table.table(records).rows if row.group.done]
-    return [(first, path) for first in firsts if (path := images.find(runs, first.id)) is not None]
+    return [(first, path) for first in firsts if (path := find_pictures(runs, first.id)) is not None]
 
 
 def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviation | None:

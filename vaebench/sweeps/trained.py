@@ -24,8 +24,8 @@ from vaebench.data.datasets import own
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement
 from vaebench.models.base import CLASS, Autoencoder
-from vaebench.records import images as images_
-from vaebench.records import npz, provenance, record
+from vaebench.records import provenance, record
+from vaebench.records.arrays import ArraysError, png, read_arrays, sheet
 from vaebench.records.checksums import checksum
 from vaebench.records.files import CHECKPOINT, LEFT, LOCK, RECORD, write_atomically
 from vaebench.records.record import Record
@@ -197,7 +197,7 @@ def write_png(path: Path, images: Sequence[torch.Tensor], columns: int) -> Path:
     pixels = (x.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     blank = np.zeros((-len(pixels) % columns, *pixels.shape[1:]), np.uint8)
     grid = np.concatenate([pixels, blank]).reshape(-1, columns, *pixels.shape[1:])
-    write_atomically(path, images_.png(images_.sheet(grid)))
+    write_atomically(path, png(sheet(grid)))
     return path
 
 
@@ -212,8 +212,8 @@ def read_codes(file: Path) -> tuple[torch.Tensor, torch.Tensor | None, torch.Ten
         ValueError: if there is no such array, or it does not have these shapes.
     """
     try:
-        found = npz.read(file)
-    except npz.ArraysError as error:
+        found = read_arrays(file)
+    except ArraysError as error:
         raise ValueError(f"{file}: expected an .npz or .npy file of codes ({error})") from None
     code = next((found[name] for name in ("", "mean", "codes", "code", "z") if name in found), None)
     if code is None or code.ndim != 2 or code.dtype.kind not in "fui" or not code.size:

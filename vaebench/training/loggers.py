@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from vaebench.config import Run
-from vaebench.records.images import Pixels
+from vaebench.records.arrays import Pixels
 from vaebench.records.record import UNIT_CURVE
 
 EpochRow = tuple[int, int, dict[str, float]]

@@ -11,7 +11,7 @@ import torch
 from vaebench.config.registry import DATASETS, Positive, PositiveInt
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import Dataset, Examples, Preview, Splits, find_path, float32, training_size
-from vaebench.records import npz
+from vaebench.records.arrays import ArraysError, read_arrays, shapes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +64,7 @@ class Arrays(Dataset):
         self.path, self.scale = path, scale
 
     def load(self, root: Path) -> Splits:
-        arrays = _read(find_path(self.path, root, "Arrays"), npz.read)
+        arrays = _read(find_path(self.path, root, "Arrays"), read_arrays)
         if whole := _first(WHOLE, arrays):
             found = {"all": self._examples(whole, arrays)}
         elif (train := _first(TRAIN, arrays)) and (test := _first(TEST, arrays)):
@@ -78,7 +78,7 @@ class Arrays(Dataset):
         return _splits(found, self.scale or _scale([e.x for e in found.values()]), self.held_out())
 
     def preview(self, root: Path) -> Preview | None:
-        found = _read(find_path(self.path, root, "Arrays"), npz.shapes)
+        found = _read(find_path(self.path, root, "Arrays"), shapes)
         whole = _first(WHOLE, found)
         name = whole or _first(TRAIN, found)
         if name is None or not 2 <= len(found[name]) <= 4:
@@ -111,7 +111,7 @@ def whole(file: Path, shape: tuple[int, ...], scale: float | None = None) -> tup
     Raises:
         ValueError: if the file has no such array, its values are not finite numbers, or they do not fit the shape.
     """
-    arrays, source = _read(file, npz.read), Arrays(path=str(file), scale=scale)
+    arrays, source = _read(file, read_arrays), Arrays(path=str(file), scale=scale)
     name = _first(WHOLE, arrays)
     if name is None:
         raise ValueError(
@@ -146,7 +146,7 @@ def _first(names: tuple[str, ...], arrays: Mapping[str, object]) -> str | None:
 def _read(file: Path, of: Callable[[Path], dict[str, Found]]) -> dict[str, Found]:
     try:
         return {name or WHOLE[0]: found for name, found in of(file).items()}
-    except npz.ArraysError as error:
+    except ArraysError as error:
         raise ValueError(
             f"{file}: expected an .npy or .npz file of numbers ({error}); write it with numpy.save or numpy.savez"
         ) from error

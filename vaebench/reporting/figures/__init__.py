@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 from vaebench.reporting.figures.base import Drawn, Facets, Figure, Sketch
-from vaebench.reporting.figures.forecast import Ceiling, Forecast, Phase
 from vaebench.reporting.figures.headline import Headline, Rows
 from vaebench.reporting.figures.lines import (
     Altered,
@@ -19,7 +18,7 @@ from vaebench.reporting.figures.lines import (
     UnitsByBeta,
     UnitsByRank,
 )
-from vaebench.reporting.figures.planes import Plane, RateDistortion
+from vaebench.reporting.figures.planes import Ceiling, Forecast, Phase, Plane, RateDistortion
 from vaebench.reporting.figures.side_by_side import panels
 from vaebench.reporting.tables.table import Table
 

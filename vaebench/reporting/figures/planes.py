@@ -1,9 +1,14 @@
-"""One measured number against another: those that a study asks for, and rate against distortion (Alemi et al. 2018)."""
+"""One number against another: what a study asks for, rate against distortion (Alemi et al. 2018), runs and forecasts.
 
-from collections.abc import Sequence
+Before training, the data say how many units will be active, and where the ceiling of all VAEs is.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vaebench.records.description import Role
+from vaebench.records.record import BELOW, DEPTH, ONSET, Record
 from vaebench.reporting.figures.base import (
     Facet,
     FacetFigure,
@@ -14,9 +19,11 @@ from vaebench.reporting.figures.base import (
     few_ticks,
     labelled,
     measured_on,
+    whole_ticks,
 )
 from vaebench.reporting.figures.headline import Kind, chosen
-from vaebench.reporting.figures.svg import FAINT, Axes, variable
+from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, FAINT, INK, WARNING, Axes, panel, standalone, variable
+from vaebench.reporting.tables.labels import brief, plain
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.table import Row, Table
 
@@ -84,17 +91,17 @@ class RateDistortion(FacetFigure):
     )
 
     def has(self, row: Row) -> bool:
-        return bool(_points(row))
+        return bool(_rate_and_distortion(row))
 
     def plot(self, axes: Axes, panel: Facet) -> None:
         for series in panel.series:
-            x, y = zip(*_points(series.row), strict=True)
+            x, y = zip(*_rate_and_distortion(series.row), strict=True)
             axes.plot(x, y, "o", color=series.colour, alpha=0.85, markeredgewidth=0)
         _plot_equal_elbo(axes)
         few_ticks(axes)
 
 
-def _points(row: Row) -> list[tuple[float, float]]:
+def _rate_and_distortion(row: Row) -> list[tuple[float, float]]:
     """(rate, distortion) of every seed that has both."""
     rates, distortions = row.group.values_of(Role.RATE), row.group.values_of(Role.DISTORTION)
     return [(rates[seed], distortions[seed]) for seed in rates if seed in distortions]
@@ -109,3 +116,226 @@ def _plot_equal_elbo(axes: Axes) -> None:
         axes.plot([left, right], [total - left, total - right], color=FAINT, alpha=0.5, linewidth=0.6, zorder=0)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
+
+
+PLANE = ("model.beta", "model.likelihood", "model.likelihood.variance")
+"""The axes of a study that span the plane of σ² and β."""
+
+FEWEST = 2  # values of σ², and of β, that make a map
+
+
+def pairs(row: Row) -> list[tuple[float, float]]:
+    """(forecast, active units) of every run that has both."""
+    expected, found = row.group.values_of(Role.FORECAST), row.group.values_of(Role.ACTIVE_UNITS)
+    return [(expected[seed], found[seed]) for seed in expected if seed in found]
+
+
+class Forecast(FacetFigure):
+    """How many runs have how many active units, by forecast."""
+
+    name, title = "forecast", "Active units against the forecast"
+    labels = "forecast", "active units"
+
+    def has(self, row: Row) -> bool:
+        return bool(pairs(row))
+
+    def legend(self, facets: Facets, panels: Sequence[Facet]) -> Legend:
+        return ()  # all rows have one colour here
+
+    def caption(self, panels: Sequence[Facet]) -> str:
+        runs = [record for facet in panels for series in facet.series for record in series.row.group.done]
+        notes = {str(note) for record in runs if (note := record.facts.get("forecast_note"))}
+        return (
+            "A disc a place, with the number of runs there; on the line the forecast min(L, #{λ_i > βσ²/0.99}) holds. "
+            f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
+        )
+
+    def plot(self, axes: Axes, panel: Facet) -> None:
+        places = Counter(pair for series in panel.series for pair in pairs(series.row))
+        top = max(max(place) for place in places)
+        axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
+        for (x, y), count in sorted(places.items()):
+            axes.plot(x, y, "o", markersize=13, color=ACCENT, alpha=0.28, markeredgewidth=0)
+            axes.text(x, y, str(count), ha="center", va="center_baseline", color=INK)
+        margin = max(top * 0.09, 0.6)
+        axes.set_xlim(-margin, top + margin)
+        axes.set_ylim(-margin, top + margin)
+        whole_ticks(axes, x=True, y=True)
+
+
+class Place(NamedTuple):
+    """One configuration in the plane: σ², β, the number of its units, and (forecast, active units) of every run.
+
+    `onset` is the βσ² from which on total collapse is the optimum at any depth; None if the record does not have it.
+    """
+
+    variance: float
+    beta: float
+    units: int
+    runs: list[tuple[float, float]]
+    onset: float | None = None
+
+
+class Phase(Figure[list[Place]]):
+    """The phase diagram: active units over σ² × β, where the study spans this plane."""
+
+    name, title = "phase", "Active units over σ² × β"
+    labels = "β", "σ²"
+
+    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, list[Place]]]:
+        others = [i for i, path in enumerate(table.axes) if path not in PLANE]
+        planes: defaultdict[str, list[Place]] = defaultdict(list)
+        for block in table.blocks:
+            for row in block.rows:
+                if (place := _place(row)) is not None:
+                    title = ", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])
+                    planes[title].append(place)
+        return [(title, places) for title, places in planes.items() if _is_plane(places)]
+
+    def caption(self, panels: Sequence[list[Place]]) -> str:
+        text = (
+            "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed "
+            "and the forecast follows in brackets."
+        )
+        onsets = sorted({p.onset for places in panels for p in places if p.onset is not None})
+        if not onsets:
+            return text
+        where = " or ".join(f"{onset:.4g}" for onset in onsets)
+        return (
+            f"{text} From βσ² = {where} on total collapse is the optimum at any depth; below it, a deep VAE without an "
+            "active unit is not at its optimum."
+        )
+
+    def plot(self, axes: Axes, panel: list[Place]) -> None:
+        variances, betas = sorted({p.variance for p in panel}), sorted({p.beta for p in panel})
+        for place in panel:
+            _plot_place(axes, betas.index(place.beta), variances.index(place.variance), place)
+        axes.set_xticks(range(len(betas)), labels=[plain(float(b)) for b in betas])
+        axes.set_yticks(range(len(variances)), labels=[plain(float(v)) for v in variances])
+        axes.set_xlim(-0.5, len(betas) - 0.5)
+        axes.set_ylim(-0.5, len(variances) - 0.5)
+        axes.grid(False)
+        axes.tick_params(length=0)
+
+
+def _place(row: Row) -> Place | None:
+    """The place of a row; None if σ² was learned, or if a number is missing."""
+    facts = row.group.done[0].facts if row.group.done else {}
+    fixed = row.group.config["model"].get("likelihood") or {}
+    if fixed.get("name") != "Gaussian" or "beta" not in facts or "variance" not in facts or not (found := pairs(row)):
+        return None
+    return Place(facts["variance"], facts["beta"], facts["latent_dim"], found, row.group.done[0].number(ONSET))
+
+
+def _is_plane(places: list[Place]) -> bool:
+    """Whether there are several σ² and several β, and at most one row for each pair."""
+    cells = {(p.variance, p.beta) for p in places}
+    return len(cells) == len(places) and min(len({c[i] for c in cells}) for i in (0, 1)) >= FEWEST
+
+
+def _plot_place(axes: Axes, x: int, y: int, place: Place) -> None:
+    """Plots a cell: its shade is the mean count, its text the smallest and the largest, with the forecast if needed."""
+    from matplotlib.patches import Rectangle
+
+    counts, forecast = sorted({active for _, active in place.runs}), place.runs[0][0]
+    mean = sum(active for _, active in place.runs) / len(place.runs)
+    differs = any(active != expected for expected, active in place.runs)
+    corner, side = (x - 0.47, y - 0.47), 0.94
+    axes.add_patch(Rectangle(corner, side, side, color=ACCENT, alpha=0.6 * mean / place.units, linewidth=0))
+    if differs:
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=WARNING, linewidth=1.4))
+    text = "–".join(f"{count:g}" for count in dict.fromkeys((counts[0], counts[-1])))
+    axes.text(x, y, f"{text} ({forecast:g})" if differs else text, ha="center", va="center", color=INK)
+
+
+LEGEND = 112  # where the legend of the chart begins, in points: on the right, where the curves are low
+
+
+class Point(NamedTuple):
+    """One run: τ, and what it and the linear optimum lack, in units of F."""
+
+    tau: float
+    run: float
+    linear: float
+    onset: float
+
+
+class Ceiling(FacetFigure):
+    """How far runs and the linear optimum are from the ceiling, over τ = βσ²."""
+
+    name, title = "ceiling", "Nats from the ceiling of all VAEs over βσ²"
+    labels = "βσ²", "nats from the ceiling"
+    how = (
+        "What a run (disc) and the optimum of a linear VAE with as many units (line) lack to the ceiling, which is "
+        "zero: (ceiling − objective)/β on the training split, in nats. No decoder, prior or encoder is below zero. "
+        "The height of the line is what depth can buy; the share of it below a disc is what this net did not buy. "
+        "Right of the dashed line total collapse is the optimum at any depth."
+    )
+
+    def has(self, row: Row) -> bool:
+        return any(True for _ in _points(row.group.done))
+
+    def plot(self, axes: Axes, panel: Facet) -> None:
+        all_points = {point for series in panel.series for point in _points(series.row.group.done)}
+        line = sorted({(p.tau, p.linear) for p in all_points})
+        axes.axhline(0, color=INK, linewidth=1)
+        axes.plot([tau for tau, _ in line], [value for _, value in line], color=FAINT, marker=".")
+        for series in panel.series:
+            points = list(_points(series.row.group.done))
+            axes.plot([p.tau for p in points], [p.run for p in points], "o", color=series.colour)
+        for onset in {p.onset for p in all_points}:
+            axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
+        axes.set_xscale("log")
+
+
+class Curve(NamedTuple):
+    """What is known at one τ before training, in units of F."""
+
+    tau: float
+    collapsed: float
+    linear: float
+    ceiling: float
+
+
+def chart(curves: Sequence[Curve], records: Iterable[Record], onset: float) -> str:
+    """The forecast as an SVG file: what total collapse, the optimum of a linear VAE and runs lack to the ceiling.
+
+    Args:
+        records: of runs. Those without a ceiling have no disc.
+        onset: the τ from which on total collapse is the optimum.
+    """
+    dots = [point for record in records for point in _points((record,))]
+    lines = {"total collapse": (CATEGORIES[5], "collapsed"), "best linear VAE": (CATEGORIES[0], "linear")}
+
+    def plot(axes: Axes) -> None:
+        for colour, name in lines.values():
+            heights = [getattr(c, name) - c.ceiling for c in curves]
+            axes.plot([c.tau for c in curves], heights, color=colour, marker="." if name == "linear" else "")
+        axes.axhline(0, color=INK, linewidth=1.4)
+        axes.plot([p.tau for p in dots], [p.run for p in dots], "o", color=CATEGORIES[2], alpha=0.7)
+        axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
+        axes.set_xscale("log")
+        axes.set_ylim(top=1.7 * max([0.01, *(c.linear - c.ceiling for c in curves)]))
+        axes.set_xlabel("βσ²")
+        axes.set_ylabel("nats from the ceiling")
+
+    legend = [(variable(colour), text) for text, (colour, _) in lines.items()]
+    legend += [(variable(CATEGORIES[2]), "trained runs")] if dots else []
+    legend += [(variable(FAINT), text) for text in ("0: the ceiling of all VAEs", "dashed: collapse is best beyond")]
+    return standalone(panel("Nats from the ceiling of all VAEs", "", plot), legend, left=LEGEND)
+
+
+def _points(records: Iterable[Record]) -> Iterator[Point]:
+    """Of every run that has a σ², one for all pixels, and a ceiling."""
+    for record in records:
+        below, depth, onset = map(record.number, (BELOW, DEPTH, ONSET))
+        beta, variance = record.facts.get("beta"), record.facts.get("variance")
+        if below is None or depth is None or onset is None or not beta or not variance or _per_pixel(record):
+            continue
+        yield Point(beta * variance, below / beta, depth / beta, onset)
+
+
+def _per_pixel(record: Record) -> bool:
+    """Whether each pixel has its own σ². Then x is not in one unit, and τ = β."""
+    likelihood = record.config.get("model", {}).get("likelihood")
+    return isinstance(likelihood, dict) and bool(likelihood.get("per_pixel"))

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from vaebench.records.arrays import Pictures, PicturesError, Pixels, find_pictures, png, read_pictures, sheet
 from vaebench.records.files import ARRAYS
-from vaebench.records.images import Pictures, PicturesError, Pixels, find, png, read, sheet
 from vaebench.records.record import Record, RecordError
 from vaebench.reporting.figures.base import Legend, limit_to_prior
 from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, Axes, Panel, panel, variable
@@ -71,7 +71,9 @@ class Gallery(NamedTuple):
 def gallery(table: Table, folder: Path | None) -> Gallery:
     """The images in the folder of a study; without matrices if no run has images."""
     rows = [row for row in table.rows if row.group.done]
-    found = [(row, path) for row in rows if folder is not None and (path := find(folder, row.group.done[0].id))]
+    found = [
+        (row, path) for row in rows if folder is not None and (path := find_pictures(folder, row.group.done[0].id))
+    ]
     most = min(len(found), MOST)
     read_ones = [(table.name(row), _read(row.group.done[0], path)) for row, path in _spread(found, most)]
     seen = [(title, one) for title, one in read_ones if isinstance(one, Pictures)]
@@ -118,7 +120,7 @@ def _enlarged(images: Pixels) -> int:
 def _read(record: Record, path: Path) -> Pictures | str:
     """The images of a run, or why there are none to show; the rest of the page does not need them."""
     try:
-        found = read(path)
+        found = read_pictures(path)
         record.left(path, ARRAYS)
         return found
     except (PicturesError, RecordError) as error:

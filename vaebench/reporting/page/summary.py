@@ -16,8 +16,8 @@ from contextlib import suppress
 from vaebench.config.presentation import SUM
 from vaebench.records.description import Role
 from vaebench.reporting.comparison import Difference, difference
-from vaebench.reporting.figures.forecast import pairs
 from vaebench.reporting.figures.headline import asks_for_forecast, quantity
+from vaebench.reporting.figures.planes import pairs
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vaebench.config import Run, Study
 from vaebench.config.presentation import PLAIN
-from vaebench.records import images as files
+from vaebench.records import arrays
 from vaebench.records.description import Description, Direction
 from vaebench.records.files import ARRAYS, CHECKPOINT, RECORD, WANDB, WriteError, check_writable, write_atomically
 from vaebench.records.record import Record, encode
@@ -87,8 +87,8 @@ def pictures(record: Record, folder: Path) -> dict[str, Any]:
     import wandb
 
     try:
-        found = files.read(folder / ARRAYS)
-    except files.PicturesError as error:
+        found = arrays.read_pictures(folder / ARRAYS)
+    except arrays.PicturesError as error:
         log.warning("%s; W&B shows no images of this run", error)
         return {}
     sheets = {
@@ -98,7 +98,7 @@ def pictures(record: Record, folder: Path) -> dict[str, Any]:
         PLANE: (found.spanned, "the latent space of two units"),
     }
     return {
-        _key(record, name): wandb.Image(files.coloured(pixels), caption=caption)
+        _key(record, name): wandb.Image(arrays.coloured(pixels), caption=caption)
         for name, (pixels, caption) in sheets.items()
         if pixels is not None
     }
@@ -168,7 +168,7 @@ class Tracker:
         import wandb
 
         try:
-            shown = {epoch_key(name): wandb.Image(files.coloured(pixels)) for name, pixels in sheets.items()}
+            shown = {epoch_key(name): wandb.Image(arrays.coloured(pixels)) for name, pixels in sheets.items()}
             self.experiment.log(shown | {EPOCH: epoch})
         except (OSError, wandb.Error) as error:
             log.warning("W&B could not take the pictures of epoch %d: %s", epoch, error)

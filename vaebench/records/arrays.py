@@ -1,15 +1,116 @@
-"""Images that a trained model made, as 8-bit pixels: one compressed file beside the record, and grids for pages."""
+"""Arrays in files of NumPy's, read safely; and the images that a trained model made, kept in such a file.
+
+NumPy itself allocates what a header claims. Here the size in a header is compared with the file before memory is
+allocated. For files with pickled objects, NumPy's error advises to allow them.
+"""
 
 import io
+import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from io import BufferedIOBase
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaebench.records import npz
 from vaebench.records.files import ARRAYS, published_arrays, write_atomically
+
+Found = TypeVar("Found")
+
+MAGIC = b"\x93NUMPY"
+
+RATIO = 1100  # how much larger than its compressed size a member may be. Deflate reaches 1032 at most
+
+
+class ArraysError(ValueError):
+    """A file without arrays of numbers. The message says what is wrong; the caller adds the file's name."""
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, or the array of an .npy file under the name ''.
+
+    Raises:
+        ArraysError: if it is another file, is cut off or damaged, claims more than it has, or has Python objects.
+    """
+    return _each(path, _array)
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each array, from the headers alone; names and errors as for `read_arrays`."""
+    return _each(path, _shape)
+
+
+def _each(path: Path, of: Callable[[str, BufferedIOBase, int], Found]) -> dict[str, Found]:
+    if not path.is_file():
+        raise ArraysError("it is a folder" if path.is_dir() else "it is no file" if path.exists() else "no such file")
+    try:
+        with path.open("rb") as file:
+            return _members(file, of) if zipfile.is_zipfile(file) else {"": of("", file, path.stat().st_size)}
+    except ArraysError:
+        raise
+    except MemoryError:
+        raise ArraysError("its arrays do not fit into memory") from None
+    except OSError as error:
+        raise ArraysError((error.strerror or str(error)).lower()) from None
+    except (ValueError, EOFError, KeyError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArraysError(f"damaged or cut off: {_first_line(error)}") from None
+
+
+def _members(file: BufferedIOBase, of: Callable[[str, BufferedIOBase, int], Found]) -> dict[str, Found]:
+    found = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                continue  # not an array
+            if member.file_size > RATIO * member.compress_size + 1024:
+                raise ArraysError(f"{name}: claims {member.file_size} bytes and holds {member.compress_size}")
+            with archive.open(member) as opened:
+                found[name] = of(f"{name}: ", cast(BufferedIOBase, opened), member.file_size)
+    return found
+
+
+def _shape(source: str, file: BufferedIOBase, size: int) -> tuple[int, ...]:
+    """The shape of the array in an .npy file of `size` bytes, from its header, which is checked."""
+    file.seek(0)
+    start = file.read(len(MAGIC) + 2)
+    if not start:
+        raise ArraysError(f"{source}empty, 0 bytes")
+    if not start.startswith(MAGIC) or len(start) < len(MAGIC) + 2:
+        raise ArraysError(f"{source}no file of NumPy's")
+    header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(start[len(MAGIC)])
+    if header is None:
+        raise ArraysError(f"{source}an array of named fields")
+    shape: tuple[int, ...]
+    shape, _, kind = header(file)
+    if kind.hasobject:
+        raise ArraysError(f"{source}Python objects, written by pickle")
+    claimed, held = prod(shape) * kind.itemsize, size - file.tell()
+    if any(n < 0 for n in shape) or claimed > held:
+        raise ArraysError(
+            f"{source}cut off or damaged: shape {[*shape]} of {kind} takes {claimed} bytes, the file holds {held}"
+        )
+    return shape
+
+
+def _array(source: str, file: BufferedIOBase, size: int) -> np.ndarray:
+    _shape(source, file, size)
+    file.seek(0)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    while file.read(2**20):
+        pass  # at the end zipfile compares the checksum
+    return array
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# -- 8-bit images: one compressed file beside the record, and grids for pages -----------------------------------------
 
 Pixels = NDArray[np.uint8]  # `[..., C, H, W]`, 0 to 255
 
@@ -109,7 +210,7 @@ def png(image: Pixels) -> bytes:
     return file.getvalue()
 
 
-def write(pictures: Pictures, path: Path) -> None:
+def write_pictures(pictures: Pictures, path: Path) -> None:
     """Write the file atomically."""
     out, arrays = io.BytesIO(), asdict(pictures)
     if not len(pictures.altered):
@@ -118,19 +219,19 @@ def write(pictures: Pictures, path: Path) -> None:
     write_atomically(path, out.getvalue())
 
 
-def read(path: Path) -> Pictures:
+def read_pictures(path: Path) -> Pictures:
     """Read the file.
 
     Raises:
         PicturesError: if it is damaged or has other arrays.
     """
     try:
-        found = npz.read(path)
+        found = read_arrays(path)
         wrong = [name for name, (kind, axes) in LAYOUT.items() if not _is(found.get(name), kind, axes)]
         if wrong != ["altered"] * ("altered" not in found):
-            raise npz.ArraysError(f"no {', '.join(wrong)} as expected")
+            raise ArraysError(f"no {', '.join(wrong)} as expected")
         return Pictures(**found)
-    except (npz.ArraysError, TypeError) as error:
+    except (ArraysError, TypeError) as error:
         raise PicturesError(f"{path}: not a file of pictures ({error}); delete it, or train the run again") from None
 
 
@@ -138,7 +239,7 @@ def _is(array: NDArray[Any] | None, kind: type, axes: int) -> bool:
     return array is not None and array.dtype == kind and array.ndim == axes
 
 
-def find(folder: Path, id: str) -> Path | None:
+def find_pictures(folder: Path, id: str) -> Path | None:
     """The file of a run in `runs/<study>` or `results/<study>`; None if it has none."""
     places = (folder / id / ARRAYS, published_arrays(folder, id))
     return next((path for path in places if path.is_file()), None)
