@@ -120,8 +120,3 @@ def test_the_speed_is_the_standard_deviation_of_the_log_likelihood() -> None:
     expected = (value * square) ** 2 * (0.5 + square)
     error = float(centred.square().std()) / math.sqrt(len(m))
     assert abs(float(centred.square().mean()) - expected) < 5 * error
-
-
-def test_no_rise_is_no_path() -> None:
-    with pytest.raises(ValueError, match="expected at least 1 interval between temperatures, got 0"):
-        diagonal(1.0).temperatures(0)

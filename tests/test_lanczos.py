@@ -46,9 +46,3 @@ def test_few_products_err_to_the_inside_and_say_by_how_much(products: int) -> No
     assert np.abs(values - found.smallest).min() <= found.uncertainty + 1e-9
     if products >= 60:
         assert found.smallest < -0.4
-
-
-@pytest.mark.parametrize(("vector", "products"), [(torch.zeros(3).double(), 3), (torch.ones(3).double(), 0)])
-def test_without_a_start_or_a_product_there_is_no_answer(vector: torch.Tensor, products: int) -> None:
-    with pytest.raises(ValueError, match="expected a start that is not zero and at least one product"):
-        ends(lambda v: v, vector, products)

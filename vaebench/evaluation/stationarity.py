@@ -47,13 +47,8 @@ def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
         product: v ↦ Av for a symmetric A.
         start: a vector with a component in every eigendirection, such as a random one.
         products: the largest number of products; fewer if the smallest eigenvalue has converged.
-
-    Raises:
-        ValueError: if the start is zero, or if no product is allowed.
     """
     most = min(products, len(start))
-    if not float(start.norm()) > 0 or most < 1:
-        raise ValueError(f"expected a start that is not zero and at least one product, got {products}")
     basis, (diagonal, beside) = start.new_empty(most, len(start)), start.new_empty(2, most)
     basis[0] = start / start.norm()
     for k in range(most):

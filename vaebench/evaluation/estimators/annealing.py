@@ -236,12 +236,7 @@ class Curvature(NamedTuple):
         They divide the length ∫ √Var_t[log p(x|z)] dt into equal parts (Gelman & Meng 1998; Grosse et al. 2013). If f_t
         is Gaussian and its means have the scale of the prior, the variance is Σ_i λ_i²s_i⁴(½ + s_i²) with the scales
         s_i at t. The mean over observations is used.
-
-        Raises:
-            ValueError: if count < 1.
         """
-        if count < 1:
-            raise ValueError(f"expected at least 1 interval between temperatures, got {count}")
         values = self.values.double().cpu()
         fastest = values.max().clamp(min=1e-6)
         # t = (e^{u·log(1 + λ)} − 1)/λ for u in [0, 1]: at the largest λ, 1 + tλ grows by equal factors.

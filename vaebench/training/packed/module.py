@@ -46,7 +46,6 @@ class Pack(lightning.LightningModule):
         compiles: whether steps may be compiled (`vaebench.training.packed.compiled`).
 
     Raises:
-        ValueError: if the snapshots have different numbers of steps.
         Unpackable: if one program cannot train them; here, or in `fit` before the first step.
     """
 
@@ -66,8 +65,6 @@ class Pack(lightning.LightningModule):
     ) -> None:
         super().__init__()
         check_compatible(members)
-        if start is not None and len({(s.epochs, s.steps) for s in start}) != 1:
-            raise ValueError(f"expected snapshots after as many steps, got {sorted({s.steps for s in start})}")
         self.automatic_optimization = False
         self.members, self.models = nn.ModuleList(members), list(members)
         self.clips = [None] * len(members) if clips is None else list(clips)

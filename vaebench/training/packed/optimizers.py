@@ -1,7 +1,7 @@
 """torch's optimisers for many members: each has a row of a matrix, a learning rate, settings and a clip of its own."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import inf
 from types import MappingProxyType
@@ -191,9 +191,6 @@ class PackedOptimizer(torch.optim.Optimizer):
         for member, remembered in enumerate(moments):
             for name, row in zip(self.states, remembered, strict=True):
                 state[name][member].copy_(row)
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        raise NotImplementedError("a pack computes its own gradients: call advance(gradients, active)")
 
 
 class PackedAdam(PackedOptimizer):
