@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Metric, Subject, without_densities, without_unit_priors
+from vaebench.evaluation.metrics.base import MeasuredModel, Metric, without_densities, without_unit_priors
 from vaebench.models.draws import ChunkSize, Draws
 from vaebench.models.parts.posteriors import Form
 from vaebench.records.description import Description, Panel
@@ -122,7 +122,7 @@ class AggregateMetric(Metric):
     log_pz: list[Tensor]
     log_qz: list[Tensor]
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return without_densities(model, Form.DIAGONAL)
 
     def update(self, draws: Draws) -> None:
@@ -206,7 +206,7 @@ class TotalCorrelation(AggregateMetric):
     difference is larger, a note beside the numbers says so.
     """
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return super().why_not_applicable(model) or without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:

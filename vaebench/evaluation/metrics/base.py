@@ -17,7 +17,7 @@ from vaebench.records.record import Estimate, NotApplicable
 
 
 @runtime_checkable
-class Subject(Protocol):
+class MeasuredModel(Protocol):
     """What a metric may ask of a model before it measures it."""
 
     stochastic: bool  # whether it has a posterior q(z|x) and a prior p(z)
@@ -28,12 +28,12 @@ class Subject(Protocol):
     form: Form  # what is known about q(z|x)
 
 
-def without_posterior(model: Subject) -> str | None:
+def without_posterior(model: MeasuredModel) -> str | None:
     """The reason why a model has no q(z|x), or None if it has one."""
     return None if model.stochastic else f"{type(model).__name__} has no posterior q(z|x)"
 
 
-def without_densities(model: Subject, *known: Form) -> str | None:
+def without_densities(model: MeasuredModel, *known: Form) -> str | None:
     """The reason why a model's q(z|x) has none of these forms, or None."""
     if (reason := without_posterior(model)) is not None or model.form in known:
         return reason
@@ -44,12 +44,12 @@ def without_densities(model: Subject, *known: Form) -> str | None:
     )
 
 
-def without_latents(model: Subject) -> str | None:
+def without_latents(model: MeasuredModel) -> str | None:
     """The reason why a model has no p(z) and q(z|x), or None."""
     return without_densities(model, *(form for form in Form if form is not Form.NONE))
 
 
-def without_unit_priors(model: Subject) -> str | None:
+def without_unit_priors(model: MeasuredModel) -> str | None:
     """The reason why a model has no KL for a single unit, or None."""
     if (reason := without_densities(model, Form.DIAGONAL, Form.GAUSSIAN)) is not None:
         return reason
@@ -100,7 +100,7 @@ class Metric(TorchMetric, ABC):
             elif kind in (list[Tensor], "list[Tensor]", "list[torch.Tensor]"):
                 self.add_state(name, [], dist_reduce_fx="cat")
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         """The reason why the metric has no meaning for this model, or None; the default asks for a posterior."""
         return without_posterior(model)
 

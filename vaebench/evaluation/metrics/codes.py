@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, Positive, PositiveInt
-from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import MeasuredModel, Metric, ScalarMean
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
@@ -68,7 +68,7 @@ class Probe(Metric):
             asked: the other codes.
         """
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -227,7 +227,7 @@ class ClassificationError(ScalarMean):
     )
     missing = "the model predicts no classes"
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None if model.classes is not None else f"this {type(model).__name__} has no classifier"
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:

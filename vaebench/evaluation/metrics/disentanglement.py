@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, PositiveInt
-from vaebench.evaluation.metrics.base import Metric, Subject
+from vaebench.evaluation.metrics.base import MeasuredModel, Metric
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.record import Estimate, NotApplicable
@@ -55,7 +55,7 @@ class FactorScore(Metric):
     def scores(self, codes: Codes, factors: Factors, random: np.random.RandomState) -> Iterator[float]:
         """The numbers, in the order of `described`. Every factor varies, and there are at least two."""
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:

@@ -10,9 +10,9 @@ from vaebench.config.registry import METRICS, Positive
 from vaebench.evaluation.metrics.base import (
     Columns,
     MeanOverObservations,
+    MeasuredModel,
     Metric,
     ScalarMean,
-    Subject,
     variance_of_mean,
     without_densities,
     without_latents,
@@ -36,7 +36,7 @@ class Rate(ScalarMean):
     column = "rate"
     description = Description("rate", Panel.OBJECTIVE, 50, "nats", role=Role.RATE)
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return without_latents(model)
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -60,7 +60,7 @@ class Distortion(ScalarMean):
         "distortion", Panel.OBJECTIVE, 60, "nats", Direction.LOWER, ranked=False, role=Role.DISTORTION
     )
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return without_latents(model) if model.stochastic else None
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -87,7 +87,7 @@ class KLPerUnit(MeanOverObservations):
     Where units have a layer before them, it is their rate E_q[log q(z_i|·) − log p(z_i|·)] given it, over the K draws.
     """
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None if model.form is Form.LAYERED else without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -121,7 +121,7 @@ class Layers(Metric):
         super().__init__()
         self.threshold, self.lower = threshold, 0
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         if model.form is Form.LAYERED:
             return None
         return without_densities(model, *Form) or f"{type(model).__name__} has one layer of latent units"

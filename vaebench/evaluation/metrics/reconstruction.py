@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from vaebench.config.registry import METRICS
-from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject
+from vaebench.evaluation.metrics.base import MeasuredModel, Metric, ScalarMean
 from vaebench.models.draws import Draws
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, NotApplicable
@@ -22,7 +22,7 @@ class SquaredError(ScalarMean):
         "squared error", Panel.OBJECTIVE, 70, "x²", Direction.LOWER, role=Role.RECONSTRUCTION_ERROR
     )
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None
 
     def per_observation(self, draws: Draws) -> Float64[Tensor, " B"]:
@@ -39,7 +39,7 @@ class ImageScore(ScalarMean):
     smallest = 1
     shape: tuple[int, ...] = ()
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None
 
     def score(self, image: Float64[Tensor, "B C H W"], reconstruction: Float64[Tensor, "B C H W"]) -> Tensor:
@@ -119,7 +119,7 @@ class ExplainedVariance(Metric):
     total: Tensor
     count: Tensor
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None
 
     def columns(self, draws: int) -> Mapping[str, Description]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.evaluation.metrics.base import Metric, ScalarMean, Subject, without_latents, without_unit_priors
+from vaebench.evaluation.metrics.base import MeasuredModel, Metric, ScalarMean, without_latents, without_unit_priors
 from vaebench.evaluation.metrics.rate import unit_kl
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, OverFixedNoises
@@ -35,7 +35,7 @@ class ActiveUnits(Metric):
         super().__init__()
         self.threshold = threshold
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return without_latents(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -80,7 +80,7 @@ class CollapsedUnits(Metric):
         super().__init__()
         self.epsilon, self.delta = epsilon, delta
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return without_unit_priors(model)
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -110,7 +110,7 @@ class Sparsity(ScalarMean):
     description = Description("L0", Panel.OBJECTIVE, 95)
     used: Tensor
 
-    def why_not_applicable(self, model: Subject) -> str | None:
+    def why_not_applicable(self, model: MeasuredModel) -> str | None:
         return None if model.sparse else f"the codes of {type(model).__name__} are not sparse"
 
     def columns(self, draws: int) -> Mapping[str, Description]:
