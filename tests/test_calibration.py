@@ -13,7 +13,7 @@ from vaebench.__main__ import app
 from vaebench.calibration import grade
 from vaebench.calibration.calibrate import CalibrationError, calibrate, trained_grades
 from vaebench.calibration.grade import Grade
-from vaebench.calibration.linear_cases import ANSWERS, DRAWS, linear_grades, misfit, optima
+from vaebench.calibration.linear_cases import DRAWS, answers_of, linear_grades, misfit, optima
 from vaebench.calibration.toy_cases import toy_case_grades
 from vaebench.config import load
 from vaebench.config.registry import ESTIMATORS, METRICS
@@ -129,8 +129,9 @@ def test_a_number_that_is_off_does_not_pass(metric, data):
 
 
 def test_a_missing_number_is_wrong(data):
-    missing = list(linear_grades(next(optima(data)), estimates=[]))
-    assert {g.instrument for g in missing} == set(ANSWERS)
+    problem = next(optima(data))
+    missing = list(linear_grades(problem, estimates=[]))
+    assert {g.instrument for g in missing} == set(answers_of(problem))
     assert not any(g.is_within for g in missing)
 
 

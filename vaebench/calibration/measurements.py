@@ -96,14 +96,21 @@ def contraction(seed: int) -> Iterator[Estimate]:
     """‖∂h/∂x‖² against its closed forms, and E‖h(x + sε) − h(x)‖² against s²‖∂h/∂x‖²; each as a ratio."""
     x, _ = _data()
     x = x[:50]
-    linear = StochasticContractiveAE((x.shape[1],), seed, corruption=_noise(NOISE), **_linear())
+    linear = StochasticContractiveAE(
+        (x.shape[1],), seed, corruption={"name": "GaussianNoise", "std": NOISE}, **_linear()
+    )
     linear.double().requires_grad_(False)
     norm = float(_weights(linear)[0].square().sum())
     yield Estimate("linear_jacobian", float(squared_jacobian(linear.encoder, x).mean()) / norm, n=len(x))
     yield Estimate("linear_noise", _moved(linear, x) / (NOISE**2 * norm), n=len(x))
     network = {"name": "ActivatedMLP", "hidden": [], "activation": "Sigmoid"}
     sigmoid = StochasticContractiveAE(
-        (x.shape[1],), seed, corruption=_noise(SMALL), latent_dim=UNITS, network=network, likelihood=LIKELIHOOD
+        (x.shape[1],),
+        seed,
+        corruption={"name": "GaussianNoise", "std": SMALL},
+        latent_dim=UNITS,
+        network=network,
+        likelihood=LIKELIHOOD,
     )
     sigmoid.double().requires_grad_(False)
     code, weight = sigmoid.encoder(x), _weights(sigmoid)[0]
@@ -136,10 +143,6 @@ def _data() -> tuple[Float64[Tensor, "N D"], Spectrum]:
 
 def _linear() -> dict[str, Any]:
     return {"latent_dim": UNITS, "network": "Affine", "likelihood": LIKELIHOOD}
-
-
-def _noise(std: float) -> dict[str, Any]:
-    return {"name": "GaussianNoise", "std": std}
 
 
 def _weights(model: AE) -> list[Tensor]:
@@ -248,19 +251,16 @@ def fault_within_batches(run: Run, folder: Path, seed: int) -> Iterator[Estimate
 
 
 ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {
-    "spectrum": spectrum,
-    "iwae_gap": iwae_gap,
-    "linear_denoising": linear_denoising,
-    "linear_subspace": linear_subspace,
-    "regularised_linear": regularised_linear,
-    "contraction": contraction,
-    "constructed_codes": constructed_codes,
+    each.__name__: each
+    for each in (
+        *(spectrum, iwae_gap, linear_denoising, linear_subspace, regularised_linear, contraction),
+        constructed_codes,
+    )
 }
 """Measurements that need no trained run, by the name in their configuration."""
 
 OF_RUNS: dict[str, Callable[[Run, Path, int], Iterator[Estimate]]] = {
-    "fault_without_draws": fault_without_draws,
-    "fault_within_batches": fault_within_batches,
+    each.__name__: each for each in (fault_without_draws, fault_within_batches)
 }
 """Measurements of every run of a study."""
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -20,6 +20,7 @@ from vaebench.records.files import PAPER
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
+    from vaebench.config.key_types import Field
     from vaebench.config.registry import Registry
 
 
@@ -171,6 +172,7 @@ def keys_of(name: str) -> list[tuple[str, list[Key]]]:
     Raises:
         ValueError: if no component has that name, with the nearest ones.
     """
+    from vaebench.config.key_types import component_fields
     from vaebench.config.registry import REGISTRIES, did_you_mean
 
     found = [registry for registry in REGISTRIES if name in registry]
@@ -178,18 +180,20 @@ def keys_of(name: str) -> list[tuple[str, list[Key]]]:
         known = sorted({entry for registry in REGISTRIES for entry in registry})
         near = did_you_mean(name, known) or "; `vaebench list` shows every name"
         raise ValueError(f"{name[:60]!r}: no component has that name{near}")
-    return [(f"{name} ({registry.kind}): {registry.source(name).summary}", _keys(registry, name)) for registry in found]
+    return [
+        (
+            f"{name} ({registry.kind}): {registry.source(name).summary}",
+            [_key(*item) for item in component_fields(registry, name).items()],
+        )
+        for registry in found
+    ]
 
 
-def _keys(registry: Any, name: str) -> list[Key]:
-    from vaebench.config.key_types import EMPTY, component_fields, described, shown
+def _key(name: str, field: "Field") -> Key:
+    from vaebench.config.key_types import EMPTY, described, shown
 
-    def default(value: Any) -> str | None:
-        """As YAML spells it."""
-        return None if value is EMPTY else "null" if value is None else shown(value)
-
-    fields = component_fields(registry, name).items()
-    return [Key(key, described(field.kind), default(field.default), field.help or "") for key, field in fields]
+    default = None if field.default is EMPTY else "null" if field.default is None else shown(field.default)
+    return Key(name, described(field.kind), default, field.help or "")
 
 
 # -- doctor: versions, devices, torchvision's operators, data. Each check imports what it looks at ----------------

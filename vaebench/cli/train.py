@@ -8,30 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebench.cli.arguments import (
-    RESULTS,
-    RUNS,
-    Address,
-    Bf16,
-    Compile,
-    Engine,
-    Gpus,
-    Json,
-    Loggers,
-    Overrides,
-    Pack,
-    SaveEvery,
-    Slurm,
-    StudyFile,
-    Tf32,
-    Threads,
-    WandbMode,
-    WandbSet,
-    Workers,
-    check_logging,
-    study_of,
-    wandb_variables,
-)
+from vaebench.cli import arguments as given
+from vaebench.cli.arguments import RESULTS, RUNS, check_logging, study_of, wandb_variables
 from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
 from vaebench.records.collection import importing, keep
 from vaebench.records.files import RECORD
@@ -51,24 +29,24 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    study: StudyFile,
-    overrides: Overrides = None,
-    wandb: WandbMode = "offline",
-    wandb_set: WandbSet = None,
-    logger: Loggers = None,
-    threads: Threads = 1,
-    pack: Pack = "auto",
-    engine: Engine = "auto",
-    workers: Workers = None,
-    gpus: Gpus = None,
-    address: Address = None,
-    slurm: Slurm = None,
-    save_every: SaveEvery = 60.0,
-    tf32: Tf32 = False,
-    bf16: Bf16 = False,
-    compile: Compile = False,
+    study: given.StudyFile,
+    overrides: given.Overrides = None,
+    wandb: given.WandbMode = "offline",
+    wandb_set: given.WandbSet = None,
+    logger: given.Loggers = None,
+    threads: given.Threads = 1,
+    pack: given.Pack = "auto",
+    engine: given.Engine = "auto",
+    workers: given.Workers = None,
+    gpus: given.Gpus = None,
+    address: given.Address = None,
+    slurm: given.Slurm = None,
+    save_every: given.SaveEvery = 60.0,
+    tf32: given.Tf32 = False,
+    bf16: given.Bf16 = False,
+    compile: given.Compile = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    json: Json = False,
+    json: given.Json = False,
 ) -> None:
     """Train and measure every run of a study that is not done, and write its tables. The same command resumes."""
     from vaebench.sweeps.packs import max_pack_size
@@ -208,17 +186,17 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
 
 
 def train(
-    study: StudyFile,
-    overrides: Overrides = None,
+    study: given.StudyFile,
+    overrides: given.Overrides = None,
     id: Annotated[str | None, typer.Option(help="The run's id, from a record or a table.")] = None,
-    wandb: WandbMode = "offline",
-    wandb_set: WandbSet = None,
-    logger: Loggers = None,
-    threads: Threads = 1,
-    save_every: SaveEvery = 60.0,
-    tf32: Tf32 = False,
-    bf16: Bf16 = False,
-    compile: Compile = False,
+    wandb: given.WandbMode = "offline",
+    wandb_set: given.WandbSet = None,
+    logger: given.Loggers = None,
+    threads: given.Threads = 1,
+    save_every: given.SaveEvery = 60.0,
+    tf32: given.Tf32 = False,
+    bf16: given.Bf16 = False,
+    compile: given.Compile = False,
 ) -> None:
     """Train and measure one run of a study, chosen by overrides or by its id, even if it is done."""
     from vaebench.sweeps.status import find_run
@@ -247,10 +225,10 @@ def train(
 
 
 def status(
-    study: StudyFile,
-    overrides: Overrides = None,
+    study: given.StudyFile,
+    overrides: given.Overrides = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until every run is done or has failed.")] = False,
-    json: Json = False,
+    json: given.Json = False,
 ) -> None:
     """Show how far a sweep is, wherever it runs. Exit with status 1 if a run failed or its record is damaged."""
     from vaebench.sweeps.status import BAD, RunStatus, counts, looks

@@ -161,10 +161,6 @@ class Record:
         """How to show a number: as the record says; by the frozen list if the record is older than descriptions."""
         return self.descriptions.get(name) or earlier_description(name) or Description()
 
-    def reason_for_none(self, name: str) -> str:
-        """Why the record has no estimate of that name."""
-        return self.not_applicable.get(name) or "not measured"
-
     @property
     def blanks(self) -> list[str]:
         """The estimates that the run does not have, a text for each reason: `elbo, rate: AE has no posterior`."""
@@ -237,8 +233,9 @@ def decode(content: bytes, source: str | Path) -> Record:
         raise NewerError(f"{source}: format {version}, but this version reads up to {FORMAT}", "update vaebench")
     del entries["format"]
     seal = entries.pop(SEAL, None)
+    named = {{"absent": "not_applicable"}.get(k, k): v for k, v in entries.items()} if version < FORMAT else entries
     try:
-        record: Record = _adapter().validate_python(_renamed(entries) if version < FORMAT else entries)
+        record: Record = _adapter().validate_python(named)
     except ValidationError as error:
         raise RecordError(f"{source}: not a record: {validation_faults(error)[0]}", remedy) from None
     # Format 1 had no checksum. A record of "format 1" with a checksum was edited, and is checked as well.
@@ -312,11 +309,6 @@ def read_all(folder: Path) -> list[Record]:
     if wrong:
         raise wrong[0] if len(wrong) == 1 else RecordError("\n".join(map(str, wrong)))
     return sorted(records, key=lambda r: r.id)
-
-
-def _renamed(entries: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a record before format 3 under the names of today."""
-    return {{"absent": "not_applicable"}.get(name, name): value for name, value in entries.items()}
 
 
 @cache

@@ -211,11 +211,6 @@ class Headline(Figure[HeadlinePanel]):
         axes.set_ylabel(panel.quantity.description.unit or panel.quantity.heading)
 
 
-def has_axis(table: Table) -> bool:
-    """Whether the study varies numbers, enough of them for a line."""
-    return _axis(table) is not None
-
-
 def asks_for_forecast(table: Table) -> bool:
     """Whether the study asks about the forecast of active units, which has figures of its own."""
     asked = [q for q in table.quantities if q.name in table.presentation.headline]
@@ -305,7 +300,7 @@ class Rows(Figure[RowsPanel]):
 
     def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, RowsPanel]]:
         asked = chosen(table)
-        if asked.kind is not Kind.WORDS if asked else has_axis(table) or asks_for_forecast(table):
+        if asked.kind is not Kind.WORDS if asked else _axis(table) is not None or asks_for_forecast(table):
             return []
         return [
             (", ".join([q.heading, *measured_on(table, block)]), made)

@@ -86,7 +86,7 @@ class Quantity:
         """The estimate, or why there is none."""
         estimate = record.estimate(self.name)
         if estimate is None:
-            return Reading(None, record.reason_for_none(self.name))
+            return Reading(None, record.not_applicable.get(self.name, "not measured"))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
             return Reading(None, estimate.note or "not a finite number")
         over = estimate.over or earlier_observations(record, estimate)
