@@ -142,7 +142,8 @@ def watched() -> tuple[dict[str, float], list[float]]:
     import wandb
     from decomposition import resident
 
-    from vaebench.sweeps import run, worker
+    from vaebench.sweeps import run
+    from vaebench.sweeps import sweep as sweeps
     from vaebench.training.callbacks import Validation
     from vaebench.training.packed.module import Pack
 
@@ -162,7 +163,7 @@ def watched() -> tuple[dict[str, float], list[float]]:
         before.append(resident("VmRSS"))
         return execute_pack(*args, **kwargs)
 
-    execute_pack, worker.execute_pack = worker.execute_pack, first
+    execute_pack, sweeps.execute_pack = sweeps.execute_pack, first
     for part, owner, name in (
         ("training steps", Pack, "training_step"),
         ("validation", Pack, "validation_step"),
