@@ -235,7 +235,7 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
     configure_process(threads)
     imports.use(job.run.imports)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    job = job if rank == 0 else job._replace(on_epoch=_ignore)
+    job = job if rank == 0 else job._replace(on_epoch=lambda epoch, latest: None)  # only the first reports progress
     try:
         data = data_of(job.run)
         data.setup("fit")
@@ -247,10 +247,6 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
         known = isinstance(error, Diverged | SnapshotError | StoppedError)
         errors.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise
-
-
-def _ignore(epoch: int, latest: object) -> None:
-    """Only the first process reports progress."""
 
 
 def _save(training: lightning.Trainer, path: Path) -> None:
