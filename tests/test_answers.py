@@ -15,17 +15,17 @@ from vaebench.records.description import Role, Weights
 from vaebench.records.files import published_studies
 from vaebench.records.record import Estimate
 from vaebench.reporting import figures
+from vaebench.reporting.answer import UnfilledError, answer, filled
 from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import Headline, Kind, _band, chosen
 from vaebench.reporting.figures.headline import quantity as asked_quantity
 from vaebench.reporting.page.site import folded
-from vaebench.reporting.page.summary import UnfilledError, answer, filled
-from vaebench.reporting.shown import headline as in_terminal
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import MOST_HEADLINE, Page, comparability, headline, page, shown
 from vaebench.reporting.tables.table import Table
+from vaebench.reporting.terminal import headline as in_terminal
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = published_studies(ROOT / "results")

@@ -11,11 +11,11 @@ from vaebench.records import record as files
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting import select
 from vaebench.reporting.comparison import difference, differences, obstacle
-from vaebench.reporting.shown import BAR, bar, compare, pairs, show
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.quantities import Quantity
 from vaebench.reporting.tables.table import Group
+from vaebench.reporting.terminal import BAR, bar, compare, pairs, show
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "measure": "discrete"}
 LUCK = [3.0, -4.0, 1.0]

@@ -12,8 +12,8 @@ from commands import vaebench
 from vaebench.config import Study, load
 from vaebench.records import record
 from vaebench.records.record import UNIT_CURVE
+from vaebench.reporting.answer import answer
 from vaebench.reporting.figures import FIGURES
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.wandb import EPOCH_PICTURES, PICTURES, dashboard, epoch_key
 from vaebench.reporting.wandb.runs import headline

@@ -15,9 +15,9 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
-from vaebench.reporting.shown import show
 from vaebench.reporting.tables.rendering import markdown
 from vaebench.reporting.tables.table import table
+from vaebench.reporting.terminal import show
 
 
 @given(

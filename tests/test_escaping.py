@@ -20,10 +20,10 @@ from vaebench.records.record import Estimate, Record
 from vaebench.reporting.page import site
 from vaebench.reporting.page import site as pages
 from vaebench.reporting.select import Chosen
-from vaebench.reporting.shown import compare, show
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.escaping import field, in_latex, line, markdown, visible
 from vaebench.reporting.tables.rendering import RENDERINGS
+from vaebench.reporting.terminal import compare, show
 
 HOSTILE = (
     "=cmd|' /C calc'!A0", "+1+cmd", "-2+3", "@SUM(A1)", " =1+1", "＝1+1", "<script>alert(1)</script>", "</td><b>",

@@ -15,14 +15,14 @@ from rich.console import Console
 from vaebench.records.description import Description, Weights
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting import comparison
+from vaebench.reporting.answer import answer
 from vaebench.reporting.comparison import difference
 from vaebench.reporting.page import site as pages
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.select import Chosen
-from vaebench.reporting.shown import compare, measured, pairs, show
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
+from vaebench.reporting.terminal import compare, measured, pairs, show
 from vaebench.reporting.wandb.runs import cautions, headline
 from vaebench.sweeps.progress import summary
 

@@ -78,7 +78,6 @@ def test_one_published_seed_allows_no_verdict():
 @pytest.mark.parametrize(
     ("fresh", "published", "reason"),
     [
-        ([record(0)], [], "nothing is published"),
         ([record(0, beta=4.0)], PUBLISHED, "not published with this configuration"),
         ([record(0, comparability={"checksum": "cd", "split": "test"})], PUBLISHED, "not comparable"),
         ([record(0, status="failed", reason="loss is NaN", estimates=[])], PUBLISHED, "no run finished"),
@@ -88,10 +87,6 @@ def test_what_has_no_counterpart_says_why(fresh, published, reason):
     comparison = compare(fresh, published)
     assert comparison.deviations == []
     assert reason in comparison.lines()[0]
-
-
-def test_nothing_fresh_has_nothing_to_compare():
-    assert compare([], PUBLISHED).lines() == []
 
 
 def test_the_false_alarm_rate_is_five_percent():

@@ -18,12 +18,12 @@ from vaebench.records import record as files
 from vaebench.records.description import Description, Direction, Panel
 from vaebench.records.files import published_studies, stale, write_all
 from vaebench.records.record import Estimate, Record, identity
+from vaebench.reporting.answer import answer
 from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import limits
 from vaebench.reporting.figures.lines import UnitsByBeta
 from vaebench.reporting.page import site
 from vaebench.reporting.page.site import cost, finished
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 
 ROOT = Path(__file__).parents[1]

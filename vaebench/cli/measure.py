@@ -78,7 +78,7 @@ def evaluate(
 def print_measurement(seen: "Measurement", json: bool = False) -> None:
     """Print every number with its errors and remarks, and every blank with its reason."""
     from vaebench.records.description import Description
-    from vaebench.reporting.shown import measured
+    from vaebench.reporting.terminal import measured
 
     if json:
         print_json({"estimates": [e._asdict() for e in seen.estimates], "not_applicable": seen.not_applicable})

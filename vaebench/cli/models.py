@@ -106,7 +106,7 @@ def score(
     from vaebench.config.registry import ESTIMATORS
     from vaebench.evaluation import scoring
     from vaebench.records.description import Description
-    from vaebench.reporting.shown import measured
+    from vaebench.reporting.terminal import measured
     from vaebench.sweeps.trained import find
 
     place = _place(out or Path("scores.npz"), images=False)

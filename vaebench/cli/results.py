@@ -23,13 +23,13 @@ def show(
     from json import loads
 
     from vaebench.records.record import encode
-    from vaebench.reporting import select, shown
+    from vaebench.reporting import select, terminal
 
     found = select.run(run, (RUNS, RESULTS))
     if json:
         print_json(loads(encode(found)))
     else:
-        console.print(shown.show(found))
+        console.print(terminal.show(found))
 
 
 def compare(
@@ -37,10 +37,10 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another run, study or row.")],
 ) -> None:
     """Compare two configurations, or two studies row by row, from their records, paired by seed."""
-    from vaebench.reporting import select, shown
+    from vaebench.reporting import select, terminal
 
     sides = (select.find(word, (RUNS, RESULTS)) for word in (first, second))
-    console.print(shown.compare(shown.pairs(*sides)))
+    console.print(terminal.compare(terminal.pairs(*sides)))
 
 
 def table(studies: Studies = None, check: Check = False) -> None:

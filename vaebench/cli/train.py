@@ -260,8 +260,8 @@ def _show(table: "Table", records: "list[Record]", folder: Path, results: Path) 
     from vaebench.records import record
     from vaebench.records.files import write_all
     from vaebench.reporting import comparison
-    from vaebench.reporting.shown import headline
     from vaebench.reporting.tables import rendering
+    from vaebench.reporting.terminal import headline
 
     write_all(rendering.files_of(table, records, folder))
     console.print(headline(table))

@@ -11,13 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
-
-if TYPE_CHECKING:
-    from omegaconf.errors import OmegaConfBaseException
-
 
 MOST_DEPTH = 40  # levels of nested brackets and indentation
 MOST_VALUES = 100_000  # keys and values of a file, with every alias written out
@@ -230,16 +226,10 @@ class Document:
         return faults or self._reference_faults()
 
     def _reference_faults(self) -> list[Fault]:
-        if not references(self.value):
-            return []
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-
         try:
-            OmegaConf.to_container(OmegaConf.create(self.value), resolve=False)
-        except OmegaConfBaseException as error:
-            keys = _keys(error)
-            return [Fault(self.line(keys), keys, _reason(error))]
+            _expanded(self.value, resolve=False)
+        except DeadReference as error:
+            return [Fault(self.line(keys), keys, text) for keys, text in error.places]
         return []
 
     @cached_property
@@ -271,18 +261,24 @@ def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     Raises:
         DeadReference: if one of them refers to nothing.
     """
-    if not (count := references(value)):
-        return value
-    if count > MOST_REFERENCES:
+    if (count := references(value)) > MOST_REFERENCES:
         text = f"expected at most {MOST_REFERENCES} references `${{…}}` in a run, got {count}; write values out"
         raise DeadReference((), text)
+    return _expanded(value, resolve=True)
+
+
+def _expanded(value: dict[str, Any], resolve: bool) -> dict[Any, Any]:
+    if not references(value):
+        return value
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
+        plain = OmegaConf.to_container(OmegaConf.create(value), resolve=resolve)
     except OmegaConfBaseException as error:
-        raise DeadReference(_keys(error), _reason(error)) from None
+        steps = (error.full_key or "").replace("[", ".").replace("]", "").split(".")
+        reason = f"{str(error).partition(chr(10))[0]}; write `${{model.latent_dim}}` for the value of that key"
+        raise DeadReference(tuple(int(s) if s.isdecimal() else s for s in steps if s), reason) from None
     assert isinstance(plain, dict)
     return plain
 
@@ -299,15 +295,6 @@ def _printable(key: str) -> str:
     """A key on one line, cut to a readable length."""
     text = key if key.isprintable() else json.dumps(key)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _keys(error: "OmegaConfBaseException") -> Keys:
-    steps = (error.full_key or "").replace("[", ".").replace("]", "").split(".")
-    return tuple(int(s) if s.isdecimal() else s for s in steps if s)
-
-
-def _reason(error: "OmegaConfBaseException") -> str:
-    return f"{str(error).partition(chr(10))[0]}; write `${{model.latent_dim}}` for the value of that key"
 
 
 def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | None:

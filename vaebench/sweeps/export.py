@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import unit_stddev
 from vaebench.records.files import WEIGHTS, check_writable, write_all
-from vaebench.reporting.shown import measured
+from vaebench.reporting.terminal import measured
 from vaebench.sweeps.trained import Trained
 from vaebench.training.checkpoints import weights
 

@@ -25,10 +25,10 @@ from vaebench.records.files import published_studies, write_atomically
 from vaebench.records.provenance import commit
 from vaebench.records.record import Record, read_all
 from vaebench.reporting import figures
+from vaebench.reporting.answer import answer
 from vaebench.reporting.figures.base import Drawn, Legend
 from vaebench.reporting.figures.svg import RULES, renamed
 from vaebench.reporting.page.gallery import gallery
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import markdown, visible
 from vaebench.reporting.tables.labels import SEED, named, slug

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from vaebench.config import Study
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import UNIT_CURVE, Record
+from vaebench.reporting.answer import answer
 from vaebench.reporting.figures import FIGURES
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.labels import SEED, canonical

@@ -33,7 +33,7 @@ RETRIES = 5  # how often a pack is tried again after its process died. It contin
 METHOD = "fork" if sys.platform == "linux" else "spawn"
 """How a process is started. The system libraries of macOS do not survive a fork."""
 
-NEXT = ("vaebench.reporting.comparison", "vaebench.reporting.shown", "vaebench.reporting.page.site")
+NEXT = ("vaebench.reporting.comparison", "vaebench.reporting.terminal", "vaebench.reporting.page.site")
 """What a sweep needs after its last pack, but matplotlib (`page.ahead`). It is imported while the first packs train."""
 
 PATIENCE = 10.0  # seconds in which a process must end after it was asked twice to stop, or after its last pack

@@ -14,8 +14,8 @@ from rich.text import Text
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import DUPLICATES, UNIT_RATES, Estimate, Record
+from vaebench.reporting.answer import answer
 from vaebench.reporting.comparison import Difference, Incomparable, differences, obstacle
-from vaebench.reporting.page.summary import answer
 from vaebench.reporting.select import Chosen, leaves_of
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
