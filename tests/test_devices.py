@@ -89,7 +89,7 @@ def test_objective_and_metrics_stay_on_the_model_s_device(spec):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_stay_on_the_model_s_device(name):
-    few = {k: 4 for k, p in ESTIMATORS.keywords(name).items() if type(p.default) is int}
+    few = {k: 2 for k, p in ESTIMATORS.keywords(name).items() if type(p.default) is int}
     made, batch = MODELS.build({"name": "VAE", "latent_dim": 3}, SHAPE, 0), observations()
     asked = build_estimators([{"name": name, **few}])
     expected = estimate(made, [batch], asked, 0)
