@@ -25,7 +25,6 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.estimators.annealing import JointDensity
 from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.models.draws import Draws
@@ -120,10 +119,10 @@ def model() -> VAE:
 
 def _sample(count: int, seed: int) -> Batch:
     """Observations that the model simulates; the label is the sign of the first latent unit."""
-    joint = JointDensity(model())
-    with seeded(seed, "claims"):
-        z = joint.latents(count)
-        return Batch(joint.observations(z), (z[:, 0] > 0).long())
+    vae = model()
+    with torch.no_grad(), seeded(seed, "claims"):
+        z = vae.prior(vae.encode).sample((count,))
+        return Batch(vae.decode(z).sample(), (z[:, 0] > 0).long())
 
 
 def _metrics(vae: VAE, claims: Claims) -> Iterator[Grade]:

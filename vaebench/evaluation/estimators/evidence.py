@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
@@ -13,7 +14,7 @@ from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import weights_of
 from vaebench.evaluation.estimators import annealing
-from vaebench.evaluation.estimators.annealing import JointDensity, check_finite
+from vaebench.evaluation.estimators.annealing import check_finite
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
 from vaebench.models.draws import ChunkSize
 from vaebench.models.vae import VAE
@@ -48,12 +49,12 @@ class NaiveMonteCarlo(EvidenceEstimator):
 
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
-        x, joint = batch.x, JointDensity(model)
+        x, prior = batch.x, model.prior(model.encode)
         step = max(1, DRAWN_ROWS.on(x) // len(x))
-        log_px = joint.log_likelihood(x, quick=True)
+        log_px = model.log_likelihood(x, quick=True)
         with seeded(seed, "naive Monte Carlo"):
             sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))
-            log_weight = torch.cat([log_px(joint.latents(size, len(x))) for size in sizes])
+            log_weight = torch.cat([log_px(prior.sample((size, len(x)))) for size in sizes])
         check_finite(log_weight, "samples of the prior")
         values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
         name, name_of_size = self.columns
@@ -117,35 +118,35 @@ class AnnealedImportanceSampling(EvidenceEstimator):
 
     @torch.no_grad()
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
-        x, joint = batch.x, JointDensity(model)
-        rows = max(1, ROWS.on(x) // self.chains)
+        x = batch.x
         found = self._observed(self.log_weights(model, x, seed))
         if not self.bracket:
             return found
+        rows, prior = max(1, ROWS.on(x) // self.chains), model.prior(model.encode)
         noise = generator(seed, "bidirectional Monte Carlo", x.device)
         z, simulated = self.simulated(model, len(x), seed)
         parts = zip(z.split(rows), simulated.split(rows), strict=True)
         with seeded(seed, "bidirectional Monte Carlo"):
-            runs = torch.cat([self._bracket(joint, *part, noise) for part in parts], 2)
+            runs = torch.cat([self._bracket(model, prior, *part, noise) for part in parts], 2)
         over = f"{len(x)} simulated, {fingerprint(simulated)}"
         return (*found, *(bound._replace(over=over) for bound in self._bounded(*runs)))
 
     @torch.no_grad()
     def log_weights(self, model: VAE, x: Float[Tensor, "N *event"], seed: int) -> Float64[Tensor, "C N"]:
         """The log-weights of all chains of each observation; log p(x) is the log of their mean weight."""
-        joint, noise = JointDensity(model), generator(seed, "annealed importance sampling", x.device)
+        prior, noise = model.prior(model.encode), generator(seed, "annealed importance sampling", x.device)
         rows = max(1, ROWS.on(x) // self.chains)
         with seeded(seed, "annealed importance sampling"):
-            weights = [self._forwards(joint, self._path(joint, part, noise), noise) for part in x.split(rows)]
+            weights = [self._forwards(prior, self._path(model, prior, part, noise), noise) for part in x.split(rows)]
         return torch.cat(weights, 1)
 
     @staticmethod
+    @torch.no_grad()
     def simulated(model: VAE, count: int, seed: int) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N *event"]]:
-        """The simulated observations of the bracket: z ~ p(z), and x ~ p(x|z)."""
-        joint = JointDensity(model)
+        """The simulated observations of the bracket: z ~ p(z), and x ~ p(x|z). So z is an exact sample of p(z|x)."""
         with seeded(seed, "simulated observations"):
-            z = joint.latents(count)
-            return z, joint.observations(z)
+            z = model.prior(model.encode).sample((count,))
+            return z, model.decode(z).sample()
 
     def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         effective = bounds.effective_sample_size(log_weight)
@@ -162,27 +163,31 @@ class AnnealedImportanceSampling(EvidenceEstimator):
             mean_over_observations("bdmc_gap", upper - lower),
         )
 
-    def _bracket(self, joint: JointDensity, z: Tensor, x: Tensor, noise: torch.Generator) -> Float64[Tensor, "2 C N"]:
+    def _bracket(
+        self, model: VAE, prior: Distribution, z: Tensor, x: Tensor, noise: torch.Generator
+    ) -> Float64[Tensor, "2 C N"]:
         """Log-weights of forward and backward chains for observations x that were simulated from z."""
-        path = self._path(joint, x, noise)
-        forwards = self._forwards(joint, path, noise)
+        path = self._path(model, prior, x, noise)
+        forwards = self._forwards(prior, path, noise)
         backwards = path.backwards(z.expand(self.chains, *z.shape), noise)
         check_finite(backwards, "annealed samples")
         return torch.stack([forwards, backwards])
 
-    def _forwards(self, joint: JointDensity, path: annealing.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
+    def _forwards(self, prior: Distribution, path: annealing.Path, noise: torch.Generator) -> Float64[Tensor, "C N"]:
         """Log-weights of chains that start at samples of the prior."""
-        log_weight = path.forwards(joint.latents(self.chains, len(path.curvature.values)), noise)
+        log_weight = path.forwards(prior.sample(torch.Size([self.chains, len(path.curvature.values)])), noise)
         check_finite(log_weight, "annealed samples")
         return log_weight
 
-    def _path(self, joint: JointDensity, x: Float[Tensor, "N *event"], noise: torch.Generator) -> annealing.Path:
+    def _path(
+        self, model: VAE, prior: Distribution, x: Float[Tensor, "N *event"], noise: torch.Generator
+    ) -> annealing.Path:
         """The path for some observations, adapted by preliminary chains of its own."""
-        log_px, start = joint.log_likelihood(x), joint.latents(PRELIMINARY, len(x))
-        points = joint.guesses(x, PRELIMINARY)
+        log_px, start = model.log_likelihood(x), prior.sample(torch.Size([PRELIMINARY, len(x)]))
+        points = model.encode(x).sample(torch.Size([PRELIMINARY]))  # near p(z|x) if the encoder is good
         check_finite(torch.stack([log_px(start), log_px(points)]), "samples of the prior and of q(z|x)")
         return annealing.tuned(
-            joint.log_prior,
+            prior.log_prob,
             log_px,
             start,
             points,

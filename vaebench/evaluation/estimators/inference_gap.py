@@ -13,7 +13,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
 from vaebench.evaluation.bounds import weights_of
-from vaebench.evaluation.estimators.annealing import JointDensity, check_finite
+from vaebench.evaluation.estimators.annealing import check_finite
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.models.base import Autoencoder
 from vaebench.models.draws import ChunkSize
@@ -92,13 +92,13 @@ class InferenceGap(Estimator):
     def estimate(self, model: VAE, batch: Batch, seed: int) -> tuple[Estimate, ...]:
         x, beta = batch.x, float(model.beta)
         with torch.no_grad():
-            encoded = model.encode(x)
-        joint = JointDensity(model)
-        best = self._best(joint, x, encoded)
+            encoded, prior = model.encode(x), model.prior(model.encode)
+        best = self._best(model, prior, x, encoded)
+        noise = generator(seed, "inference gap", x.device)
         with torch.no_grad():
-            first, second = self._log_weights(joint, x, (encoded, best), generator(seed, "inference gap", x.device))
+            first, second = self._log_weights(model, prior, x, (encoded, best), noise)
         check_finite(torch.stack([first, second]), "draws from the posterior")
-        gained, noise = second - first, bounds.iwae_variance(second, self.draws)
+        gained, variance = second - first, bounds.iwae_variance(second, self.draws)
         evidence, elbo = bounds.iwae(second, self.draws), bounds.elbo(second)
         weights = weights_of(second)
         scale = beta * beta / self.draws
@@ -108,12 +108,12 @@ class InferenceGap(Estimator):
 
         several = self.draws > 1
         return (
-            mean(EVIDENCE, evidence, None if noise is None else beta * beta * noise),
+            mean(EVIDENCE, evidence, None if variance is None else beta * beta * variance),
             mean(FAMILY, evidence - elbo, beta * beta * _variance_of_gap(second) if several else None),
             mean(AMORTISATION, bounds.elbo(gained), scale * gained.double().var(0) if several else None),
         )
 
-    def _best(self, joint: JointDensity, x: Float[Tensor, "N *event"], start: Distribution) -> Distribution:
+    def _best(self, model: VAE, prior: Distribution, x: Float[Tensor, "N *event"], start: Distribution) -> Distribution:
         with torch.enable_grad():
             family, noise = _Family(start), generator(0, "inference gap steps", x.device)
             optimiser = torch.optim.Adam(family.free, lr=self.learning_rate, eps=ROUNDING)
@@ -121,7 +121,7 @@ class InferenceGap(Estimator):
             for _ in range(self.steps):
                 q = family.posterior()
                 draws = torch.randn(AT_A_STEP, *q.mean.shape, generator=noise, device=x.device, dtype=x.dtype)
-                log_weight = self._log_weight(joint, x, q, draws, learning=True)
+                log_weight = self._log_weight(model, prior, x, q, draws, learning=True)
                 free = torch.autograd.grad(-log_weight.mean(0).sum(), family.free)
                 for parameter, gradient in zip(family.free, free, strict=True):
                     parameter.grad = gradient
@@ -132,7 +132,8 @@ class InferenceGap(Estimator):
 
     def _log_weights(
         self,
-        joint: JointDensity,
+        model: VAE,
+        prior: Distribution,
         x: Float[Tensor, "N *event"],
         posteriors: tuple[Distribution, ...],
         noise: torch.Generator,
@@ -141,24 +142,25 @@ class InferenceGap(Estimator):
         parts: list[list[Tensor]] = [[] for _ in posteriors]
         step = max(1, ROWS.on(x) // len(x))
         for done in range(0, self.draws, step):
-            shape = min(step, self.draws - done), len(x), joint.model.latent_dim
+            shape = min(step, self.draws - done), len(x), model.latent_dim
             draws = torch.randn(shape, generator=noise, device=x.device, dtype=x.dtype)
             for part, posterior in zip(parts, posteriors, strict=True):
-                part.append(self._log_weight(joint, x, posterior, draws).double())
+                part.append(self._log_weight(model, prior, x, posterior, draws).double())
         return [torch.cat(part) for part in parts]
 
     @staticmethod
     def _log_weight(
-        joint: JointDensity,
+        model: VAE,
+        prior: Distribution,
         x: Float[Tensor, "N *event"],
         q: Distribution,
         noise: Float[Tensor, "K N L"],
         learning: bool = False,
     ) -> Float[Tensor, "K N"]:
         """log p(x|z)/β + log p(z) − log q(z|x), without the gradient of log q by its parameters."""
-        z, beta = reparameterise(q, noise), float(joint.model.beta)
+        z, beta = reparameterise(q, noise), float(model.beta)
         log_q = log_density(without_gradient(q), z) if learning else log_density_of_draw(q, z, noise)
-        return joint.log_likelihood(x, quick=not learning)(z) / beta + joint.log_prior(z) - log_q
+        return model.log_likelihood(x, quick=not learning)(z) / beta + prior.log_prob(z) - log_q
 
 
 class _Family:
