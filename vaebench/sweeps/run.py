@@ -31,7 +31,7 @@ from vaebench.records import provenance, record
 from vaebench.records.checksums import checksum
 from vaebench.records.collection import importing
 from vaebench.records.description import Description
-from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, WEIGHTS, WriteError
+from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, RESUME, WEIGHTS, WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
@@ -112,7 +112,8 @@ def execute_pack(
             watcher.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
-                resume.delete(folder)  # after any other error the same command continues from the snapshot
+                # After any other error the same command continues from the snapshot.
+                (folder / RESUME).unlink(missing_ok=True)
             yield outcome
     if parts > 1:
         for some in split(range(len(runs)), parts):

@@ -134,11 +134,6 @@ def resume_point(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def delete(folder: Path) -> None:
-    """Delete the snapshot of a finished run."""
-    (folder / RESUME).unlink(missing_ok=True)
-
-
 class CurveInSnapshot(lightning.Callback):
     """Puts the curve of a run outside a pack into its snapshots, and logs it again when the run continues.
 
