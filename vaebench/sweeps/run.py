@@ -112,8 +112,7 @@ def execute_pack(
             watcher.conclude(outcome)
             record.write(outcome, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
-                # After any other error the same command continues from the snapshot.
-                (folder / RESUME).unlink(missing_ok=True)
+                (folder / RESUME).unlink(missing_ok=True)  # after another error the same command continues from it
             yield outcome
     if parts > 1:
         for some in split(range(len(runs)), parts):
