@@ -110,15 +110,15 @@ def test_what_the_seeds_share_drops_out_of_the_difference():
     found = difference(group(1.0), group(4.0), Quantity("elbo"))
     assert found is not None
     assert found.first == t_interval([-21.0 + luck for luck in LUCK])
-    assert found.difference.mean == pytest.approx(3.0)
-    assert found.difference.half_width == pytest.approx(0.0, abs=1e-12)
+    assert found.gap.interval.mean == pytest.approx(3.0)
+    assert found.gap.interval.half_width == pytest.approx(0.0, abs=1e-12)
     assert found.is_clear
     assert not difference(group(1.0, [0]), group(4.0, [0]), Quantity("elbo")).is_clear
 
 
 def test_only_seeds_of_both_take_part():
     found = difference(group(1.0, [0, 1]), group(4.0, [1, 2]), Quantity("elbo"))
-    assert found.difference == t_interval([3.0])
+    assert found.gap.interval == t_interval([3.0])
     assert difference(group(1.0), group(2.0), Quantity("rate")) is None
 
 

@@ -47,11 +47,6 @@ class Panel(StrEnum):
     )
     TRAINING = "training", "Training"  # numbers of every epoch. They are drawn over epochs and stand in no table
 
-    @property
-    def position(self) -> int:
-        """The place of the panel among the others, from 0."""
-        return list(Panel).index(self)
-
 
 class Direction(StrEnum):
     """Which of two numbers is the better one."""

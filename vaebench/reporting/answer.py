@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from vaebench.config.presentation import SUM
 from vaebench.records.description import Role
-from vaebench.reporting.comparison import Difference, difference
+from vaebench.reporting.comparison import difference
 from vaebench.reporting.figures.headline import asks_for_forecast, quantity
 from vaebench.reporting.figures.planes import pairs
 from vaebench.reporting.tables.intervals import Interval
@@ -164,10 +164,10 @@ def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
     over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
     number = f"{_number(first, bound)} nats{over}"
     best = f"The highest {bound.heading}{among} is that of {table.name(first)}: {number}"
-    if not isinstance(lead, Difference):
+    if lead is None or lead.gap is None:
         return f"{best}."
-    gap = f"{interval(lead.difference)} above {table.name(second)}"
-    if lead.difference.n == 1:
+    gap = f"{interval(lead.gap.interval)} above {table.name(second)}"
+    if lead.gap.interval.n == 1:
         return f"{best}, {gap}."
     clear = "" if lead.is_clear else ", which these seeds do not tell from none"
     return f"{best}, {gap}, paired by seed{clear}."

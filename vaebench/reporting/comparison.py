@@ -37,37 +37,24 @@ class Difference(NamedTuple):
     Attributes:
         quantity: what is compared.
         first, second: its value in each configuration.
-        gap: the difference.
+        gap: the difference; None if the two values cannot be compared, for the reason.
         cautions: for each configuration, what the mark of its value says; None if it has no mark.
     """
 
     quantity: Quantity
     first: Interval
     second: Interval
-    gap: Gap
+    gap: Gap | None
     cautions: tuple[str | None, str | None] = (None, None)
-
-    @property
-    def difference(self) -> Interval:
-        """The difference, with its interval."""
-        return self.gap.interval
+    reason: str = ""
 
     @property
     def is_clear(self) -> bool:
         """Whether the seeds show a difference; one pair of runs never does, and a marked number never does."""
-        return self.gap.is_clear and self.cautions == (None, None)
+        return self.gap is not None and self.gap.is_clear and self.cautions == (None, None)
 
 
-class Incomparable(NamedTuple):
-    """A quantity that both configurations have, and why its values cannot be compared."""
-
-    quantity: Quantity
-    first: Interval
-    second: Interval
-    reason: str
-
-
-def difference(first: Group, second: Group, quantity: Quantity) -> Difference | Incomparable | None:
+def difference(first: Group, second: Group, quantity: Quantity) -> Difference | None:
     """The paired difference of a quantity; None if no seed has it in both configurations."""
     ours, theirs = first.values(quantity), second.values(quantity)
     seeds = [seed for seed in ours if seed in theirs]
@@ -78,11 +65,11 @@ def difference(first: Group, second: Group, quantity: Quantity) -> Difference | 
     cells = [group.cell(quantity) for group in (first, second)]
     if cells[0].over != cells[1].over:
         words = " against ".join(dict.fromkeys(observations(cell.over) for cell in cells))
-        return Incomparable(quantity, *sides, f"it was taken over other observations in each ({words})")
+        return Difference(quantity, *sides, None, reason=f"it was taken over other observations in each ({words})")
     return Difference(quantity, *sides, gap, (cells[0].caution, cells[1].caution))
 
 
-def differences(first: Group, second: Group) -> list[Difference | Incomparable]:
+def differences(first: Group, second: Group) -> list[Difference]:
     """The difference of every measured quantity that both configurations have.
 
     Raises:

@@ -15,7 +15,7 @@ from vaebench.records.description import Description, Panel, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import DUPLICATES, UNIT_RATES, Estimate, Record
 from vaebench.reporting.answer import answer
-from vaebench.reporting.comparison import Difference, Incomparable, differences, obstacle
+from vaebench.reporting.comparison import Difference, differences, obstacle
 from vaebench.reporting.select import Chosen, leaves_of
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
@@ -238,50 +238,36 @@ def _settings(first: Chosen, second: Chosen) -> Iterator[Text]:
             yield Text("  " + visible(f"{path}: {plain(a)} against {plain(b)}"))
 
 
-def _compared(found: Sequence[Difference | Incomparable]) -> Grid:
+def _compared(found: Sequence[Difference]) -> Grid:
     table = Grid(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "first", "second", "difference", "seeds"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for each in found:
-        name = Text(visible(each.quantity.heading))
-        if isinstance(each, Incomparable):
-            places = decimals([each.first, each.second])
-            first, second = (Text(worded(i, places)) for i in (each.first, each.second))
-            table.add_row(name, first, second, ABSENT, ABSENT)
-        else:
-            table.add_row(name, *_entries(each), str(each.difference.n))
+        count = ABSENT if each.gap is None else str(each.gap.interval.n)
+        table.add_row(Text(visible(each.quantity.heading)), *_entries(each), count)
     return table
 
 
 def _entries(each: Difference) -> list[Text]:
     """Both values and the difference; a difference of a marked number is marked too."""
-    places = decimals([each.first, each.second, each.difference])
-    marks = [MARK if caution else "" for caution in each.cautions]
-    sides = zip((each.first, each.second, each.difference), (*marks, max(marks)), strict=True)
-    shown = [Text(worded(interval, places, mark)) for interval, mark in sides]
-    if each.is_clear:
-        shown[-1].stylize(_style(each))
+    there = [each.first, each.second, *([] if each.gap is None else [each.gap.interval])]
+    places, marks = decimals(there), [MARK if caution else "" for caution in each.cautions]
+    shown = [Text(worded(interval, places, m)) for interval, m in zip(there, (*marks, max(marks)), strict=False)]
+    if each.gap is None:
+        return [*shown, Text(ABSENT)]
+    if each.is_clear:  # green if the first is better, red if it is worse, neither if no direction is better
+        sign = each.quantity.description.sign * each.gap.interval.mean
+        shown[-1].stylize(f"bold {'green' if sign > 0 else 'red'}" if sign else "bold")
     return shown
 
 
-def _said_of(found: Sequence[Difference | Incomparable]) -> Iterator[Text]:
+def _said_of(found: Sequence[Difference]) -> Iterator[Text]:
     """What the marks say, and why a difference is empty."""
     for each in found:
-        name = each.quantity.heading
-        if isinstance(each, Incomparable):
-            yield Text(visible(f"{name}: no difference, for {each.reason}"), style="dim")
-            continue
-        for side, said in zip(("first", "second"), each.cautions, strict=True):
-            if said is not None:
-                yield Text(visible(f"{name}, {side}: {said}"), style="dim")
-
-
-def _style(each: Difference) -> str:
-    """Green if the first is better, red if it is worse, neither if no direction is better."""
-    sign = each.quantity.description.sign
-    if not sign:
-        return "bold"
-    return "bold green" if each.difference.mean * sign > 0 else "bold red"
+        sides = zip(("first", "second"), each.cautions, strict=True)
+        texts = [f", {side}: {said}" for side, said in sides if said is not None]
+        for text in [f": no difference, for {each.reason}"] if each.reason else texts:
+            yield Text(visible(each.quantity.heading + text), style="dim")
 
 
 GAP = 2  # blanks between two columns

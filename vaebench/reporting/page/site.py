@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -90,7 +90,7 @@ def make(
         gallery=gallery(table, folder),
         failures=table.failures,
         conditions=conditions(records),
-        origins=origins(table),
+        origins=list(origins(table)),
         links=links,
     )
     return Page(html, drawn)
@@ -181,13 +181,15 @@ class Origin(NamedTuple):
     command: str
 
 
-def origins(table: Table) -> list[Origin]:
+def origins(table: Table) -> Iterator[Origin]:
     """Every run, in the order of the table's rows and of the seeds."""
-    return [
-        _origin(record, slug([*table.headings, SEED], [*row.labels, str(record.config[SEED])]))
-        for row in table.rows
-        for record in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED])
-    ]
+    for row in table.rows:
+        for one in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED]):
+            name = slug([*table.headings, SEED], [*row.labels, str(one.config[SEED])])
+            status = one.status if one.reason is None else f"{one.status}: {one.reason}"
+            seconds = sum((one.provenance.get("seconds") or {}).values())
+            spent = f"{seconds:.1f}" if seconds else ""
+            yield Origin(one.id, name, status, spent, one.provenance.get("command") or "")
 
 
 def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -227,12 +229,6 @@ def cost(records: Sequence[Record]) -> str:
 def finished(records: Sequence[Record]) -> str:
     """The day on which the last run ended, e.g. `2026-11-26`; empty if no record says."""
     return max((str(r.provenance.get("finished") or "")[:10] for r in records), default="")
-
-
-def _origin(record: Record, name: str) -> Origin:
-    seconds = sum((record.provenance.get("seconds") or {}).values())
-    status = record.status if record.reason is None else f"{record.status}: {record.reason}"
-    return Origin(record.id, name, status, f"{seconds:.1f}" if seconds else "", record.provenance.get("command") or "")
 
 
 def _bfloat16(error: Mapping[str, Any] | None) -> str | None:

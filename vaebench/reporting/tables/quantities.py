@@ -103,7 +103,7 @@ class Quantity:
 
     @property
     def order(self) -> tuple[int, int, object]:
-        return self.description.panel.position, self.description.place, natural(self.name)
+        return list(Panel).index(self.description.panel), self.description.place, natural(self.name)
 
 
 @dataclass(frozen=True)
