@@ -26,7 +26,7 @@ from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import SEED, canonical, labels, merged_axes
 from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, Reading, observations, quantities
-from vaebench.reporting.tables.table import Row, Table, distinct
+from vaebench.reporting.tables.table import Cell, Table, distinct
 
 LEGEND = (
     "Mean ± half-width of the 95 % Student-t interval over three or more seeds; of two seeds both values, [a, b]. One "
@@ -39,50 +39,41 @@ APART = "Rows of different blocks were measured on other pixels, or under anothe
 
 def comma_separated(table: Table) -> str:
     """One line a row: means in full precision, what is to be said of each, the block's key."""
-    keys = list(dict.fromkeys(k for b in table.blocks for k in b.comparability))
-    columns = [_Column(table, i, quantity) for i, quantity in enumerate(table.quantities)]
+    rows, columns = table.rows, list[_Column]()
+    columns += [(axis, [field(row.labels[i]) for row in rows]) for i, axis in enumerate(table.axes)]
+    columns += [("seeds", [str(len(row.group.done)) for row in rows])]
+    columns += [("failed", [str(len(row.group.failed)) for row in rows])]
+    for i, quantity in enumerate(table.quantities):
+        best = [k in found for b in table.blocks for found in [b.best(i, quantity)] for k in range(len(b.rows))]
+        columns += _columns(quantity, [row.cells[i] for row in rows], best)
+    for key in dict.fromkeys(k for block in table.blocks for k in block.comparability):
+        values = [row.group.comparability.get(key) for row in rows]
+        columns += [(key, [field(value if isinstance(value, str) else canonical(value)) for value in values])]
+    # Remarks are a column, the same in every row: a line of its own would be none of the grid.
+    columns += [("remarks", [field(" ".join(table.remarks))] * len(rows))] if table.remarks else []
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    headings = [heading for column in columns for heading in column.headings]
-    # Remarks are a column, the same in every row: a line of its own would be none of the grid.
-    said = {"remarks": field(" ".join(table.remarks))} if table.remarks else {}
-    writer.writerow([*map(field, table.axes), "seeds", "failed", *headings, *map(field, keys), *said])
-    for block in table.blocks:
-        key = [value if isinstance(value := block.comparability.get(k), str) else canonical(value) for k in keys]
-        best = [block.best(column.index, column.quantity) for column in columns]
-        for i, row in enumerate(block.rows):
-            fields = [f for column, rows in zip(columns, best, strict=True) for f in column.fields(row, i in rows)]
-            counts = len(row.group.done), len(row.group.failed)
-            writer.writerow([*map(field, row.labels), *counts, *fields, *map(field, key), *said.values()])
+    writer.writerow([field(heading) for heading, _ in columns])
+    writer.writerows(zip(*(texts for _, texts in columns), strict=True))
     return out.getvalue()
 
 
-class _Column:
+_Column = tuple[str, list[str]]  # the heading, and a text for each row
+
+
+def _columns(quantity: Quantity, cells: Sequence[Cell], best: Sequence[bool]) -> list[_Column]:
     """What the CSV says of a quantity: beside the number, only what some row of it has."""
-
-    def __init__(self, table: Table, index: int, quantity: Quantity) -> None:
-        self.index, self.quantity = index, quantity
-        cells = [row.cells[index] for row in table.rows]
-        self.is_ranked = quantity.description.sign != 0
-        self.is_apart = any(cell.over is not None for cell in cells)
-        self.is_weighted = any(cell.unreliable is not None for cell in cells)
-
-    @property
-    def headings(self) -> list[str]:
-        """The mean, its half-width and n; whether it is bold, its observations, how many seeds are marked."""
-        optional = {"_best": self.is_ranked, "_over": self.is_apart, "_unreliable_seeds": self.is_weighted}
-        suffixes = ("", "_half_width", "_n", *(suffix for suffix, has in optional.items() if has))
-        return [field(self.quantity.name + suffix) for suffix in suffixes]
-
-    def fields(self, row: Row, best: bool) -> list[str]:
-        cell = row.cells[self.index]
-        there = cell.interval is not None
-        return [
-            *_numbers(cell.interval),
-            *([str(int(best)) if there else ""] if self.is_ranked else []),
-            *([field(cell.over or observations(None)) if there else ""] if self.is_apart else []),
-            *(["" if cell.unreliable is None else str(cell.unreliable)] if self.is_weighted else []),
-        ]
+    there = [cell.interval is not None for cell in cells]
+    mean, half_width, n = zip(*(_numbers(cell.interval) for cell in cells), strict=True)
+    found: dict[str, Sequence[str]] = {"": mean, "_half_width": half_width, "_n": n}
+    if quantity.description.sign != 0:
+        found["_best"] = [str(int(b)) if t else "" for b, t in zip(best, there, strict=True)]
+    if any(cell.over is not None for cell in cells):
+        texts = [field(cell.over or observations(None)) for cell in cells]
+        found["_over"] = [text if t else "" for text, t in zip(texts, there, strict=True)]
+    if any(cell.unreliable is not None for cell in cells):
+        found["_unreliable_seeds"] = ["" if c.unreliable is None else str(c.unreliable) for c in cells]
+    return [(quantity.name + suffix, list(texts)) for suffix, texts in found.items()]
 
 
 def markdown(table: Table) -> str:
