@@ -40,7 +40,7 @@ PATIENCE = 10.0  # seconds in which a process must end after it was asked twice 
 
 
 @dataclass
-class Member:
+class Child:
     """A process and this end of the pipe to it."""
 
     process: BaseProcess  # the process
@@ -59,7 +59,7 @@ class Processes(Engine):
 
     def __init__(self, workers: int, method: str = METHOD) -> None:
         self._workers, self._context = workers, multiprocessing.get_context(method)
-        self._members: list[Member] = []
+        self._children: list[Child] = []
 
     @property
     def workers(self) -> int:
@@ -79,38 +79,38 @@ class Processes(Engine):
     def __enter__(self) -> None:
         # Before any other thread is started here: a fork copies locks in the state in which other threads hold them.
         gc.freeze()  # so that no garbage collection writes to memory that the processes share
-        self._members = [self._start() for _ in range(self._workers)]
+        self._children = [self._start() for _ in range(self._workers)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            for member in self._members:
+            for child in self._children:
                 if kind is None:
                     with suppress(OSError):
-                        member.pipe.send(None)
+                        child.pipe.send(None)
                 else:
-                    _tell_to_stop(member)
-            if kind is not None and any(member.item is not None for member in self._members):
+                    _tell_to_stop(child)
+            if kind is not None and any(child.item is not None for child in self._children):
                 os.write(2, NOTICE)
             self._wait_for_end(None if kind else PATIENCE)
         finally:
-            for member in self._members:
-                member.process.kill()
-                member.process.join()
-                member.pipe.close()
-            self._members = []
+            for child in self._children:
+                child.process.kill()
+                child.process.join()
+                child.pipe.close()
+            self._children = []
 
     def _wait_for_end(self, seconds: float | None) -> None:
         """Wait for the processes; each may have a snapshot to write. Another Ctrl-C tells them to stop at once."""
         try:
-            for member in self._members:
-                member.process.join(seconds)
+            for child in self._children:
+                child.process.join(seconds)
         except KeyboardInterrupt:
-            for member in self._members:
-                _tell_to_stop(member)
-            for member in self._members:
-                member.process.join(PATIENCE)
+            for child in self._children:
+                _tell_to_stop(child)
+            for child in self._children:
+                child.process.join(PATIENCE)
             raise
 
     def map(
@@ -119,33 +119,33 @@ class Processes(Engine):
         left = deque((item, 0) for item in items)
         deaths: dict[int, int] = {}  # of the packs that processes work on now, by the process
         while left or deaths:
-            for member in self._members:
-                if left and member.item is None:
-                    member.item, deaths[id(member)] = left.popleft()
-                    self._give(member, function)
+            for child in self._children:
+                if left and child.item is None:
+                    child.item, deaths[id(child)] = left.popleft()
+                    self._give(child, function)
             for name in NEXT:
                 import_module(name)
-            ready = wait([end for m in self._members if m.item is not None for end in (m.pipe, m.process.sentinel)])
-            for member in [m for m in self._members if m.pipe in ready or m.process.sentinel in ready]:
-                item, died = member.item, deaths.pop(id(member))
+            ready = wait([end for m in self._children if m.item is not None for end in (m.pipe, m.process.sentinel)])
+            for child in [m for m in self._children if m.pipe in ready or m.process.sentinel in ready]:
+                item, died = child.item, deaths.pop(id(child))
                 try:
-                    member.item, result = None, member.pipe.recv()
+                    child.item, result = None, child.pipe.recv()
                 except (EOFError, OSError):
-                    member.process.join()
-                    result = _death(member.process.exitcode, died + 1)
-                    self._replace(member)
+                    child.process.join()
+                    result = _death(child.process.exitcode, died + 1)
+                    self._replace(child)
                     if died < RETRIES:
                         left.appendleft((item, died + 1))
                         continue
                 yield item, result
 
-    def _give(self, member: Member, function: Any) -> None:
-        known = member.function is function
-        member.function = function
+    def _give(self, child: Child, function: Any) -> None:
+        known = child.function is function
+        child.function = function
         with suppress(OSError):  # the process has died; `map` sees that when it waits
-            member.pipe.send((None if known else function, member.item))
+            child.pipe.send((None if known else function, child.item))
 
-    def _start(self) -> Member:
+    def _start(self) -> Child:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, os.getpid(), self._workers))  # type: ignore[attr-defined]
         with warnings.catch_warnings():
@@ -153,11 +153,11 @@ class Processes(Engine):
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
         theirs.close()  # so that the pipe ends when the process does
-        return Member(process, ours)
+        return Child(process, ours)
 
-    def _replace(self, member: Member) -> None:
-        member.pipe.close()
-        self._members[self._members.index(member)] = self._start()
+    def _replace(self, child: Child) -> None:
+        child.pipe.close()
+        self._children[self._children.index(child)] = self._start()
 
 
 def _work(pipe: Connection, parent: int, workers: int) -> None:
@@ -201,6 +201,6 @@ def _death(status: int | None, times: int) -> RuntimeError:
     return RuntimeError(f"the process of this pack died, {times} times in a row ({reason}); {advice}")
 
 
-def _tell_to_stop(member: Member) -> None:
+def _tell_to_stop(child: Child) -> None:
     with suppress(ProcessLookupError, TypeError):  # it has ended
-        os.kill(member.process.pid, signal.SIGUSR1)  # type: ignore[arg-type]
+        os.kill(child.process.pid, signal.SIGUSR1)  # type: ignore[arg-type]
