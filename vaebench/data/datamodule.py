@@ -191,9 +191,13 @@ class DataModule(LightningDataModule):
         self._placed = device
         return self
 
-    def batches(self, split: str) -> EvaluationBatches:
-        """All batches of a split in its own order, binarised as for evaluation, in every process."""
-        return EvaluationBatches(self.on_device(split), Shard(self.batch_size))
+    def batches(self, split: str, size: int | None = None) -> EvaluationBatches:
+        """All batches of a split in its own order, binarised as for evaluation, in every process.
+
+        Args:
+            size: the number of examples in a batch; None for that of a training step.
+        """
+        return EvaluationBatches(self.on_device(split), Shard(size or self.batch_size))
 
     def on_device(self, split: str) -> DeviceSplit:
         """A split on the device, binarised as for evaluation. An index into it gives a `Batch`."""

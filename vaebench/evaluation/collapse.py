@@ -23,6 +23,8 @@ from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Panel, Role
 from vaebench.records.record import Estimate
 
+CODES = 512  # observations that are encoded at a time, where active units are counted
+
 FORECAST = {
     "forecast_active_units": Description(
         "forecast active units",
@@ -174,7 +176,7 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
     except ValueError as error:
         reason = f"no forecast: {error}"
         return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
-    count = measure(model, data.batches("train"), build_metrics(("ActiveUnits",)), draws=1, seed=0).estimates[0]
+    count = measure(model, data.batches("train", CODES), build_metrics(("ActiveUnits",)), draws=1).estimates[0]
     assert isinstance(count.value, float)
     active, applies = int(count.value), applicability(model)
     counts = forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active)

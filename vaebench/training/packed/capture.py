@@ -115,17 +115,17 @@ def capture(
     stacks = [*fixed, *given]
     versions = [torch_private.version(s) for s in stacks]
     try:
-        module = record(step, stacks, gradient)
+        recorder = record(step, stacks, gradient)
     except Exception as error:
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error
     if [torch_private.version(s) for s in stacks] != versions:
         raise Unpackable("the objective changes its own parameters or buffers")
-    return optimize(module, fixed)
+    return optimize(recorder, fixed)
 
 
-def optimize(module: fx.GraphModule, fixed: Sequence[Tensor]) -> Program:
+def optimize(recorder: "Recorder", fixed: Sequence[Tensor]) -> Program:
     """Apply the graph passes; the result is a function of the tensors that are not fixed."""
-    graph = module.graph
+    graph = recorder.graph
     graph_passes.eliminate_noops(graph)
     if fixed[0].device.type == "cpu":
         graph_passes.make_batch_invariant(graph, len(fixed[0]))
@@ -134,11 +134,10 @@ def optimize(module: fx.GraphModule, fixed: Sequence[Tensor]) -> Program:
     graph_passes.make_inplace(graph)
     graph_passes.use_tensor_methods(graph)
     graph.set_codegen(fx.graph.CodeGen())
-    module.recompile()
-    return partial(module.forward, *held)
+    return partial(recorder.module().forward, *held)
 
 
-def record(step: Callable[..., list[Tensor]], stacks: Sequence[Tensor], gradient: bool) -> fx.GraphModule:
+def record(step: Callable[..., list[Tensor]], stacks: Sequence[Tensor], gradient: bool) -> "Recorder":
     """Run a function once, and record the operations that it calls, down to the level of autograd's own operations.
 
     Args:
@@ -153,7 +152,7 @@ def record(step: Callable[..., list[Tensor]], stacks: Sequence[Tensor], gradient
     with torch.inference_mode(False), torch.set_grad_enabled(gradient), recorder:
         results = step(*stacks)
     recorder.graph.output([recorder.node(x) for x in results])
-    return fx.GraphModule(recorder.constants, recorder.graph)
+    return recorder
 
 
 class Recorder(torch_private.dispatch_mode()):  # type: ignore[misc]
@@ -188,6 +187,10 @@ class Recorder(torch_private.dispatch_mode()):  # type: ignore[misc]
             self._values[node] = made.clone()
         self._keep(made, node)
         return made
+
+    def module(self) -> fx.GraphModule:
+        """The graph as it is now, as Python code."""
+        return fx.GraphModule(self.constants, self.graph)
 
     def node(self, x: Tensor) -> fx.Node:
         """The node that made a tensor. A tensor that no node made is a constant."""

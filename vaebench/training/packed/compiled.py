@@ -129,8 +129,9 @@ class CompiledStep:
         members = [True] * len(self.stacks.models)
         steering = self.optimizer.steering(members, 1.0) if self.optimizer.has_formula else []
         inputs = [_copy(t) for t in (*self._fixed, *steering, *data)]
-        module = record(self._step, inputs, gradient=True)
-        arrange_products(module.graph)
+        recorder = record(self._step, inputs, gradient=True)
+        arrange_products(recorder.graph)
+        module = recorder.module()
         path = library_path(module, inputs)
         if not path.exists():
             if saved < COMPILING:
