@@ -1,25 +1,23 @@
-"""How much time do more cores and workers save, and what do more members, epochs, units and draws cost?
+"""How much time do more cores and nodes save, and what do more members, epochs, units, draws and runs cost?
 
 Cores: the sweep command trains 16 runs of conf/beta.yaml in two packs of eight, on one core and on two, as it does by
-itself. Workers: the same with the engine Ray, whose workers use the cores of this machine. Nodes: a Ray cluster has one
-node and two nodes, each with one logical GPU (Ray
-only counts it; the packs train on the CPU). Each worker has one thread. The table has the elapsed time of the command
-and of the engine alone; every worker starts and imports torch in that time. Other work on the cores slows it down, so
-the table shows the load as well.
+itself. Nodes: a Ray cluster has one node and two nodes, each with one logical GPU (Ray only counts it; the packs train
+on the CPU). Each worker has one thread. The table has the elapsed time of the command and of the engine alone; every
+worker of Ray starts and imports torch in that time.
 
-Costs: training a pack, from `fit` to its checkpoints, for several numbers of members, epochs and latent units; and the
-IWAE bounds of the digits' test split for several numbers of draws. These are processor times of one thread, after one
-training that is not counted. The table also has a least-squares fit a + b·n, and the exponent of the last doubling: 1
-means that the cost grows like n, and less is better.
+Costs: training a pack, from `fit` to its checkpoints, for several numbers of members, epochs and latent units; the IWAE
+bounds of the digits' test split for several numbers of draws; and runs of one epoch in packs of eight, from training to
+their records. These are processor times of one thread, after one training that is not counted. The table also has a
+least-squares fit a + b·n, and the exponent of the last doubling: 1 means that the cost grows like n; less is better.
 
 Large studies: the whole command, in processor time and memory, for a finished study of 1000 runs (20 β × 50 seeds,
 with records made from one record of results/beta) with its tables and page, and for `--dry-run` of 100 000 runs.
 
     python benchmarks/scaling.py
 
-writes results/benchmarks/scaling.md: medians of three rounds, in turns. It fails if two workers are not faster than one
-on free cores (a load of at most 2.5), or if the exponent of the last doubling is above 0.95 for members, or above 1.1
-for epochs, units or draws.
+writes results/benchmarks/scaling.md in about four minutes on two quiet cores: the smaller of two costs, and means of
+two rounds, all in turns. It fails if two workers are not faster than one on free cores (a load of at most 2.5), or if
+the exponent of the last doubling is above 0.95 for members, or above 1.1 for epochs, units, draws or runs.
 """
 
 import json
@@ -30,26 +28,28 @@ import tempfile
 from collections.abc import Callable, Iterator
 from math import log2
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from time import perf_counter, process_time
 from typing import Any
+
+from beside import OtherWork
 
 import vaebench  # noqa: F401 (before lightning)
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "results" / "benchmarks" / Path(__file__).with_suffix(".md").name
-STUDY, ROUNDS = ROOT / "conf" / "beta.yaml", 3
-SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=500", "--pack", "8", "--wandb", "disabled"]
-KINDS = ("cores", "workers", "nodes")
+STUDY, ROUNDS = ROOT / "conf" / "beta.yaml", 2
+SWEEP = ["sweep", str(STUDY), "beta=1,4", "seed=0..7", "draws=50", "epochs=20", "--pack", "8", "--wandb", "disabled"]
+KINDS = ("cores", "nodes")
 PLACES = {f"{kind} {n}": (n, kind) for kind in KINDS for n in (1, 2)}
-"""How many there are, and what they are: cores, workers of Ray on this machine, nodes of a cluster of Ray."""
+"""How many there are, and what they are: cores of this machine, nodes of a cluster of Ray."""
 
 FREE = 2.5
 """Two workers must be faster than one only up to this load, which includes this benchmark."""
 
-AXES = {"members": (1, 2, 4, 8, 16, 32), "epochs": (10, 20, 40, 80), "units": (4, 8, 16, 32, 64)}
-DRAWS = (500, 1000, 2000, 4000)
-MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1}
+AXES = {"members": (1, 4, 16, 32), "epochs": (10, 20, 40), "units": (8, 32, 64)}
+DRAWS, RUNS = (500, 1000, 2000, 4000), (8, 16, 32)
+MOST = {"members": 0.95, "epochs": 1.1, "units": 1.1, "draws": 1.1, "runs": 1.1}
 """The largest exponent of the last doubling."""
 
 LARGE = """\
@@ -71,16 +71,17 @@ Costs = dict[str, dict[int, float]]
 
 def main() -> int:
     """Measure, print and write the table; returns the number of false claims."""
-    rounds: list[Costs] = [
-        {axis: {int(n): s for n, s in seen.items()} for axis, seen in in_fresh_process("costs").items()}
-        for _ in range(ROUNDS)
-    ]
-    costs = {axis: {n: median(r[axis][n] for r in rounds) for n in rounds[0][axis]} for axis in rounds[0]}
-    load = os.getloadavg()[0]
-    places = [{place: in_fresh_process("sweep", place) for place in PLACES} for _ in range(ROUNDS)]
-    load = (load + os.getloadavg()[0]) / 2
-    large = [in_fresh_process("large") for _ in range(ROUNDS)]
-    text = table(costs, places, load) + large_table(large)
+    beside, load = OtherWork(), os.getloadavg()[0]
+    rounds: list[Costs] = []
+    places, large = [], []
+    for _ in range(ROUNDS):
+        found = in_fresh_process("costs")
+        rounds.append({axis: {int(n): seconds for n, seconds in seen.items()} for axis, seen in found.items()})
+        places.append({place: in_fresh_process("sweep", place) for place in PLACES})
+        load = max(load, os.getloadavg()[0])
+        large.append(in_fresh_process("large"))
+    costs = {axis: {n: min(r[axis][n] for r in rounds) for n in seen} for axis, seen in rounds[0].items()}
+    text = table(costs, places, str(beside)) + large_table(large)
     print(text)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
@@ -105,7 +106,7 @@ def in_fresh_process(*arguments: str) -> Any:
 
 def faster(places: list[dict[str, Any]], kind: str, part: str) -> float:
     """How many times faster two are than one."""
-    return median(r[f"{kind} 1"][part] / r[f"{kind} 2"][part] for r in places)
+    return mean(r[f"{kind} 1"][part] / r[f"{kind} 2"][part] for r in places)
 
 
 def exponent(seen: dict[int, float]) -> float:
@@ -138,23 +139,24 @@ def faults(costs: Costs, places: list[dict[str, Any]], load: float) -> Iterator[
             yield f"the cost over {axis} ends with an exponent of {found:.2f}, claimed at most {most}"
 
 
-def table(costs: Costs, places: list[dict[str, Any]], load: float) -> str:
+def table(costs: Costs, places: list[dict[str, Any]], beside: str) -> str:
     """Markdown."""
     lines = [
-        "# What more cores and workers save, and what more members, epochs, units and draws cost",
+        "# What more cores and nodes save, and what more members, epochs, units, draws and runs cost",
         "",
         "`python benchmarks/scaling.py` writes this and fails if a claim does.",
         "",
-        f"16 runs in two packs, on cores and by Ray, seconds by the clock, medians of {len(places)} rounds in turns;",
-        f"{os.cpu_count()} cores shared with other work, a load of {load:.1f} meanwhile, of which one or two are this;",
-        f"that two are quicker than one is claimed up to a load of {FREE}.",
+        beside,
+        "",
+        "16 runs in two packs, on cores and on nodes of a Ray cluster, seconds by the clock, means of",
+        f"{len(places)} rounds in turns; that two are quicker than one is claimed up to a load of {FREE}.",
         "",
         "| | the command, s | in the engine, s | of one: the command | in the engine |",
         "| --- | --- | --- | --- | --- |",
     ]
     for place in PLACES:
-        whole, engine = (median(r[place][part] for r in places) for part in ("whole", "engine"))
-        shares = [median(r[place][p] / r[f"{place.split()[0]} 1"][p] for r in places) for p in ("whole", "engine")]
+        whole, engine = (mean(r[place][part] for r in places) for part in ("whole", "engine"))
+        shares = [mean(r[place][p] / r[f"{place.split()[0]} 1"][p] for r in places) for p in ("whole", "engine")]
         lines.append(f"| {place} | {whole:.1f} | {engine:.1f} | {shares[0]:.2f} | {shares[1]:.2f} |")
     for axis, seen in costs.items():
         first, (a, b) = next(iter(seen)), line(seen)
@@ -176,10 +178,10 @@ def costs() -> Costs:
     configure_process(1)
     trained(members=2, epochs=1)
     found = {axis: {n: trained(**{axis: n}) for n in sizes} for axis, sizes in AXES.items()}
-    return found | {"draws": {k: drawn(k) for k in DRAWS}}
+    return found | {"draws": {k: drawn(k) for k in DRAWS}, "runs": {n: executed(n) for n in RUNS}}
 
 
-def trained(members: int = 8, epochs: int = 20, units: int = 10) -> float:
+def trained(members: int = 8, epochs: int = 10, units: int = 10) -> float:
     """Processor seconds of the training of a pack of the runs of conf/beta.yaml."""
     from vaebench.config import load
     from vaebench.training.fit import fit
@@ -211,6 +213,21 @@ def drawn(k: int) -> float:
     return process_time() - start
 
 
+def executed(n: int) -> float:
+    """Processor seconds of n runs of one epoch, evaluated at 50 draws, with their records."""
+    from vaebench.config import load
+    from vaebench.sweeps.packs import packs_of
+    from vaebench.sweeps.run import Execution, execute_pack
+
+    study = load(STUDY, ["beta=1", f"seed=0..{n - 1}", "epochs=1", "draws=50"])
+    with tempfile.TemporaryDirectory() as folder:
+        start = process_time()
+        for pack in packs_of(study.runs, 8):
+            folders = [Path(folder) / run.id for run in pack]
+            list(execute_pack(pack, study.name, [*study.axes], folders, Execution("disabled"), lambda *_: None))
+        return process_time() - start
+
+
 def swept(place: str) -> dict[str, float]:
     """Seconds of the sweep command, and of those in the engine, by the clock."""
     from vaebench.__main__ import app
@@ -219,7 +236,7 @@ def swept(place: str) -> dict[str, float]:
     from vaebench.sweeps.engines.ray import Ray
 
     many, kind = PLACES[place]
-    engine: Any = Ray if kind != "cores" else Processes if many > 1 else Inline
+    engine: Any = Ray if kind == "nodes" else Processes if many > 1 else Inline
     spent, real = [0.0], engine.map
 
     def timed(self: Any, function: Callable[..., Any], items: Any) -> Iterator[Any]:
@@ -228,9 +245,9 @@ def swept(place: str) -> dict[str, float]:
         spent[0] += perf_counter() - start
 
     engine.map = timed
-    where = ["--address", cluster(many)] if kind == "nodes" else ["--workers", str(many)]
+    where = ["--engine", "ray", "--address", cluster(many)] if kind == "nodes" else ["--workers", str(many)]
     start = perf_counter()
-    app([*SWEEP, *([] if kind == "cores" else ["--engine", "ray"]), *where], standalone_mode=False)
+    app([*SWEEP, *where], standalone_mode=False)
     return {"whole": perf_counter() - start, "engine": spent[0]}
 
 
@@ -266,7 +283,7 @@ def large_table(rounds: list[dict[str, list[float]]]) -> str:
     """Markdown."""
     lines = ["", "| large studies | processor, s | peak memory, MiB |", "| --- | --- | --- |"]
     for name in LARGE_STUDIES:
-        seconds, memory = (median(r[name][i] for r in rounds) for i in range(2))
+        seconds, memory = (mean(r[name][i] for r in rounds) for i in range(2))
         lines.append(f"| {name} | {seconds:.2f} | {memory:.0f} |")
     return "\n".join([*lines, ""])
 
