@@ -20,6 +20,7 @@ from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.files import PROGRESS, RESUME
 from vaebench.records.record import Record
+from vaebench.reporting.wandb.runs import start_service
 from vaebench.sweeps.engines import Engine, Inline, processes
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.processes import METHOD, Processes
@@ -194,6 +195,20 @@ def raise_of_two_parts(item: str) -> None:
 def sharers(item: object) -> int:
     """How many packs share the memory, where this is called."""
     return memory.sharers
+
+
+def has_own_service(item: object) -> bool:
+    import wandb
+
+    return wandb.setup().ensure_service().owns_service
+
+
+def test_processes_share_the_service_of_wandb(tmp_path):
+    """It was started before the fork, so that none of them waits for one of its own."""
+    start_service(tmp_path).join()
+    engine = Processes(2)
+    with engine:
+        assert dict(engine.map(has_own_service, range(2))) == {0: False, 1: False}
 
 
 def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):

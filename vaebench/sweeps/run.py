@@ -33,7 +33,7 @@ from vaebench.records.collection import importing
 from vaebench.records.description import Description
 from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, RESUME, WEIGHTS, WriteError
 from vaebench.records.record import Record
-from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
+from vaebench.reporting.wandb.runs import Mode, Tracker, headline, start_service, tracked
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.callbacks import CURVES
@@ -196,12 +196,18 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
     )
 
 
-def import_for(run: Run, how: Execution) -> None:
-    """Import what a run will import when it is logged and measured, before this process is forked."""
-    logs = () if how.wandb == "disabled" else ("wandb",)
+def import_for(run: Run, how: Execution, folder: Path) -> None:
+    """Import what a run will import when it is logged and measured, before this process is forked.
+
+    Args:
+        folder: of the study.
+    """
     with importing():
-        for name in (*logs, *(name for metric in build_metrics(run.evaluate.metrics) for name in metric.packages)):
+        starting = None if how.wandb == "disabled" else start_service(folder)
+        for name in (name for metric in build_metrics(run.evaluate.metrics) for name in metric.packages):
             import_module(name)
+    if starting is not None:
+        starting.join()
 
 
 def expected_of(run: Run) -> dict[str, Description]:

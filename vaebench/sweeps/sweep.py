@@ -152,7 +152,7 @@ def _execute(pending: list[Run], worker: Worker, total: int, console: Console, e
     with ExitStack() as stack:
         if pending:
             if engine.forks:
-                import_for(pending[0], worker.how)
+                import_for(pending[0], worker.how, worker.folder)
             stack.enter_context(engine)
             console.print(
                 line(describe_packs(packs_of(pending, most, engine.workers), most)), soft_wrap=not console.is_terminal

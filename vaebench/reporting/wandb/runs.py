@@ -9,9 +9,10 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -269,12 +270,9 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         ValueError: if the mode is online and nobody is logged in.
         WriteError: if W&B cannot write into the folder.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
-    logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
+    _prepare(study)
     import wandb
 
-    wandb.util.pd_available = False  # W&B would import pandas, only to see that nothing here is one of its tables
-    redirect_folders(study)
     # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
     settings = wandb.Settings(silent=True, console="off", x_save_requirements=False)
     own = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
@@ -297,6 +295,32 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     except OSError as error:
         remedy = "make room, or go on with --wandb disabled"
         raise WriteError(f"{study}: W&B cannot write here ({error}); {remedy}") from None
+
+
+def start_service(study: Path) -> Thread:
+    """Begin to start W&B's service. Processes that are forked after this thread has ended share it.
+
+    Each would else start one of its own, and wait for it. If it fails, `opened` tries again and shows the error.
+    """
+    _prepare(study)
+    import wandb
+
+    def start() -> None:
+        with suppress(Exception):
+            wandb.setup()
+
+    thread = Thread(target=start)
+    thread.start()
+    return thread
+
+
+def _prepare(study: Path) -> None:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
+    import wandb
+
+    wandb.util.pd_available = False  # W&B would import pandas, only to see that nothing here is one of its tables
+    redirect_folders(study)
 
 
 HOME = f"{WANDB}/home"  # below a study's folder: what W&B would otherwise keep in the user's home
