@@ -222,7 +222,7 @@ def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
         ((_, foreign),) = engine.map(raise_of_two_parts, ["two"])
         deaths = [death for _, death in engine.map(os._exit, [3, 3, 3])]
         assert dict(engine.map(sharers, range(4))) == dict.fromkeys(range(4), 2)
-        members = [member.process for member in engine._members]
+        children = [child.process for child in engine._children]
     assert type(outcomes["none"]) is ValueError
     assert str(outcomes["none"]).endswith("got 'none'")
     assert (outcomes["3"], outcomes["4"]) == (3, 4)
@@ -231,7 +231,7 @@ def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
         "the process of this pack died, 2 times in a row (status 3)"
     ] * 3
     assert memory.sharers == 1
-    assert [process.exitcode for process in members] == [0, 0]
+    assert [process.exitcode for process in children] == [0, 0]
 
 
 @pytest.mark.slow
