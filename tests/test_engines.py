@@ -20,7 +20,7 @@ from vaebench.config import load
 from vaebench.records import provenance
 from vaebench.records.files import PROGRESS, RESUME
 from vaebench.records.record import Record
-from vaebench.reporting.wandb.runs import start_service
+from vaebench.reporting.wandb.service import start_service
 from vaebench.sweeps.engines import Engine, Inline, processes
 from vaebench.sweeps.engines.choice import Choice
 from vaebench.sweeps.engines.processes import METHOD, Processes

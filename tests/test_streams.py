@@ -17,7 +17,7 @@ from vaebench.cli.terminal import with_plain_errors
 from vaebench.records import record
 from vaebench.records.files import WriteError, check_writable
 from vaebench.records.record import Record, identity
-from vaebench.reporting.wandb.runs import redirect_folders
+from vaebench.reporting.wandb.service import redirect_folders
 
 ROOT = Path(__file__).parents[1]
 

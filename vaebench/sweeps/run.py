@@ -33,7 +33,8 @@ from vaebench.records.collection import importing
 from vaebench.records.description import Description
 from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, RESUME, WEIGHTS, WriteError
 from vaebench.records.record import Record
-from vaebench.reporting.wandb.runs import Mode, Tracker, headline, start_service, tracked
+from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
+from vaebench.reporting.wandb.service import start_service
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
 from vaebench.training import memory, resume
 from vaebench.training.callbacks import CURVES

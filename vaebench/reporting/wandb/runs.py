@@ -9,10 +9,9 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +19,7 @@ from vaebench.config import Run, Study
 from vaebench.config.presentation import PLAIN
 from vaebench.records import arrays
 from vaebench.records.description import Description, Direction
-from vaebench.records.files import ARRAYS, CHECKPOINT, RECORD, WANDB, WriteError, check_writable, write_atomically
+from vaebench.records.files import ARRAYS, CHECKPOINT, RECORD, WriteError, write_atomically
 from vaebench.records.record import Record, encode
 from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.tables.rendering import comma_separated, run_rows
@@ -37,6 +36,7 @@ from vaebench.reporting.wandb import (
     key,
     project,
 )
+from vaebench.reporting.wandb.service import prepare
 
 if TYPE_CHECKING:
     from vaebench.reporting.figures.base import Drawn
@@ -270,7 +270,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         ValueError: if the mode is online and nobody is logged in.
         WriteError: if W&B cannot write into the folder.
     """
-    _prepare(study)
+    prepare(study)
     import wandb
 
     # W&B would read every installed package, which takes longer than everything else here. The record has the versions.
@@ -295,71 +295,6 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     except OSError as error:
         remedy = "make room, or go on with --wandb disabled"
         raise WriteError(f"{study}: W&B cannot write here ({error}); {remedy}") from None
-
-
-def start_service(study: Path) -> Thread:
-    """Begin to start W&B's service. Processes that are forked after this thread has ended share it.
-
-    Each would else start one of its own, and wait for it. If it fails, `opened` tries again and shows the error.
-    """
-    _prepare(study)
-    import wandb
-
-    def start() -> None:
-        with suppress(Exception):
-            wandb.setup()
-
-    thread = Thread(target=start)
-    thread.start()
-    return thread
-
-
-def _prepare(study: Path) -> None:
-    os.environ.setdefault("WANDB_SILENT", "true")
-    logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback for every line
-    import wandb
-
-    wandb.util.pd_available = False  # W&B would import pandas, only to see that nothing here is one of its tables
-    redirect_folders(study)
-
-
-HOME = f"{WANDB}/home"  # below a study's folder: what W&B would otherwise keep in the user's home
-
-
-def redirect_folders(folder: Path) -> None:
-    """Gives W&B folders that can be written, for its artifacts and its own log.
-
-    In a container, a user often has no home, or the home of another user. W&B would then log a run only in part.
-    """
-    for variable, place in _places().items():
-        if not _is_usable(place):
-            if os.environ.get(variable):
-                log.warning("%s: %s cannot be written, W&B keeps its files below %s", variable, place, folder / HOME)
-            made = (folder / HOME / variable.lower()).absolute()
-            made.mkdir(parents=True, exist_ok=True)
-            os.environ[variable] = str(made)
-
-
-def _places() -> Mapping[str, Path]:
-    """The folders that W&B uses, by the environment variables that change them."""
-    from wandb import env
-
-    return {
-        "WANDB_DATA_DIR": Path(str(env.get_data_dir())),
-        "WANDB_CACHE_DIR": env.get_cache_dir(),
-        "WANDB_CONFIG_DIR": Path(os.path.expanduser(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")),
-    }
-
-
-def _is_usable(place: Path) -> bool:
-    """Whether files can be written there. If a path still begins with ~, the user has no home."""
-    if not place.is_absolute():
-        return False
-    try:
-        check_writable(place)
-    except WriteError:
-        return False
-    return True
 
 
 MARK = "wandb/aggregated"  # below a study's folder: a checksum of what the last run of this kind was made from
