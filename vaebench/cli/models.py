@@ -12,6 +12,8 @@ from vaebench.cli.terminal import console
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vaebench.sweeps.trained import Trained
+
 
 RunName = Annotated[str, typer.Argument(help="A run's id or folder, or a checkpoint.", metavar="RUN")]
 DataFile = Annotated[
@@ -31,10 +33,7 @@ def sample(
     out: Out = None,
 ) -> None:
     """Sample from a trained model: z from its own prior, then x from p(x|z)."""
-    from vaebench.sweeps.trained import find
-
-    place = _place(out or Path("samples.npz"))
-    trained = find(run)
+    place, trained = _opened(run, out or Path("samples.npz"))
     x = trained.model.sample(count, seed, mean)
     _write(place, trained.origin(count=count, mean=mean, seed=seed), 8, x=x)
 
@@ -44,10 +43,8 @@ def encode(run: RunName, file: DataFile = None, split: Split = None, out: Out = 
     from torch import cat, inference_mode
 
     from vaebench.models.parts.posteriors import unit_stddev
-    from vaebench.sweeps.trained import find
 
-    place = _place(out or Path("codes.npz"), images=False)
-    trained = find(run)
+    place, trained = _opened(run, out or Path("codes.npz"), images=False)
     (x, label), source = trained.observations(file, split)
     with inference_mode():
         codes = [trained.model.encode(part) for part in x.split(ROWS)]
@@ -59,10 +56,7 @@ def reconstruct(run: RunName, file: DataFile = None, split: Split = None, out: O
     """Write every observation with its reconstruction: the mean of p(x|z) at the mean of q(z|x)."""
     from torch import cat
 
-    from vaebench.sweeps.trained import find
-
-    place = _place(out or Path("reconstructions.npz"))
-    trained = find(run)
+    place, trained = _opened(run, out or Path("reconstructions.npz"))
     (x, label), source = trained.observations(file, split)
     back = cat([trained.model.reconstruct(part) for part in x.split(ROWS)])
     _write(place, trained.origin(source), 2, x=x, reconstruction=back, label=label)
@@ -77,13 +71,11 @@ def interpolate(
     out: Out = None,
 ) -> None:
     """Decode codes on the straight line between the codes of two observations."""
-    from vaebench.sweeps.trained import find
 
     if not re.fullmatch(r"\s*\d{1,9}\s*,\s*\d{1,9}\s*", between):
         raise ValueError(f"--between: expected two whole numbers with a comma between them, e.g. 0,7, got {between!r}")
     first, second = map(int, between.split(","))
-    place = _place(out or Path("interpolation.npz"))
-    trained = find(run)
+    place, trained = _opened(run, out or Path("interpolation.npz"))
     (x, _), source = trained.observations(file, split)
     if max(first, second) >= len(x):
         raise ValueError(f"--between: expected places below {len(x)}, the number of observations, got {between}")
@@ -107,10 +99,8 @@ def score(
     from vaebench.evaluation import scoring
     from vaebench.records.description import Description
     from vaebench.reporting.terminal import measured
-    from vaebench.sweeps.trained import find
 
-    place = _place(out or Path("scores.npz"), images=False)
-    trained = find(run)
+    place, trained = _opened(run, out or Path("scores.npz"), images=False)
     (x, label), source = trained.observations(file, split)
     spec = {"name": "AnnealedImportanceSampling", "temperatures": annealing, "bracket": False}
     estimator: Any = None if annealing is None else ESTIMATORS.build(spec)
@@ -148,8 +138,8 @@ def export(
 ROWS = 1024  # observations that are encoded at a time
 
 
-def _place(out: Path, images: bool = True) -> Path:
-    """The file to write. One that cannot be written is refused before anything is computed, which may take long.
+def _opened(run: str, out: Path, images: bool = True) -> "tuple[Path, Trained]":
+    """The file to write, and the run. A file that cannot be written is refused before the run is read.
 
     Raises:
         FileExistsError: if there is such a file.
@@ -157,6 +147,7 @@ def _place(out: Path, images: bool = True) -> Path:
         WriteError: if its folder cannot be written.
     """
     from vaebench.records.files import check_writable
+    from vaebench.sweeps.trained import find
 
     kinds = (".npz", ".png") if images else (".npz",)
     if out.suffix not in kinds:
@@ -164,7 +155,7 @@ def _place(out: Path, images: bool = True) -> Path:
     if out.exists() or out.is_symlink():
         raise FileExistsError(f"{out}: exists already; choose another name by --out")
     check_writable(out.parent)
-    return out
+    return out, find(run)
 
 
 def _write(out: Path, origin: dict[str, Any], columns: int, **arrays: "Tensor | None") -> None:
