@@ -32,8 +32,8 @@ FIGURES: tuple[Figure[Any], ...] = (
 def draw(table: Table) -> list[Drawn]:
     """Every figure for which the table has numbers."""
     sketches = list(_sketched(table))
-    made = iter(panels([asked for sketch in sketches for asked in sketch.panels]))
-    return [sketch.drawn(islice(made, len(sketch.panels))) for sketch in sketches]
+    made = iter(panels([asked for sketch in sketches for asked in sketch.asked]))
+    return [sketch.drawn(islice(made, len(sketch.asked))) for sketch in sketches]
 
 
 def first(table: Table) -> Drawn | None:

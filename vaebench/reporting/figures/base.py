@@ -268,23 +268,20 @@ class Drawn(NamedTuple):
     name: str  # a word for links
     title: str  # what is shown
     caption: str  # how to read it
-    panels: tuple[Panel, ...]  # the SVG of every panel
     legend: Legend = ()  # colour and text of every entry
+    panels: tuple[Panel, ...] = ()  # the SVG of every panel
 
 
 class Sketch(NamedTuple):
-    """A figure before it is drawn: the fields of `Drawn`, and of each panel what `svg.panel` takes."""
+    """A figure before it is drawn: all but its panels, and of each panel what `svg.panel` takes."""
 
-    name: str
-    title: str
-    caption: str
-    panels: tuple[Asked, ...]
-    legend: Legend = ()
+    figure: Drawn
+    asked: tuple[Asked, ...]
 
     def drawn(self, panels: Iterable[Panel] | None = None) -> Drawn:
         """The figure with its panels; they are drawn now, if they are not given."""
-        made = (panel(*asked) for asked in self.panels) if panels is None else panels
-        return Drawn(self.name, self.title, self.caption, tuple(made), self.legend)
+        made = (panel(*asked) for asked in self.asked) if panels is None else panels
+        return self.figure._replace(panels=tuple(made))
 
 
 class Figure(ABC, Generic[T]):
@@ -317,8 +314,8 @@ class Figure(ABC, Generic[T]):
         if not found:
             return None
         data = [each for _, each in found]
-        panels = tuple(Asked(self.title, title, partial(self._plot, panel=each)) for title, each in found)
-        return Sketch(self.name, self.title, self.caption(data), panels, self.legend(facets, data))
+        figure = Drawn(self.name, self.title, self.caption(data), self.legend(facets, data))
+        return Sketch(figure, tuple(Asked(self.title, title, partial(self._plot, panel=each)) for title, each in found))
 
     def _plot(self, axes: Axes, panel: T) -> None:
         self.plot(axes, panel)

@@ -232,7 +232,7 @@ def plot(judgements: Sequence[Judgement]) -> Drawn | None:
         caption += f" {absent} more have a published value of 0 (a difference that must vanish) and stand in the table."
     verdicts = dict.fromkeys(j.verdict for j, _ in shown)
     legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
-    return Drawn("ledger", TITLE, caption, (panel(TITLE, "", lambda axes: _draw(axes, shown)),), legend)
+    return Drawn("ledger", TITLE, caption, legend, (panel(TITLE, "", lambda axes: _draw(axes, shown)),))
 
 
 def _is_shown(measured: Measured) -> bool:
