@@ -147,7 +147,7 @@ def test_the_decoders_output_is_held_for_some_draws_at_a_time(monkeypatch):
     """However many draws: rows of one call are bounded by the pixels that they make."""
     made, rows = model("Bernoulli", "MLP"), []
     made.decoder.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
-    monkeypatch.setattr("vaebench.models.vae.PIXELS", ChunkSize(64 * 100, 64 * 100))
+    monkeypatch.setattr("vaebench.models.vae.BLOCK", ChunkSize(64 * 100, 64 * 100))
     both(made, observations(), latents(7, 1000, 5).float())
     assert max(rows[:-1]) <= 100
     assert sum(rows[:-1]) == 7 * 1000 * 5

@@ -9,7 +9,9 @@ Burda et al. 2016: https://arxiv.org/abs/1509.00519; Vehtari et al. 2024: https:
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -126,14 +128,14 @@ def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B
     [4.0]
     """
     log_weight = log_weight.double()
-    weight = (log_weight - log_weight.amax(0)).exp_()
+    weight = (log_weight - log_weight.max(0).values).exp_()  # not `amax`, which takes three times as long
     return weight.sum(0).square() / weight.square().sum(0)
 
 
 FEWEST = 5
 """The smallest number of draws in a tail that can be fitted."""
 
-TERMS = ChunkSize(1, 2**24)
+TERMS = ChunkSize(2**15, 2**24)
 """Terms of the fit that are computed at a time."""
 
 WIDEST = 650.0
@@ -158,7 +160,9 @@ def pareto_k(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, " B"]:
     tail = tail_length(len(log_weight))
     if tail < FEWEST:
         return torch.full_like(log_weight[0], torch.nan, dtype=torch.float64)
-    largest = log_weight.double().topk(tail + 1, 0).values.flip(0)
+    # NumPy's partition takes a fifth of the time of `topk`.
+    unsorted = np.partition(log_weight.double().cpu().numpy(), -tail - 1, 0)[-tail - 1 :]
+    largest = torch.from_numpy(np.sort(unsorted, 0)).to(log_weight.device)
     width = largest[-1] - largest[0]
     weights = ((largest - largest[-1]) * torch.where(width.isfinite(), WIDEST / width, 1.0).clamp(max=1)).exp()
     return generalized_pareto_shape(weights[1:] - weights[0])
@@ -200,6 +204,5 @@ def summary(shapes: Float64[Tensor, " B"], effective: Float64[Tensor, " B"], dra
     """
     if draws == 1 or not bool(effective.isfinite().all()):
         return None
-    fitted = shapes[~shapes.isnan()]
-    shape = float(fitted.quantile(0.5)) if len(fitted) else None
-    return Weights(shape, float(effective.quantile(0.5)), draws)
+    fitted = shapes[~shapes.isnan()].tolist()
+    return Weights(median(fitted) if fitted else None, median(effective.tolist()), draws)

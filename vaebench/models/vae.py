@@ -21,11 +21,9 @@ from vaebench.models.parts.priors import UnitNormal
 from vaebench.records.description import Description, Panel
 
 LATENTS = ChunkSize(2**11, 2**18)  # latent vectors per chunk of noise: draws × observations
-PIXELS = ChunkSize(2**19, 2**26)  # pixels per call of the decoder
-BLOCK = ChunkSize(2**17, 2**26)
-"""Numbers of the decoder's widest layer at a time, if parts of the noise are joined: in narrow nets the microseconds
-that each call of torch takes then count less. Of twice as many, the system gave new memory in every turn, which took
-longer.
+BLOCK = ChunkSize(2**19, 2**26)
+"""Numbers of the decoder's widest layer at a time, or of parts of the noise that are joined. With fewer numbers, the
+microseconds that each call of torch takes would count in narrow nets.
 """
 
 
@@ -102,7 +100,7 @@ class VAE(Autoencoder):
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
         if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):  # others need memory for each z
-            noise = joined(noise, self._draws_at_a_time(x))
+            noise = joined(noise, BLOCK.on(x) // (self.latent_dim * len(x)))
         for some in noise:
             z = reparameterise(posterior, some)
             log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
@@ -131,7 +129,8 @@ class VAE(Autoencoder):
                 program) cannot use it, because it has an `if` on tensor values. Otherwise use the distribution,
                 `decode(z).log_prob(x)`. Both agree to rounding.
         """
-        most = max(1, PIXELS.on(x) // x.numel())
+        widest = max(x[0].numel(), self.decoder.widest if isinstance(self.decoder, Decoder) else 1)
+        most = max(1, BLOCK.on(x) // (widest * len(x)))
         score = (
             self.likelihood.fast_log_prob(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
         )
@@ -142,11 +141,6 @@ class VAE(Autoencoder):
             return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(z.shape[:-1])
 
         return log_px
-
-    def _draws_at_a_time(self, x: Float[Tensor, "B *event"]) -> int:
-        """How many draws of each observation are computed together: few where the decoder has a wide layer."""
-        width = max(x[0].numel(), self.latent_dim, self.decoder.widest if isinstance(self.decoder, Decoder) else 1)
-        return BLOCK.on(x) // width // len(x)
 
     @property
     def fact_descriptions(self) -> Mapping[str, Description]:
