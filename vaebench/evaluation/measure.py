@@ -192,10 +192,10 @@ def evaluating(model: Autoencoder) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed tensors of up to 16 MiB for the next tensors.
+    """Let the C library keep the memory of freed tensors of up to 8 MiB for the next tensors.
 
     Otherwise it gives the memory back to the system, which clears every page before it lends it again: for small nets
     that takes a sixth of the time. glibc keeps blocks of the largest size that was freed before
     (https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD).
     """
-    torch.empty(2**24, dtype=torch.uint8)
+    torch.empty(2**23, dtype=torch.uint8)
