@@ -104,7 +104,7 @@ def _variance(table: Float64[Tensor, "N B"]) -> Float64[Tensor, " B"]:
 
 
 SMALLEST_SUM = 1e-290
-"""A sum of weights relative to the largest weight. A smaller one would lose digits in float64."""
+"""The smallest sum of weights, divided by the largest weight, that has all digits of float64."""
 
 
 def leave_one_out(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, "K B"]:
@@ -136,7 +136,7 @@ FEWEST = 5
 """The smallest number of draws in a tail that can be fitted."""
 
 TERMS = ChunkSize(2**15, 2**24)
-"""Terms of the fit that are computed at a time."""
+"""Values of θ × draws × observations that are computed at a time."""
 
 WIDEST = 650.0
 """The largest difference of log-weights in a tail, in nats. Beyond it, their ratio would underflow in float64."""

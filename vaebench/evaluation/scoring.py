@@ -57,7 +57,7 @@ class Scores(NamedTuple):
 
     @property
     def unreliable(self) -> Bool[Tensor, " N"]:
-        """Which numbers a few draws dominate (`Weights.unreliable`). They may be far too low."""
+        """Where a few draws dominate the number (`Weights.unreliable`), so that it may be far too low."""
         shapes = [None if math.isnan(k) else k for k in self.pareto_k.tolist()]
         pairs = zip(shapes, self.effective.tolist(), strict=True)
         return torch.tensor([Weights(k, effective, self.draws).unreliable for k, effective in pairs])

@@ -99,7 +99,7 @@ class VAE(Autoencoder):
     ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
         log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
-        if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):  # others need memory for each z
+        if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):  # a flow stores much for each z
             noise = joined(noise, BLOCK.on(x) // (self.latent_dim * len(x)))
         for some in noise:
             z = reparameterise(posterior, some)

@@ -131,7 +131,7 @@ class StopEarly(lightning.Callback):
         self.weights: dict[str, Any] = {}  # of the best validation, if they are to be restored
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.should_stop = self.waited >= self.how.patience  # it had stopped early, and was killed before its record
+        trainer.should_stop = self.waited >= self.how.patience  # stopped early, then killed before its record
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)
@@ -174,7 +174,7 @@ class EpochPictures(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if epoch & (epoch - 1) and epoch != trainer.max_epochs:  # no power of two
+        if epoch & (epoch - 1) and epoch != trainer.max_epochs:  # not a power of two
             return
         data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
         for model, logger in _shown(trainer, pl_module):

@@ -62,12 +62,13 @@ def fit(
     data.setup("fit")
     if (shapes := outline(runs[0].model, data.shape)) is not None:
         check_fits([shapes] * len(runs), runs[0].train.batch_size)
+    # Runs by the step from which they start: a pack has one. The keys below are places in `runs`.
     fitted, packs = dict[int, Fitted | Exception](), defaultdict[int, dict[int, Member]](dict)
     for i, one in enumerate(each):
         found = _member_or_error(*one, data)
         if isinstance(found, Exception):
             fitted[i] = found
-        elif found.start is not None and found.start.moments is None:  # it was outside a pack, and stays there
+        elif found.start is not None and found.start.moments is None:  # from outside a pack: it stays there
             fitted[i] = _fit_or_error(*one, on_epoch, every)
         else:
             packs[0 if found.start is None else found.start.steps][i] = found

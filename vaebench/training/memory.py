@@ -95,7 +95,7 @@ def _outputs(model: Autoencoder) -> int:
     """The number of outputs of all layers for one observation, plus the size of the observation."""
     parameters = list(model.parameters())
     if all(p.is_meta for p in parameters) and sum(p.numel() for p in parameters) < SMALL:
-        # The rules of the meta device import torch's algebra of shapes, which takes longer than such a model does.
+        # The rules of the meta device import sympy, which takes longer than such a model does.
         with suppress(Exception):
             return _counted(_with_zeros(model))
     return _counted(model)

@@ -79,7 +79,7 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
     """Train a run on `train.devices` devices and write its checkpoint. It continues from its snapshot, if any.
 
     Raises:
-        ValueError: if there are not so many devices, or the likelihood needs whole batches.
+        ValueError: if this machine has fewer devices, or the likelihood needs whole batches.
         Diverged: if the objective is no longer a finite number.
         WriteError: if a checkpoint cannot be written.
         NewerSnapshotError: if a newer version of vaebench wrote the snapshot.
@@ -99,7 +99,7 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
 
 
 def _resume(run: Run, folder: Path, data: DataModule) -> Path | None:
-    """The file of the run's snapshot, or None. A snapshot from a pack is put aside: a Trainer has other optimisers."""
+    """The file of the run's snapshot, or None. A pack's snapshot has another form of optimiser: it is renamed."""
     snapshot, path = find_snapshot(run, folder, MODELS.build(run.model, data.shape, run.seed), data), folder / RESUME
     if snapshot is not None and snapshot.moments is not None:
         put_aside(path, SnapshotError(f"{path}: a pack trained the run until now, and now a Trainer trains it"))
@@ -196,7 +196,7 @@ def _check_devices(n: int) -> None:
     if there and n > there:
         raise ValueError(
             f"train.devices: expected at most {there}, the GPUs that are visible here, got {n}; "
-            f"an engine with workers gives a pack as many by --gpus {n}"
+            f"with an engine that has workers, --gpus {n} gives a pack that many"
         )
     if not there and n > (cores := provenance.cores()):
         raise ValueError(f"train.devices: expected at most {cores}, the cores of this machine without a GPU, got {n}")
@@ -243,7 +243,7 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
         with tf32(fast):
             _train(job, data, [Curve()], devices, stop.is_set)
     except Exception as error:
-        # The parent raises the first of these. An error of another kind may not survive the way between processes.
+        # The parent raises the first of these. An error of another kind may not be picklable.
         known = isinstance(error, Diverged | SnapshotError | StoppedError)
         errors.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise

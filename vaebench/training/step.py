@@ -1,8 +1,8 @@
 """One training step of one model, in plain PyTorch: objective, loss, gradient, clip, optimiser.
 
-This is the definition. Outside a pack, Lightning runs these operations: `Autoencoder.training_step`
-gives it the loss. `vaebench.training.packed` runs them for many models as one program. tests/test_step.py compares both
-with this function, for every registered model.
+This function defines a step. Outside a pack, Lightning runs these operations: `Autoencoder.training_step` gives it the
+loss. A pack is a group of runs that train as one program, in `vaebench.training.packed`. tests/test_step.py compares
+both with this function, for every registered model.
 """
 
 import torch
@@ -28,7 +28,7 @@ def training_step(
         model: the model to train.
         x: a batch of observations.
         noise: what `model.noise` gives for this batch.
-        optimizer: of the model's parameters; `model.configure_optimizers()` makes the one of the training, e.g. Adam.
+        optimizer: of the model's parameters. `model.configure_optimizers()` makes the one of training, by default Adam.
         clip: the largest norm of the gradient; None for no limit.
         progress: the share of training that is over, from 0 to 1. It decides the phase; a schedule of β reads it.
         label: the class of each observation, for a model that learns from labels.

@@ -83,7 +83,7 @@ class Metric(TorchMetric, ABC):
     """Whether it reads no code and no reconstruction, so that it needs no mean of q(z|x)."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """What it imports when it computes. Processes of a sweep that are forks find it imported."""
+    """What it imports when it computes. A sweep imports them before it forks, so that no process does it again."""
 
     identities: ClassVar[Mapping[str, Sequence[Mapping[str, float]]]] = {}
     """By column, the sums of other columns that it equals, of the same draws: their names, each with its factor."""

@@ -59,7 +59,7 @@ class ActiveUnits(Metric):
 
 
 GRID = tuple(10 ** (exponent / 4) for exponent in range(-16, 9))
-"""ε from 1e-4 to 100 nats, four a decade: the axis of the collapse curve."""
+"""ε from 1e-4 to 100 nats, four for each power of ten: the axis of the collapse curve."""
 
 
 @METRICS.register
@@ -70,7 +70,7 @@ class CollapsedUnits(Metric):
 
     Args:
         epsilon: ε, nats.
-        delta: δ, the share of observations that may escape.
+        delta: δ, the share of observations that may have a larger KL.
     """
 
     below: Tensor

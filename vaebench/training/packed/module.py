@@ -4,6 +4,9 @@ Its members are ordinary models of one architecture that differ in values: seed,
 likelihood, level of corruption, weights. Each has the numbers that it has alone: its own initialisation, order of
 examples, random pixels and noise, and its own learning rate and gradient clipping. If a member diverges, it stops, and
 the others continue.
+
+In shapes, M counts members, U different seeds, B examples of a batch and P parameters of a member. A chunk is what
+Lightning sees as one batch: up to 50 steps (`CHUNK`), which a GPU takes in blocks of ten (`BLOCK`).
 """
 
 from bisect import bisect_left
@@ -161,9 +164,10 @@ class Pack(lightning.LightningModule):
         if self.models[0].enter(progress):
             for member in self.models[1:]:
                 member.enter(progress)
+            # A new phase begins with a new optimiser: no steps taken, no means of gradients.
             self._optimizer.resume(0, [torch.zeros_like(m) for m in self._moments()])
         mean, gradients = self._gradients(x, compiled=self.compiled)
-        if not isfinite(float(mean.sum())):  # if no number or an infinite one is among them, their sum is none too
+        if not isfinite(float(mean.sum())):  # NaN or infinity in one member makes the sum not finite
             self._mark_diverged(mean, epoch.TRAINING_OBJECTIVE)
         # Clip and change the parameters; those of a diverged member stay. A compiled step has done it all.
         if gradients:
@@ -175,9 +179,9 @@ class Pack(lightning.LightningModule):
         """`_step` where the device needs nothing from the CPU, and the CPU waits for nothing.
 
         So the CPU does not know of a divergence when it happens. The row of a diverged member goes on with
-        numbers that nobody reads.
+        numbers that are not used.
         """
-        self.stacks.progress.copy_(self._counters.step / max(1, self._total_steps - 1))  # `epoch.progress`
+        self.stacks.progress.copy_(self._counters.step / max(1, self._total_steps - 1))  # as `epoch.progress`
         mean, gradients = self._gradients(loader.read(batch_size))
         self._counters.count(mean)
         self._optimizer.advance(gradients, [True] * len(self.models))
@@ -257,6 +261,7 @@ class Pack(lightning.LightningModule):
             raise ValueError(f"expected PackedData of the members' seeds {self.seed_groups.seeds}, got {data.seeds}")
         x = next(iter(data.batches("validation" if data.sizes["validation"] else "train"))).x
         for member in self.models:
+            # Members with one seed share their noise, so it must not depend on anything but the seed.
             drawn = [m.noise(1, generator(member.seed, "check", self.device)) for m in (self.models[0], member)]
             if not torch.equal(*drawn):
                 raise Unpackable(f"the noise of {type(member).__name__} depends on more than the seed")
@@ -271,6 +276,7 @@ class Pack(lightning.LightningModule):
         def phase(step: int) -> int:
             return first.phase_at(epoch.progress(step, self._total_steps))
 
+        # Phases never go back, so bisection finds the first step of this one.
         return self.steps_done - bisect_left(range(self.steps_done), first.phase, key=phase)
 
     def _moments(self) -> list[Tensor]:
@@ -295,7 +301,7 @@ class Pack(lightning.LightningModule):
 
     def _mark_diverged(self, mean: Float[Tensor, " M"], name: str) -> None:
         for i, value in enumerate(mean.tolist()):
-            if not abs(value) < inf:
+            if not abs(value) < inf:  # true for NaN too
                 self._diverge(i, self.steps_done, value, name)
 
     def _diverge(self, i: int, step: int, value: float, name: str) -> None:
@@ -340,6 +346,7 @@ class Pack(lightning.LightningModule):
         for member, snapshot in zip(self.models, start, strict=True):
             member.load_state_dict(snapshot.weights)
         self._optimizer.resume(self.steps_done, [s.moments for s in start if s.moments is not None])
+        # Members of one seed have the same noise and the same order of examples, so any one's snapshot serves.
         of = {m.seed: s for m, s in zip(self.models, start, strict=True)}
         for seed, stream in zip(self.seed_groups.seeds, self._noise_streams, strict=True):
             stream.set_state(of[seed].noise)
