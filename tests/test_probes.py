@@ -8,6 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.distributions import Normal
 
 from vaebench.config.registry import METRICS
@@ -90,6 +91,25 @@ def test_predictions_and_folds_are_those_of_scikit_learn(
         assert np.flatnonzero(fold == number).tolist() == asked.tolist()
         found = METRICS.build(name).predicted(code[known], label[known], code[asked])
         assert found.tolist() == KNOWN[name]().fit(code[known], label[known]).predict(code[asked]).tolist()
+
+
+@every_probe
+def test_a_probe_takes_one_core(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries of NumPy and SciPy have one thread while it learns, and all that they had when it has ended."""
+    kind = type(METRICS.build(name))
+    learn, seen = kind.predicted, []
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    def predicted(self: codes.Probe, *given: np.ndarray) -> np.ndarray:
+        seen.append(threads())
+        return learn(self, *given)
+
+    monkeypatch.setattr(kind, "predicted", predicted)
+    with threadpool_limits(2, user_api="blas"):
+        computed(name, CENTRES[CLASSES] + normal(600, 2), CLASSES)
+        assert (seen, threads()) == ([{1}] * codes.FOLDS, {2})
 
 
 @every_probe

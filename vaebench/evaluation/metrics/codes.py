@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torchmetrics.utilities.data import dim_zero_cat
@@ -39,6 +41,17 @@ def folds(classes: Classes) -> NDArray[np.int64]:
         random.shuffle(own)
         found[classes == one] = own
     return found
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries for matrices of NumPy and SciPy. Each would take every core, also beside other processes.
+
+    Products this small are slower on several cores, and processes side by side would wait for each other.
+    """
+    import scipy.optimize  # noqa: F401  # its library has to be there, before it can be found
+
+    return ThreadpoolController()
 
 
 class Probe(Metric):
@@ -88,8 +101,9 @@ class Probe(Metric):
         order = np.lexsort((*codes.T, labels))
         codes, classes = codes[order].astype(np.float64), np.unique(labels[order], return_inverse=True)[1]
         fold, right = folds(classes), np.empty(len(classes), bool)
-        for here in (fold == number for number in range(FOLDS)):
-            right[here] = self.predicted(codes[~here], classes[~here], codes[here]) == classes[here]
+        with _blas().limit(limits=1, user_api="blas"):
+            for here in (fold == number for number in range(FOLDS)):
+                right[here] = self.predicted(codes[~here], classes[~here], codes[here]) == classes[here]
         n, accuracy = len(right), float(right.mean())
         error = (accuracy * (1 - accuracy) / (n - 1)) ** 0.5 if self.independent else None
         return (Estimate(self.column, accuracy, error, n),)
