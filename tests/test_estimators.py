@@ -319,12 +319,12 @@ def test_every_estimate_says_over_which_observations(name: str) -> None:
         return {e.name: e.over for e in seen.estimates}
 
     whole, part, reseeded, larger = over(30), over(10), over(10, 1), over(12)
-    observed = {column for column, told in whole.items() if told is None}
+    observed = {column for column, number in whole.items() if number is None}
     assert observed
-    for column, told in part.items():
-        assert str(told).startswith("10 of 30, " if column in observed else "10 simulated, ")
-        assert (reseeded[column] == told) == (column in observed)
-        assert larger[column] != told
+    for column, number in part.items():
+        assert str(number).startswith("10 of 30, " if column in observed else "10 simulated, ")
+        assert (reseeded[column] == number) == (column in observed)
+        assert larger[column] != number
 
 
 def test_many_chains_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

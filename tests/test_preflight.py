@@ -197,8 +197,8 @@ def test_every_data_set_is_tried_here(name: str) -> None:
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which nobody is logged in."""
+def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without a login of W&B."""
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_CONFIG_DIR", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -206,24 +206,24 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_online_without_a_login_is_refused_without_the_network(nobody: Path) -> None:
+def test_online_without_a_login_is_refused_without_the_network(no_login: Path) -> None:
     with pytest.raises(ValueError, match=r"nobody is logged in to api\.wandb\.ai on this machine; run `wandb login`"):
         preflight.check_login()
-    (nobody / ".netrc").write_text("machine elsewhere login user password secret\n")
+    (no_login / ".netrc").write_text("machine elsewhere login user password secret\n")
     with pytest.raises(ValueError, match="nobody is logged in"):
         preflight.check_login()
 
 
-def test_a_login_is_found_wherever_it_is_kept(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_is_found_wherever_it_is_kept(no_login: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in preflight.WANDB:
-        (nobody / ".netrc").write_text(f"machine {host}\n  login user\n  password secret\n")
+        (no_login / ".netrc").write_text(f"machine {host}\n  login user\n  password secret\n")
         preflight.check_login()
-    (nobody / "settings").write_text("[default]\nbase_url = https://wandb.example.org:8080\n")
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(nobody))
+    (no_login / "settings").write_text("[default]\nbase_url = https://wandb.example.org:8080\n")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(no_login))
     with pytest.raises(ValueError, match=r"wandb\.example\.org"):
         preflight.check_login()
-    monkeypatch.setenv("NETRC", str(nobody / "passwords"))
-    (nobody / "passwords").write_text("machine wandb.example.org login user password secret\n")
+    monkeypatch.setenv("NETRC", str(no_login / "passwords"))
+    (no_login / "passwords").write_text("machine wandb.example.org login user password secret\n")
     preflight.check_login()
     monkeypatch.delenv("NETRC")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -258,13 +258,13 @@ VERBS = {
 
 
 @pytest.mark.parametrize(("arguments", "expected"), VERBS.values(), ids=VERBS)
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("no_login")
 def test_a_command_that_is_known_to_fail_leaves_nothing(arguments: list[str], expected: str) -> None:
     Path("study.yaml").write_text(HEAD)
     assert expected in " ".join(vaebench(*arguments, status=1).split())
     assert not Path("runs").exists()
 
 
-def test_no_worker_is_a_fault_of_the_command(nobody: Path) -> None:
-    (nobody / "study.yaml").write_text(HEAD)
+def test_no_worker_is_a_fault_of_the_command(no_login: Path) -> None:
+    (no_login / "study.yaml").write_text(HEAD)
     vaebench("sweep", "study.yaml", "--workers", "0", status=2)

@@ -1,7 +1,7 @@
 """Where the numbers of a run's epochs go: its curve, which its record keeps, and its loggers.
 
-Lightning's own loggers, `--logger csv` and `--logger tensorboard`, write to `runs/<study>/<logger>/<run>/`. A resumed
-run sends its earlier epochs again, so such a log begins anew, and no epoch stands in it twice.
+Lightning's own loggers, `--logger csv` and `--logger tensorboard`, write to `runs/<study>/<logger>/<run>/`. When a
+run is resumed, its log is written again from the first epoch, so that no epoch stands in it twice.
 """
 
 import logging

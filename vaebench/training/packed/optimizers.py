@@ -20,7 +20,7 @@ from vaebench.training.packed.stacked import ParameterMatrix
 class PackedOptimizer(torch.optim.Optimizer):
     """An optimiser of torch, applied to each row of a matrix separately.
 
-    The row of a diverged member stands still on the CPU; on a GPU it goes on with numbers that nobody reads.
+    On the CPU, the row of a diverged member no longer changes. On a GPU it still changes, but its numbers are not used.
 
     No number connects two members: each has its own gradient norm, learning rate and settings. Neighbouring members
     that have the same are updated in one call.
