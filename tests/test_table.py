@@ -168,6 +168,38 @@ def test_a_fact_shows_a_half_width_only_where_it_scatters():
     assert forecast.read(unknown) == Reading(None, "no forecast: rank 0")
 
 
+def over_beta(beta: float | None, seed: int = 0, **changes) -> Record:
+    """A run of a grid over β, or of a model that has no β."""
+    model = {"name": "AE"} if beta is None else {"name": "BetaVAE", "beta": beta}
+    facts = {} if beta is None else {"beta": beta}
+    return record(seed, model, **{"axes": ["model.beta", "seed"], "facts": facts} | changes)
+
+
+def headings(made: Table) -> list[list[str]]:
+    return [[heading.text for heading in sheet.headings] for sheet in page(made).sheets]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [over_beta(4.0, seed, status="failed", reason="diverged", facts={}, estimates=[]) for seed in (0, 1)],
+        [over_beta(4.0), over_beta(4.0, 1, status="failed", reason="diverged", facts={}, estimates=[])],
+        [over_beta(None)],
+    ],
+    ids=["all done", "a row failed", "a seed failed", "a model without the fact"],
+)
+def test_a_fact_that_is_a_label_is_no_column(more):
+    made = table.table([*map(over_beta, (1.0, 2.0)), *more])
+    assert all("β" not in of_sheet[1:] for of_sheet in headings(made))
+
+
+@pytest.mark.parametrize("facts", [{}, {"beta": 5.0}])
+def test_a_fact_that_differs_from_the_label_in_a_row_is_a_column(facts):
+    made = table.table([*map(over_beta, (1.0, 2.0)), over_beta(4.0, facts=facts)])
+    assert any("β" in of_sheet[1:] for of_sheet in headings(made))
+
+
 def test_an_unknown_metric_gets_a_column_and_no_rank():
     extra = [record(model={**VAE, "latent_dim": d}, estimates=[Estimate("my_metric", d)]) for d in (2, 4)]
     assert quantities(extra)[-1].heading == "my metric"

@@ -129,8 +129,8 @@ def repeats(table: Table, block: Block) -> set[int]:
     for later in range(1, len(bounds)):
         if any(_equal(block, bounds[earlier], bounds[later]) for earlier in range(later)):
             found.add(bounds[later])
+    labels = list(zip(*(row.labels for row in table.rows), strict=True))
     for i, quantity in enumerate(table.quantities):
-        labels = zip(*(row.labels for row in table.rows), strict=True)
         if isinstance(quantity, Fact) and any(_is_label(table.rows, i, column) for column in labels):
             found.add(i)
     return found
@@ -146,11 +146,16 @@ def _equal(block: Block, first: int, second: int) -> bool:
 
 
 def _is_label(rows: Sequence[Row], column: int, labels: Sequence[str]) -> bool:
-    """Whether a column has the numbers that stand among the labels."""
-    cells = [row.cells[column].interval for row in rows]
-    return all(
-        cell is not None and is_number(label) and math.isclose(cell.mean, float(label), rel_tol=ROUNDING)
-        for cell, label in zip(cells, labels, strict=True)
+    """Whether a column has the numbers that stand among the labels, and is blank where the label is.
+
+    A row without a finished run has a label and no number, so it is not asked.
+    """
+    pairs = [(row.cells[column].interval, label) for row, label in zip(rows, labels, strict=True) if row.group.done]
+    return any(number is not None for number, _ in pairs) and all(
+        label == ABSENT
+        if number is None
+        else is_number(label) and math.isclose(number.mean, float(label), rel_tol=ROUNDING)
+        for number, label in pairs
     )
 
 
