@@ -90,6 +90,16 @@ def test_a_gap_to_the_ceiling_needs_the_same_observations(data: DataModule) -> N
     assert decoder_gap(found, "test").not_applicable == {DECODER: Absent.OTHER_OBSERVATIONS.value}
 
 
+def test_the_gap_to_the_ceiling_is_missing_for_the_reason_of_what_it_needs(data: DataModule) -> None:
+    model, ours = vae(data), Absent.NOT_ASKED.value
+    without_ceiling = below_the_ceiling(model, data, Cache(None, 0))
+    gap = estimate(model, data.batches("train"), [FEW], 0)
+    assert decoder_gap(without_ceiling.joined_with(gap), "train").not_applicable == {DECODER: ours}
+    below, theirs = below_the_ceiling(model, data, Cache(None, 10)), "no posterior"
+    refused = Measurement([], {EVIDENCE: theirs})
+    assert decoder_gap(below.joined_with(refused), "train").not_applicable == {DECODER: theirs}
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [

@@ -234,6 +234,17 @@ def test_beta_in_three_currencies():
     assert "beta_effective" not in build("BetaVAE", likelihood="LearnedGaussian").facts()
 
 
+@pytest.mark.parametrize("likelihood", ["Bernoulli", "Gaussian", "LearnedGaussian", "OptimalGaussian"])
+@pytest.mark.parametrize("name", ["AE", "BetaVAE"])
+def test_a_model_states_every_fact_or_why_not(name: str, likelihood: str) -> None:
+    model = build(name, likelihood=likelihood)
+    facts, reasons = model.facts(), model.facts_not_applicable()
+    assert not facts.keys() & reasons.keys()
+    assert facts.keys() | reasons.keys() >= {*build("BetaVAE", likelihood="Gaussian").fact_descriptions}
+    learned = name == "BetaVAE" and likelihood in ("LearnedGaussian", "OptimalGaussian")
+    assert ("learns σ²" in reasons.get("beta_effective", "")) == learned
+
+
 @pytest.mark.parametrize("network", ["Affine", "MLP"])
 def test_without_a_mean_start_the_output_bias_stays_as_the_network_made_it(network: str) -> None:
     x = torch.rand(20, 1, 4, 4).round()

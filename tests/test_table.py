@@ -13,7 +13,15 @@ from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.layout import page
-from vaebench.reporting.tables.quantities import BitsPerDimension, Fact, Quantity, Reading, quantities, with_role
+from vaebench.reporting.tables.quantities import (
+    NOT_MEASURED,
+    BitsPerDimension,
+    Fact,
+    Quantity,
+    Reading,
+    quantities,
+    with_role,
+)
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 from vaebench.reporting.tables.table import Cell, Table
 
@@ -75,7 +83,7 @@ def test_a_blank_has_its_reason():
     ae = record(model={"name": "AE"}, estimates=[], not_applicable={"elbo": "AE has no posterior"})
     made = table.table([record(), ae])
     assert next((r.labels, r.cells[0]) for r in made.blocks[0].rows) == (("AE",), Cell(None, ("AE has no posterior",)))
-    assert Quantity("rate").read(ae) == Reading(None, "not measured")
+    assert Quantity("rate").read(ae) == Reading(None, NOT_MEASURED)
     text = markdown(made)
     (number,) = re.findall(r"\[\^(\d+)\]: AE has no posterior", text)
     assert f"–[^{number}]" in text
@@ -162,10 +170,26 @@ def test_a_fact_shows_a_half_width_only_where_it_scatters():
     shown = {heading.text: entry for heading, entry in zip(sheet.headings, sheet.rows[0], strict=True)}
     assert (shown["β"].text, shown["β"].spread) == ("4", None)
     assert shown["σ²"].spread is not None
-    assert Fact("beta", Description("β")).read(record(facts={})).remark == "this model has no β"
     unknown = record(facts={"forecast_note": "no forecast: rank 0"})
     forecast = Fact("forecast_active_units", unknown.description("forecast_active_units"))
     assert forecast.read(unknown) == Reading(None, "no forecast: rank 0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact", "reason"),
+    [
+        ({"not_applicable": {"beta": "AE has no rate"}, "facts": {}}, "beta", "AE has no rate"),
+        ({"not_applicable": {"collapsed_by_objective": "AE has no rate"}, "facts": {}}, "beta", "AE has no rate"),
+        ({"not_applicable": {"collapsed_by_objective": "no forecast"}}, "forecast_active_units", "no forecast"),
+        ({"facts": {"beta": 1.0, "variance": 0.5}}, "beta_effective", "σ² is learned, so βσ² has no fixed value"),
+        ({"facts": {"beta": 1.0}}, "beta_effective", "its likelihood has no σ²"),
+        ({"facts": {}}, "variance", "its likelihood has no σ²"),
+        ({"not_applicable": {"collapsed_by_objective": "AE has no rate"}}, "mine", "this model does not state mine"),
+    ],
+    ids=["the record says", *(f"an older record: {name}" for name in ("β", "forecast", "βσ²", "no σ²", "σ²", "mine"))],
+)
+def test_a_missing_fact_has_its_reason(changes, fact, reason):
+    assert Fact(fact).read(record(**changes)) == Reading(None, reason)
 
 
 def over_beta(beta: float | None, seed: int = 0, **changes) -> Record:

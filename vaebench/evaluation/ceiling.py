@@ -253,8 +253,10 @@ def decoder_gap(measured: Measurement, split: str) -> Measurement:
         split: that `InferenceGap` measured.
     """
     found = {e.name: e for e in measured.estimates}
-    if EVIDENCE not in found or CEILING not in found:
+    if EVIDENCE not in {**found, **measured.not_applicable}:  # InferenceGap was not asked for
         return Measurement([], {})
+    if missing := [name for name in (EVIDENCE, CEILING) if name not in found]:
+        return Measurement([], {DECODER: measured.not_applicable[missing[0]]})
     ceiling, exact = found[CEILING], found[EVIDENCE]
     if split != "train" or (exact.n, exact.over) != (ceiling.n, ceiling.over):
         return Measurement([], {DECODER: Absent.OTHER_OBSERVATIONS.value})

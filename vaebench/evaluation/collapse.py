@@ -141,7 +141,8 @@ def diagnose(model: Autoencoder, data: DataModule, cache: Cache = NO_CACHE) -> D
         name = type(model).__name__
         several = f"{name} has two layers of latent units; the forecast is of one"
         reason = several if model.form is Form.LAYERED else f"{name} has no rate, so no β"
-        return Diagnosis({}, Measurement([], dict.fromkeys((*CAUSES, *ENDPOINT), reason)).joined_with(ceiling))
+        blank = dict.fromkeys((*FORECAST, *CAUSES, *ENDPOINT), reason)
+        return Diagnosis({}, Measurement([], blank).joined_with(ceiling))
     spectrum = training_spectrum(data)
     causes, endpoint = _causes(model, data, spectrum, cache), _endpoint(model, spectrum, data.sizes["train"])
     measurement = causes.measurement.joined_with(endpoint.measurement)._replace(
@@ -175,7 +176,7 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
         forecast = oracle.forecast(spectrum, model.latent_dim, optimum(model, spectrum).tau)
     except ValueError as error:
         reason = f"no forecast: {error}"
-        return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys(CAUSES, reason)))
+        return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys((*FORECAST, *CAUSES), reason)))
     count = measure(model, data.batches("train", CODES), build_metrics(("ActiveUnits",)), draws=1).estimates[0]
     assert isinstance(count.value, float)
     active, applies = int(count.value), applicability(model)

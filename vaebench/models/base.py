@@ -23,6 +23,7 @@ from vaebench.models.using import Usable
 from vaebench.records.description import Description, Panel
 
 CLASS = "vaebench_model"  # the entry of a checkpoint with the name of the model's class
+FACTS_OF_BETA = ("beta", "beta_normalised", "beta_effective")  # facts that a model without a rate does not have
 
 
 class Diverged(FloatingPointError):
@@ -245,6 +246,12 @@ class Autoencoder(Usable, ABC):
             "dimensions": prod(self.shape),
             "latent_dim": self.latent_dim,
         } | self.likelihood.facts()
+
+    def facts_not_applicable(self) -> dict[str, str]:
+        """Why the model lacks facts that others have, by the name of the fact. Tables print it in place of a number."""
+        return self.likelihood.facts_not_applicable() | (
+            {} if self.stochastic else dict.fromkeys(FACTS_OF_BETA, f"{type(self).__name__} has no rate, so no β")
+        )
 
     # -- an epoch of training: `vaebench.models.epoch` says what each part is for --------------------------------------
 

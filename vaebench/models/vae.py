@@ -174,6 +174,13 @@ class VAE(Autoencoder):
             betas["beta_effective"] = beta * self.likelihood.fixed_variance
         return facts | betas
 
+    def facts_not_applicable(self) -> dict[str, str]:
+        reasons = super().facts_not_applicable()
+        if self.likelihood.fixed_variance is None:
+            learned = f"{type(self.likelihood).__name__} learns σ², so βσ² has no fixed value"
+            reasons["beta_effective"] = reasons.get("variance", learned)
+        return reasons
+
 
 def joined(noise: Iterable[Float[Tensor, "_ B *any"]], most: int) -> Iterator[Float[Tensor, "_ B *any"]]:
     """The same noise in larger parts: of at most this many draws, or as they came.

@@ -229,6 +229,16 @@ def earlier_description(name: str) -> Description | None:
     return None
 
 
+def earlier_reason(record: "Record", fact: str) -> str | None:
+    """Why a record has no number for a fact, where it is too old to say so; None if nothing in it tells."""
+    has_beta, has_variance = "beta" in record.facts, "variance" in record.facts
+    if fact == "variance" or (fact == "beta_effective" and has_beta):
+        return "σ² is learned, so βσ² has no fixed value" if has_variance else "its likelihood has no σ²"
+    if fact in ("forecast_active_units", "beta", "beta_normalised", "beta_effective"):
+        return record.not_applicable.get("collapsed_by_objective")  # the cause is the same: no rate, or no optimum
+    return None
+
+
 def earlier_weights(record: "Record", estimate: "Estimate") -> Weights | None:
     """The importance weights behind an estimate, from separate estimates of effective sample size and Pareto k̂."""
     evaluated: dict[str, Any] = record.config.get("evaluate") or {}

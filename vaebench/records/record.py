@@ -116,7 +116,7 @@ class Record:
         facts: what is known without measuring, or is a property of the model (parameters, beta, forecast_active_units);
             `dimensions` = D and, where it is a vector and no image, `shape` = [D].
         estimates: scalars and arrays, in the order measured.
-        not_applicable: name of an estimate -> why this run has none.
+        not_applicable: name of an estimate or of a fact -> why this run has none.
         descriptions: name of an estimate or a fact that is shown as one number -> how to show it.
         curve: columns of the validation curve, `epoch` first.
         provenance: commit, dirty, versions, device, seconds, command; `files`: the SHA-256 of each file that was left

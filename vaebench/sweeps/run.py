@@ -187,7 +187,7 @@ def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Exec
         | ({"decoder": "bfloat16"} if how.bf16 else {}),
         facts=facts,
         estimates=measured.estimates,
-        not_applicable=measured.not_applicable,
+        not_applicable=measured.not_applicable | model.facts_not_applicable(),
         descriptions={name: each.recorded(name) for name, each in described.items() if name in shown},
         curve=curve,
         provenance=_provenance(run, str(model.device), how)

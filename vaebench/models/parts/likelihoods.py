@@ -120,6 +120,10 @@ class Likelihood(nn.Module, ABC):
         """Facts about the trained likelihood for the table."""
         return {}
 
+    def facts_not_applicable(self) -> dict[str, str]:
+        """Why facts of other likelihoods are missing, by the name of the fact."""
+        return {} if "variance" in self.facts() else {"variance": f"{type(self).__name__} has no σ²"}
+
 
 @LIKELIHOODS.register
 class Bernoulli(Likelihood):

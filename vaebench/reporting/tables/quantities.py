@@ -1,5 +1,23 @@
 """The columns of a table: each reads one number from a record, and the record says how to show it.
 
+Why a cell is blank. The note of the cell gives one of these reasons; here is the file that decides it:
+
+- no run of the row finished: `Group.cell` in `table.py`; the reason of each run stands below the table
+- not measured, since the study did not ask for it, or measured before the number existed: `Quantity.read` below
+- not a finite number: `Quantity.read` below; which value it was, `_noted` in `records/record.py`
+- a fact such as β that the model does not have: `facts_not_applicable` in `models/base.py`, `models/vae.py` and
+  `models/parts/likelihoods.py`; of older records, `earlier_reason` in `records/description.py`
+- bits/dim, of what is no image: `BitsPerDimension.read` below
+- the model does not allow it: `why_not_applicable` of the metric in `evaluation/metrics/`, or of the estimator in
+  `evaluation/estimators/`; `without_…` in `evaluation/metrics/base.py`; where q(z∣x) has no mean, `without_code` in
+  `models/`
+- the data do not allow it: `NotApplicable` in `compute` of the metric, or in `estimate` of the estimator
+- the estimator met a number that is not finite: `estimate` in `evaluation/measure.py`
+- the forecast, the causes of collapse, the point where training ended: `evaluation/collapse.py`
+- the ceiling, and the distances from it: `Absent` in `evaluation/ceiling.py`
+- the known directions, score or dictionary of the data: `evaluation/known_truth.py`
+- a label, since the configuration of the row has no such key: `_labels` in `layout.py`
+
 A number that rests on collapsed importance weights has a mark. If a few draws carry most of the weight, their mean is
 biased, and nothing in the draws says how far. Where a record says so, the number is marked in every place that shows
 it, is never bold, and is not ranked.
@@ -18,6 +36,7 @@ from vaebench.records.description import (
     Role,
     Weights,
     earlier_observations,
+    earlier_reason,
     earlier_weights,
     meaning,
 )
@@ -75,6 +94,9 @@ class Reading(NamedTuple):
         return caution(description, [self.weights]) if self.weights is not None and collapsed else None
 
 
+NOT_MEASURED = "not measured: this run did not ask for it, or its record is older than the number"
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A column of numbers; this one reads an estimate. Two columns are equal if they read the same number."""
@@ -86,7 +108,7 @@ class Quantity:
         """The estimate, or why there is none."""
         estimate = record.estimate(self.name)
         if estimate is None:
-            return Reading(None, record.not_applicable.get(self.name, "not measured"))
+            return Reading(None, record.not_applicable.get(self.name, NOT_MEASURED))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
             return Reading(None, estimate.note or "not a finite number")
         over = estimate.over or earlier_observations(record, estimate)
@@ -114,7 +136,8 @@ class Fact(Quantity):
         """The fact, with its note."""
         value, note = record.facts.get(self.name), record.facts.get(self.description.note or "")
         if not isinstance(value, int | float) or not math.isfinite(value):
-            return Reading(None, note or f"this model has no {self.heading}")
+            reason = note or record.not_applicable.get(self.name) or earlier_reason(record, self.name)
+            return Reading(None, reason or f"this model does not state {self.heading}")
         return Reading(float(value), note)
 
 
