@@ -16,8 +16,7 @@ from vaebench.records.files import published_studies
 from vaebench.records.record import Estimate
 from vaebench.reporting import figures
 from vaebench.reporting.answer import UnfilledError, answer, filled
-from vaebench.reporting.figures.base import Facets
-from vaebench.reporting.figures.headline import Headline, Kind, _band, chosen
+from vaebench.reporting.figures.headline import Kind, _band, chosen, number_panels
 from vaebench.reporting.figures.headline import quantity as asked_quantity
 from vaebench.reporting.page.site import folded
 from vaebench.reporting.tables import table as tables
@@ -146,13 +145,13 @@ def test_the_first_figure_is_what_the_study_asks_for(table: Table) -> None:
 def test_without_a_figure_the_first_one_has_the_headline_over_the_axis() -> None:
     made = published(ROOT / "results/beta")
     made = replace(made, presentation=replace(made.presentation, figure=None))
-    panels = Headline().panels(made, Facets.of(made))
+    panels = number_panels(made)
     assert [title for title, _ in panels] == [made.quantities[i].heading for i in headline(made, made.blocks[0])]
 
 
 def test_a_band_shows_only_what_is_possible() -> None:
     made = published(ROOT / "results/beta")
-    (panel,) = (p for _, p in Headline().panels(made, Facets.of(made)) if p.quantity.name == "active_units")
+    (panel,) = (p for _, p in number_panels(made) if p.quantity.name == "active_units")
     for line in panel.lines:
         drawn = _band(line.points, panel.quantity)
         assert min(drawn.low) >= 0

@@ -15,7 +15,7 @@ from vaebench.records.record import UNIT_CURVE
 from vaebench.reporting.answer import answer
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.wandb import EPOCH_PICTURES, PICTURES, dashboard, epoch_key
+from vaebench.reporting.wandb import EPOCH_PICTURES, PICTURES, VAL, dashboard, key
 from vaebench.reporting.wandb.runs import headline
 from vaebench.sweeps.run import expected_of
 from vaebench.training.callbacks import CURVES
@@ -112,8 +112,8 @@ def test_every_panel_asks_for_what_a_run_of_the_study_has(view, records):
 
 def test_figures_and_pictures_are_those_that_are_logged(view):
     media = [key for p in panels(view, "Media Browser") for key in p["mediaKeys"]]
-    figures = [f"figures/{figure.name}" for figure in FIGURES]
-    assert media == [*figures, *(epoch_key(name) for name in EPOCH_PICTURES), *(f"test/{name}" for name in PICTURES)]
+    figures = [f"figures/{name}" for name in FIGURES]
+    assert media == [*figures, *(key(VAL, name) for name in EPOCH_PICTURES), *(f"test/{name}" for name in PICTURES)]
 
 
 def test_the_report_has_the_answer_the_headline_and_every_panel_of_the_workspace(beta, records, view):

@@ -21,7 +21,7 @@ from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.answer import answer
 from vaebench.reporting.figures.base import Facets
 from vaebench.reporting.figures.headline import limits
-from vaebench.reporting.figures.lines import UnitsByBeta
+from vaebench.reporting.figures.lines import units_by_beta
 from vaebench.reporting.page import site
 from vaebench.reporting.page.site import cost, finished
 from vaebench.reporting.tables import table as tables
@@ -279,8 +279,8 @@ def test_a_phase_diagram_where_a_study_spans_noise_and_beta():
 
 def over_beta(records):
     table = tables.table(records)
-    sketch = UnitsByBeta().sketch(table, Facets.of(table))
-    return None if sketch is None else sketch.drawn()
+    sketch = units_by_beta(table, Facets.of(table))
+    return None if sketch is None else sketch.drawn("units-by-beta")
 
 
 def test_units_over_beta_are_drawn_in_the_order_of_their_kl():

@@ -108,7 +108,7 @@ def test_the_page_that_is_looked_at_has_every_section(made: Path) -> None:
         "answer",
         "numbers",
         "failures",
-        *(figure.name for figure in FIGURES if figure.name not in ELSEWHERE),
+        *(name for name in FIGURES if name not in ELSEWHERE),
         "gallery",
         "tables",
         "origin",

@@ -1,46 +1,47 @@
-"""The figures of a study, each drawn by one class: the page embeds them, and W&B shows the same ones.
+"""The figures of a study, each made by one function: the page embeds them, and W&B shows the same ones.
 
 Importing a figure does not import matplotlib. Only drawing does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
 
-from vaebench.reporting.figures.base import Drawn, Facets, Figure, Sketch
-from vaebench.reporting.figures.headline import Headline, Rows
-from vaebench.reporting.figures.lines import (
-    Altered,
-    Bounds,
-    CollapsedUnits,
-    Curves,
-    OverEpochs,
-    UnitsByBeta,
-    UnitsByRank,
-)
-from vaebench.reporting.figures.planes import Ceiling, Forecast, Phase, Plane, RateDistortion
+from vaebench.reporting.figures import headline, lines, planes
+from vaebench.reporting.figures.base import Drawn, Facets, Sketch
 from vaebench.reporting.figures.side_by_side import panels
 from vaebench.reporting.tables.table import Table
 
-FIGURES: tuple[Figure[Any], ...] = (
-    *(Plane(), OverEpochs(), Headline(), Rows(), Altered(), Phase(), Forecast(), Ceiling(), RateDistortion(), Bounds()),
-    *(UnitsByBeta(), UnitsByRank(), CollapsedUnits(), Curves()),
-)
-"""In the order of the page."""
+FIGURES: Mapping[str, Callable[[Table, Facets], Sketch | None]] = {
+    "pair": planes.pair,
+    "over-epochs": lines.over_epochs,
+    "headline": headline.main_numbers,
+    "rows": headline.number_rows,
+    "altered": lines.altered,
+    "phase": planes.phase,
+    "forecast": planes.forecast,
+    "ceiling": planes.ceiling,
+    "plane": planes.rate_distortion,
+    "bounds": lines.bounds,
+    "units-by-beta": lines.units_by_beta,
+    "units": lines.units_by_rank,
+    "collapse": lines.collapsed_units,
+    "curves": lines.curves,
+}
+"""Each by its name, which is a word for links, in the order of the page; None if the table has no numbers for it."""
 
 
 def draw(table: Table) -> list[Drawn]:
     """Every figure for which the table has numbers."""
-    sketches = list(_sketched(table))
-    made = iter(panels([asked for sketch in sketches for asked in sketch.asked]))
-    return [sketch.drawn(islice(made, len(sketch.asked))) for sketch in sketches]
+    sketches = dict(_sketched(table))
+    made = iter(panels([asked for sketch in sketches.values() for asked in sketch.asked]))
+    return [sketch.drawn(name, islice(made, len(sketch.asked))) for name, sketch in sketches.items()]
 
 
 def first(table: Table) -> Drawn | None:
     """The figure that comes first on the page, if there is one; the others are not drawn."""
-    return next((sketch.drawn() for sketch in _sketched(table)), None)
+    return next((sketch.drawn(name) for name, sketch in _sketched(table)), None)
 
 
-def _sketched(table: Table) -> Iterator[Sketch]:
+def _sketched(table: Table) -> Iterator[tuple[str, Sketch]]:
     facets = Facets.of(table)
-    return (sketch for figure in FIGURES if (sketch := figure.sketch(table, facets)) is not None)
+    return ((name, made) for name, figure in FIGURES.items() if (made := figure(table, facets)) is not None)

@@ -1,5 +1,4 @@
-"""What all figures share: which rows share a panel and a colour, lines over seeds with their intervals, and the classes
-of figures.
+"""What all figures share: which rows share a panel and a colour, lines over seeds with their intervals, and sketches.
 
 The last axis with few values has the colours, and the first other one has the panels: in a grid of models × σ² × β, β
 has the colours and the models have the panels. Rows that differ in the remaining axes (σ²) share a colour. Rows that
@@ -7,19 +6,20 @@ cannot be compared never share a panel.
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from vaebench.records.record import Record
 from vaebench.reporting.figures.svg import CATEGORIES, GROUND, INK, RAMP, Asked, Axes, Panel, panel, variable
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
 from vaebench.reporting.tables.quantities import MARK
 from vaebench.reporting.tables.table import Block, Group, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 T = TypeVar("T")
 
@@ -57,14 +57,12 @@ class Facets:
         split = _column(table.rows, [i for i in columns if i != hue], MOST_PANELS)
         values = _values(table.rows, hue or 0)
         coloured = dict(zip(values, colours(values), strict=True))
-        facets = [
-            Facet(
-                _title(table, block, split, name),
-                tuple(Series(r, coloured[r.labels[hue or 0]], brief(r.labels[hue or 0])) for r in members),
-            )
-            for block in table.blocks
-            for name, members in _split(block, split)
-        ]
+        facets = []
+        for block in table.blocks:
+            for name, members in _split(block, split):
+                title = filter(None, [labelled(table.headings[split or 0], name), *measured_on(table, block)])
+                series = tuple(Series(r, coloured[r.labels[hue or 0]], brief(r.labels[hue or 0])) for r in members)
+                facets.append(Facet(", ".join(title), series))
         return cls(tuple(facets), {labelled(table.headings[hue or 0], v): c for v, c in coloured.items()})
 
     def legend(self, facets: Sequence[Facet]) -> Legend:
@@ -98,10 +96,6 @@ def _split(block: Block, column: int | None) -> list[tuple[str, list[Row]]]:
     if column is None:
         return [("", list(block.rows))]
     return [(v, [r for r in block.rows if r.labels[column] == v]) for v in _values(block.rows, column)]
-
-
-def _title(table: Table, block: Block, column: int | None, value: str) -> str:
-    return ", ".join(filter(None, [labelled(table.headings[column or 0], value), *measured_on(table, block)]))
 
 
 def labelled(heading: str, value: str) -> str:
@@ -185,25 +179,6 @@ def within(line: Band, low: float = -math.inf, high: float = math.inf) -> Band:
     return line._replace(low=[max(y, low) for y in line.low], high=[min(y, high) for y in line.high])
 
 
-def over_ranks(group: Group, name: str) -> Band:
-    """An array of the runs, sorted in each run from the largest value, over the rank counted from one."""
-    arrays = [sorted(array(record, name), reverse=True) for record in group.done]
-    return band([[(float(i), y) for i, y in enumerate(a, 1)] for a in arrays])
-
-
-def over_array(group: Group, name: str, along: str) -> Band:
-    """An array of the runs over another array of theirs."""
-    pairs = [(array(record, along), array(record, name)) for record in group.done]
-    return band([list(zip(x, y, strict=True)) for x, y in pairs if len(x) == len(y)])
-
-
-def array(record: Record, name: str) -> list[float]:
-    """An array of a record; empty if the record has none, or if not every value is finite."""
-    estimate = record.estimate(name)
-    values = estimate.value if estimate is not None and isinstance(estimate.value, list) else []
-    return values if all(map(math.isfinite, values)) else []
-
-
 def plot_band(axes: Axes, line: Band, colour: str, marker: str = "", name: str = "") -> None:
     """Plots a line, and the interval around it; a name stands at its end if all lines of the panel have one."""
     axes.plot(line.x, line.mean, color=colour, marker=marker, label=name or "_nameless")
@@ -231,11 +206,6 @@ def limit_after_warm_up(axes: Axes, lines: Sequence[Band]) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def limit_to_zero(axes: Axes) -> None:
-    """Makes zero part of the vertical axis."""
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-
-
 def limit_to_prior(axes: Axes) -> None:
     """Makes −1 to 1, the scale of a prior, part of both axes, so that collapsed codes look collapsed."""
     for low, high, limit in ((*axes.get_xlim(), axes.set_xlim), (*axes.get_ylim(), axes.set_ylim)):
@@ -243,13 +213,12 @@ def limit_to_prior(axes: Axes) -> None:
     few_ticks(axes)
 
 
-def whole_ticks(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+def whole_ticks(*axes: "Axis") -> None:
     """Puts ticks at whole numbers, for counts."""
     from matplotlib.ticker import MaxNLocator
 
-    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
-        if wanted:
-            axis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def few_ticks(axes: Axes, most: int = MOST_TICKS) -> None:
@@ -273,67 +242,43 @@ class Drawn(NamedTuple):
 
 
 class Sketch(NamedTuple):
-    """A figure before it is drawn: all but its panels, and of each panel what `svg.panel` takes."""
+    """A figure before it is drawn: all but its name and its panels, and of each panel what `svg.panel` takes."""
 
-    figure: Drawn
+    title: str
+    caption: str
+    legend: Legend
     asked: tuple[Asked, ...]
 
-    def drawn(self, panels: Iterable[Panel] | None = None) -> Drawn:
+    def drawn(self, name: str, panels: Iterable[Panel] | None = None) -> Drawn:
         """The figure with its panels; they are drawn now, if they are not given."""
         made = (panel(*asked) for asked in self.asked) if panels is None else panels
-        return self.figure._replace(panels=tuple(made))
+        return Drawn(name, self.title, self.caption, self.legend, tuple(made))
 
 
-class Figure(ABC, Generic[T]):
-    """One figure of a study; T is the data of one panel."""
+def sketch(
+    title: str,
+    panels: Sequence[tuple[str, T]],
+    plot: Callable[[Axes, T], None],
+    caption: str,
+    legend: Legend = (),
+    labels: tuple[str, str] = ("", ""),
+) -> Sketch | None:
+    """A figure before it is drawn; None if there is no panel.
 
-    name: ClassVar[str]  # a word for links
-    title: ClassVar[str]  # what is shown
-    labels: ClassVar[tuple[str, str]] = "", ""  # of the horizontal and the vertical axis; empty if `plot` writes them
-    how: ClassVar[str] = ""  # how to read the panels
+    Args:
+        title: what is shown.
+        panels: title and data of every panel.
+        plot: plots the data of one panel.
+        caption: how to read the panels.
+        labels: of the horizontal and the vertical axis; empty where `plot` writes them.
+    """
 
-    @abstractmethod
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, T]]:
-        """Title and data of every panel; empty if the table has no numbers for this figure."""
+    def plot_labelled(axes: Axes, data: T) -> None:
+        plot(axes, data)
+        axes.set(**{key: label for key, label in zip(("xlabel", "ylabel"), labels, strict=True) if label})
 
-    @abstractmethod
-    def plot(self, axes: Axes, panel: T) -> None:
-        """Plots the data of one panel."""
-
-    def caption(self, panels: Sequence[T]) -> str:
-        """How to read these panels."""
-        return self.how
-
-    def legend(self, facets: Facets, panels: Sequence[T]) -> Legend:
-        """Colour and text of every entry; by default there is no legend."""
-        return ()
-
-    def sketch(self, table: Table, facets: Facets) -> Sketch | None:
-        """The figure before it is drawn; None if the table has no numbers for it."""
-        found = self.panels(table, facets)
-        if not found:
-            return None
-        data = [each for _, each in found]
-        figure = Drawn(self.name, self.title, self.caption(data), self.legend(facets, data))
-        return Sketch(figure, tuple(Asked(self.title, title, partial(self._plot, panel=each)) for title, each in found))
-
-    def _plot(self, axes: Axes, panel: T) -> None:
-        self.plot(axes, panel)
-        axes.set(**{key: label for key, label in zip(("xlabel", "ylabel"), self.labels, strict=True) if label})
-
-
-class FacetFigure(Figure[Facet]):
-    """A figure with a panel for every facet that has rows to show; the legend says which colour is which row."""
-
-    @abstractmethod
-    def has(self, row: Row) -> bool:
-        """Whether the row has numbers for this figure."""
-
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Facet]]:
-        return [(facet.title, facet) for facet in facets.keep(self.has)]
-
-    def legend(self, facets: Facets, panels: Sequence[Facet]) -> Legend:
-        return facets.legend(panels)
+    asked = tuple(Asked(title, each, partial(plot_labelled, data=data)) for each, data in panels)
+    return Sketch(title, caption, legend, asked) if asked else None
 
 
 class Lines(NamedTuple):
@@ -343,33 +288,34 @@ class Lines(NamedTuple):
     bands: tuple[Band, ...]
 
 
-def lines(facets: Facets, band: Callable[[Row], Band], fewest: int = 1) -> list[Lines]:
-    """The lines of every facet, without the rows whose line has fewer points."""
+def lines(facets: Facets, band: Callable[[Row], Band], heading: str = "", fewest: int = 1) -> list[tuple[str, Lines]]:
+    """Title and lines of every facet, without the rows whose line has fewer points."""
     kept = facets.keep(lambda row: len(band(row).x) >= fewest)
-    return [Lines(facet, tuple(band(series.row) for series in facet.series)) for facet in kept]
+    return [
+        (", ".join(filter(None, [heading, facet.title])), Lines(facet, tuple(band(s.row) for s in facet.series)))
+        for facet in kept
+    ]
 
 
-class LinesFigure(Figure[Lines]):
-    """A figure with one line a row."""
+def sketch_lines(
+    title: str,
+    panels: Sequence[tuple[str, Lines]],
+    facets: Facets,
+    caption: str,
+    labels: tuple[str, str],
+    finish: Callable[[Axes, Lines], None],
+    marked: float = 0,
+) -> Sketch | None:
+    """A figure with one line a row, before it is drawn; see `sketch`.
 
-    def marker(self, band: Band) -> str:
-        """Matplotlib's name of the mark at every point; empty for none."""
-        return ""
+    Args:
+        finish: what is done to a panel after its lines are plotted.
+        marked: a line of at most so many points has a mark at each.
+    """
 
-    def legend(self, facets: Facets, panels: Sequence[Lines]) -> Legend:
-        return facets.legend([p.facet for p in panels])
+    def plot(axes: Axes, panel: Lines) -> None:
+        for series, line in zip(panel.facet.series, panel.bands, strict=True):
+            plot_band(axes, line, series.colour, "o" if len(line.x) <= marked else "", series.name)
+        finish(axes, panel)
 
-    def plot(self, axes: Axes, panel: Lines) -> None:
-        for series, band in zip(panel.facet.series, panel.bands, strict=True):
-            plot_band(axes, band, series.colour, self.marker(band), series.name)
-
-
-class LineFigure(LinesFigure):
-    """A figure with a panel for every facet."""
-
-    @abstractmethod
-    def band(self, row: Row) -> Band:
-        """The line of a row; without points if the row has no numbers for this figure."""
-
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, Lines]]:
-        return [(found.facet.title, found) for found in lines(facets, self.band)]
+    return sketch(title, panels, plot, caption, facets.legend([p.facet for _, p in panels]), labels)

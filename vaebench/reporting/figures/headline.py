@@ -6,7 +6,7 @@
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
@@ -17,8 +17,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.figures.base import (
     Band,
     Facets,
-    Figure,
-    Legend,
+    Sketch,
     band,
     coloured,
     few_ticks,
@@ -27,6 +26,7 @@ from vaebench.reporting.figures.base import (
     measured_on,
     plot_band,
     plot_doubtful,
+    sketch,
     within,
 )
 from vaebench.reporting.figures.svg import ACCENT, INK, Axes, variable
@@ -160,55 +160,55 @@ class HeadlinePanel(NamedTuple):
     lines: list[Line]
 
 
-class Headline(Figure[HeadlinePanel]):
+def main_numbers(table: Table, facets: Facets) -> Sketch | None:
     """Each number over an axis of numbers, mean over seeds and its interval; a line for each setting of the others."""
+    panels = number_panels(table)
+    if not panels:
+        return None
+    lines = [(line, panel) for _, panel in panels for line in panel.lines]
+    caption = f"Over {panels[0][1].axis}: {means(row.group for line, _ in lines for _, row in line.points)}."
+    if any(_doubtful(line, panel.quantity) for line, panel in lines):
+        caption += f" An open disc with {EXPLANATION}"
+    names = {line.name: variable(line.colour) for line, _ in lines}
+    legend = tuple((colour, name) for name, colour in names.items()) if len(names) > 1 else ()
+    return sketch("The main numbers", panels, _plot_numbers, caption, legend)
 
-    name, title = "headline", "The main numbers"
 
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, HeadlinePanel]]:
-        asked = chosen(table)
-        if asked is not None:
-            over = asked.column if asked.kind is Kind.NUMBERS else None
-            numbers = {id(block): list(asked.numbers) for block in table.blocks}
-        else:
-            over = _axis(table) if len(table.blocks) == 1 and not asks_for_forecast(table) else None
-            numbers = {id(block): [table.quantities[i] for i in headline(table, block)] for block in table.blocks}
-        if over is None:
-            return []
-        found = []
-        for block in table.blocks:
-            lines = _lines(table, block, over, asked.series if asked else None)
-            title = ", ".join(["", *measured_on(table, block)])
-            made = [(f"{q.heading}{title}", HeadlinePanel(table.headings[over], q, lines)) for q in numbers[id(block)]]
-            found += [(title, panel) for title, panel in made if lines and _varies(panel)]
-        return found
+def number_panels(table: Table) -> list[tuple[str, HeadlinePanel]]:
+    """Title and data of every panel of `main_numbers`."""
+    asked = chosen(table)
+    if asked is not None:
+        over = asked.column if asked.kind is Kind.NUMBERS else None
+    else:
+        over = _axis(table) if len(table.blocks) == 1 and not asks_for_forecast(table) else None
+    if over is None:
+        return []
+    found = []
+    for block in table.blocks:
+        lines = _lines(table, block, over, asked.series if asked else None)
+        for quantity in asked.numbers if asked else [table.quantities[i] for i in headline(table, block)]:
+            panel = HeadlinePanel(table.headings[over], quantity, lines)
+            if _varies([row for line in lines for _, row in line.points], quantity):
+                found.append((", ".join([quantity.heading, *measured_on(table, block)]), panel))
+    return found
 
-    def caption(self, panels: Sequence[HeadlinePanel]) -> str:
-        lines = [line for panel in panels for line in panel.lines]
-        text = f"Over {panels[0].axis}: {means(row.group for line in lines for _, row in line.points)}."
-        doubtful = any(_doubtful(line, panel.quantity) for panel in panels for line in panel.lines)
-        return f"{text} An open disc with {EXPLANATION}" if doubtful else text
 
-    def legend(self, facets: Facets, panels: Sequence[HeadlinePanel]) -> Legend:
-        names = {line.name: variable(line.colour) for panel in panels for line in panel.lines}
-        return () if len(names) < 2 else tuple((colour, name) for name, colour in names.items())
-
-    def plot(self, axes: Axes, panel: HeadlinePanel) -> None:
-        values = sorted({x for line in panel.lines for x, _ in line.points})
-        bands = [_band(line.points, panel.quantity) for line in panel.lines]
-        if len(bands) > 1 and all(drawn == bands[0] for drawn in bands):  # one line, in no series' colour
-            plot_band(axes, bands[0], INK, "o", "all")
-        else:
-            for line, drawn in zip(panel.lines, bands, strict=True):
-                plot_band(axes, drawn, line.colour, "o", line.name)
-                plot_doubtful(axes, drawn, _doubtful(line, panel.quantity), line.colour)
-        if values[0] > 0 and values[-1] > 10 * values[0]:
-            axes.set_xscale("log")
-        if len(values) <= 6:
-            axes.set_xticks(values, labels=[f"{v:g}" for v in values])
-        axes.minorticks_off()
-        axes.set_xlabel(panel.axis)
-        axes.set_ylabel(panel.quantity.description.unit or panel.quantity.heading)
+def _plot_numbers(axes: Axes, panel: HeadlinePanel) -> None:
+    values = sorted({x for line in panel.lines for x, _ in line.points})
+    bands = [_band(line.points, panel.quantity) for line in panel.lines]
+    if len(bands) > 1 and all(drawn == bands[0] for drawn in bands):  # one line, in no series' colour
+        plot_band(axes, bands[0], INK, "o", "all")
+    else:
+        for line, drawn in zip(panel.lines, bands, strict=True):
+            plot_band(axes, drawn, line.colour, "o", line.name)
+            plot_doubtful(axes, drawn, _doubtful(line, panel.quantity), line.colour)
+    if values[0] > 0 and values[-1] > 10 * values[0]:
+        axes.set_xscale("log")
+    if len(values) <= 6:
+        axes.set_xticks(values, labels=[f"{v:g}" for v in values])
+    axes.minorticks_off()
+    axes.set_xlabel(panel.axis)
+    axes.set_ylabel(panel.quantity.description.unit or panel.quantity.heading)
 
 
 def asks_for_forecast(table: Table) -> bool:
@@ -247,10 +247,9 @@ def _lines(table: Table, block: Block, axis: int, series: int | None) -> list[Li
     ]
 
 
-def _varies(panel: HeadlinePanel) -> bool:
-    """Whether the number differs between some points; a flat line is a sentence of the table."""
-    found = {v for line in panel.lines for _, row in line.points for v in row.group.values(panel.quantity).values()}
-    return len(found) > 1
+def _varies(rows: Iterable[Row], quantity: Quantity) -> bool:
+    """Whether the number differs between some runs; a number that does not is a sentence of the table."""
+    return len({value for row in rows for value in row.group.values(quantity).values()}) > 1
 
 
 def _band(line: Sequence[tuple[float, Row]], quantity: Quantity) -> Band:
@@ -293,41 +292,31 @@ class RowsPanel(NamedTuple):
     rows: list[tuple[str, Row]]
 
 
-class Rows(Figure[RowsPanel]):
+def number_rows(table: Table, facets: Facets) -> Sketch | None:
     """Each number that the study's figure or headline names, a row each: mean over seeds and its interval."""
-
-    name, title = "rows", "The main numbers"
-
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, RowsPanel]]:
-        asked = chosen(table)
-        if asked.kind is not Kind.WORDS if asked else _axis(table) is not None or asks_for_forecast(table):
-            return []
-        return [
-            (", ".join([q.heading, *measured_on(table, block)]), made)
-            for block in table.blocks
-            for q in (asked.numbers if asked else [table.quantities[i] for i in headline(table, block)])
-            if _fits(made := RowsPanel(q, _measured(table, block.rows, q)))
-        ]
-
-    def caption(self, panels: Sequence[RowsPanel]) -> str:
-        return f"A row each: {means(row.group for panel in panels for _, row in panel.rows)}."
-
-    def plot(self, axes: Axes, panel: RowsPanel) -> None:
-        for y, (_, row) in enumerate(panel.rows):
-            found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
-            found = within(found, *limits(panel.quantity, [row]))
-            axes.plot(found.mean, found.x, "o", color=ACCENT)
-            axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
-        axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]))
-        axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-        few_ticks(axes, 3)
-        axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
+    asked = chosen(table)
+    if asked.kind is not Kind.WORDS if asked else _axis(table) is not None or asks_for_forecast(table):
+        return None
+    panels = []
+    for block in table.blocks:
+        for q in asked.numbers if asked else [table.quantities[i] for i in headline(table, block)]:
+            found = _measured(table, block.rows, q)
+            if 2 <= len(found) <= MOST_ROWS and _varies([row for _, row in found], q):
+                panels.append((", ".join([q.heading, *measured_on(table, block)]), RowsPanel(q, found)))
+    caption = f"A row each: {means(row.group for _, panel in panels for _, row in panel.rows)}."
+    return sketch("The main numbers", panels, _plot_rows, caption)
 
 
-def _fits(panel: RowsPanel) -> bool:
-    """Whether the rows have room, and are not all the same."""
-    values = {v for _, row in panel.rows for v in row.group.values(panel.quantity).values()}
-    return 2 <= len(panel.rows) <= MOST_ROWS and len(values) > 1
+def _plot_rows(axes: Axes, panel: RowsPanel) -> None:
+    for y, (_, row) in enumerate(panel.rows):
+        found = band([[(float(y), value)] for value in row.group.values(panel.quantity).values()])
+        found = within(found, *limits(panel.quantity, [row]))
+        axes.plot(found.mean, found.x, "o", color=ACCENT)
+        axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
+    axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]))
+    axes.set_ylim(len(panel.rows) - 0.5, -0.5)
+    few_ticks(axes, 3)
+    axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)
 
 
 def _short(labels: Sequence[str]) -> list[str]:

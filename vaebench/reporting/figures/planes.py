@@ -11,14 +11,13 @@ from vaebench.records.description import Role
 from vaebench.records.record import BELOW, DEPTH, ONSET, Record
 from vaebench.reporting.figures.base import (
     Facet,
-    FacetFigure,
     Facets,
-    Figure,
-    Legend,
+    Sketch,
     coloured,
     few_ticks,
     labelled,
     measured_on,
+    sketch,
     whole_ticks,
 )
 from vaebench.reporting.figures.headline import Kind, chosen
@@ -36,42 +35,35 @@ class PlanePanel(NamedTuple):
     rows: list[tuple[str, str, Row]]
 
 
-class Plane(Figure[PlanePanel]):
+def pair(table: Table, facets: Facets) -> Sketch | None:
     """A mark a row: means over seeds, with the interval of both numbers."""
+    asked = chosen(table)
+    if asked is None or asked.kind is not Kind.QUANTITY or asked.x is None:
+        return None
+    colour = coloured(_name(table, row, asked.series) for row in table.rows)
+    panels = []
+    for block in table.blocks:
+        named = [(_name(table, row, asked.series), row) for row in block.rows]
+        for y in asked.numbers:
+            rows = [(n, colour[n], r) for n, r in named if colour and r.group.values(y) and r.group.values(asked.x)]
+            if len(rows) > 1:
+                panels.append((", ".join([y.heading, *measured_on(table, block)]), PlanePanel(asked.x, y, rows)))
+    caption = f"A mark a row, over {asked.x.heading}: means over seeds, with the 95 % interval of both numbers."
+    legend = {name: (variable(colour), name) for _, p in panels for name, colour, _ in p.rows}
+    return sketch("The answer in two numbers", panels, _plot_pair, caption, tuple(legend.values()))
 
-    name, title = "pair", "The answer in two numbers"
 
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, PlanePanel]]:
-        asked = chosen(table)
-        if asked is None or asked.kind is not Kind.QUANTITY or asked.x is None:
-            return []
-        colour = coloured(_name(table, row, asked.series) for row in table.rows)
-        found = []
-        for block in table.blocks:
-            named = [(_name(table, row, asked.series), row) for row in block.rows]
-            for y in asked.numbers:
-                rows = [(n, colour[n], r) for n, r in named if colour and r.group.values(y) and r.group.values(asked.x)]
-                if len(rows) > 1:
-                    found.append((", ".join([y.heading, *measured_on(table, block)]), PlanePanel(asked.x, y, rows)))
-        return found
-
-    def caption(self, panels: Sequence[PlanePanel]) -> str:
-        return f"A mark a row, over {panels[0].x.heading}: means over seeds, with the 95 % interval of both numbers."
-
-    def legend(self, facets: Facets, panels: Sequence[PlanePanel]) -> Legend:
-        return tuple({name: (variable(colour), name) for p in panels for name, colour, _ in p.rows}.values())
-
-    def plot(self, axes: Axes, panel: PlanePanel) -> None:
-        for _, colour, row in panel.rows:
-            x, y = (row.group.cell(each).interval for each in (panel.x, panel.y))
-            assert x is not None
-            assert y is not None
-            axes.errorbar(
-                [x.mean], [y.mean], [y.half_width or 0.0], [x.half_width or 0.0], "o", color=colour, elinewidth=0.8
-            )
-        few_ticks(axes)
-        axes.set_xlabel(panel.x.heading)
-        axes.set_ylabel(panel.y.heading)
+def _plot_pair(axes: Axes, panel: PlanePanel) -> None:
+    for _, colour, row in panel.rows:
+        x, y = (row.group.cell(each).interval for each in (panel.x, panel.y))
+        assert x is not None
+        assert y is not None
+        axes.errorbar(
+            [x.mean], [y.mean], [y.half_width or 0.0], [x.half_width or 0.0], "o", color=colour, elinewidth=0.8
+        )
+    few_ticks(axes)
+    axes.set_xlabel(panel.x.heading)
+    axes.set_ylabel(panel.y.heading)
 
 
 def _name(table: Table, row: Row, series: int | None) -> str:
@@ -80,31 +72,29 @@ def _name(table: Table, row: Row, series: int | None) -> str:
     return ", ".join(labelled(table.headings[i], row.labels[i]) for i in columns)
 
 
-class RateDistortion(FacetFigure):
+def rate_distortion(table: Table, facets: Facets) -> Sketch | None:
     """A mark a run in the plane of rate and distortion."""
 
-    name, title = "plane", "Rate and distortion"
-    labels = "rate", "distortion"
-    how = (
-        "A mark a run, in nats per observation. Down and to the left is better; along a faint line the ELBO, "
-        "−(rate + distortion), is the same."
-    )
-
-    def has(self, row: Row) -> bool:
-        return bool(_rate_and_distortion(row))
-
-    def plot(self, axes: Axes, panel: Facet) -> None:
-        for series in panel.series:
-            x, y = zip(*_rate_and_distortion(series.row), strict=True)
+    def plot(axes: Axes, facet: Facet) -> None:
+        for series in facet.series:
+            x, y = zip(*_both(series.row, Role.RATE, Role.DISTORTION), strict=True)
             axes.plot(x, y, "o", color=series.colour, alpha=0.85, markeredgewidth=0)
         _plot_equal_elbo(axes)
         few_ticks(axes)
 
+    shown = facets.keep(lambda row: bool(_both(row, Role.RATE, Role.DISTORTION)))
+    caption = (
+        "A mark a run, in nats per observation. Down and to the left is better; along a faint line the ELBO, "
+        "−(rate + distortion), is the same."
+    )
+    panels, labels = [(facet.title, facet) for facet in shown], ("rate", "distortion")
+    return sketch("Rate and distortion", panels, plot, caption, facets.legend(shown), labels)
 
-def _rate_and_distortion(row: Row) -> list[tuple[float, float]]:
-    """(rate, distortion) of every seed that has both."""
-    rates, distortions = row.group.values_of(Role.RATE), row.group.values_of(Role.DISTORTION)
-    return [(rates[seed], distortions[seed]) for seed in rates if seed in distortions]
+
+def _both(row: Row, first: Role, second: Role) -> list[tuple[float, float]]:
+    """The numbers of two roles, of every run that has both."""
+    x, y = row.group.values_of(first), row.group.values_of(second)
+    return [(x[seed], y[seed]) for seed in x if seed in y]
 
 
 def _plot_equal_elbo(axes: Axes) -> None:
@@ -126,41 +116,33 @@ FEWEST = 2  # values of σ², and of β, that make a map
 
 def pairs(row: Row) -> list[tuple[float, float]]:
     """(forecast, active units) of every run that has both."""
-    expected, found = row.group.values_of(Role.FORECAST), row.group.values_of(Role.ACTIVE_UNITS)
-    return [(expected[seed], found[seed]) for seed in expected if seed in found]
+    return _both(row, Role.FORECAST, Role.ACTIVE_UNITS)
 
 
-class Forecast(FacetFigure):
-    """How many runs have how many active units, by forecast."""
+def forecast(table: Table, facets: Facets) -> Sketch | None:
+    """How many runs have how many active units, by forecast; without a legend, since all rows have one colour."""
+    shown = facets.keep(lambda row: bool(pairs(row)))
+    runs = [record for facet in shown for series in facet.series for record in series.row.group.done]
+    notes = {str(note) for record in runs if (note := record.facts.get("forecast_note"))}
+    caption = (
+        "A disc a place, with the number of runs there; on the line the forecast min(L, #{λ_i > βσ²/0.99}) holds. "
+        f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
+    )
+    panels, labels = [(facet.title, facet) for facet in shown], ("forecast", "active units")
+    return sketch("Active units against the forecast", panels, _plot_forecast, caption, labels=labels)
 
-    name, title = "forecast", "Active units against the forecast"
-    labels = "forecast", "active units"
 
-    def has(self, row: Row) -> bool:
-        return bool(pairs(row))
-
-    def legend(self, facets: Facets, panels: Sequence[Facet]) -> Legend:
-        return ()  # all rows have one colour here
-
-    def caption(self, panels: Sequence[Facet]) -> str:
-        runs = [record for facet in panels for series in facet.series for record in series.row.group.done]
-        notes = {str(note) for record in runs if (note := record.facts.get("forecast_note"))}
-        return (
-            "A disc a place, with the number of runs there; on the line the forecast min(L, #{λ_i > βσ²/0.99}) holds. "
-            f"The forecast is {'; '.join(sorted(notes)) or 'the data spectrum’s'}."
-        )
-
-    def plot(self, axes: Axes, panel: Facet) -> None:
-        places = Counter(pair for series in panel.series for pair in pairs(series.row))
-        top = max(max(place) for place in places)
-        axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
-        for (x, y), count in sorted(places.items()):
-            axes.plot(x, y, "o", markersize=13, color=ACCENT, alpha=0.28, markeredgewidth=0)
-            axes.text(x, y, str(count), ha="center", va="center_baseline", color=INK)
-        margin = max(top * 0.09, 0.6)
-        axes.set_xlim(-margin, top + margin)
-        axes.set_ylim(-margin, top + margin)
-        whole_ticks(axes, x=True, y=True)
+def _plot_forecast(axes: Axes, facet: Facet) -> None:
+    places = Counter(pair for series in facet.series for pair in pairs(series.row))
+    top = max(max(place) for place in places)
+    axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
+    for (x, y), count in sorted(places.items()):
+        axes.plot(x, y, "o", markersize=13, color=ACCENT, alpha=0.28, markeredgewidth=0)
+        axes.text(x, y, str(count), ha="center", va="center_baseline", color=INK)
+    margin = max(top * 0.09, 0.6)
+    axes.set_xlim(-margin, top + margin)
+    axes.set_ylim(-margin, top + margin)
+    whole_ticks(axes.xaxis, axes.yaxis)
 
 
 class Place(NamedTuple):
@@ -176,46 +158,37 @@ class Place(NamedTuple):
     onset: float | None = None
 
 
-class Phase(Figure[list[Place]]):
+def phase(table: Table, facets: Facets) -> Sketch | None:
     """The phase diagram: active units over σ² × β, where the study spans this plane."""
-
-    name, title = "phase", "Active units over σ² × β"
-    labels = "β", "σ²"
-
-    def panels(self, table: Table, facets: Facets) -> Sequence[tuple[str, list[Place]]]:
-        others = [i for i, path in enumerate(table.axes) if path not in PLANE]
-        planes: defaultdict[str, list[Place]] = defaultdict(list)
-        for block in table.blocks:
-            for row in block.rows:
-                if (place := _place(row)) is not None:
-                    title = ", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])
-                    planes[title].append(place)
-        return [(title, places) for title, places in planes.items() if _is_plane(places)]
-
-    def caption(self, panels: Sequence[list[Place]]) -> str:
-        text = (
-            "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed "
-            "and the forecast follows in brackets."
+    others = [i for i, path in enumerate(table.axes) if path not in PLANE]
+    planes: defaultdict[str, list[Place]] = defaultdict(list)
+    for block in table.blocks:
+        for row in block.rows:
+            if (place := _place(row)) is not None:
+                planes[", ".join([*(brief(row.labels[i]) for i in others), *measured_on(table, block)])].append(place)
+    panels = [(title, places) for title, places in planes.items() if _is_plane(places)]
+    caption = (
+        "Active units, the stronger the colour the more; where a run differs from the forecast, the cell is framed "
+        "and the forecast follows in brackets."
+    )
+    if onsets := sorted({p.onset for _, places in panels for p in places if p.onset is not None}):
+        caption += (
+            f" From βσ² = {' or '.join(f'{onset:.4g}' for onset in onsets)} on total collapse is the optimum at any "
+            "depth; below it, a deep VAE without an active unit is not at its optimum."
         )
-        onsets = sorted({p.onset for places in panels for p in places if p.onset is not None})
-        if not onsets:
-            return text
-        where = " or ".join(f"{onset:.4g}" for onset in onsets)
-        return (
-            f"{text} From βσ² = {where} on total collapse is the optimum at any depth; below it, a deep VAE without an "
-            "active unit is not at its optimum."
-        )
+    return sketch("Active units over σ² × β", panels, _plot_phase, caption, labels=("β", "σ²"))
 
-    def plot(self, axes: Axes, panel: list[Place]) -> None:
-        variances, betas = sorted({p.variance for p in panel}), sorted({p.beta for p in panel})
-        for place in panel:
-            _plot_place(axes, betas.index(place.beta), variances.index(place.variance), place)
-        axes.set_xticks(range(len(betas)), labels=[plain(float(b)) for b in betas])
-        axes.set_yticks(range(len(variances)), labels=[plain(float(v)) for v in variances])
-        axes.set_xlim(-0.5, len(betas) - 0.5)
-        axes.set_ylim(-0.5, len(variances) - 0.5)
-        axes.grid(False)
-        axes.tick_params(length=0)
+
+def _plot_phase(axes: Axes, places: list[Place]) -> None:
+    variances, betas = sorted({p.variance for p in places}), sorted({p.beta for p in places})
+    for place in places:
+        _plot_place(axes, betas.index(place.beta), variances.index(place.variance), place)
+    axes.set_xticks(range(len(betas)), labels=[plain(float(b)) for b in betas])
+    axes.set_yticks(range(len(variances)), labels=[plain(float(v)) for v in variances])
+    axes.set_xlim(-0.5, len(betas) - 0.5)
+    axes.set_ylim(-0.5, len(variances) - 0.5)
+    axes.grid(False)
+    axes.tick_params(length=0)
 
 
 def _place(row: Row) -> Place | None:
@@ -260,32 +233,30 @@ class Point(NamedTuple):
     onset: float
 
 
-class Ceiling(FacetFigure):
+def ceiling(table: Table, facets: Facets) -> Sketch | None:
     """How far runs and the linear optimum are from the ceiling, over τ = βσ²."""
 
-    name, title = "ceiling", "Nats from the ceiling of all VAEs over βσ²"
-    labels = "βσ²", "nats from the ceiling"
-    how = (
+    def plot(axes: Axes, facet: Facet) -> None:
+        points = [list(_points(series.row.group.done)) for series in facet.series]
+        every = {point for each in points for point in each}
+        axes.axhline(0, color=INK, linewidth=1)
+        axes.plot(*zip(*sorted({(p.tau, p.linear) for p in every}), strict=True), color=FAINT, marker=".")
+        for series, each in zip(facet.series, points, strict=True):
+            axes.plot([p.tau for p in each], [p.run for p in each], "o", color=series.colour)
+        for onset in {p.onset for p in every}:
+            axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
+        axes.set_xscale("log")
+
+    shown = facets.keep(lambda row: any(True for _ in _points(row.group.done)))
+    caption = (
         "What a run (disc) and the optimum of a linear VAE with as many units (line) lack to the ceiling, which is "
         "zero: (ceiling − objective)/β on the training split, in nats. No decoder, prior or encoder is below zero. "
         "The height of the line is what depth can buy; the share of it below a disc is what this net did not buy. "
         "Right of the dashed line total collapse is the optimum at any depth."
     )
-
-    def has(self, row: Row) -> bool:
-        return any(True for _ in _points(row.group.done))
-
-    def plot(self, axes: Axes, panel: Facet) -> None:
-        all_points = {point for series in panel.series for point in _points(series.row.group.done)}
-        line = sorted({(p.tau, p.linear) for p in all_points})
-        axes.axhline(0, color=INK, linewidth=1)
-        axes.plot([tau for tau, _ in line], [value for _, value in line], color=FAINT, marker=".")
-        for series in panel.series:
-            points = list(_points(series.row.group.done))
-            axes.plot([p.tau for p in points], [p.run for p in points], "o", color=series.colour)
-        for onset in {p.onset for p in all_points}:
-            axes.axvline(onset, color=WARNING, linewidth=1, linestyle="--")
-        axes.set_xscale("log")
+    panels, labels = [(facet.title, facet) for facet in shown], ("βσ²", "nats from the ceiling")
+    title = "Nats from the ceiling of all VAEs over βσ²"
+    return sketch(title, panels, plot, caption, facets.legend(shown), labels)
 
 
 class Curve(NamedTuple):

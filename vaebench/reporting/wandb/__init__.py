@@ -22,28 +22,13 @@ def project() -> str:
     return os.environ.get("WANDB_PROJECT") or PROJECT
 
 
-def key(split: str, name: str) -> str:
-    """The key of a number or of images, which begins with the split that was measured.
+VAL, FIGURE = "val", "figures"  # what the keys of pictures over epochs, and of figures in the sweep's run, begin with
+
+
+def key(group: str, name: str) -> str:
+    """The key of a number or of images. Its group is the split that was measured, or one of those above.
 
     >>> key("test", "elbo")
     'test/elbo'
     """
-    return f"{split}/{name}"
-
-
-def epoch_key(name: str) -> str:
-    """The key of pictures over epochs.
-
-    >>> epoch_key("samples")
-    'val/samples'
-    """
-    return key("val", name)
-
-
-def figure_key(name: str) -> str:
-    """The key of a figure in the sweep's own run.
-
-    >>> figure_key("units")
-    'figures/units'
-    """
-    return f"figures/{name}"
+    return f"{group}/{name}"

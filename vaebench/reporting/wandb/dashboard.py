@@ -17,17 +17,7 @@ from vaebench.reporting.tables.labels import SEED, canonical
 from vaebench.reporting.tables.layout import page
 from vaebench.reporting.tables.quantities import MARK, RESTS, Fact, Quantity, quantities
 from vaebench.reporting.tables.rendering import grid
-from vaebench.reporting.wandb import (
-    AGGREGATE,
-    EPOCH,
-    EPOCH_PICTURES,
-    PICTURES,
-    TRAIN,
-    epoch_key,
-    figure_key,
-    key,
-    project,
-)
+from vaebench.reporting.wandb import AGGREGATE, EPOCH, EPOCH_PICTURES, FIGURE, PICTURES, TRAIN, VAL, key, project
 
 BESIDE_AXES = (*(Role.RATE, Role.DISTORTION, Role.RECONSTRUCTION_ERROR), *(Role.ACTIVE_UNITS, Role.COLLAPSED_UNITS))
 """Numbers that stand beside the axes, with the loosest and the tightest bound."""
@@ -141,13 +131,13 @@ def _curves(records: Sequence[Record], expected: Mapping[str, Description]) -> A
     curves = sorted((d.place, name) for name, d in names.items() if d.panel is Panel.TRAINING)
     lines = [wr.LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH) for _, name in curves]
     units = wr.LinePlot(title="KL per unit in nats", x=EPOCH, metric_regex=f"{UNIT_CURVE}.*", title_x=EPOCH)
-    shown = [wr.MediaBrowser(title=f"{name} over epochs", media_keys=[epoch_key(name)]) for name in EPOCH_PICTURES]
+    shown = [wr.MediaBrowser(title=f"{name} over epochs", media_keys=[key(VAL, name)]) for name in EPOCH_PICTURES]
     return ws.Section("Curves", panels=[*lines, units, *shown], is_open=True)
 
 
 def _figures() -> Any:
     ws, wr = library()
-    keys = [figure_key(figure.name) for figure in FIGURES]
+    keys = [key(FIGURE, name) for name in FIGURES]
     return ws.Section(FIGURES_SECTION, panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
 
 

@@ -26,13 +26,13 @@ from vaebench.reporting.tables.rendering import comma_separated, run_rows
 from vaebench.reporting.wandb import (
     AGGREGATE,
     EPOCH,
+    FIGURE,
     PAIRS,
     PLANE,
     SAMPLES,
     TRAIN,
     TRAVERSALS,
-    epoch_key,
-    figure_key,
+    VAL,
     key,
     project,
 )
@@ -111,7 +111,7 @@ def figures(drawn: Sequence["Drawn"], page: Path) -> dict[str, Any]:
 
     from vaebench.reporting.page.site import render_figure
 
-    shown = {figure_key(figure.name): render_figure(figure) for figure in drawn}
+    shown = {key(FIGURE, figure.name): render_figure(figure) for figure in drawn}
     if page.is_file():
         shown["report"] = page.read_text(encoding="utf-8")
     # Without `inject`, W&B would add a style sheet from its server, which is out of reach offline.
@@ -168,11 +168,9 @@ class Tracker:
             return
         import wandb
 
-        try:
-            shown = {epoch_key(name): wandb.Image(arrays.coloured(pixels)) for name, pixels in sheets.items()}
+        with _warned(f"W&B could not take the pictures of epoch {epoch}"):
+            shown = {key(VAL, name): wandb.Image(arrays.coloured(pixels)) for name, pixels in sheets.items()}
             self.experiment.log(shown | {EPOCH: epoch})
-        except (OSError, wandb.Error) as error:
-            log.warning("W&B could not take the pictures of epoch %d: %s", epoch, error)
 
     def conclude(self, record: Record) -> None:
         """Logs a record: numbers in the summary, facts in the configuration, remarks in the notes, images, artifacts.
@@ -182,29 +180,32 @@ class Tracker:
         """
         if self.experiment is None:
             return
-        import wandb
-
         self.exit_code = 0 if record.status == "done" else 1
-        try:
-            self._log(record)
-        except (OSError, wandb.Error) as error:
-            log.warning("W&B could not take all of run %s, its record has it: %s", record.id, error)
-
-    def _log(self, record: Record) -> None:
-        assert self.experiment is not None
         facts = {name: fact for name, fact in record.facts.items() if not is_sentence(fact)}
         settings = {"facts": facts, "comparability": record.comparability, "provenance": record.provenance}
-        self.experiment.config.update(settings, allow_val_change=True)
-        numbers = {**headline(record), **cautions(record)}
-        self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
-        self.experiment.notes = "\n\n".join([*([self.notes] if self.notes else []), *remarks(record)])
-        if record.status == "failed":
-            title = f"{record.study}: run {record.id} failed"[:LONGEST_TITLE]
-            self.experiment.alert(title, record.reason or "no reason", level="ERROR")
-        if media := pictures(record, self.folder):
-            self.experiment.log(media)
-        for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
-            self.experiment.log_artifact(artifact)
+        with _warned(f"W&B could not take all of run {record.id}, its record has it"):
+            self.experiment.config.update(settings, allow_val_change=True)
+            numbers = {**headline(record), **cautions(record)}
+            self.experiment.summary.update({**numbers, "status": record.status, "reason": record.reason})
+            self.experiment.notes = "\n\n".join([*([self.notes] if self.notes else []), *remarks(record)])
+            if record.status == "failed":
+                title = f"{record.study}: run {record.id} failed"[:LONGEST_TITLE]
+                self.experiment.alert(title, record.reason or "no reason", level="ERROR")
+            if media := pictures(record, self.folder):
+                self.experiment.log(media)
+            for artifact in artifacts(record, self.folder, Path(self.experiment.dir)):
+                self.experiment.log_artifact(artifact)
+
+
+@contextmanager
+def _warned(what: str) -> Iterator[None]:
+    """Turns what W&B raises inside into a warning that begins with these words, because the record is on disk."""
+    import wandb
+
+    try:
+        yield
+    except (OSError, wandb.Error) as error:
+        log.warning("%s: %s", what, error)
 
 
 @contextmanager
@@ -228,8 +229,6 @@ def tracked(
     if mode == "disabled":
         yield Tracker(None, folder)
         return
-    import wandb
-
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
     notes = os.environ.get("WANDB_NOTES") or question
@@ -241,10 +240,8 @@ def tracked(
         yield tracker
         exit_code = tracker.exit_code
     finally:
-        try:
+        with _warned(f"the W&B run of {run.id} could not be finished"):
             experiment.finish(exit_code=exit_code)
-        except (OSError, wandb.Error) as error:
-            log.warning("the W&B run of %s could not be finished: %s", run.id, error)
 
 
 def _define_axes(experiment: Any, curves: Mapping[str, Description]) -> None:

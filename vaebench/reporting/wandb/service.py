@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -47,24 +46,20 @@ def redirect_folders(folder: Path) -> None:
 
     In a container, a user often has no home, or the home of another user. W&B would then log a run only in part.
     """
-    for variable, place in _places().items():
+    from wandb import env
+
+    places = {
+        "WANDB_DATA_DIR": Path(str(env.get_data_dir())),
+        "WANDB_CACHE_DIR": env.get_cache_dir(),
+        "WANDB_CONFIG_DIR": Path(os.path.expanduser(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")),
+    }
+    for variable, place in places.items():
         if not _is_usable(place):
             if os.environ.get(variable):
                 log.warning("%s: %s cannot be written, W&B keeps its files below %s", variable, place, folder / HOME)
             made = (folder / HOME / variable.lower()).absolute()
             made.mkdir(parents=True, exist_ok=True)
             os.environ[variable] = str(made)
-
-
-def _places() -> Mapping[str, Path]:
-    """The folders that W&B uses, by the environment variables that change them."""
-    from wandb import env
-
-    return {
-        "WANDB_DATA_DIR": Path(str(env.get_data_dir())),
-        "WANDB_CACHE_DIR": env.get_cache_dir(),
-        "WANDB_CONFIG_DIR": Path(os.path.expanduser(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")),
-    }
 
 
 def _is_usable(place: Path) -> bool:
