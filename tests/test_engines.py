@@ -151,6 +151,13 @@ def test_more_workers_and_threads_than_cores_are_refused():
         Choice(workers=cores + 1).build(0)
 
 
+def test_ray_says_before_it_starts_what_this_machine_has(monkeypatch):
+    """As `sweep --dry-run` needs it."""
+    monkeypatch.setattr(provenance, "cores", lambda: 4)
+    assert (Ray(threads=2).workers, Ray(address="auto").workers, Ray(3, address="auto").workers) == (2, 1, 3)
+    assert str(Ray(threads=2)) == "2 packs at a time by Ray on this machine, 2 cores each"
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

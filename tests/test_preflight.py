@@ -109,7 +109,7 @@ def test_a_fault_of_an_override_is_said_of_the_command_line(write: Write) -> Non
 
 def test_what_another_machine_may_have_is_left_to_it(write: Write) -> None:
     class Elsewhere(Inline):
-        is_here, devices = False, None
+        is_here, devices = False, (None, "")
 
     study = write(with_data("{name: Arrays, path: nope.npz}").replace("epochs: 1", "epochs: 1, devices: 999"))
     preflight.refuse(study, study.runs, Elsewhere())

@@ -106,9 +106,9 @@ def check_login() -> None:
 
 
 def _devices(run: Run, engine: Engine) -> Iterator[Place]:
-    n, most = run.train.devices, engine.devices
+    n, (most, described) = run.train.devices, engine.devices
     if n > 1 and most is not None and n > most:
-        yield ("train", "devices"), f"expected at most {most}, {engine.devices_described}, got {n}"
+        yield ("train", "devices"), f"expected at most {most}, {described}, got {n}"
 
 
 def _optimizer(run: Run) -> Iterator[Place]:

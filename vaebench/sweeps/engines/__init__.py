@@ -5,55 +5,37 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import TypeVar
 
 from vaebench.records import provenance
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Outcomes = Iterator[tuple[Item, Result | Exception]]  # every item with its result, or with its exception
 
 
 class Engine(ABC):
     """Executes a function on items, inside a `with` block. `str(engine)` is one line that says where."""
 
+    workers = 1  # how many items are worked on at the same time, as far as this is known
+    is_here = True  # whether runs train on this machine, so that its memory and data can be checked before
+    forks = False  # whether its workers begin as copies of this process, with all that is imported here
+
     def __enter__(self) -> None:  # noqa: B027, an engine may have nothing to open
         """Start what the engine needs."""
 
-    def __exit__(  # noqa: B027
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop what was started."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:  # noqa: B027
+        """Stop what was started; `kind` is the type of the exception that ends the block, if one does."""
 
     @property
-    @abstractmethod
-    def workers(self) -> int:
-        """How many items are worked on at the same time, as far as this is known."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether runs train on this machine, so that its memory and data can be checked before."""
-        return True
-
-    @property
-    def forks(self) -> bool:
-        """Whether its workers begin as copies of this process, with all that is imported here."""
-        return False
-
-    @property
-    def devices(self) -> int | None:
-        """The largest `train.devices` of a run: a pack's GPUs, or the cores if there is no GPU; None if unknown."""
-        return gpus() or provenance.cores()
-
-    @property
-    def devices_described(self) -> str:
-        """What `devices` counts, in words."""
-        return "the GPUs that are visible here" if gpus() else "the cores of this machine without a GPU"
+    def devices(self) -> tuple[int | None, str]:
+        """The largest `train.devices` of a run, None if it is unknown; and in words what this number counts."""
+        if visible := gpus():
+            return visible, "the GPUs that are visible here"
+        return provenance.cores(), "the cores of this machine without a GPU"
 
     @abstractmethod
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result | Exception]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         """Yield every item with its result or its exception, in the order in which they end.
 
         The function and the items must be picklable. The function is called again on an item whose worker died.
@@ -70,16 +52,10 @@ def gpus() -> int:
 class Inline(Engine):
     """Maps a function over items. An error does not stop the items that follow."""
 
-    @property
-    def workers(self) -> int:
-        return 1
-
     def __str__(self) -> str:
         return "one pack after another, in this process"
 
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result | Exception]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         for item in items:
             try:
                 yield item, function(item)

@@ -14,17 +14,16 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Any
 
 from vaebench.records import provenance
-from vaebench.sweeps.engines import Engine, Item, Result
+from vaebench.sweeps.engines import Engine, Item, Outcomes, Result
 from vaebench.training import memory
 from vaebench.training.signals import NOTICE, exit_with_parent
 
@@ -58,32 +57,22 @@ class Processes(Engine):
     """
 
     def __init__(self, workers: int, method: str = METHOD) -> None:
-        self._workers, self._context = workers, multiprocessing.get_context(method)
+        self.workers, self.forks, self._context = workers, method == "fork", multiprocessing.get_context(method)
         self._children: list[Child] = []
-
-    @property
-    def workers(self) -> int:
-        return self._workers
-
-    @property
-    def forks(self) -> bool:
-        return self._context.get_start_method() == "fork"
 
     def __str__(self) -> str:
         cores, load = provenance.cores(), os.getloadavg()[0]
         return (
-            f"{self._workers} packs at a time on {self._workers} of {cores} cores, each in a process with one thread "
+            f"{self.workers} packs at a time on {self.workers} of {cores} cores, each in a process with one thread "
             f"(--workers 1 takes one core); load of the machine now: {load:.1f}"
         )
 
     def __enter__(self) -> None:
         # Before any other thread is started here: a fork copies locks in the state in which other threads hold them.
         gc.freeze()  # so that no garbage collection writes to memory that the processes share
-        self._children = [self._start() for _ in range(self._workers)]
+        self._children = [self._start() for _ in range(self.workers)]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             for child in self._children:
                 if kind is None:
@@ -113,9 +102,7 @@ class Processes(Engine):
                 child.process.join(PATIENCE)
             raise
 
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result | Exception]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         left = deque((item, 0) for item in items)
         deaths: dict[int, int] = {}  # of the packs that processes work on now, by the process
         while left or deaths:
@@ -147,7 +134,7 @@ class Processes(Engine):
 
     def _start(self) -> Child:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, os.getpid(), self._workers))  # type: ignore[attr-defined]
+        process = self._context.Process(target=_work, args=(theirs, os.getpid(), self.workers))  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             # Python 3.12 warns of a fork beside threads. Those of NumPy's library wait for work and hold no lock.
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -7,13 +7,13 @@ continue from their last snapshots.
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from math import floor
-from types import TracebackType
+from collections.abc import Callable, Iterable, Mapping
+from math import floor, inf
 from typing import Any
 
 from vaebench.records import provenance
-from vaebench.sweeps.engines import Engine, Item, Result, gpus
+from vaebench.sweeps import engines
+from vaebench.sweeps.engines import Engine, Item, Outcomes, Result
 from vaebench.training.signals import handled
 
 RETRIES = 5  # how often a pack is tried again after its worker died
@@ -56,34 +56,28 @@ class Ray(Engine):
                 f"{threads}; more would slow each other down (--workers, --threads)"
             )
         self._ray: Any = None
+        self.is_here, self.workers, self._present = address is None, workers or 1, inf
+        if self.is_here:  # what a cluster has is known when Ray has connected to it
+            self._fit({"CPU": cores, "GPU": engines.gpus()})
 
-    @property
-    def workers(self) -> int:
-        if self.max_workers is not None:
-            return self.max_workers
-        resources = self._ray.cluster_resources()
+    def _fit(self, resources: Mapping[str, float]) -> None:
+        """Choose the GPUs of a worker and the number of workers by what there is, where they are not given."""
+        self._present = resources.get("GPU", 0)
+        self.gpus = float(self._present > 0) if self.gpus is None else self.gpus
         cores = resources.get("CPU", 0) / self.threads
-        return max(1, floor(min(cores, resources.get("GPU", 0) / self.gpus) if self.gpus else cores))
+        self.workers = self.max_workers or max(1, floor(min(cores, self._present / self.gpus) if self.gpus else cores))
 
     @property
-    def is_here(self) -> bool:
-        return self.address is None
-
-    @property
-    def devices(self) -> int | None:
-        if self.address is not None:
-            return None if self.gpus is None else max(1, floor(self.gpus))
-        return (1 if self.gpus is None else max(1, floor(self.gpus))) if gpus() else provenance.cores()
-
-    @property
-    def devices_described(self) -> str:
-        return "the GPUs of a pack (--gpus)" if gpus() or not self.is_here else super().devices_described
+    def devices(self) -> tuple[int | None, str]:
+        if self.is_here and not engines.gpus():
+            return super().devices
+        return None if self.gpus is None else max(1, floor(self.gpus)), "the GPUs of a pack (--gpus)"
 
     def __str__(self) -> str:
         each = f"{self.gpus:g} GPU" if self.gpus else f"{self.threads} core{'s' * (self.threads > 1)}"
         packs = f"{self.workers} pack{'s' * (self.workers > 1)}"
-        present = self._ray.cluster_resources().get("GPU", 0)
-        short = f"; it has {present:g} now, and packs wait until it has more" if (self.gpus or 0) > present else ""
+        too_few = (self.gpus or 0) > self._present
+        short = f"; it has {self._present:g} now, and packs wait until it has more" if too_few else ""
         return f"{packs} at a time by Ray on {self.address or 'this machine'}, {each} each{short}"
 
     def __enter__(self) -> None:
@@ -103,17 +97,12 @@ class Ray(Engine):
                 _check_answers(self.address)
                 ray.init(address=self.address, **common)
         self._ray = ray
-        if self.gpus is None:
-            self.gpus = float(ray.cluster_resources().get("GPU", 0) > 0)
+        self._fit(ray.cluster_resources())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
 
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result | Exception]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         task = self._ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES)(_call)
         running: dict[Any, Item] = {}
         left = list(items)

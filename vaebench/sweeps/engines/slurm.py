@@ -7,7 +7,7 @@ with the same call, and its runs continue from their last snapshots.
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from vaebench.config.registry import PositiveInt
-from vaebench.sweeps.engines import Engine, Item, Result
+from vaebench.sweeps.engines import Engine, Item, Outcomes, Result
 
 RESERVED = {
     "cpus_per_task": "--threads sets it",
@@ -137,22 +137,11 @@ class Slurm(Engine):
         _submitit()
         self.folder, self.options, self.max_jobs = folder.absolute(), options, workers
         self.threads, self.gpus, self.name, self.log = threads, int(gpus or 0), name, log
+        self.workers, self.is_here = workers or 1, options.cluster != "slurm"
 
     @property
-    def workers(self) -> int:
-        return self.max_jobs or 1
-
-    @property
-    def is_here(self) -> bool:
-        return self.options.cluster != "slurm"
-
-    @property
-    def devices(self) -> int | None:
-        return super().devices if self.is_here else self.gpus or None
-
-    @property
-    def devices_described(self) -> str:
-        return super().devices_described if self.is_here else "the GPUs of a job (--gpus)"
+    def devices(self) -> tuple[int | None, str]:
+        return super().devices if self.is_here else (self.gpus or None, "the GPUs of a job (--gpus)")
 
     def __str__(self) -> str:
         each = f"{self.gpus} GPU{'s' * (self.gpus > 1)}, " if self.gpus else ""
@@ -160,9 +149,7 @@ class Slurm(Engine):
         where = {"slurm": "jobs of SLURM", "local": "processes of this machine", "debug": "jobs in this process"}
         return f"packs as {where[self.options.cluster]}, {each}{cores} each; scripts and logs in {self.folder}"
 
-    def map(
-        self, function: Callable[[Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result | Exception]]:
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
         left = self._submitted(function, list(items))
         jobs = [job for job, _ in left.values()]
         if self.options.cluster == "debug":
