@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 
 from vaebench.config import registry as names
+from vaebench.config.faults import Refused
 from vaebench.config.key_types import Component
 from vaebench.config.registry import MODELS, REGISTRIES, Registry, UnknownName, did_you_mean
 from vaebench.config.signature import ClassSource, SignatureError, arguments_described, classes_in
-from vaebench.config.validation import Invalid, validated
+from vaebench.config.validation import validated
 
 ENTRIES = [pytest.param(r, name, id=f"{r.kind}: {name}") for r in REGISTRIES for name in r]
 
@@ -55,8 +56,8 @@ def test_every_default_passes_the_check_that_a_study_must_pass(registry: Registr
     required = {key for key, p in registry.keywords(name).items() if p.default is p.empty}
     try:
         full = validated(Component(registry), name)
-    except Invalid as error:
-        assert {keys[0] for keys, _ in error.faults} == required  # noqa: PT017 (a class may have required keywords)
+    except Refused as error:
+        assert {keys[0] for keys, _ in error.places} == required  # noqa: PT017 (a class may have required keywords)
     else:
         assert full.keys() == {"name", *registry.keywords(name)}
         assert validated(Component(registry), full) == full

@@ -12,9 +12,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vaebench.config.faults import Fault, Keys, said
 from vaebench.config.key_types import Fields, shown, walk
 from vaebench.config.registry import nearest
-from vaebench.config.yaml_document import Document, Fault, Keys, NotYaml, dotted
+from vaebench.config.yaml_document import Document, NotYaml
 
 MOST_RUNS = 100_000  # a study with more runs is taken for a mistake
 MOST_DIGITS = 99  # digits of either end of a range
@@ -344,13 +345,3 @@ class SourceMap:
         labels = list(dict.fromkeys(p.label(partial) for p in bad))
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         return f" (at grid point {labels[0]}{more})" if partial else ""
-
-
-def said(path: Path, faults: Iterable[Fault]) -> list[str]:
-    """Each fault on a line that starts with its place, in the order of the file."""
-    return [_line(path, fault) for fault in sorted(faults, key=lambda fault: fault.line)]
-
-
-def _line(path: Path, fault: Fault) -> str:
-    place = f"{path}:{fault.line}" if fault.line else "command line"
-    return ": ".join(filter(None, [place, dotted(fault.keys), fault.text]))

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, g
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from vaebench.config.faults import Keys
 from vaebench.config.registry import Distinct, Divides, Later, Registry
 from vaebench.config.signature import ClassSource, arguments_described
-from vaebench.config.yaml_document import Keys
 
 EMPTY: Any = inspect.Parameter.empty  # the default of a key that must be given
 EVERY: Any = object()  # in place of the value of a run: whatever any run may say

@@ -10,13 +10,14 @@ from typing import Any
 
 from vaebench.config import grid, imports, presentation
 from vaebench.config import yaml_document as lines
-from vaebench.config.grid import Axis, GridError, Point, RunFault, SourceMap, said
+from vaebench.config.faults import ConfigError, Fault, Refused, said
+from vaebench.config.grid import Axis, GridError, Point, RunFault, SourceMap
 from vaebench.config.imports import Import
 from vaebench.config.key_types import shown
 from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
-from vaebench.config.study import IMPORTS, SECTIONS, ConfigError, Refused, Run, Study
+from vaebench.config.study import IMPORTS, SECTIONS, Run, Study
 from vaebench.config.validation import MissingKey
-from vaebench.config.yaml_document import DeadReference, Document, Fault
+from vaebench.config.yaml_document import Document
 
 HEAD = (*presentation.FIELDS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
 MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte
@@ -105,7 +106,7 @@ def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[Run
         try:
             run = _run(point, source_map.base, seed, known)
             runs.append(run.named(point.label() or run.config["model"]["name"], source))
-        except (Refused, DeadReference) as error:
+        except Refused as error:
             run_faults += [RunFault(i, keys, text) for keys, text in error.places]
     return tuple(runs), run_faults
 
@@ -130,8 +131,7 @@ def _run(point: Point, base: Mapping[str, Any], seed: int | None, known: dict[ob
         known: a run for all values but the seed; it is extended.
 
     Raises:
-        DeadReference: if a `${…}` refers to nothing.
-        Refused: if the values are not valid.
+        Refused: if the values are not valid, or a `${…}` refers to nothing.
     """
     rest: object = None if seed is None else (*point.indices[:seed], *point.indices[seed + 1 :])
     if seed is not None and rest in known:

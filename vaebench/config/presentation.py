@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from annotated_types import MinLen
 
+from vaebench.config.faults import Fault, Keys, Refused
 from vaebench.config.key_types import Section, section_fields, shown
 from vaebench.config.registry import did_you_mean, nearest
-from vaebench.config.validation import Invalid, validated
-from vaebench.config.yaml_document import Document, Fault, Keys
+from vaebench.config.validation import validated
+from vaebench.config.yaml_document import Document
 
 EPOCH = "epoch"  # the x of a chart of the curves of training
 
@@ -68,7 +69,7 @@ def of(document: Document) -> Presentation:
     """What a file says of it. Values that are not valid are left out; `faults` names them."""
     found = {}
     for key in FIELDS.keys() & document.value.keys():
-        with suppress(Invalid):
+        with suppress(Refused):
             found[key] = validated(Section(Presentation), {key: document.value[key]})[key]
     figure = found.pop(FIGURE, None)
     if figure is None or any(_figure_faults(figure, ())):
@@ -90,8 +91,8 @@ def faults(document: Document) -> list[Fault]:
     given, found = {key: value for key, value in document.value.items() if key in FIELDS}, dict[Keys, str]()
     try:
         validated(Section(Presentation), given)
-    except Invalid as error:
-        found |= error.faults
+    except Refused as error:
+        found |= error.places
     question, figure, grid = given.get(QUESTION), given.get(FIGURE), document.value.get("grid")
     if not isinstance(question, str) or not question.strip():
         text = f"expected the question that the study asks, in one sentence; got {shown(question)}"

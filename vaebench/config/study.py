@@ -1,7 +1,7 @@
 """A `Study` asks a question and has `Run`s to answer it. A `Run` is everything that defines its numbers."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from vaebench.config import imports
+from vaebench.config.faults import ConfigError, Refused
 from vaebench.config.grid import SourceMap
 from vaebench.config.imports import Import, ImportFault
 from vaebench.config.key_types import Section, walk
@@ -28,34 +29,9 @@ from vaebench.config.registry import (
     PositiveInt,
     Seed,
 )
-from vaebench.config.validation import Invalid, disagreements, validated
-from vaebench.config.yaml_document import Keys, dotted
+from vaebench.config.validation import disagreements, validated
 from vaebench.records.files import place
 from vaebench.records.record import identity
-
-MOST_FAULTS = 30  # faults that are shown at once
-
-
-class ConfigError(ValueError):
-    """The faults of a study, one line each: `conf/beta.yaml:7: model.betta: unknown key (did you mean beta?)`."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(dict.fromkeys(map(_on_one_line, faults)))
-        more = [f"… and {len(self.faults) - MOST_FAULTS} more"] if len(self.faults) > MOST_FAULTS else []
-        super().__init__("\n".join([*self.faults[:MOST_FAULTS], *more]))
-
-
-def _on_one_line(fault: str) -> str:
-    """The fault, with every character that would move a terminal's cursor written as an escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in fault)
-
-
-class Refused(ConfigError):
-    """The faults of one run: (keys, text) each."""
-
-    def __init__(self, places: Iterable[tuple[Keys, str]]) -> None:
-        self.places = list(places)
-        super().__init__(": ".join(filter(None, [dotted(keys), text])) for keys, text in self.places)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,16 +173,14 @@ class Run:
             Refused: if they are not valid, or if a file that a record names is not imported, or not in that version.
         """
         chosen, values = None, dict(values)
-        try:
-            if IMPORTS in values:
+        if IMPORTS in values:
+            try:
                 chosen = imports.recorded(values.pop(IMPORTS))
-            full = validated(Section(cls), values)
-        except Invalid as error:
-            raise Refused(error.faults) from None
-        except ImportFault as error:
-            raise Refused([((IMPORTS,), str(error))]) from None
-        if faults := list(disagreements(SECTIONS, full)):
-            raise Refused(faults)
+            except ImportFault as error:
+                raise Refused([((IMPORTS,), str(error))]) from None
+        full = validated(Section(cls), values)
+        if places := list(disagreements(SECTIONS, full)):
+            raise Refused(places)
         run = cls(**full | {"train": Train.of(full["train"]), "evaluate": Evaluate(**full["evaluate"])})
         object.__setattr__(run, IMPORTS, _imported_by(full) if chosen is None else chosen)
         return run
@@ -240,10 +214,7 @@ class Run:
             Refused: if it is no seed.
         """
         run = copy(self)
-        try:
-            run.__dict__["seed"] = validated(SECTIONS["seed"].kind, seed)
-        except Invalid as error:
-            raise Refused(((("seed", *keys)), text) for keys, text in error.faults) from None
+        run.__dict__["seed"] = validated(SECTIONS["seed"].kind, seed, ("seed",))
         run.__dict__["config"] = {**self.config, "seed": run.seed}
         run.__dict__["unseeded"] = self.unseeded
         run.__dict__.pop("id", None)

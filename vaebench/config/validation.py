@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from vaebench.config.faults import Keys, Place, Refused
 from vaebench.config.key_types import (
     EMPTY,
     Component,
@@ -34,7 +35,6 @@ from vaebench.config.key_types import (
     with_name,
 )
 from vaebench.config.registry import Registry, UnknownName, did_you_mean
-from vaebench.config.yaml_document import Keys
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 """No conversion but from a whole number to a float, and finite numbers only."""
@@ -44,29 +44,22 @@ class MissingKey(str):
     """The text about a key that must be given."""
 
 
-class Invalid(ValueError):
-    """What is wrong with some values, as (where, what)."""
-
-    def __init__(self, faults: Mapping[Keys, str]) -> None:
-        self.faults = list(faults.items())
-        super().__init__("; ".join(faults.values()))
-
-
-def validated(kind: Kind, value: Any, identifying: bool = False) -> Any:
+def validated(kind: Kind, value: Any, at: Keys = (), identifying: bool = False) -> Any:
     """The value with every default filled in, components as mappings and lists as tuples.
 
     Args:
+        at: where the value stands in its run.
         identifying: whether only what defines a run is kept: without later keywords that have their default, at any
             depth. A keyword that is added to the suite is marked `Later`. A run that does not use it has the same
             configuration, and so the same id, as before.
 
     Raises:
-        Invalid: with every fault found.
+        Refused: with every fault found.
     """
     check = _Check(identifying)
-    found = check.value(kind, value, ())
+    found = check.value(kind, value, at)
     if check.faults:
-        raise Invalid(check.faults)
+        raise Refused(check.faults.items())
     return found
 
 
@@ -229,13 +222,6 @@ the class. A class without it (a user's files, whose values are not known yet) i
 """
 
 
-class Disagreement(NamedTuple):
-    """One conflict: its place in the run, and a text."""
-
-    path: Keys
-    text: str
-
-
 class Placed(NamedTuple):
     """A component of a run: its place, its registry, and its mapping with every default filled in."""
 
@@ -252,7 +238,7 @@ class Placed(NamedTuple):
 VALIDATION_USERS = (("train", "early_stopping"), ("evaluate", "split"))  # keys that may ask for a validation split
 
 
-def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Place]:
     """Every conflict in a run whose parts are each valid."""
     placed = []
     for node in walk(fields, run):
@@ -266,36 +252,34 @@ def disagreements(fields: Fields, run: Mapping[str, Any]) -> Iterator[Disagreeme
         for section, key in VALIDATION_USERS:
             if run[section][key] not in (None, "train", "test"):
                 text = "expected no use of a validation split, since data.validation is 0; change one of the two"
-                yield Disagreement((section, key), text)
+                yield (section, key), text
 
 
-def _uncovered_epochs(train: Mapping[str, Any]) -> Iterator[Disagreement]:
+def _uncovered_epochs(train: Mapping[str, Any]) -> Iterator[Place]:
     total = sum(stage["epochs"] for stage in train["stages"])
     if train["stages"] and total != train["epochs"]:
         text = f"expected stages of train.epochs = {train['epochs']} epochs in all, got {total}; change one of the two"
-        yield Disagreement(("train", "stages"), text)
+        yield ("train", "stages"), text
 
 
-def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[Disagreement]:
+def _indivisible(node: Node, divided: str, run: Mapping[str, Any]) -> Iterator[Place]:
     total: Any = run
     for key in divided.split("."):
         total = total[key]
     values = node.value if isinstance(node.value, tuple) else () if node.value is None else (node.value,)
     for bad in [value for value in values if total % value]:
         text = f"expected a divisor of {divided} = {total}, got {shown(bad)}; change one of the two"
-        yield Disagreement(node.keys, text)
+        yield node.keys, text
 
 
-def _outside_support(placed: list[Placed]) -> Iterator[Disagreement]:
+def _outside_support(placed: list[Placed]) -> Iterator[Place]:
     model = [c for c in placed if c.path[0] == "model" and c.support]
     data = [c for c in placed if c.path[0] == "data" and c.support]
     if model and data and not _is_covered(model[-1].support, data[-1].support):  # the innermost component decides
         likelihood, source = model[-1], data[-1]
-        yield Disagreement(
-            likelihood.path,
-            f"{likelihood.spec['name']} expects {WORDS[likelihood.support or '']}, got {source.spec['name']} with "
-            f"{WORDS[source.support or '']}; set {' or '.join(_remedies(likelihood, source))}",
-        )
+        text = f"{likelihood.spec['name']} expects {WORDS[likelihood.support or '']}, got {source.spec['name']} with"
+        remedy = f"set {' or '.join(_remedies(likelihood, source))}"
+        yield likelihood.path, f"{text} {WORDS[source.support or '']}; {remedy}"
 
 
 def _remedies(likelihood: Placed, source: Placed) -> Iterator[str]:

@@ -5,15 +5,16 @@ two differ a person may mean either one, so the value is refused. The exceptions
 everybody, and a date, which is text.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import yaml
+
+from vaebench.config.faults import Fault, Keys, Refused
 
 MOST_DEPTH = 40  # levels of nested brackets and indentation
 MOST_VALUES = 100_000  # keys and values of a file, with every alias written out
@@ -86,48 +87,35 @@ Loader.add_constructor(INT, Loader.construct_yaml_int)
 Loader.add_constructor(FLOAT, Loader.construct_yaml_float)
 
 
-def refusals(root: yaml.Node) -> Iterator[Refusal]:
-    """What a study does not allow, in a text that is valid YAML and whose aliases form no circle."""
+def _too_large(root: yaml.Node) -> str | None:
+    """What is wrong with the size of a text whose aliases form no circle."""
     size, levels = expanded(root, {})
     if size > MOST_VALUES:
-        yield Refusal(
-            root, f"expected at most {MOST_VALUES} values, every alias written out, got {size:.1e}; use fewer"
-        )
-    elif levels > MOST_DEPTH:
-        yield Refusal(root, f"expected at most {MOST_DEPTH} levels, every alias written out, got {levels}; use fewer")
-    seen, waiting = set[int](), [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.ScalarNode):
-            text = _scalar(node)
-        else:
-            text = None if node.tag in (MAP, SEQ) else f"unknown tag {_tag(node.tag)}; write the value without it"
-            waiting += _parts(node)
-        if text is not None:
-            yield Refusal(node, text)
+        return f"expected at most {MOST_VALUES} values, every alias written out, got {size:.1e}; use fewer"
+    if levels > MOST_DEPTH:
+        return f"expected at most {MOST_DEPTH} levels, every alias written out, got {levels}; use fewer"
+    return None
 
 
 def expanded(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
     """How many nodes there are, and on how many levels, with every alias written out."""
     if id(node) not in known:
-        parts = [expanded(part, known) for part in _parts(node)]
+        if isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        else:
+            inside = node.value if isinstance(node, yaml.SequenceNode) else []
+        parts = [expanded(part, known) for part in inside]
         known[id(node)] = 1 + sum(size for size, _ in parts), 1 + max((levels for _, levels in parts), default=0)
     return known[id(node)]
 
 
-def _parts(node: yaml.Node) -> list[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
-
-
-def _scalar(node: yaml.ScalarNode) -> str | None:
-    """Why a single value is refused; None if it is allowed."""
-    if node.tag not in (STR, *PLAIN):
-        return f"unknown tag {_tag(node.tag)}; write the value without it"
+def _refused(node: yaml.Node) -> str | None:
+    """Why a key or a value, without what is inside it, is not allowed in a study; None if it is allowed."""
+    if node.tag not in ((STR, *PLAIN) if isinstance(node, yaml.ScalarNode) else (MAP, SEQ)):
+        tag = ascii(node.tag.replace("tag:yaml.org,2002:", "!!")[:40])
+        return f"unknown tag {tag}; write the value without it"
+    if not isinstance(node, yaml.ScalarNode):
+        return None
     if re.search("[\ud800-\udfff]", node.value):
         return "half a character (a lone surrogate); write the whole one"
     if node.style is None and (old := _of_yaml_1_1(node.value)):
@@ -150,24 +138,10 @@ def _of_yaml_1_1(text: str) -> str | None:
     return None
 
 
-def _tag(tag: str) -> str:
-    return ascii(tag.replace("tag:yaml.org,2002:", "!!")[:40])
-
-
 MOST_REFERENCES = 20
 """References `${…}` in one run. Each may refer to others, so their expansion can grow exponentially."""
 
 CIRCLE = "the alias refers to a value that contains it; write the value out"
-
-Keys = tuple[str | int, ...]  # keys and positions from the top of a file inwards, e.g. `("grid", "model.beta", 2)`
-
-
-class Fault(NamedTuple):
-    """What is wrong at one place of a file."""
-
-    line: int
-    keys: Keys
-    text: str
 
 
 class NotYaml(str):
@@ -220,17 +194,15 @@ class Document:
         if not isinstance(root, yaml.MappingNode):
             got = "a list" if isinstance(root, yaml.SequenceNode) else "plain text"
             return [Fault(1, (), f"expected `key: value` lines at the top, got {got}; start with `question:`")]
-        faults = list(_key_faults(root, (), set()))
-        if not any(fault.text == CIRCLE for fault in faults):
-            faults += [_syntax(refusal) for refusal in refusals(root)]
-        return faults or self._reference_faults()
-
-    def _reference_faults(self) -> list[Fault]:
-        try:
-            _expanded(self.value, resolve=False)
-        except DeadReference as error:
-            return [Fault(self.line(keys), keys, text) for keys, text in error.places]
-        return []
+        faults = list(_faults_in(root, (), set()))
+        if not any(fault.text == CIRCLE for fault in faults) and (text := _too_large(root)):
+            faults.append(Fault(root.start_mark.line + 1, (), text))
+        if not faults:
+            try:
+                _expanded(self.value, resolve=False)
+            except Refused as error:
+                faults = [Fault(self.line(keys), keys, text) for keys, text in error.places]
+        return faults
 
     @cached_property
     def _loader(self) -> Loader:
@@ -242,28 +214,15 @@ class Document:
         return node
 
 
-class DeadReference(LookupError):
-    """A `${…}` that refers to nothing: its place, and a text."""
-
-    def __init__(self, keys: Keys, text: str) -> None:
-        self.places = [(keys, text)]
-        super().__init__(f"{dotted(keys)}: {text}")
-
-
-def dotted(keys: Keys) -> str:
-    """Keys as messages write them: `grid.model.beta[2]`."""
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{_printable(k)}" for k in keys).removeprefix(".")
-
-
 def resolved(value: dict[str, Any]) -> dict[Any, Any]:
     """The mapping with every `${…}` replaced by what it refers to.
 
     Raises:
-        DeadReference: if one of them refers to nothing.
+        Refused: if one of them refers to nothing, or if there are too many.
     """
     if (count := references(value)) > MOST_REFERENCES:
         text = f"expected at most {MOST_REFERENCES} references `${{…}}` in a run, got {count}; write values out"
-        raise DeadReference((), text)
+        raise Refused([((), text)])
     return _expanded(value, resolve=True)
 
 
@@ -278,7 +237,7 @@ def _expanded(value: dict[str, Any], resolve: bool) -> dict[Any, Any]:
     except OmegaConfBaseException as error:
         steps = (error.full_key or "").replace("[", ".").replace("]", "").split(".")
         reason = f"{str(error).partition(chr(10))[0]}; write `${{model.latent_dim}}` for the value of that key"
-        raise DeadReference(tuple(int(s) if s.isdecimal() else s for s in steps if s), reason) from None
+        raise Refused([(tuple(int(s) if s.isdecimal() else s for s in steps if s), reason)]) from None
     assert isinstance(plain, dict)
     return plain
 
@@ -291,12 +250,6 @@ def references(value: Any) -> int:
     return sum(map(references, parts))
 
 
-def _printable(key: str) -> str:
-    """A key on one line, cut to a readable length."""
-    text = key if key.isprintable() else json.dumps(key)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
         # The last one: keys that a merge `<<` brought in stand before the mapping's own.
@@ -306,30 +259,32 @@ def _step(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | No
     return None
 
 
-def _key_faults(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.Node, ...] = ()) -> Iterator[Fault]:
-    """What is wrong with the keys below a node. A node that several aliases refer to is visited once."""
+def _faults_in(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.Node, ...] = ()) -> Iterator[Fault]:
+    """What a study does not allow in a node. A node that several aliases refer to is visited once."""
     if any(node is n for n in above):
         yield Fault(node.start_mark.line + 1, path, CIRCLE)
     if id(node) in seen:
         return
     seen.add(id(node))
+    if text := _refused(node):
+        yield Fault(node.start_mark.line + 1, (), text)
     above = (*above, node)
     if isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
-            yield from _key_faults(item, (*path, i), seen, above)
+            yield from _faults_in(item, (*path, i), seen, above)
     elif isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
+            yield from _faults_in(key, path, seen, above)
             line, inside = key.start_mark.line + 1, path
             if key.tag not in (STR, MERGE):
                 yield Fault(line, path, f"expected a name as a key, got {_shown(key)}; write it in quotes if it is one")
             elif key.value in first:
                 since = first[key.value]
                 yield Fault(line, (*path, key.value), f"given twice, first on line {since}; keep one of them")
-                continue
             elif key.tag == STR:
                 first[key.value], inside = line, (*path, key.value)
-            yield from _key_faults(value, inside, seen, above)
+            yield from _faults_in(value, inside, seen, above)
 
 
 def _shown(node: yaml.Node) -> str:

@@ -17,9 +17,9 @@ from urllib.parse import urlparse
 import torch
 
 from vaebench.config import ConfigError, Run, Study
+from vaebench.config.faults import Place, dotted
 from vaebench.config.grid import RunFault
 from vaebench.config.registry import DATASETS, ESTIMATORS, METRICS, MODELS, OPTIMIZERS, Registry, Spec
-from vaebench.config.yaml_document import dotted
 from vaebench.data.datasets.base import Preview, data_root
 from vaebench.records import record
 from vaebench.records.files import record_paths
@@ -30,7 +30,6 @@ from vaebench.sweeps.run import reason_of
 from vaebench.training.callbacks import StopEarly
 from vaebench.training.memory import TooLargeError, capacity, check_fits, needs, outline
 
-Place = tuple[tuple[str, ...], str]  # keys into a run's configuration, and what is wrong there
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
 WANDB = ("api.wandb.ai", "api.forge.coreweave.com")  # the old and the new host of W&B; its settings may name another
 
