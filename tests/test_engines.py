@@ -21,8 +21,8 @@ from vaebench.records import provenance
 from vaebench.records.files import PROGRESS, RESUME
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.service import start_service
-from vaebench.sweeps.engines import Engine, Inline, processes
-from vaebench.sweeps.engines.choice import Choice
+from vaebench.sweeps.engines import Choice, Engine, Inline, processes
+from vaebench.sweeps.engines.choice import build
 from vaebench.sweeps.engines.processes import METHOD, Processes
 from vaebench.sweeps.engines.ray import RETRIES, Ray
 from vaebench.sweeps.packs import max_pack_size
@@ -124,7 +124,7 @@ def packs(folder: Path) -> list[Path]:
 )
 def test_an_engine_uses_what_is_there(said, visible, expected, monkeypatch):
     monkeypatch.setattr(provenance, "cores", lambda: 4)
-    assert isinstance(said.build(visible), expected)
+    assert isinstance(build(said, visible), expected)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_there_are_never_more_threads_than_cores_nor_more_processes_than_runs(
     monkeypatch.setattr(provenance, "cores", lambda: 4)
     (tmp_path / "tiny.yaml").write_text(STUDY.replace("seed: 0..1", "seed: 0..8"))
     chosen = load(tmp_path / "tiny.yaml", ["beta=1", f"train.devices={devices}"]).runs[:runs]
-    engine = Choice(workers=workers, runs=chosen).build(0)
+    engine = build(Choice(workers=workers, runs=chosen), 0)
     assert engine.workers == expected
     assert f"{expected} packs at a time on {expected} of 4 cores" in str(engine)
 
@@ -145,17 +145,18 @@ def test_more_workers_and_threads_than_cores_are_refused():
     cores = len(os.sched_getaffinity(0))
     message = rf"expected at most {cores} workers × threads, .* got {cores} × 2; .* \(--workers, --threads\)"
     with pytest.raises(ValueError, match=message):
-        Choice("ray", workers=cores, threads=2).build(0)
-    assert isinstance(Choice("ray", workers=cores, threads=2, address="auto").build(0), Ray)
+        build(Choice("ray", workers=cores, threads=2), 0)
+    assert isinstance(build(Choice("ray", workers=cores, threads=2, address="auto"), 0), Ray)
     with pytest.raises(ValueError, match=rf"--workers: expected at most {cores}, the cores .*, got {cores + 1}"):
-        Choice(workers=cores + 1).build(0)
+        build(Choice(workers=cores + 1), 0)
 
 
 def test_ray_says_before_it_starts_what_this_machine_has(monkeypatch):
     """As `sweep --dry-run` needs it."""
     monkeypatch.setattr(provenance, "cores", lambda: 4)
-    assert (Ray(threads=2).workers, Ray(address="auto").workers, Ray(3, address="auto").workers) == (2, 1, 3)
-    assert str(Ray(threads=2)) == "2 packs at a time by Ray on this machine, 2 cores each"
+    choices = (Choice(threads=2), Choice(address="auto"), Choice(workers=3, address="auto"))
+    assert [Ray(choice).workers for choice in choices] == [2, 1, 3]
+    assert str(Ray(choices[0])) == "2 packs at a time by Ray on this machine, 2 cores each"
 
 
 @pytest.mark.parametrize(
@@ -174,12 +175,12 @@ def test_ray_says_before_it_starts_what_this_machine_has(monkeypatch):
 )
 def test_what_an_engine_does_not_know_is_refused(said, expected):
     with pytest.raises(ValueError, match=f"^{expected}"):
-        said.build(0)
+        build(said, 0)
 
 
 def test_without_gpus_inline_is_refused_where_there_are_some():
     with pytest.raises(ValueError, match=r"^--gpus 0: the engine inline uses the GPU that it sees"):
-        Choice("inline", gpus=0.0).build(1)
+        build(Choice("inline", gpus=0.0), 1)
 
 
 def test_an_error_stops_no_other_item():
@@ -245,7 +246,7 @@ def test_what_a_process_raises_or_dies_of_is_a_line(monkeypatch):
 def test_a_worker_without_gpus_sees_none_and_what_it_raises_or_dies_of_is_a_line(monkeypatch):
     """On a machine that has two GPUs, as far as this process was told."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    engine = Ray(workers=1, gpus=0.0)
+    engine = Ray(Choice(workers=1, gpus=0.0))
     with engine:
         ((_, seen),) = engine.map(os.getenv, ["CUDA_VISIBLE_DEVICES"])
         outcomes = dict(engine.map(max_pack_size, ["none", "3"]))
@@ -261,7 +262,7 @@ def test_a_worker_without_gpus_sees_none_and_what_it_raises_or_dies_of_is_a_line
 def test_an_address_at_which_nothing_listens_is_refused():
     with (
         pytest.raises(ConnectionError, match=r"--address: nothing answers at 127\.0\.0\.1:1 "),
-        Ray(address="127.0.0.1:1"),
+        Ray(Choice(address="127.0.0.1:1")),
     ):
         pass
 
@@ -297,7 +298,7 @@ def test_a_worker_of_ray_killed_and_a_node_taken_away_in_the_middle_of_a_pack_mo
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     kept, taken = (cluster.add_node(num_cpus=2, num_gpus=1) for _ in range(2))
     (raylet,) = kept.all_processes["raylet"]
-    engine = Choice(gpus=0.5, address=cluster.address).build(0)
+    engine = build(Choice(gpus=0.5, address=cluster.address), 0)
 
     def lose() -> None:
         workers = [where(run)[1] for run in packs(tmp_path)]

@@ -16,8 +16,8 @@ from submitit.slurm.slurm import SlurmJob
 from vaebench.config import load
 from vaebench.records.files import RESUME
 from vaebench.records.record import Record
-from vaebench.sweeps.engines import Engine, Inline, slurm
-from vaebench.sweeps.engines.choice import Choice
+from vaebench.sweeps.engines import Choice, Engine, Inline, slurm
+from vaebench.sweeps.engines.choice import build
 from vaebench.sweeps.engines.slurm import minutes, parse_options
 from vaebench.sweeps.packs import max_pack_size
 from vaebench.sweeps.run import Execution
@@ -68,7 +68,7 @@ def test_the_options_that_sbatch_gets(cluster, tmp_path):
     said = ["partition=gpu", "time=1-00:30", "mem=16G", "exclusive=true", "nice=100", "setup=module load cuda"]
     heard: list[str] = []
     choice = Choice("slurm", 2, 4, 1.0, None, said, tmp_path / "beta", heard.append)
-    outcomes = choice.build(0).map(max_pack_size, ["1", "2", "3"])
+    outcomes = build(choice, 0).map(max_pack_size, ["1", "2", "3"])
     threading.Timer(1, lambda: [p.write_text("CANCELLED by 0") for p in cluster.glob("*.state")]).start()
     assert {(item, str(outcome).partition(";")[0]) for item, outcome in outcomes} == {
         (str(i + 1), f"job 4711_{i}: no result (CANCELLED by 0)") for i in range(3)
@@ -90,7 +90,7 @@ def test_the_options_that_sbatch_gets(cluster, tmp_path):
 def test_a_command_that_ends_names_the_jobs_that_continue(cluster, tmp_path):
     (cluster / "full").touch()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path, log=heard.append).build(0)
+    engine = build(Choice("slurm", folder=tmp_path, log=heard.append), 0)
     outcomes = engine.map(max_pack_size, ["1", "2"])
     threading.Timer(1, lambda: (cluster / "4711_0.state").write_text("CANCELLED")).start()
     next(outcomes)
@@ -101,7 +101,7 @@ def test_a_command_that_ends_names_the_jobs_that_continue(cluster, tmp_path):
 def test_a_refusal_of_sbatch_is_one_error(cluster, tmp_path):
     refusing = cluster.parent / "bin/sbatch"
     refusing.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: moon' >&2; exit 1\n")
-    engine = Choice("slurm", slurm=["partition=moon"], folder=tmp_path).build(0)
+    engine = build(Choice("slurm", slurm=["partition=moon"], folder=tmp_path), 0)
     with pytest.raises(OSError, match=r"sbatch refused the jobs: .*invalid partition specified: moon"):
         next(engine.map(max_pack_size, ["1"]))
 
@@ -139,28 +139,28 @@ def test_times_are_those_of_sbatch():
 
 def test_impossible_requests_are_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"--gpus: SLURM gives whole GPUs to a job, got 0\.5"):
-        Choice("slurm", gpus=0.5, folder=tmp_path).build(0)
+        build(Choice("slurm", gpus=0.5, folder=tmp_path), 0)
     with pytest.raises(ValueError, match="--address: the engine slurm does not have it"):
-        Choice("slurm", address="auto").build(0)
+        build(Choice("slurm", address="auto"), 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"no sbatch on this machine; .* --slurm cluster=local"):
-        Choice("slurm").build(0)
+        build(Choice("slurm"), 0)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ValueError, match=r"needs submitit: pip install 'vaebench\[slurm\]'"):
-        Choice("slurm", slurm=["cluster=debug"]).build(0)
+        build(Choice("slurm", slurm=["cluster=debug"]), 0)
 
 
 def test_the_engine_works_without_slurm_in_this_process(tmp_path):
     how = Execution(wandb="disabled", max_pack_size=1)
     expected, _ = swept(tmp_path / "inline", STUDY, how, Inline())
     choice = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path / "debug/runs")
-    found, heard = swept(tmp_path / "debug", STUDY, how, choice.build(0))
+    found, heard = swept(tmp_path / "debug", STUDY, how, build(choice, 0))
     assert found == expected
     assert "packs as jobs in this process, 1 core each; scripts and logs in" in heard
 
 
 def test_an_error_in_a_job_stops_no_other(tmp_path):
-    engine = Choice("slurm", slurm=["cluster=debug"], folder=tmp_path).build(0)
+    engine = build(Choice("slurm", slurm=["cluster=debug"], folder=tmp_path), 0)
     (_, error), (_, result) = engine.map(max_pack_size, ["none", "3"])
     assert "expected auto, off" in str(error)
     assert result == 3
@@ -168,7 +168,7 @@ def test_an_error_in_a_job_stops_no_other(tmp_path):
 
 @pytest.mark.slow
 def test_an_error_in_a_job_elsewhere_is_one_line(cluster, tmp_path):
-    ((_, error),) = Choice("slurm", folder=tmp_path).build(0).map(max_pack_size, ["none"])
+    ((_, error),) = build(Choice("slurm", folder=tmp_path), 0).map(max_pack_size, ["none"])
     log = tmp_path / "slurm/4711_0_log.err"
     assert str(error) == (
         "job 4711: ValueError: --pack: expected auto, off, or how many runs may train together, got 'none'; "
@@ -191,7 +191,7 @@ def test_a_preempted_job_continues_with_the_same_numbers(cluster, tmp_path):
     preempting = threading.Thread(target=preempt)
     preempting.start()
     heard: list[str] = []
-    engine = Choice("slurm", folder=tmp_path / "slurm/runs", log=heard.append).build(0)
+    engine = build(Choice("slurm", folder=tmp_path / "slurm/runs", log=heard.append), 0)
     found, _ = swept(tmp_path / "slurm", text, how, engine)
     preempting.join()
     assert (cluster / "4711.requeued").exists()

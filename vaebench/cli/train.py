@@ -1,8 +1,9 @@
 """The commands sweep, train and status. torch is imported inside them."""
 
+import gc
 import os
+import signal
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,11 @@ import typer
 
 from vaebench.cli import arguments as given
 from vaebench.cli.arguments import RESULTS, RUNS, check_logging, study_of, wandb_variables
-from vaebench.cli.terminal import console, counted, print_json, sigterm_as_interrupt
-from vaebench.records.collection import importing, keep
-from vaebench.records.files import RECORD
+from vaebench.cli.terminal import console, counted, print_json
+from vaebench.records.collection import importing
+from vaebench.records.files import RECORD, check_writable
 from vaebench.reporting.printing import line
+from vaebench.training.signals import handled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vaebench.reporting.page.ahead import PageAhead
     from vaebench.reporting.tables.table import Table
     from vaebench.reporting.wandb.runs import Mode
+    from vaebench.sweeps.engines import Choice
     from vaebench.sweeps.engines import Engine as AnyEngine
     from vaebench.sweeps.run import Execution
     from vaebench.sweeps.status import Outcome
@@ -60,15 +63,17 @@ def sweep(
     if not unfinished and not dry_run:
         return
     with _begin(plan, json, wanted=not dry_run) as page:  # before torch is imported
-        _import_torch()
-        options: dict[str, Any] = {"engine": engine, "workers": workers, "threads": threads, "gpus": gpus}
-        where, max_size = _place(plan, pack, **options, address=address, slurm=slurm or ())
-        pending = _checked(plan, unfinished, where)
+        with importing():  # torch
+            from vaebench.sweeps import preflight
+            from vaebench.sweeps.engines import Choice
+            from vaebench.sweeps.run import Execution
+        options = Choice(engine, workers, threads, gpus, address, slurm or (), folder, console.sentence, plan.runs)
+        where, max_size = _engine_and_pack_size(options, pack)
+        pending = [run for run in plan.runs if run.id in unfinished]
+        preflight.refuse(plan, pending, where)
         if dry_run:
             _announce(plan, pending, where, max_size, json)
             return
-        from vaebench.sweeps.run import Execution
-
         how = Execution(wandb, threads, max_size, save_every, tf32, bf16, compile, **_logging(plan, wandb_set, logger))
         _conclude(_executed(plan, folder, how, where, unfinished), plan, folder, overrides, wandb, page)
 
@@ -87,16 +92,15 @@ def _unfinished(
     return before.unfinished  # and not the records: they take memory, and training does not need them
 
 
-def _place(plan: "Study", pack: str, **options: Any) -> "tuple[AnyEngine, int]":
-    """The engine of a sweep, and the size of its largest pack; `options` are those of `Choice`."""
-    from vaebench.sweeps.engines import gpus as visible
-    from vaebench.sweeps.engines.choice import Choice
+def _engine_and_pack_size(choice: "Choice", pack: str) -> "tuple[AnyEngine, int]":
+    """The engine of a sweep, and the size of its largest pack."""
+    from vaebench.sweeps.engines import gpus
+    from vaebench.sweeps.engines.choice import build
     from vaebench.sweeps.packs import max_pack_size
 
-    choice = Choice(**options, folder=RUNS / plan.place, log=console.sentence, runs=plan.runs)
-    there = visible()
+    there = gpus()
     has_gpu = there > 0 if choice.gpus is None else choice.gpus > 0
-    return choice.build(there), max_pack_size(pack, on_gpu=has_gpu)
+    return build(choice, there), max_pack_size(pack, on_gpu=has_gpu)
 
 
 def _begin(plan: "Study", json: bool, wanted: bool) -> "PageAhead":
@@ -109,20 +113,6 @@ def _begin(plan: "Study", json: bool, wanted: bool) -> "PageAhead":
     return PageAhead(wanted)
 
 
-def _import_torch() -> None:
-    with importing():
-        import_module("vaebench.sweeps.preflight")
-
-
-def _checked(plan: "Study", unfinished: "Collection[str]", where: "AnyEngine") -> "list[Run]":
-    """The runs that are not done, after the checks before a sweep."""
-    from vaebench.sweeps import preflight
-
-    pending = [run for run in plan.runs if run.id in unfinished]
-    preflight.refuse(plan, pending, where)
-    return pending
-
-
 def _logging(plan: "Study", wandb_set: list[str] | None, loggers: "Sequence[str] | None") -> dict[str, Any]:
     """The arguments of an execution that say where runs are logged."""
     variables = wandb_variables(wandb_set)
@@ -133,12 +123,10 @@ def _executed(
     plan: "Study", folder: Path, how: "Execution", where: "AnyEngine", unfinished: "Collection[str]"
 ) -> "Outcome":
     """Execute the runs that are not done. Ctrl-C ends the command with status 130."""
-    from vaebench.sweeps import preflight
     from vaebench.sweeps.sweep import sweep as execute
 
-    preflight.check_folder(folder)
     try:
-        with sigterm_as_interrupt():
+        with handled(signal.SIGTERM, signal.default_int_handler):  # as Ctrl-C
             return execute(plan, folder, how, console, where, unfinished)
     except KeyboardInterrupt:
         console.print("stopped; finished work is kept, and the same command continues")
@@ -152,7 +140,7 @@ def _conclude(
     from vaebench.reporting.tables import table as tables
     from vaebench.reporting.wandb import runs as tracking
 
-    keep()  # the records of a thousand runs, while pages are drawn
+    gc.freeze()  # records of a thousand runs stay to the end: Python need not look for garbage among them
     if overrides:  # the answer in the file is about the runs in the file
         plan = replace(plan, presentation=replace(plan.presentation, answer=""))
     if records := outcome.records:
@@ -212,7 +200,7 @@ def train(
 
     check_logging(wandb, logger)
     preflight.refuse(plan, [run], Inline())
-    preflight.check_folder(folder)
+    check_writable(folder)
     if message := describe_resume(run, folder / run.id):
         console.print(message, soft_wrap=True)
     with Display(plan.name, [run], folder, 1, console):

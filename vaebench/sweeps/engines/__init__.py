@@ -1,17 +1,41 @@
-"""Engines execute packs: what an engine is, and the simplest one, which executes one pack after another.
+"""Engines execute packs: what a user may choose, what an engine is, and the simplest one: one pack after another.
 
 - `choice`: which engine a sweep takes. `processes`, `ray`, `slurm`: the others.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
 
+from vaebench.config import Run
 from vaebench.records import provenance
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Outcomes = Iterator[tuple[Item, Result | Exception]]  # every item with its result, or with its exception
+
+Name = Literal["auto", "inline", "processes", "ray", "slurm"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The user's options about where packs are executed."""
+
+    # by name. `auto` takes Ray if an address is given or if several packs train on GPUs, this process if one pack at a
+    # time does, and processes on all cores if there is no GPU.
+    engine: Name = "auto"
+    workers: int | None = None  # packs at the same time; None for as many as fit, or as SLURM decides
+    threads: int = 1  # CPU cores of each worker
+    # GPUs of each worker. A fraction lets several workers share one GPU, 0 uses none; None for one GPU if any is
+    # visible, and for none in a job of SLURM.
+    gpus: float | None = None
+    address: str | None = None  # of a Ray cluster (`auto`, `host:6379`, `ray://host:10001`); None for this machine
+    slurm: Sequence[str] = ()  # options of jobs, `key=value`
+    folder: Path = Path()  # where the study works; every worker must reach it
+    log: Callable[[str], None] = print  # receives what the user must know after the command ends
+    runs: Sequence[Run] = ()  # of the study; there are never more processes than runs
 
 
 class Engine(ABC):

@@ -120,7 +120,8 @@ class Processes(Engine):
                 except (EOFError, OSError):
                     child.process.join()
                     result = _death(child.process.exitcode, died + 1)
-                    self._replace(child)
+                    child.pipe.close()
+                    self._children[self._children.index(child)] = self._start()
                     if died < RETRIES:
                         left.appendleft((item, died + 1))
                         continue
@@ -141,10 +142,6 @@ class Processes(Engine):
             process.start()
         theirs.close()  # so that the pipe ends when the process does
         return Child(process, ours)
-
-    def _replace(self, child: Child) -> None:
-        child.pipe.close()
-        self._children[self._children.index(child)] = self._start()
 
 
 def _work(pipe: Connection, parent: int, workers: int) -> None:

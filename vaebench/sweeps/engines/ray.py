@@ -9,11 +9,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from math import floor, inf
-from typing import Any
+from typing import Any, cast
 
 from vaebench.records import provenance
 from vaebench.sweeps import engines
-from vaebench.sweeps.engines import Engine, Item, Outcomes, Result
+from vaebench.sweeps.engines import Choice, Engine, Item, Outcomes, Result
 from vaebench.training.signals import handled
 
 RETRIES = 5  # how often a pack is tried again after its worker died
@@ -33,30 +33,22 @@ without a GPU would otherwise see all GPUs and compute on the first."""
 
 
 class Ray(Engine):
-    """Maps a function over items by Ray tasks.
-
-    Args:
-        workers: how many items at the same time; None for as many as fit.
-        threads: CPU cores of each worker.
-        gpus: GPUs of each worker; 0.5 lets two workers share one; None for one GPU if there is any.
-        address: of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts Ray on this machine.
+    """Maps a function over items by Ray tasks. Without an address, Ray is started on this machine.
 
     Raises:
         ValueError: if the workers need more cores than this machine has.
     """
 
-    def __init__(
-        self, workers: int | None = None, threads: int = 1, gpus: float | None = None, address: str | None = None
-    ) -> None:
-        self.max_workers, self.threads, self.gpus, self.address = workers, threads, gpus, address
+    def __init__(self, choice: Choice) -> None:
+        self.max_workers, self.threads, self.gpus = choice.workers, choice.threads, choice.gpus
+        self.address, self.is_here = choice.address, choice.address is None
+        self.workers, self._present, self._ray = choice.workers or 1, inf, cast("Any", None)
         cores = provenance.cores()
-        if address is None and (workers or 1) * threads > cores:
+        if self.is_here and self.workers * self.threads > cores:
             raise ValueError(
-                f"expected at most {cores} workers × threads, the cores of this machine, got {workers or 1} × "
-                f"{threads}; more would slow each other down (--workers, --threads)"
+                f"expected at most {cores} workers × threads, the cores of this machine, got {self.workers} × "
+                f"{self.threads}; more would slow each other down (--workers, --threads)"
             )
-        self._ray: Any = None
-        self.is_here, self.workers, self._present = address is None, workers or 1, inf
         if self.is_here:  # what a cluster has is known when Ray has connected to it
             self._fit({"CPU": cores, "GPU": engines.gpus()})
 

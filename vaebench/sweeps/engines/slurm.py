@@ -9,13 +9,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from vaebench.config.registry import PositiveInt
-from vaebench.sweeps.engines import Engine, Item, Outcomes, Result
+from vaebench.records.files import SLURM
+from vaebench.sweeps.engines import Choice, Engine, Item, Outcomes, Result
 
 RESERVED = {
     "cpus_per_task": "--threads sets it",
@@ -104,30 +104,13 @@ POLL_SECONDS = 2.0  # seconds between two looks for results
 class Slurm(Engine):
     """Maps a function over items by jobs that submitit submits.
 
-    Args:
-        folder: for scripts and logs; every node must reach it.
-        options: of `--slurm`.
-        workers: how many jobs may run at a time; None lets SLURM decide.
-        threads: CPU cores of each job.
-        gpus: GPUs of each job, on one node; None for no GPU.
-        name: of the jobs, in the queue.
-        log: receives what was submitted, and which jobs continue when this command ends.
-
     Raises:
         ValueError: if `gpus` is not a whole number, or submitit or sbatch is missing here.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        options: SlurmOptions,
-        workers: int | None = None,
-        threads: int = 1,
-        gpus: float | None = None,
-        name: str = "vaebench",
-        log: Callable[[str], None] = print,
-    ) -> None:
-        if gpus is not None and not float(gpus).is_integer():
+    def __init__(self, choice: Choice) -> None:
+        options, gpus = parse_options(choice.slurm), float(choice.gpus or 0)
+        if not gpus.is_integer():
             raise ValueError(f"--gpus: SLURM gives whole GPUs to a job, got {gpus:g}; use a larger --pack to fill one")
         if options.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ValueError(
@@ -135,9 +118,10 @@ class Slurm(Engine):
                 "with --slurm cluster=local"
             )
         _submitit()
-        self.folder, self.options, self.max_jobs = folder.absolute(), options, workers
-        self.threads, self.gpus, self.name, self.log = threads, int(gpus or 0), name, log
-        self.workers, self.is_here = workers or 1, options.cluster != "slurm"
+        self.folder, self.name = (choice.folder / SLURM).absolute(), f"vaebench-{choice.folder.name}"  # of the jobs
+        self.options, self.threads, self.gpus, self.log = options, choice.threads, int(gpus), choice.log
+        self.max_jobs, self.workers = choice.workers, choice.workers or 1
+        self.is_here = options.cluster != "slurm"
 
     @property
     def devices(self) -> tuple[int | None, str]:
