@@ -68,7 +68,7 @@ def test_a_run_that_only_a_record_knows_is_found_by_its_id(root: str, assignment
         run, axes = find_run(study, name, folders)
         assert (run.id, run.config, list(axes)) == (first.id, first.config, first.axes)
         assert run.source == load("conf/tiny.yaml", assignments).runs[0].source
-    assert find_run(study, study.runs[2].id, folders).run is study.runs[2]
+    assert find_run(study, study.runs[2].id, folders)[0] is study.runs[2]
 
 
 @pytest.mark.usefixtures("here")

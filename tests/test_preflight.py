@@ -14,6 +14,7 @@ from vaebench.config import ConfigError, Study, load
 from vaebench.config.registry import DATASETS
 from vaebench.data.datasets.base import Dataset, Preview
 from vaebench.records import provenance
+from vaebench.records.files import WriteError, check_writable
 from vaebench.sweeps import preflight
 from vaebench.sweeps.engines import Inline
 
@@ -230,19 +231,19 @@ def test_a_login_is_found_wherever_it_is_kept(no_login: Path, monkeypatch: pytes
     preflight.check_login()
 
 
-def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"runs cannot be written here \(.*file is no folder\)"):
-        preflight.check_folder(tmp_path / "file" / "beta")
-    preflight.check_folder(tmp_path / "runs" / "beta")
-    assert not (tmp_path / "runs").exists()
+    with pytest.raises(WriteError, match=r"beta: no file can be made here \(.*file is no folder\)"):
+        check_writable(tmp_path / "file" / "beta")
+    check_writable(tmp_path / "runs" / "beta")
+    assert not [*(tmp_path / "runs" / "beta").iterdir()]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match=r"runs cannot be written here \(permission denied\)"):
-        preflight.check_folder(tmp_path / "runs" / "beta")
+    with pytest.raises(WriteError, match=r"no file can be made here \(Permission denied\)"):
+        check_writable(tmp_path / "runs" / "beta")
 
 
 VERBS = {

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from vaebench.config import Study
     from vaebench.evaluation.measure import Measurement
-    from vaebench.records.record import Record
     from vaebench.sweeps.forecast import DataForecast
 
 
@@ -196,8 +196,9 @@ def forecast(
         pairs = [(beta, s) for beta in _numbers("--betas", betas) for s in _numbers("--variances", variances)]
         latent = [int(n) for n in _numbers("--units", units)]
     taus, patience = [b * s for b, s in pairs], _Patience(seconds)
+    tell = partial(print, file=sys.stderr, flush=True)  # on the other stream, so that --json can be read
     with handled(signal.SIGINT, patience.interrupt):
-        found = data_forecast(DATASETS.build(spec), taus, latent, ceiling or None, data is not None, patience, _tell)
+        found = data_forecast(DATASETS.build(spec), taus, latent, ceiling or None, data is not None, patience, tell)
     if json:
         print_json(_plain(found))
     else:
@@ -205,8 +206,7 @@ def forecast(
     if chart is not None:
         if found.stopped:
             raise ValueError("--chart: the search for the ceiling was ended before it was known; give it more time")
-        finished = [] if plan is None else _finished(plan.place, {run.id for run in plan.runs})
-        write_atomically(chart, _picture(found, finished).encode())
+        write_atomically(chart, _picture(found, plan).encode())
 
 
 def _of_study(plan: "Study") -> tuple[Any, list[tuple[float, float]], list[int]]:
@@ -240,21 +240,14 @@ class _Patience:
             raise Stopped
 
 
-def _tell(text: str) -> None:
-    """On the other stream, so that --json can be read."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _finished(place: Path, ids: set[str]) -> "list[Record]":
+def _picture(found: "DataForecast", plan: "Study | None") -> str:
+    """The chart of the ceiling as SVG, with the finished runs of the study."""
     from vaebench.records import record
-
-    found = {r.id: r for root in (RESULTS, RUNS) if (root / place).is_dir() for r in record.read_all(root / place)}
-    return [found[id] for id in sorted(ids & found.keys())]
-
-
-def _picture(found: "DataForecast", records: "list[Record]") -> str:
     from vaebench.reporting.figures.planes import Curve, chart
 
+    folders = [] if plan is None else [root / plan.place for root in (RESULTS, RUNS)]
+    finished = {made.id: made for folder in folders if folder.is_dir() for made in record.read_all(folder)}
+    records = [finished[id] for id in sorted(finished.keys() & {run.id for run in plan.runs})] if plan else []
     curves = [Curve(v.tau, v.collapsed, v.linear, v.lower) for v in found.values if v.lower is not None]
     assert found.onset is not None
     return chart(curves, records, found.onset)
@@ -308,11 +301,12 @@ def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
 def _of_data(found: "DataForecast") -> "Iterator[str]":
     from vaebench.sweeps.forecast import LEADING
 
-    leading = " ".join(f"{v:.8f}" for v in found.spectrum.eigenvalues[:LEADING].tolist())
+    eigenvalues = found.spectrum.eigenvalues.tolist()
+    leading = " ".join(f"{v:.8f}" for v in eigenvalues[:LEADING])
     yield f"{found.name}: {found.observations} observations, D = {found.spectrum.dim}"
     yield f"largest eigenvalues of the covariance (divided by N): {leading}"
-    yield f"a linear VAE collapses wholly from βσ² = {found.collapses_at:.4f} on"
-    yield f"loss of total collapse at σ² = 1: {found.loss_of_collapse(1.0):.4f} nats + D/2·log 2π"
+    yield f"a linear VAE collapses wholly from βσ² = {eigenvalues[0]:.4f} on"
+    yield f"loss of total collapse at σ² = 1: {found.spectrum.tail(0) / 2:.4f} nats + D/2·log 2π"  # Σλ/2σ²
     if found.onset is not None:
         yield f"at any depth total collapse is the optimum from βσ² = {found.onset:.4f} on"
     if found.no_latent is not None:

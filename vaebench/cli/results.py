@@ -53,7 +53,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
     folders = (
         [s if record_paths(s) else RESULTS / _place(s) for s in studies] if studies else published_studies(RESULTS)
     )
-    differ, wrong = list[Path](), []
+    found, wrong = list[Path](), []
     for folder in folders:
         try:
             records, grades = record.read_all(folder), grade.read(folder)
@@ -64,13 +64,11 @@ def table(studies: Studies = None, check: Check = False) -> None:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
         asked = presentation.read(loading.studies() / f"{_place(folder)}.yaml")
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
-        if check:
-            differ += stale(rendering.files(records, folder, remarks, asked) | grade.files(grades, folder))
-        else:
-            write_all(rendering.files(records, folder, remarks, asked) | grade.files(grades, folder))
+        found += (stale if check else write_all)(
+            rendering.files(records, folder, remarks, asked) | grade.files(grades, folder)
+        )
         console.print(f"{folder}: {counted(records, 'record')}", soft_wrap=True)
-    if differ:
-        _print_stale(differ, "table")
+    differ = check and _print_stale(found, "table")
     if wrong:
         raise ValueError("\n".join(map(str, wrong)))
     if differ:
@@ -102,11 +100,7 @@ def report(studies: Studies = None, check: Check = False) -> None:
 
     named = [_place(s).as_posix() for s in studies] if studies else None
     found = (stale if check else write_all)(site.pages(RESULTS, loading.studies(), named))
-    if check and found:
-        _print_stale(found, "report")
-        raise typer.Exit(1)
-    for path in found:
-        console.print(str(path), soft_wrap=True)
+    _conclude(found, check, "report")
 
 
 def ledger(
@@ -127,14 +121,8 @@ def ledger(
     console.print(rendering.terminal(judged), soft_wrap=True)
     for fault in (fault for j in judged for fault in j.evidence.faults):
         console.print(line(("refused:", "red"), f" {fault}"), soft_wrap=True)
-    if records != RESULTS:
-        return
-    if not check:
-        for path in write_all(rendering.files(judged, RESULTS)):
-            console.print(str(path), soft_wrap=True)
-    elif wrong := stale(rendering.files(judged, RESULTS)):
-        _print_stale(wrong, "ledger")
-        raise typer.Exit(1)
+    if records == RESULTS:
+        _conclude((stale if check else write_all)(rendering.files(judged, RESULTS)), check, "ledger")
 
 
 def publish(
@@ -192,6 +180,17 @@ def dashboard(
         console.print(str(view.save().url), soft_wrap=True)
 
 
-def _print_stale(files: Sequence[Path], verb: str) -> None:
-    names = ", ".join(map(str, files))
-    console.print(line(("differ from their records:", "red"), f" {names}; run `vaebench {verb}`"), soft_wrap=True)
+def _conclude(files: Sequence[Path], check: bool, verb: str) -> None:
+    """Say which files were written; after a check, exit with status 1 if these files differ from their records."""
+    if check and _print_stale(files, verb):
+        raise typer.Exit(1)
+    for path in files:
+        console.print(str(path), soft_wrap=True)
+
+
+def _print_stale(files: Sequence[Path], verb: str) -> bool:
+    """Say which files differ from their records, if any do; returns whether any does."""
+    if files:
+        text = f" {', '.join(map(str, files))}; run `vaebench {verb}`"
+        console.print(line(("differ from their records:", "red"), text), soft_wrap=True)
+    return bool(files)

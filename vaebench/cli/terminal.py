@@ -6,11 +6,9 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sized
-from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ import typer
 
 from vaebench.records.checksums import finite
 from vaebench.reporting.printing import Printer, line
-from vaebench.training.signals import handled
 
 WIDTH = 200  # columns if the output is not a terminal and COLUMNS is not set
 
@@ -77,11 +74,6 @@ def make_streams_safe() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def sigterm_as_interrupt() -> AbstractContextManager[None]:
-    """A block that SIGTERM ends in the same way as Ctrl-C."""
-    return handled(signal.SIGTERM, signal.default_int_handler)
 
 
 def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -43,15 +43,10 @@ class Axis:
     def path(self) -> tuple[str, ...]:
         return tuple(self.key.split("."))
 
-    def short(self, i: int) -> str:
-        """A value in short, for labels. There may be many labels of few values, so each is made once."""
-        if i not in self._shorts:
-            self._shorts[i] = _short(self.values[i])
-        return self._shorts[i]
-
     @cached_property
-    def _shorts(self) -> dict[int, str]:
-        return {}
+    def shorts(self) -> list[str]:
+        """Each value in short, for labels."""
+        return [_short(value) for value in self.values]
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Point:
         """The point in short, e.g. `beta=4,seed=0`; only the given axes of it, if any are given."""
         lasts = [axis.path[-1] for axis in self.axes]
         return ",".join(
-            f"{last if lasts.count(last) == 1 else axis.key}={axis.short(i)}"
+            f"{last if lasts.count(last) == 1 else axis.key}={axis.shorts[i]}"
             for axis, last, i in zip(self.axes, lasts, self.indices, strict=True)
             if axes is None or axis in axes
         )
@@ -274,6 +269,7 @@ def _values(key: str, text: str) -> Sequence[Any]:
 
 
 def _naming(values: Sequence[Any]) -> list[Any]:
+    """The values that may say which keys there are: a component's name, or a mapping with it."""
     return [] if isinstance(values, range) else [v for v in values if isinstance(v, str | Mapping)]
 
 

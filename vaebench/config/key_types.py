@@ -173,13 +173,12 @@ def _fields(parameters: Mapping[str, inspect.Parameter], helps: Mapping[str, str
 
 
 def _plain(annotation: Any) -> Any:
-    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    """The annotation without the mark `Later`; the annotation itself if it does not have the mark."""
+    inner, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if Later() not in marks:
         return annotation
-    inner = get_args(annotation)[0]
-    for mark in marks:
-        inner = inner if mark == Later() else Annotated[inner, mark]
-    return inner
+    marks.remove(Later())
+    return Annotated[inner, *marks] if marks else inner
 
 
 class Node(NamedTuple):

@@ -47,8 +47,7 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
         axes = grid.overridden(axes, assignments, SECTIONS, base)
         source_map = SourceMap(path, document, base, grid.points(axes), spelt)
     except GridError as error:
-        _refuse(path, [*faults, *wrong, error.fault])
-        raise AssertionError from None
+        raise ConfigError(said(path, [*faults, *wrong, error.fault])) from None
     runs, run_faults = _runs(source_map, _words(given, assignments))
     if wrong:  # a key that seems to be missing may be one that a faulty axis would have set
         run_faults = [fault for fault in run_faults if not isinstance(fault.text, MissingKey)]

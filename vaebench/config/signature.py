@@ -79,17 +79,9 @@ class ClassSource:
                 own |= {k: p for k, p in parent.keywords(names).items() if k not in {*own, *fixed}}
         return own
 
+    @cache  # noqa: B019, sources live as long as the process
     def constant(self, name: str) -> Any:
         """The literal that the class, or the nearest parent that has one, assigns to an attribute; None without one."""
-        if name not in self._constants:
-            self._constants[name] = self._constant(name)
-        return self._constants[name]
-
-    @cached_property
-    def _constants(self) -> dict[str, Any]:
-        return {}
-
-    def _constant(self, name: str) -> Any:
         for node in self.node.body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(t, ast.Name) and t.id == name for t in targets) and getattr(node, "value", None):

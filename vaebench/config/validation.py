@@ -10,6 +10,7 @@ class declares what it needs in a literal or in an annotation, so this file name
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from operator import or_
@@ -81,10 +82,11 @@ class _Check:
                     return self._items(kind, option, value, at)
                 case Section() if value is not None or kind is option:
                     return self._section(option, value, at)
-        try:
-            return _adapter(kind).validate_python(value)
-        except (ValidationError, NoScalar):
-            self.faults[at] = expected(kind, value)
+        if adapter := _adapter(kind):
+            with suppress(ValidationError):
+                return adapter.validate_python(value)
+        self.faults[at] = expected(kind, value)
+        return None
 
     def _component(self, registry: Registry, value: str | Mapping[str, Any], at: Keys) -> Any:
         spec = {"name": value} if isinstance(value, str) else value
@@ -152,16 +154,11 @@ def _unknown(key: str, fields: Fields, owner: str, registry: Registry | None) ->
     return f"unknown key; {owner} takes {', '.join(fields) or 'no keywords'}{also}"
 
 
-class NoScalar(TypeError):
-    """A kind that admits no single value."""
-
-
 @cache
-def _adapter(kind: Kind) -> TypeAdapter:
+def _adapter(kind: Kind) -> TypeAdapter | None:
+    """Pydantic's check of a single value; None for a kind that admits no single value."""
     annotations = [option.annotation for option in kind.options if isinstance(option, Scalar)]
-    if not annotations:
-        raise NoScalar
-    return TypeAdapter(reduce(or_, annotations), config=STRICT)
+    return TypeAdapter(reduce(or_, annotations), config=STRICT) if annotations else None
 
 
 def _canonical(value: Any) -> Any:

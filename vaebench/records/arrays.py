@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,16 +115,16 @@ def _first_line(error: Exception) -> str:
 Pixels = NDArray[np.uint8]  # `[..., C, H, W]`, 0 to 255
 
 
-LAYOUT: dict[str, tuple[type, int]] = {
-    "originals": (np.uint8, 4),
-    "reconstructions": (np.uint8, 4),
-    "samples": (np.uint8, 4),
-    "traversals": (np.uint8, 5),
-    "units": (np.int64, 1),
-    "plane": (np.uint8, 5),
-    "codes": (np.float32, 2),
-    "labels": (np.int64, 1),
-    "altered": (np.uint8, 5),
+LAYOUT = {
+    "originals": ("uint8", 4),
+    "reconstructions": ("uint8", 4),
+    "samples": ("uint8", 4),
+    "traversals": ("uint8", 5),
+    "units": ("int64", 1),
+    "plane": ("uint8", 5),
+    "codes": ("float32", 2),
+    "labels": ("int64", 1),
+    "altered": ("uint8", 5),
 }
 """The dtype and the number of axes of every array in the file; `altered` may be missing."""
 
@@ -227,16 +227,13 @@ def read_pictures(path: Path) -> Pictures:
     """
     try:
         found = read_arrays(path)
-        wrong = [name for name, (kind, axes) in LAYOUT.items() if not _is(found.get(name), kind, axes)]
+        given = {name: (str(array.dtype), array.ndim) for name, array in found.items()}
+        wrong = [name for name, expected in LAYOUT.items() if given.get(name) != expected]
         if wrong != ["altered"] * ("altered" not in found):
             raise ArraysError(f"no {', '.join(wrong)} as expected")
         return Pictures(**found)
     except (ArraysError, TypeError) as error:
         raise PicturesError(f"{path}: not a file of pictures ({error}); delete it, or train the run again") from None
-
-
-def _is(array: NDArray[Any] | None, kind: type, axes: int) -> bool:
-    return array is not None and array.dtype == kind and array.ndim == axes
 
 
 def find_pictures(folder: Path, id: str) -> Path | None:

@@ -35,8 +35,3 @@ def importing() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.freeze()
-
-
-def keep() -> None:
-    """Never look again among what is there now: it stays until the command ends."""
-    gc.freeze()

@@ -140,10 +140,10 @@ def check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise WriteError(
-            f"{folder}: no file can be made here ({error.strerror or error}); "
-            "make the folder writable, or run the command in another one"
-        ) from error
+        there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        reason = error.strerror or error if there.is_dir() else f"{there} is no folder"
+        remedy = "make the folder writable, or run the command in another one"
+        raise WriteError(f"{folder}: no file can be made here ({reason}); {remedy}") from error
 
 
 def write_all(files: Mapping[Path, bytes]) -> list[Path]:

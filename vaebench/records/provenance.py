@@ -43,11 +43,6 @@ def _history() -> frozenset[str]:
     return frozenset((_git(here, "rev-list", "HEAD") or "").split())
 
 
-def versions() -> dict[str, Any]:
-    """The versions of Python and of the libraries that can change a number."""
-    return {"versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES}}
-
-
 _version = cache(version)  # which reads the package's description every time
 
 
@@ -60,7 +55,8 @@ def cores() -> int:
 
 def here() -> dict[str, Any]:
     """What made a number that is finished now: the time (UTC, to the second), the code, the versions."""
-    return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **code(), **versions()}
+    versions = {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES}
+    return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **code(), "versions": versions}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from vaebench.models.base import Autoencoder
 from vaebench.models.parts.posteriors import unit_stddev
@@ -50,19 +51,16 @@ def onnx(trained: Trained, folder: Path) -> list[Path]:
         raise ValueError(f"export to ONNX needs {error.name}: pip install 'vaebench[export]'") from None
     _refuse(folder, [folder / f"{name}.onnx" for name in ("encoder", "decoder")])
     model, numbers = trained.model.cpu().requires_grad_(False), torch.Generator().manual_seed(0)
+    x, z = torch.rand(3, *model.shape, generator=numbers), torch.randn(3, model.latent_dim, generator=numbers)
     parts = {
-        "encoder": (_encoder(model), torch.rand(3, *model.shape, generator=numbers), "x", ["mean", "stddev"]),
-        "decoder": (
-            Part(model, lambda z: model.decode(z).mean),
-            torch.randn(3, model.latent_dim, generator=numbers),
-            "z",
-            ["x_mean"],
-        ),
+        "encoder": (lambda x: _moments(model.encode(x)), x, "x", ["mean", "stddev"]),
+        "decoder": (lambda z: model.decode(z).mean, z, "z", ["x_mean"]),
     }
     files = {}
-    for name, (part, example, given, outputs) in parts.items():
+    for name, (function, example, given, outputs) in parts.items():
+        part = Part(model, function).eval()
         try:
-            proto = _exported(part.eval(), example[:2], given, outputs)
+            proto = _exported(part, example[:2], given, outputs)
             _check(proto, part, given, example)
         except Exception as error:  # torch's exporter has many types of its own
             raise ValueError(
@@ -107,12 +105,8 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
-def _encoder(model: Autoencoder) -> Part:
-    def both(x: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = model.encode(x)
-        return posterior.mean, unit_stddev(posterior)
-
-    return Part(model, both)
+def _moments(posterior: Distribution) -> tuple[Tensor, Tensor]:
+    return posterior.mean, unit_stddev(posterior)
 
 
 def hugging_face(trained: Trained, folder: Path) -> list[Path]:

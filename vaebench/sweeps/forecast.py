@@ -59,15 +59,6 @@ class DataForecast:
     values: tuple[Value, ...]  # at each τ, the largest first
     stopped: bool = False  # whether the search was ended before it was done; then some brackets are wide
 
-    @property
-    def collapses_at(self) -> float:
-        """λ₁: the optimum of a linear VAE is total collapse from this τ on."""
-        return float(self.spectrum.eigenvalues[0])
-
-    def loss_of_collapse(self, variance: float) -> float:
-        """The squared error term Σλ/2σ² of total collapse at σ²."""
-        return self.spectrum.tail(0) / (2 * variance)
-
 
 def data_forecast(
     dataset: Dataset,

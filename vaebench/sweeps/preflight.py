@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as BadSettings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
@@ -72,19 +73,6 @@ def _lines(study: Study, runs: Sequence[Run], found: Mapping[str, list[Place]]) 
     others = [place for run in runs if run.id not in planned for place in found[run.unseeded]]
     lines = study.source_map.lines(run_faults) if study.source_map else []
     return [*lines, *(f"{dotted(keys)}: {text}" for keys, text in others)]
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written.
-
-    Raises:
-        OSError: with the folder and what to do.
-    """
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-    reason = "permission denied" if there.is_dir() else f"{there} is no folder"
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return
-    raise OSError(f"{folder}: runs cannot be written here ({reason}); work where files can be written")
 
 
 def check_login() -> None:
@@ -195,11 +183,9 @@ def _is_in_netrc(host: str) -> bool:
     """Whether a netrc file has a password for a host."""
     named = os.environ.get("NETRC")
     for path in [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]:
-        try:
+        with suppress(OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
             if netrc.netrc(path.expanduser()).authenticators(host):
                 return True
-        except (OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
-            continue
     return False
 
 
@@ -207,13 +193,11 @@ def _setting(name: str) -> str | None:
     """A setting of W&B: from the file in this folder, else from the user's file."""
     folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
     for path in (Path("wandb/settings"), Path(folder) / "settings"):
-        try:
-            settings = ConfigParser(interpolation=None)
+        settings = ConfigParser(interpolation=None)
+        with suppress(OSError, RuntimeError, BadSettings, UnicodeDecodeError):
             settings.read(path.expanduser(), encoding="utf-8")
             if value := settings.get("default", name, fallback=None):
                 return value
-        except (OSError, RuntimeError, BadSettings, UnicodeDecodeError):
-            continue
     return None
 
 
@@ -243,7 +227,8 @@ def dry_run(pending: Sequence[Run], engine: Engine, max_size: int, folders: Iter
     for pack in packs_of(pending, max_size, engine.workers):
         if (kind := pack_key(pack[0])) not in bytes_of:
             bytes_of[kind] = _bytes(pack[0], engine)
-        each, seconds = bytes_of[kind], _sum(known.get(run.id) or known.get(kind) for run in pack)
+        each, times = bytes_of[kind], [known.get(run.id) or known.get(kind) for run in pack]
+        seconds = None if None in times else sum(filter(None, times))
         planned.append(PlannedPack(pack, None if each is None else each * len(pack), seconds))
     return planned
 
@@ -275,12 +260,6 @@ def _seconds(folders: Iterable[Path]) -> dict[str, float]:
             for key in keys:
                 found.setdefault(key, []).append(seconds)
     return {key: sum(seconds) / len(seconds) for key, seconds in found.items()}
-
-
-def _sum(seconds: Iterable[float | None]) -> float | None:
-    """The sum; None if one is unknown."""
-    known = list(seconds)
-    return None if None in known else sum(s for s in known if s is not None)
 
 
 def _bytes(run: Run, engine: Engine) -> int | None:

@@ -14,7 +14,6 @@ from itertools import takewhile
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
@@ -197,14 +196,12 @@ class Display:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         self._over.set()
         self._thread.join()
         self.update()
         if self.console.is_terminal:
-            self._live.__exit__(kind, error, trace)
+            self._live.__exit__(*raised)
 
     def update(self) -> None:
         """Show what has changed in the folder since the last update."""
@@ -248,10 +245,8 @@ class Display:
         for id, run in self._left.items():
             path = self.folder / id / RECORD
             if record.written_at(path) != self._before[id]:
-                try:
+                with suppress(OSError, RecordError):
                     yield run, record.read(path)
-                except (OSError, RecordError):
-                    continue
 
     def _finish(self, run: Run, outcome: Record | Exception) -> None:
         del self._left[run.id]

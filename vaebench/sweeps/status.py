@@ -60,16 +60,21 @@ def complete(study: Study, folder: Path, found: Outcome, console: Console) -> Ou
     """Say that no run is left to do, and put aside arrays that were changed; returns the same outcome."""
     for run in study.runs:
         remove_stale_progress(folder / run.id)
-    set_all_arrays_aside(found.records, folder, console)
+    set_arrays_aside(found.records, folder, console)
     console.print(line(f"{len(study.runs)} of {len(study.runs)} runs are done; 0 to go"))
     return found
 
 
-def set_all_arrays_aside(records: Sequence[Record], folder: Path, console: Console) -> None:
+def set_arrays_aside(records: Sequence[Record], folder: Path, console: Console) -> None:
     """Rename the arrays of finished runs that are not the files that the runs wrote, and say so."""
     for found in records:
-        if text := set_arrays_aside(found, folder / found.id):
-            console.print(line((text, "yellow")), soft_wrap=True)
+        path = folder / found.id / ARRAYS
+        try:
+            if path.is_file():
+                found.left(path)
+        except RecordError as error:
+            kept = f"{error.fault}; kept as {files.put_aside(path).name}, the run is shown without pictures"
+            console.print(line((f"{kept}; to get them, {error.remedy}", "yellow")), soft_wrap=True)
 
 
 def remove_stale_progress(folder: Path) -> None:
@@ -110,22 +115,6 @@ def set_record_aside(path: Path, study: str) -> str | None:
         return None
     except RecordError as error:
         return f"{error.fault}; kept as {files.put_aside(path).name}, the run is repeated"
-    return None
-
-
-def set_arrays_aside(found: Record | None, folder: Path) -> str | None:
-    """Rename the arrays of a finished run if they are not the file that the run wrote.
-
-    Returns:
-        What was wrong; None if nothing was.
-    """
-    path = folder / ARRAYS
-    try:
-        if found is not None and path.is_file():
-            found.left(path)
-    except RecordError as error:
-        aside = files.put_aside(path)
-        return f"{error.fault}; kept as {aside.name}, the run is shown without pictures; to get them, {error.remedy}"
     return None
 
 
@@ -219,15 +208,8 @@ def _is_locked(path: Path) -> bool:
 COMMAND = "python -m vaebench train "  # the beginning of the command in a record
 
 
-class Found(NamedTuple):
-    """A run, and the axes of the study that it belongs to."""
-
-    run: Run
-    axes: tuple[str, ...]
-
-
-def find_run(study: Study, name: str | None, folders: Sequence[Path]) -> Found:
-    """Find a run by its name: in the study, else among the records.
+def find_run(study: Study, name: str | None, folders: Sequence[Path]) -> tuple[Run, tuple[str, ...]]:
+    """A run by its name, in the study, else among the records; and the axes of the study that it belongs to.
 
     Args:
         study: from its file and the given overrides.
@@ -238,18 +220,14 @@ def find_run(study: Study, name: str | None, folders: Sequence[Path]) -> Found:
         ConfigError: if no run or several runs have that name, or another version wrote the record.
     """
     try:
-        return Found(study.only(name), study.axes)
+        return study.only(name), study.axes
     except ConfigError as error:
-        files = {} if name is None else _files(name, folders)
-        if any(run.id.startswith(name or "") for run in study.runs) or len(files) != 1:
-            raise ConfigError([*error.faults, *_several(study, files)]) from None
-    (path,) = files.values()
+        found = {} if name is None else _files(name, folders)
+        if any(run.id.startswith(name or "") for run in study.runs) or len(found) != 1:
+            several = f"{study.path}: {len(found)} records begin with it: {', '.join(sorted(found)[:8])}"
+            raise ConfigError([*error.faults, several] if len(found) > 1 else error.faults) from None
+    (path,) = found.values()
     return _rebuild(record.read(path), path)
-
-
-def overrides_of(found: Record) -> tuple[str, ...]:
-    """The overrides (`key=values`) of the sweep that made this record."""
-    return tuple(_words(found)[1:])
 
 
 def remarks_on_overrides(study: Study | None, records: Sequence[Record]) -> list[str]:
@@ -258,11 +236,11 @@ def remarks_on_overrides(study: Study | None, records: Sequence[Record]) -> list
     others = [r for r in records if r.id not in planned]
     if study is None or not others:
         return []
-    sources = sorted({" ".join(overrides_of(r)) or "an earlier version of the file" for r in others})
+    sources = sorted({" ".join(_words(r)[1:]) or "an earlier version of the file" for r in others})
     return [f"{len(others)} of {len(records)} runs are not those of {study.path}, but of {'; '.join(sources)}."]
 
 
-def _rebuild(made: Record, path: Path) -> Found:
+def _rebuild(made: Record, path: Path) -> tuple[Run, tuple[str, ...]]:
     try:
         run = Run.of(made.config)
     except Refused as error:
@@ -272,7 +250,7 @@ def _rebuild(made: Record, path: Path) -> Found:
     values = {axis: at(made.config, axis) for axis in made.axes}
     names = {axis: v.get("name", ABSENT) if isinstance(v, dict) else v for axis, v in values.items()}
     slug = ",".join(f"{axis.rpartition('.')[2]}={name}" for axis, name in names.items())
-    return Found(run.named(slug or made.id, shlex.join(_words(made))), tuple(made.axes))
+    return run.named(slug or made.id, shlex.join(_words(made))), tuple(made.axes)
 
 
 def _files(name: str, folders: Sequence[Path]) -> dict[str, Path]:
@@ -281,12 +259,6 @@ def _files(name: str, folders: Sequence[Path]) -> dict[str, Path]:
     for path in (path for folder in folders for path in record_paths(folder, name) if name):
         found.setdefault(id_of(path), path)
     return found
-
-
-def _several(study: Study, files: Collection[str]) -> list[str]:
-    if len(files) < 2:
-        return []
-    return [f"{study.path}: {len(files)} records begin with it: {', '.join(sorted(files)[:8])}"]
 
 
 def _words(found: Record) -> list[str]:

@@ -28,7 +28,7 @@ from vaebench.sweeps.status import (
     intact_record,
     outcome_of,
     remove_stale_progress,
-    set_all_arrays_aside,
+    set_arrays_aside,
     set_record_aside,
 )
 from vaebench.training.resume import resume_point
@@ -142,7 +142,7 @@ def sweep(
     worker = Worker(study.name, study.axes, folder, how, failed)
     _execute(pending, worker, len(study.runs), console, engine)
     found = outcome_of(study, folder)
-    set_all_arrays_aside(found.records, folder, console)
+    set_arrays_aside(found.records, folder, console)
     return found
 
 
