@@ -80,7 +80,7 @@ class Point:
 
     def place(self, base: Mapping[str, Any], keys: Keys) -> tuple[Axis, int] | None:
         """The axis and the index of its value that a key of the run comes from; None if it comes from the base."""
-        chosen = list(zip(self.axes, self.indices, strict=True))[::-1]
+        chosen = list(zip(self.axes, self.indices, strict=True))[::-1]  # what a later axis sets holds
         for axis, i in chosen:
             if axis.path == keys[: len(axis.path)] and _has(axis.values[i], keys[len(axis.path) :]):
                 return axis, i

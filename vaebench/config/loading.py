@@ -132,6 +132,7 @@ def _run(point: Point, base: Mapping[str, Any], seed: int | None, known: dict[ob
     Raises:
         Refused: if the values are not valid, or a `${…}` refers to nothing.
     """
+    # What the runs share that differ in the seed alone: the other indices; with `${seed}` about, the resolved values.
     rest: object = None if seed is None else (*point.indices[:seed], *point.indices[seed + 1 :])
     if seed is not None and rest in known:
         return known[rest].with_seed(point.axes[seed].values[point.indices[seed]])

@@ -213,18 +213,16 @@ class Run:
         Raises:
             Refused: if it is no seed.
         """
-        run = copy(self)
-        run.__dict__["seed"] = validated(SECTIONS["seed"].kind, seed, ("seed",))
-        run.__dict__["config"] = {**self.config, "seed": run.seed}
-        run.__dict__["unseeded"] = self.unseeded
+        run, seed = copy(self), validated(SECTIONS["seed"].kind, seed, ("seed",))
+        # By its dictionary, since a run is frozen; with what is known of the other seed already, but without its id.
+        run.__dict__.update(seed=seed, config={**self.config, "seed": seed}, unseeded=self.unseeded)
         run.__dict__.pop("id", None)
         return run
 
     def named(self, slug: str, source: str) -> "Run":
         """The same run with its label and its origin in a study."""
         run = copy(self)
-        object.__setattr__(run, "slug", slug)
-        object.__setattr__(run, "source", source)
+        run.__dict__.update(slug=slug, source=source)
         return run
 
 

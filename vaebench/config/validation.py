@@ -121,6 +121,7 @@ class _Check:
                 self.faults[*at, key] = MissingKey(f"missing; expected {described(each.kind)}")
             else:
                 found = self.value(each.kind, value, (*at, key), each.default)
+                # A later keyword with its default stays out of what a run's id is the hash of.
                 if not (self.identifying and each.later and value == validated(each.kind, each.default)):
                     checked[key] = found
         for key in [str(key) for key in given if key not in fields]:

@@ -233,6 +233,7 @@ def decode(content: bytes, source: str | Path) -> Record:
         raise NewerError(f"{source}: format {version}, but this version reads up to {FORMAT}", "update vaebench")
     del entries["format"]
     seal = entries.pop(SEAL, None)
+    # `not_applicable` had another name in earlier formats.
     named = {{"absent": "not_applicable"}.get(k, k): v for k, v in entries.items()} if version < FORMAT else entries
     try:
         record: Record = _adapter().validate_python(named)

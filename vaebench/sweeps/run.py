@@ -105,7 +105,7 @@ def execute_pack(
             raise
         except Exception as error:
             parts = _parts(len(runs), error)
-            fitted = [error] if parts == 1 else []
+            fitted = [error] if parts == 1 else []  # the parts of a pack that is split write the records, below
         seconds = (perf_counter() - started) / len(runs)
         for run, folder, watcher, trained in zip(runs, folders, watchers, fitted, strict=parts == 1):
             bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)

@@ -103,7 +103,7 @@ class Processes(Engine):
             raise
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Outcomes[Item, Result]:
-        left = deque((item, 0) for item in items)
+        left = deque((item, 0) for item in items)  # each with how often a process died while it worked on it
         deaths: dict[int, int] = {}  # of the packs that processes work on now, by the process
         while left or deaths:
             for child in self._children:
