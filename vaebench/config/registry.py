@@ -1,9 +1,9 @@
 """The names that a YAML file may use, and the classes behind them.
 
 There is one registry for each kind of component. `@MODELS.register` stands above a class. The name in YAML is the name
-of the class, and the heading in the table. The rule of every constructor here: **positional parameters are what the
-suite supplies (a shape, a seed); keyword-only parameters are what a YAML file may set**, and their annotations are the
-schema.
+of the class, and the heading in the table. The rule of every constructor here: **positional parameters are what
+vaebench supplies (a shape, a seed); keyword-only parameters are what a YAML file may set**, and their annotations are
+the schema.
 """
 
 import importlib
@@ -228,13 +228,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near}?)" if near else ""
 
 
+PARTS = "vaebench.models.parts"  # a part may stand in any file of this package
+
 MODELS: "Registry[Autoencoder]" = Registry("model", "MODELS", "vaebench.models")
-NETWORKS: "Registry[Network]" = Registry("network", "NETWORKS", "vaebench.models.parts.networks")
-LIKELIHOODS: "Registry[Likelihood]" = Registry("likelihood", "LIKELIHOODS", "vaebench.models.parts.likelihoods")
-PRIORS: "Registry[Prior]" = Registry("prior", "PRIORS", "vaebench.models.parts.priors")
-POSTERIORS: "Registry[Posterior]" = Registry("posterior", "POSTERIORS", "vaebench.models.parts.posteriors")
-CORRUPTIONS: "Registry[Corruption]" = Registry("corruption", "CORRUPTIONS", "vaebench.models.parts.corruptions")
-SCHEDULES: "Registry[Schedule]" = Registry("schedule", "SCHEDULES", "vaebench.models.parts.schedules")
+NETWORKS: "Registry[Network]" = Registry("network", "NETWORKS", PARTS)
+LIKELIHOODS: "Registry[Likelihood]" = Registry("likelihood", "LIKELIHOODS", PARTS)
+PRIORS: "Registry[Prior]" = Registry("prior", "PRIORS", PARTS)
+POSTERIORS: "Registry[Posterior]" = Registry("posterior", "POSTERIORS", PARTS)
+CORRUPTIONS: "Registry[Corruption]" = Registry("corruption", "CORRUPTIONS", PARTS)
+SCHEDULES: "Registry[Schedule]" = Registry("schedule", "SCHEDULES", PARTS)
 DATASETS: "Registry[Dataset]" = Registry("data set", "DATASETS", "vaebench.data.datasets")
 BINARIZATIONS: "Registry[Binarization]" = Registry("binarization", "BINARIZATIONS", "vaebench.data.binarization")
 METRICS: "Registry[Metric]" = Registry("metric", "METRICS", "vaebench.evaluation.metrics")
