@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from commands import vaebench as called
@@ -465,11 +466,26 @@ def test_list_shows_what_a_file_would_add(mine: Path) -> None:
     assert "no such file" in vaebench("list", "--import", "yours.py", code=1)
 
 
+def test_new_says_how_a_study_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the study: the line that it prints for a study in conf/ works there."""
+    monkeypatch.chdir(tmp_path)
+    said = vaebench("new", "prior", "WideNormal")
+    assert "test it: python -m pytest test_wide_normal.py" in said
+    (asked,) = re.findall(r"in a study in conf/: (imports: .*?\]);", said)
+    Path("conf").mkdir()
+    Path("conf/study.yaml").write_text(
+        f"question: Is it found?\n{asked}\nmodel: {{name: VAE, prior: WideNormal, likelihood: Gaussian}}\n"
+        "data: Digits\ntrain: {epochs: 1}\n"
+    )
+    assert load("conf/study.yaml").runs[0].config["model"]["prior"] == {"name": "WideNormal", "width": 2.0}
+
+
 @pytest.mark.slow
 def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaebench.cli.components import starters
+    from vaebench.cli.components import Kind, starters
 
-    for kind, name in {"model": "WeightedVAE", "metric": "LargestVariance", "dataset": "Circles"}.items():
+    names = dict(zip(get_args(Kind), ("WeightedVAE", "LargestVariance", "Circles", "WideNormal", "Noise"), strict=True))
+    for kind, name in names.items():
         starters(kind, name, tmp_path)
         with pytest.raises(FileExistsError, match="exists already"):
             starters(kind, name, tmp_path)
@@ -482,11 +498,12 @@ def test_new_writes_files_that_pass_their_own_tests(tmp_path: Path, monkeypatch:
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "9 passed" in done.stdout
+    assert "16 passed" in done.stdout
     (tmp_path / "study.yaml").write_text(
-        "question: Do they work together?\nimports: [weighted_vae.py, largest_variance.py, circles.py]\n"
-        "model: {name: WeightedVAE, latent_dim: 1, likelihood: Gaussian}\ndata: Circles\ntrain: {epochs: 1}\n"
-        "evaluate: {draws: 10, metrics: [ELBO, LargestVariance]}\n"
+        "question: Do they work together?\n"
+        "imports: [weighted_vae.py, largest_variance.py, circles.py, wide_normal.py, noise.py]\n"
+        "model: {name: WeightedVAE, latent_dim: 1, prior: WideNormal, likelihood: Noise}\n"
+        "data: Circles\ntrain: {epochs: 1}\nevaluate: {draws: 10, metrics: [ELBO, LargestVariance]}\n"
     )
     monkeypatch.chdir(tmp_path)
     (made,) = swept(tmp_path).records

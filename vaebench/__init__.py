@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         Posterior as Posterior,
         reparameterise as reparameterise,
     )
-    from vaebench.models.parts.priors import Prior as Prior
+    from vaebench.models.parts.priors import Encode as Encode, Prior as Prior
     from vaebench.models.parts.schedules import Schedule as Schedule
     from vaebench.models.subject import DeterministicSubject as DeterministicSubject, Subject as Subject
     from vaebench.models.vae import VAE as VAE
@@ -110,7 +110,7 @@ EXPORTS = {
     "vaebench.models.parts.likelihoods": ("Likelihood",),
     "vaebench.models.parts.networks": ("Decoder", "Network"),
     "vaebench.models.parts.posteriors": ("Form", "Posterior", "reparameterise"),
-    "vaebench.models.parts.priors": ("Prior",),
+    "vaebench.models.parts.priors": ("Encode", "Prior"),
     "vaebench.models.parts.schedules": ("Schedule",),
     "vaebench.models.subject": ("DeterministicSubject", "Subject"),
     "vaebench.models.vae": ("VAE",),

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from vaebench.config.registry import Registry
 
 
+Kind = Literal["model", "metric", "dataset", "prior", "likelihood"]
+"""What `new` writes."""
+
+
 def show_version(asked: bool) -> bool:
     """Print the version and end, if asked."""
     if asked:
@@ -70,12 +74,19 @@ def init(folder: Annotated[Path, typer.Argument(help="Where the folder conf/ is 
 
 
 def new(
-    kind: Annotated[Literal["model", "metric", "dataset"], typer.Argument(help="What it is.")],
+    kind: Annotated[Kind, typer.Argument(help="What it is.")],
     name: Annotated[str, typer.Argument(help="The name of its class, e.g. CapacityVAE.")],
 ) -> None:
-    """Write the file of a new model, metric or data set, and its test, into this folder. Both work as they are."""
-    for path in starters(kind, name, Path()):
-        console.print(str(path))
+    """Write the file of a new component, and its test, into this folder. Both work as they are."""
+    from vaebench.config.loading import CONF
+
+    made, test = starters(kind, name, Path())
+    console.print(f"wrote {made} and {test}; test it: python -m pytest {test}", soft_wrap=True)
+    console.print(
+        f"in a study in {CONF}/: imports: [../{made}]; in a study in this folder: imports: [{made}]; in a command here: "
+        f"--import {made}",
+        soft_wrap=True,
+    )
 
 
 def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:
@@ -86,11 +97,14 @@ def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Pa
     console.print(f"wrote {path}", soft_wrap=True)
 
 
-def starters(kind: str, name: str, folder: Path) -> list[Path]:
+def starters(kind: Kind, name: str, folder: Path) -> list[Path]:
     """Write the file of a new component and its test.
 
     Args:
-        kind: `model`, `metric` or `dataset`.
+        kind: what it is.
+
+    Returns:
+        The two files.
 
     Raises:
         ValueError: if the name is no name of a class, or is in a registry.
