@@ -82,11 +82,8 @@ def new(
 
     made, test = starters(kind, name, Path())
     console.print(f"wrote {made} and {test}; test it: python -m pytest {test}", soft_wrap=True)
-    console.print(
-        f"in a study in {CONF}/: imports: [../{made}]; in a study in this folder: imports: [{made}]; in a command here: "
-        f"--import {made}",
-        soft_wrap=True,
-    )
+    places = f"in a study in {CONF}/: imports: [../{made}]; in a study in this folder: imports: [{made}]"
+    console.print(f"{places}; in a command here: --import {made}", soft_wrap=True)
 
 
 def schema(path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("conf/schema.json")) -> None:

@@ -176,7 +176,7 @@ def _announce(plan: "Study", pending: "list[Run]", where: "AnyEngine", max_size:
 def train(
     study: given.StudyFile,
     overrides: given.Overrides = None,
-    id: Annotated[str | None, typer.Option(help="The run's id, from a record or a table.")] = None,
+    id: Annotated[str | None, typer.Option(help="The run's id, from its record or runs.csv.")] = None,
     wandb: given.WandbMode = "offline",
     wandb_set: given.WandbSet = None,
     logger: given.Loggers = None,
