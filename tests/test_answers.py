@@ -59,6 +59,7 @@ def test_no_column_stands_twice_and_none_is_lost(table: Table) -> None:
         text = " ".join(sheet.constants for sheet in found)
         shown_once = [h.text for sheet in found for h in sheet.headings[sheet.fixed :]]
         assert len(shown_once) == len(set(shown_once))
+        assert not set(shown_once) & set(table.headings)
         for i, quantity in enumerate(table.quantities):
             if any(row.cells[i].interval for row in block.rows) and quantity.heading not in shown_once:
                 assert quantity.heading in text or _is_repeated(quantity, table)

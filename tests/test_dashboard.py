@@ -124,7 +124,7 @@ def test_the_report_has_the_answer_the_headline_and_every_panel_of_the_workspace
     text = json.dumps(blocks, ensure_ascii=False)
     table = tables.table(records, (), beta.presentation)
     assert answer(table)[0] in text
-    assert "| beta" in text
+    assert "| β" in text
     assert "[^" not in text
     kinds = [panel["viewType"] for block in blocks for grid in [block.get("metadata", {})] for panel in _panels(grid)]
     bank = view["spec"]["section"]["panelBankConfig"]

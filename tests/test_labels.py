@@ -10,13 +10,13 @@ VAE = {"name": "VAE", "latent_dim": 4}
 
 
 def named(configs: list[dict], axes: list[str]) -> dict[str, tuple[str, ...]]:
-    return {label.heading: label.texts for label in labels(configs, axes)}
+    return {label.key: label.texts for label in labels(configs, axes)}
 
 
 def test_axes_come_in_the_order_of_the_file_and_without_the_seed():
     configs = [{"model": {"name": "VAE", "beta": b}, "train": {"epochs": e}} for b in (0.1, 4.0) for e in (1, 2)]
     made = labels(configs, ["train.epochs", "model.beta", "seed"])
-    assert [(c.path, c.heading) for c in made] == [("train.epochs", "epochs"), ("model.beta", "beta")]
+    assert [(c.path, c.key) for c in made] == [("train.epochs", "epochs"), ("model.beta", "beta")]
     assert made[1].texts == ("0.1", "0.1", "4", "4")
 
 

@@ -147,7 +147,7 @@ def test_a_cell_is_marked_if_a_seed_of_it_is_and_is_then_never_bold_and_never_ra
         assert f"({sum(marked)} of 3 seeds, median Pareto k̂ 1.24, 8 effective draws of 5000): too high by" in text
     sentences = " ".join(answer(one))
     assert ("The highest IWAE-5000 is that of" in sentences) == (not any(marked))
-    assert (f"Not ranked is the IWAE-5000 of beta=1 (-10.10{MARK} ± 0.25)" in sentences) == any(marked)
+    assert (f"Not ranked is the IWAE-5000 of β=1 (-10.10{MARK} ± 0.25)" in sentences) == any(marked)
     first, second = (side.row.group for side in sides(study(marked)))
     assert difference(first, second, Quantity("iwae_5000")).is_clear == (not any(marked))
     assert difference(first, second, Quantity("iwae_50")).is_clear
@@ -208,12 +208,10 @@ def test_the_chart_of_bounds_opens_the_discs_that_are_marked():
 
 def test_a_marked_number_leaves_a_looser_bound_to_say_which_is_the_highest():
     told = " ".join(answer(table.table(study([True] * 3))))
-    assert "The highest IWAE-50 is that of beta=1: -11.10 ± 0.25 nats over 3 seeds, 10 above beta=4" in told
+    assert "The highest IWAE-50 is that of β=1: -11.10 ± 0.25 nats over 3 seeds, 10 above β=4" in told
     all_marked = [record(b, s, -10.0 * b, COLLAPSED) for b in (1.0, 4.0) for s in (0, 1)]
     bare = [replace(r, estimates=[e for e in r.estimates if e.name == "iwae_5000"]) for r in all_marked]
-    assert answer(table.table(bare))[0].startswith(
-        "No bound can be ranked. Not ranked is the IWAE-5000 of beta=1 (-10†)"
-    )
+    assert answer(table.table(bare))[0].startswith("No bound can be ranked. Not ranked is the IWAE-5000 of β=1 (-10†)")
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # wandb-workspaces 0.4

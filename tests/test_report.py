@@ -219,10 +219,10 @@ def said(records) -> str:
 
 def test_the_trend_along_the_only_axis_of_numbers_and_the_lead_paired_by_seed():
     text = said(GRID)
-    assert text.startswith("As beta rises from 0.5 to 4, rate goes from 18.10 ± 0.25 to 2.35 ± 0.25")
+    assert text.startswith("As β rises from 0.5 to 4, rate goes from 18.10 ± 0.25 to 2.35 ± 0.25")
     assert "active units from 3 to 2." in text
     # Every seed shifts both rows alike, so that the difference is exact where the means are not.
-    assert "The highest IWAE-50 is that of beta=0.5: -19.60 ± 0.25 nats over 3 seeds, 0.5 above beta=1" in text
+    assert "The highest IWAE-50 is that of β=0.5: -19.60 ± 0.25 nats over 3 seeds, 0.5 above β=1" in text
 
 
 def test_a_lead_that_the_seeds_do_not_support_is_called_one():
@@ -250,11 +250,9 @@ def test_a_row_alone_says_its_bounds_and_failed_runs_are_counted():
 def test_of_several_blocks_the_ranked_come_first_and_each_says_what_it_is():
     density = record(2.0, comparability={**record().comparability, "measure": "density"})
     sentences = answer(tables.table([record(1.0), record(4.0), density]))
-    assert sentences[0].startswith(
-        "The highest IWAE-50 (measure discrete) is that of beta=1: -20 nats, 3 above beta=4."
-    )
+    assert sentences[0].startswith("The highest IWAE-50 (measure discrete) is that of β=1: -20 nats, 3 above β=4.")
     assert sentences[1] == (
-        "beta=2 has ELBO -22 and IWAE-50 -21 nats per observation, comparable with no other (measure density)."
+        "β=2 has ELBO -22 and IWAE-50 -21 nats per observation, comparable with no other (measure density)."
     )
 
 
@@ -295,7 +293,7 @@ def test_units_over_beta_are_drawn_in_the_order_of_their_kl():
 
 def test_units_over_beta_have_a_panel_for_all_else_unless_they_are_many():
     plane = [record(beta, 0, variance) for beta in (0.5, 1.0, 4.0) for variance in (0.1, 0.4)]
-    assert [p.title for p in over_beta(plane).panels] == ["variance=0.1", "variance=0.4"]
+    assert [p.title for p in over_beta(plane).panels] == ["σ²=0.1", "σ²=0.4"]
     many = [record(beta, 0, i / 10) for beta in (0.5, 1.0, 4.0) for i in range(1, 8)]
     assert over_beta(many) is None
 

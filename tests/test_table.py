@@ -7,9 +7,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, Record, identity
+from vaebench.reporting.page.site import glossary
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.layout import page
@@ -22,8 +24,9 @@ from vaebench.reporting.tables.quantities import (
     quantities,
     with_role,
 )
-from vaebench.reporting.tables.rendering import RENDERINGS, markdown
+from vaebench.reporting.tables.rendering import RENDERINGS, markdown, runs_csv
 from vaebench.reporting.tables.table import Cell, Table
+from vaebench.reporting.terminal import headline
 
 SHARED = {"checksum": "ab12" * 16, "split": "test", "binarize": "Dynamic", "measure": "discrete"}
 VAE = {"name": "VAE", "latent_dim": 4}
@@ -114,7 +117,7 @@ def test_failed_runs_are_listed_and_counted_but_never_averaged():
     failed = replace(record(2), status="failed", reason="loss is\nNaN", estimates=[], comparability={}, facts={})
     lost = replace(failed, id="ff", config={**failed.config, "train": {"epochs": 9}})
     made = table.table([record(0), record(1), failed, lost])
-    assert made.failures == (("epochs=3, seed=2", "loss is NaN"), ("epochs=9, seed=2", "loss is NaN"))
+    assert made.failures == [("epochs=3, seed=2", "loss is NaN"), ("epochs=9, seed=2", "loss is NaN")]
     assert cell(made, "elbo").interval == t_interval([-20.0, -21.0])
     assert cell(made, "elbo", block=1) == Cell(None, ("no run of this row finished",))
     assert [(r["seeds"], r["failed"], r["elbo"]) for r in rows(made)] == [("2", "1", "-20.5"), ("0", "1", "")]
@@ -222,6 +225,67 @@ def test_a_fact_that_is_a_label_is_no_column(more):
 def test_a_fact_that_differs_from_the_label_in_a_row_is_a_column(facts):
     made = table.table([*map(over_beta, (1.0, 2.0)), over_beta(4.0, facts=facts)])
     assert any("β" in of_sheet[1:] for of_sheet in headings(made))
+
+
+def test_an_axis_has_the_heading_of_its_fact_wherever_it_is_shown():
+    described = {"beta": Description("price", meaning="What a nat costs.")}
+    made = table.table([over_beta(b, descriptions=described) for b in (1.0, 2.0)])
+    assert (made.axes, made.keys, made.headings) == (("model.beta",), ("beta",), ("price",))
+    assert {made.label(name) for name in ("model.beta", "beta", "price")} == {0}
+    assert all(of_sheet[0] == "price" for of_sheet in headings(made) if of_sheet)
+    assert ("What a nat costs.", ["price"]) in glossary(made)
+    assert (made.name(made.rows[0]), made.slug(made.rows[0], 3)) == ("price=1", "beta=1, seed=3")
+    assert rows(made)[0]["model.beta"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("axes", "facts"),
+    [(["model.beta", "train.beta"], {"beta": 1.0}), (["model.beta"], {"betas": 1.0}), (["model.beta"], {"beta": 9.0})],
+    ids=["two axes of one name", "no fact of the name", "other numbers"],
+)
+def test_an_axis_without_a_fact_of_its_own_keeps_its_name(axes, facts):
+    def run(beta: float, other: float) -> Record:
+        stated = {name: beta * factor for name, factor in facts.items()}
+        described = dict.fromkeys(facts, Description("price"))
+        return over_beta(beta, config={"train": {"beta": other}}, axes=axes, facts=stated, descriptions=described)
+
+    made = table.table([run(beta, other) for beta in (1.0, 2.0) for other in (1.0, 2.0)])
+    assert made.headings == made.keys
+
+
+def test_the_newest_description_of_a_number_wins():
+    def run(seed: int, heading: str, finished: str) -> Record:
+        return record(seed, descriptions={"elbo": Description(heading)}, provenance={"finished": finished})
+
+    made = [run(0, "old", "2026-01-01T09:00:00+00:00"), run(1, "new", "2026-01-01T10:00:00+00:00")]
+    made += [record(2, descriptions={"elbo": Description("no time")}, provenance={})]
+    for order in (made, made[::-1]):
+        assert {q.name: q.heading for q in quantities(order)}["elbo"] == "new"
+
+
+def test_a_blank_label_has_a_note_and_a_chart_calls_it_by_its_key():
+    made = table.table([over_beta(b, estimates=[Estimate("elbo", -i)]) for i, b in enumerate((1.0, 2.0, None))])
+    assert made.headings == ("β", "model")
+    (blank,) = (row[0] for row in page(made).sheets[0].rows if row[0].text == "–")
+    assert page(made).notes[blank.notes[0] - 1] == "no model.beta in the configuration of this row"
+    assert made.name(made.rows[-1]) == "no β, AE"
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(headline(made))
+    assert "–: the reason stands in a note of table.md" in console.export_text()
+
+
+def test_every_blank_of_a_csv_has_its_reason_in_a_column():
+    short = record(model={"name": "AE"}, estimates=[Estimate("elbo", math.nan, note="not finite: nan")])
+    failed = record(model={"name": "IWAE"}, status="failed", reason="diverged", estimates=[], facts={})
+    records = [record(), short, failed]
+    found = {row["model"]: row["blank"] for row in rows(table.table(records))}
+    assert found["VAE"] == ""
+    assert found["AE"].startswith("elbo: not finite: nan; iwae_50, ")
+    assert found["IWAE"].endswith("parameters: no run of this row finished")
+    by_run = {row["model"]: row["blank"] for row in csv.DictReader(io.StringIO(runs_csv(records)))}
+    assert by_run["VAE"] == by_run["IWAE"] == "", "the reason of a failed run stands in a column of its own"
+    assert by_run["AE"].startswith("elbo: not finite: nan; iwae_50")
+    assert "blank" not in rows(table.table([record()]))[0]
 
 
 def test_an_unknown_metric_gets_a_column_and_no_rank():

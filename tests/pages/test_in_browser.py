@@ -115,10 +115,10 @@ def test_a_chart_tells_the_values_of_a_point_to_the_pointer_and_to_the_keyboard(
     at = "{clientX: b.left + b.width / 2, clientY: b.top + b.height / 2}"
     shown.evaluate(f"(b => {CHART}.dispatchEvent(new PointerEvent('pointermove', {at})))({mark}); 0")
     first = shown.evaluate(TIP)
-    assert first.startswith("beta 0.5, nats −20.3 [−20.93, −19.66]")  # -20.25 and -20.35, the interval of two seeds
+    assert first.startswith("β 0.5, nats −20.3 [−20.93, −19.66]")  # -20.25 and -20.35, the interval of two seeds
     shown.evaluate(f"{CHART}.focus()")
     shown.evaluate(f"{CHART}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowRight'}}))")
-    assert shown.evaluate(TIP).startswith("beta 2, ")
+    assert shown.evaluate(TIP).startswith("β 2, ")
     shown.evaluate(f"{CHART}.blur()")
     assert shown.evaluate(TIP) == ""
 

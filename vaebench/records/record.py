@@ -13,7 +13,7 @@ in a curve); the estimate's note says which value it was. It is never part of a 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -42,6 +42,8 @@ COLLAPSED, EPSILONS = "collapse_curve", "collapse_epsilon"
 
 BELOW, DEPTH, ONSET = "below_ceiling", "depth_can_buy", "collapse_onset"
 """Names of the estimates that tell how far a run is below the ceiling of all VAEs. A chart draws them."""
+
+NOT_FINITE = "not a finite number"
 
 SEAL = "sha256"  # name of the entry with the checksum of all other entries
 
@@ -164,10 +166,8 @@ class Record:
     @property
     def blanks(self) -> list[str]:
         """The estimates that the run does not have, a text for each reason: `elbo, rate: AE has no posterior`."""
-        names: dict[str, list[str]] = {}
-        for name, reason in self.not_applicable.items():
-            names.setdefault(reason, []).append(name)
-        return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
+        odd = (e for e in self.estimates if isinstance(e.value, float) and not math.isfinite(e.value))
+        return by_reason(self.not_applicable | {e.name: e.note or NOT_FINITE for e in odd})
 
     def left(self, path: Path, name: str | None = None) -> bytes:
         """The content of a file that the run wrote, checked against the SHA-256 in the record.
@@ -191,6 +191,18 @@ class Record:
     def scalars(self) -> Iterator[Estimate]:
         """The estimates with a single number."""
         return (e for e in self.estimates if not isinstance(e.value, list))
+
+
+def by_reason(reasons: Mapping[str, str]) -> list[str]:
+    """Names and the reason of each, in a text for each reason.
+
+    >>> by_reason({"elbo": "no posterior", "accuracy": "no labels", "rate": "no posterior"})
+    ['elbo, rate: no posterior', 'accuracy: no labels']
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def encode(record: Record) -> bytes:

@@ -68,7 +68,7 @@ def _asked_row(table: Table, where: str) -> Row:
     """The only row whose labels are as asked."""
     pairs = (part.partition("=") for part in re.split(";" if ";" in where else ",", where) if part.strip())
     asked = {key.strip(): text.strip() for key, _, text in pairs}
-    found = [row for row in table.rows if _fits(dict(zip(table.headings, row.labels, strict=True)), asked)]
+    found = [row for row in table.rows if _fits(dict(zip(table.keys, row.labels, strict=True)), asked)]
     if len(found) != 1:
         raise UnfilledError(f"@ {where or 'nothing'}: expected one row, found {len(found)}")
     return found[0]

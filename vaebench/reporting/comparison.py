@@ -25,7 +25,7 @@ from vaebench.records.files import (
 from vaebench.records.record import Record, encode, read_all
 from vaebench.reporting.tables import rendering, table
 from vaebench.reporting.tables.intervals import Gap, Interval, paired, prediction_half_width, t_interval
-from vaebench.reporting.tables.labels import canonical, slug
+from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.layout import leaf
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, observations, quantities
 from vaebench.reporting.tables.table import Group, Row
@@ -177,7 +177,7 @@ def compare(fresh: Sequence[Record], published: Sequence[Record]) -> Comparison:
     measured = [q for q in ours.quantities if not isinstance(q, Fact)]
     deviations, unmatched = [], []
     for row in ours.rows:
-        name = slug(ours.headings, row.labels)
+        name = ours.slug(row)
         if row.group.done and row.group.key in theirs:
             deviations += [d for q in measured if (d := _deviation(name, q, row, theirs[row.group.key])) is not None]
         else:

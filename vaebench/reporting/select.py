@@ -10,7 +10,7 @@ from vaebench.records import record
 from vaebench.records.files import LEFT, PAPER, RECORD, id_of, record_paths, study_folders
 from vaebench.records.record import Record
 from vaebench.reporting.tables import table as tables
-from vaebench.reporting.tables.labels import ABSENT, plain, slug
+from vaebench.reporting.tables.labels import ABSENT, plain
 from vaebench.reporting.tables.table import Row, Table
 
 ROOTS = (Path("runs"), Path("results"))  # where a run is searched by its id
@@ -112,7 +112,7 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
     A label is `key=value`. The key is a column of the table, or any path in the configuration or the last part of one.
     All labels of a row, as they are shown, name that row.
     """
-    names = {_closed(slug(table.headings, row.labels)): row for row in table.rows}
+    names = {_closed(table.slug(row)): row for row in table.rows}
     if _closed(labels) in names:
         return [names[_closed(labels)]], table.axes
     wanted = [part.strip().partition("=") for part in filter(None, labels.split(","))]
@@ -132,15 +132,14 @@ def _values(table: Table, key: str, word: str) -> tuple[str, dict[str, str]]:
     Raises:
         ValueError: if no configuration of the study has the key, or if it may be several paths.
     """
-    for i, names in enumerate(zip(table.axes, table.headings, strict=True)):
-        if key in names:
-            return table.axes[i], {row.group.key: row.labels[i] for row in table.rows}
+    if (i := table.label(key)) is not None:
+        return table.axes[i], {row.group.key: row.labels[i] for row in table.rows}
     leaves = {row.group.key: dict(leaves_of(row.group.config)) for row in table.rows}
     paths = {path for each in leaves.values() for path in each if key == path or path.endswith(f".{key}")}
     if len(paths) > 1:
         raise ValueError(f"{word}: {key!r} may be {' or '.join(sorted(paths))}; give the whole path")
     if not paths or not key:
-        raise ValueError(f"{word}: no label {key!r}; this study has {', '.join(table.headings)}")
+        raise ValueError(f"{word}: no label {key!r}; this study has {', '.join(table.keys)}")
     path = paths.pop()
     return path, {row: plain(each.get(path, ABSENT)) for row, each in leaves.items()}
 
@@ -164,4 +163,4 @@ def _closed(labels: str) -> str:
 
 
 def _chosen(folder: Path, table: Table, row: Row) -> Chosen:
-    return Chosen(f"{folder}: {slug(table.headings, row.labels)}", row)
+    return Chosen(f"{folder}: {table.slug(row)}", row)

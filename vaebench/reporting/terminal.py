@@ -290,6 +290,8 @@ def _headline_parts(table: Table) -> Iterator[RenderableType]:
             yield Text(visible(sheet.constants), "dim")
     if any(entry.marked for sheet in sheets for row in sheet.rows for entry in row):
         yield Text(EXPLANATION, "dim")
+    if any(entry.text == ABSENT for sheet in sheets for row in sheet.rows for entry in row):
+        yield Text(f"{ABSENT}: the reason stands in a note of table.md", "dim")
     for remark in table.remarks:
         yield Text(visible(remark), "dim")
     for run, reason in table.failures:

@@ -80,10 +80,10 @@ def chosen(table: Table) -> Chosen | None:
     asked = table.presentation.figure
     if asked is None:
         return None
-    series = _column(table, asked.series)
+    series = table.label(asked.series)
     if asked.x == EPOCH:
         return Chosen(Kind.EPOCHS, asked.panels, series=series)
-    column, numbers = _column(table, asked.x), [quantity(table, text, title) for text, title in asked.panels]
+    column, numbers = table.label(asked.x), [quantity(table, text, title) for text, title in asked.panels]
     x = quantity(table, asked.x) if column is None else None
     found = tuple(each for each in numbers if each is not None)
     if len(found) < len(numbers) or (x is None and column is None):
@@ -131,12 +131,6 @@ def joined(parts: list[tuple[int, str]]) -> str:
     'ELBO − rate'
     """
     return " ".join(f"{'+' if sign > 0 else '−'} {text}" for sign, text in parts).removeprefix("+ ")
-
-
-def _column(table: Table, name: str) -> int | None:
-    """The column of labels with this heading or path."""
-    names = [{heading, path} for heading, path in zip(table.headings, table.axes, strict=True)]
-    return next((i for i, known in enumerate(names) if name in known), None)
 
 
 FEWEST = 3  # values of an axis that make a line, where the study does not ask for one

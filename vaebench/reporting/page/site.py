@@ -31,7 +31,7 @@ from vaebench.reporting.figures.svg import RULES, renamed
 from vaebench.reporting.page.gallery import gallery
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import markdown, visible
-from vaebench.reporting.tables.labels import SEED, named, slug
+from vaebench.reporting.tables.labels import SEED, named
 from vaebench.reporting.tables.layout import Sheet
 from vaebench.reporting.tables.layout import page as laid_out
 from vaebench.reporting.tables.quantities import MARK
@@ -185,7 +185,7 @@ def origins(table: Table) -> Iterator[Origin]:
     """Every run, in the order of the table's rows and of the seeds."""
     for row in table.rows:
         for one in sorted((*row.group.done, *row.group.failed), key=lambda r: r.config[SEED]):
-            name = slug([*table.headings, SEED], [*row.labels, str(one.config[SEED])])
+            name = table.slug(row, one.config[SEED])
             status = one.status if one.reason is None else f"{one.status}: {one.reason}"
             seconds = sum((one.provenance.get("seconds") or {}).values())
             spent = f"{seconds:.1f}" if seconds else ""

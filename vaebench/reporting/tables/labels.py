@@ -1,7 +1,8 @@
 """What a row is called: the parts of its configuration that vary within the study.
 
 The axes of the grid come first, in the order of the file; what varies beside them (a folder that holds two sweeps)
-follows. A component is called by its class, and by the leaves that differ among rows of the same class.
+follows. A component is called by its class, and by the leaves that differ among rows of the same class. What stands
+above a column of labels is decided in `table.py`: the heading of a fact such as β, or the last part of the path.
 """
 
 import json
@@ -19,10 +20,10 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Label:
-    """One column of labels: the path it stands for, its heading, and a text a row."""
+    """One column of labels: the path it stands for, the key by which users call it, and a text a row."""
 
     path: str
-    heading: str
+    key: str  # the last part of the path, or the whole path if several end so
     texts: tuple[str, ...]
 
 
@@ -74,9 +75,9 @@ def _of_one_version(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{IMPORTS}.{key}" for key in dict(used) if len({sha for k, sha in used if k == key}) == 1]
 
 
-def slug(headings: Sequence[str], texts: Sequence[str]) -> str:
-    """A row in words: `beta=4, model=BetaVAE`."""
-    return ", ".join(f"{h}={t}" for h, t in zip(headings, texts, strict=True))
+def slug(keys: Sequence[str], texts: Sequence[str]) -> str:
+    """A row as users call it: `beta=4, model=BetaVAE`."""
+    return ", ".join(f"{k}={t}" for k, t in zip(keys, texts, strict=True))
 
 
 def merged_axes(many: Sequence[Sequence[str]]) -> list[str]:
@@ -147,8 +148,11 @@ def brief(text: str) -> str:
 
 
 def named(headings: Sequence[str], texts: Sequence[str]) -> str:
-    """A row in words for the eye: `VAE (Flow), variance=0.15`. Only a number has its heading."""
-    return ", ".join(slug([h], [t]) if is_number(t) else brief(t) for h, t in zip(headings, texts, strict=True))
+    """A row in words for the eye: `VAE (Flow), σ²=0.15`. Only a number has its heading."""
+    return ", ".join(
+        f"no {h}" if t == ABSENT else slug([h], [t]) if is_number(t) else brief(t)
+        for h, t in zip(headings, texts, strict=True)
+    )
 
 
 def natural(text: str) -> tuple[tuple[int, float, str], ...]:

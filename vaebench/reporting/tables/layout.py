@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from vaebench.records.description import Panel, Role
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, t_quantile
-from vaebench.reporting.tables.labels import ABSENT, brief, canonical, is_number, plain
+from vaebench.reporting.tables.labels import ABSENT, brief, canonical, plain
 from vaebench.reporting.tables.quantities import Fact, Quantity, observations
-from vaebench.reporting.tables.table import Block, Cell, Row, Table
+from vaebench.reporting.tables.table import Block, Cell, Row, Table, equal_labels
 
 MOST_HEADLINE = 7  # columns of the headline, labels and seeds included
 
@@ -129,11 +129,7 @@ def repeats(table: Table, block: Block) -> set[int]:
     for later in range(1, len(bounds)):
         if any(_equal(block, bounds[earlier], bounds[later]) for earlier in range(later)):
             found.add(bounds[later])
-    labels = list(zip(*(row.labels for row in table.rows), strict=True))
-    for i, quantity in enumerate(table.quantities):
-        if isinstance(quantity, Fact) and any(_is_label(table.rows, i, column) for column in labels):
-            found.add(i)
-    return found
+    return found | {i for i, q in enumerate(table.quantities) if isinstance(q, Fact) and equal_labels(table.rows, i)}
 
 
 def _equal(block: Block, first: int, second: int) -> bool:
@@ -142,20 +138,6 @@ def _equal(block: Block, first: int, second: int) -> bool:
     return all(
         a is b is None or (a is not None and b is not None and math.isclose(a.mean, b.mean, rel_tol=ROUNDING))
         for a, b in pairs
-    )
-
-
-def _is_label(rows: Sequence[Row], column: int, labels: Sequence[str]) -> bool:
-    """Whether a column has the numbers that stand among the labels, and is blank where the label is.
-
-    A row without a finished run has a label and no number, so it is not asked.
-    """
-    pairs = [(row.cells[column].interval, label) for row, label in zip(rows, labels, strict=True) if row.group.done]
-    return any(number is not None for number, _ in pairs) and all(
-        label == ABSENT
-        if number is None
-        else is_number(label) and math.isclose(number.mean, float(label), rel_tol=ROUNDING)
-        for number, label in pairs
     )
 
 
@@ -220,7 +202,7 @@ def _sheet(table: Table, block: Block, caption: str, columns: Sequence[int], num
         fixed=len(labels) + len(beside),
         headings=(*map(_word, (*(table.headings[i] for i in labels), *beside)), *(heading for heading, _ in headed)),
         rows=tuple(
-            (*_labels(row, labels), *map(_word, [_counted(row)] * len(beside)), *rest)
+            (*_labels(table, row, labels, numbers), *map(_word, [_counted(row)] * len(beside)), *rest)
             for row, *rest in zip(block.rows, *(e for _, e in headed), strict=True)
         ),
     )
@@ -249,8 +231,20 @@ def _is_said(table: Table, block: Block, column: int) -> bool:
     return len(table.blocks) > 1 and len(texts) == 1 and texts <= {*re.split("[ ,]+", comparability(table, block))}
 
 
-def _labels(row: Row, columns: Sequence[int]) -> list[Entry]:
-    return [_word(brief(row.labels[i])) for i in columns]
+def _labels(table: Table, row: Row, columns: Sequence[int], numbers: dict[str, int]) -> list[Entry]:
+    texts = {i: row.labels[i] for i in columns}
+    said = {i: [without_key(table.axes[i])] if text == ABSENT else [] for i, text in texts.items()}
+    return [_word(brief(text), _numbered(said[i], numbers)) for i, text in texts.items()]
+
+
+def without_key(axis: str) -> str:
+    """The reason for a blank label."""
+    return f"no {axis} in the configuration of this row"
+
+
+def _numbered(said: Sequence[str], numbers: dict[str, int]) -> tuple[int, ...]:
+    """The numbers of notes; a note that was not there before gets the next one."""
+    return tuple(numbers.setdefault(" ".join(text.split()), len(numbers) + 1) for text in said)
 
 
 def _headed(heading: str, entries: list[Entry]) -> tuple[Entry, list[Entry]]:
@@ -273,7 +267,7 @@ def _column(block: Block, quantity: Quantity, column: int, numbers: dict[str, in
     entries = []
     for i, cell in enumerate(cells):
         said = [*cell.remarks, *_over(cell, apart), *([cell.caution] if cell.caution else [])]
-        notes = tuple(numbers.setdefault(" ".join(r.split()), len(numbers) + 1) for r in said)
+        notes = _numbered(said, numbers)
         if cell.interval is None:
             entries.append(_word(ABSENT, notes))
         else:

@@ -40,7 +40,7 @@ from vaebench.records.description import (
     earlier_weights,
     meaning,
 )
-from vaebench.records.record import SCALE, Estimate, Record
+from vaebench.records.record import NOT_FINITE, SCALE, Estimate, Record
 from vaebench.reporting.tables.labels import natural
 
 MARK = "†"
@@ -110,7 +110,7 @@ class Quantity:
         if estimate is None:
             return Reading(None, record.not_applicable.get(self.name, NOT_MEASURED))
         if isinstance(estimate.value, list) or not math.isfinite(estimate.value):
-            return Reading(None, estimate.note or "not a finite number")
+            return Reading(None, estimate.note or NOT_FINITE)
         over = estimate.over or earlier_observations(record, estimate)
         return Reading(float(estimate.value), estimate.note, over, weights(record, estimate))
 
@@ -201,9 +201,8 @@ def is_image(record: Record) -> bool:
 def quantities(records: Sequence[Record]) -> list[Quantity]:
     """Every quantity that some record has, in the order of the columns."""
     described: dict[str, Description] = {}
-    for record in sorted(records, key=lambda r: r.id):  # the same whatever order the records come in
-        for name, description in record.descriptions.items():
-            described.setdefault(name, description)
+    for record in sorted(records, key=lambda r: (str(r.provenance.get("finished", "")), r.id)):
+        described |= record.descriptions  # the newest record decides, whatever order the records come in
 
     def of(record: Record, name: str) -> Description:
         return described.get(name) or record.description(name)

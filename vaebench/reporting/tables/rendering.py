@@ -18,27 +18,30 @@ from tabulate import tabulate
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.collection import without_collection
 from vaebench.records.files import write_all
-from vaebench.records.record import DUPLICATES, Record
+from vaebench.records.record import DUPLICATES, Record, by_reason
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.escaping import field, in_latex, line
 from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
-from vaebench.reporting.tables.labels import SEED, canonical, labels, merged_axes
-from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page
+from vaebench.reporting.tables.labels import ABSENT, SEED, canonical, labels, merged_axes
+from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page, without_key
 from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, Reading, observations, quantities
-from vaebench.reporting.tables.table import Cell, Table, distinct
+from vaebench.reporting.tables.table import Cell, Row, Table, distinct
 
 LEGEND = (
     "Mean ± half-width of the 95 % Student-t interval over three or more seeds; of two seeds both values, [a, b]. One "
-    "seed has no interval, nor have seeds that agree to the digits shown. Bold: the best of its block, with every row "
-    "that a t-test at 95 % a pair (paired by seed, without a correction for their number) does not tell from it; a "
-    "single seed is never bold."
+    "seed has no interval, nor have seeds that agree to the digits shown. Bold: the best of the rows that compare, and "
+    "every row that a t-test at 95 % a pair (paired by seed, without a correction for their number) does not tell from "
+    "it; a single seed is never bold. –: no number; a note says why."
 )
-APART = "Rows of different blocks were measured on other pixels, or under another measure, and are not ranked together."
+APART = (
+    "The parts of this table were measured on other pixels, or under another measure, so rows of different parts are "
+    "not ranked together."
+)
 
 
 def comma_separated(table: Table) -> str:
-    """One line a row: means in full precision, what is to be said of each, the block's key."""
+    """One line a row: means in full precision, the key of its block, and the reason of each blank cell."""
     rows, columns = table.rows, list[_Column]()
     columns += [(axis, [field(row.labels[i]) for row in rows]) for i, axis in enumerate(table.axes)]
     columns += [("seeds", [str(len(row.group.done)) for row in rows])]
@@ -49,6 +52,8 @@ def comma_separated(table: Table) -> str:
     for key in dict.fromkeys(k for block in table.blocks for k in block.comparability):
         values = [row.group.comparability.get(key) for row in rows]
         columns += [(key, [field(value if isinstance(value, str) else canonical(value)) for value in values])]
+    blanks = [_blanks(table, row) for row in rows]
+    columns += [("blank", [field(text) for text in blanks])] if any(blanks) else []
     # Remarks are a column, the same in every row: a line of its own would be none of the grid.
     columns += [("remarks", [field(" ".join(table.remarks))] * len(rows))] if table.remarks else []
     out = io.StringIO()
@@ -56,6 +61,13 @@ def comma_separated(table: Table) -> str:
     writer.writerow([field(heading) for heading, _ in columns])
     writer.writerows(zip(*(texts for _, texts in columns), strict=True))
     return out.getvalue()
+
+
+def _blanks(table: Table, row: Row) -> str:
+    """The columns of a row without a number or label, and why: `elbo, rate: AE has no posterior q(z|x)`."""
+    labels = {axis: without_key(axis) for axis, text in zip(table.axes, row.labels, strict=True) if text == ABSENT}
+    cells = zip(table.quantities, row.cells, strict=True)
+    return "; ".join(by_reason(labels | {q.name: "; ".join(c.remarks) for q, c in cells if c.interval is None}))
 
 
 _Column = tuple[str, list[str]]  # the heading, and a text for each row
@@ -242,14 +254,16 @@ def run_rows(records: Sequence[Record], errors: bool = False) -> RunRows:
     named = labels(configs, merged_axes([r.axes for r in found]))
     read = [[(quantity, *_reading(quantity, one)) for quantity in columns] for one in found]
     spread = {q.name for row in read for q, _, error in row if errors and error is not None}
-    headings = ["id", "status", "reason", *(c.path for c in named), SEED, "marked"]
+    headings = ["id", "status", "reason", *(c.path for c in named), SEED, "marked", "blank"]
     for quantity in columns:
         headings += [quantity.name, *([f"{quantity.name}_standard_error"] if quantity.name in spread else [])]
     rows = []
     for i, (one, numbers) in enumerate(zip(found, read, strict=True)):
         said = {quantity.name: reading.caution(quantity.description) for quantity, reading, _ in numbers}
         marked = "; ".join(f"{name}: {text}" for name, text in said.items() if text) or None
-        row = [one.id, one.status, one.reason, *(c.texts[i] for c in named), one.config[SEED], marked]
+        missing = {q.name: reading.remark or "" for q, reading, _ in numbers if reading.value is None}
+        blank = "; ".join(by_reason(missing)) if one.status == "done" else ""
+        row = [one.id, one.status, one.reason, *(c.texts[i] for c in named), one.config[SEED], marked, blank or None]
         for quantity, reading, error in numbers:
             row += [reading.value, *([error] if quantity.name in spread else [])]
         rows.append(row)

@@ -10,6 +10,7 @@ rows that are equal in truth, about one in twenty is left out by chance. There i
 the set of the best would be larger, and so say less.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,19 @@ from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.description import Description, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import Record
-from vaebench.reporting.tables.intervals import Interval, gap, t_interval
-from vaebench.reporting.tables.labels import SEED, canonical, labels, merged_axes, named, natural, slug
-from vaebench.reporting.tables.quantities import Quantity, Reading, caution, quantities, with_role
+from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval
+from vaebench.reporting.tables.labels import (
+    ABSENT,
+    SEED,
+    canonical,
+    is_number,
+    labels,
+    merged_axes,
+    named,
+    natural,
+    slug,
+)
+from vaebench.reporting.tables.quantities import Fact, Quantity, Reading, caution, quantities, with_role
 
 
 class Cell(NamedTuple):
@@ -192,11 +203,11 @@ class Table:
     """Everything that a rendering shows."""
 
     title: str  # the study
-    axes: tuple[str, ...]  # the path of every column of labels, and `headings`: what stands above it
-    headings: tuple[str, ...]
+    axes: tuple[str, ...]  # the path of every column of labels
+    keys: tuple[str, ...]  # by which a user, a study or an answer calls each of them, e.g. `beta`
+    headings: tuple[str, ...]  # what stands above each of them, e.g. β
     quantities: tuple[Quantity, ...]  # the columns of numbers
     blocks: tuple[Block, ...]  # the rows
-    failures: tuple[tuple[str, str], ...]  # run and reason of every run that failed
     commits: tuple[str, ...]  # of the code that wrote the records
     remarks: tuple[str, ...] = ()  # what is said at the head, e.g. of runs that the study's file does not ask for
     presentation: Presentation = PLAIN  # how the study wants to be shown
@@ -205,10 +216,25 @@ class Table:
         """A row in words; a class or a list says what it is without its heading."""
         return named(self.headings, row.labels)
 
+    def slug(self, row: Row, seed: int | None = None) -> str:
+        """A row, or its run of a seed, as users call it."""
+        return slug(self.keys, row.labels) if seed is None else slug((*self.keys, SEED), (*row.labels, str(seed)))
+
+    def label(self, name: str) -> int | None:
+        """The column of labels with this path, key or heading; None if there is none."""
+        names = zip(self.axes, self.keys, self.headings, strict=True)
+        return next((i for i, known in enumerate(names) if name in known), None)
+
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows of all blocks, from top to bottom."""
         return tuple(row for block in self.blocks for row in block.rows)
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Run and reason of every run that failed."""
+        failed = [(row, r) for row in self.rows for r in sorted(row.group.failed, key=lambda r: r.config[SEED])]
+        return [(self.slug(row, r.config[SEED]), " ".join((r.reason or "no reason").split())) for row, r in failed]
 
 
 def blocks(rows: Sequence[Row]) -> list[Block]:
@@ -233,21 +259,44 @@ def table(records: Sequence[Record], remarks: Sequence[str] = (), presentation: 
     columns = quantities(records)
     named = labels([g.config for g in found], merged_axes([r.axes for r in records]))
     rows = [Row(tuple(c.texts[i] for c in named), g, tuple(map(g.cell, columns))) for i, g in enumerate(found)]
-    arranged = blocks(rows)
     return Table(
         title=", ".join(sorted({r.study for r in records})),
         axes=tuple(c.path for c in named),
-        headings=tuple(c.heading for c in named),
+        keys=tuple(c.key for c in named),
+        headings=tuple(_heading(c.key, i, columns, rows) for i, c in enumerate(named)),
         quantities=tuple(columns),
-        blocks=tuple(arranged),
-        failures=tuple(f for b in arranged for row in b.rows for f in _failures([c.heading for c in named], row)),
+        blocks=tuple(blocks(rows)),
         commits=tuple(sorted({commit(r.provenance, 12) for r in records} - {""})),
         remarks=tuple(remarks),
         presentation=presentation,
     )
 
 
-def _failures(headings: Sequence[str], row: Row) -> list[tuple[str, str]]:
-    failed = sorted(row.group.failed, key=lambda r: r.config[SEED])
-    names = [slug([*headings, SEED], [*row.labels, str(r.config[SEED])]) for r in failed]
-    return [(name, " ".join((r.reason or "no reason").split())) for name, r in zip(names, failed, strict=True)]
+def _heading(key: str, label: int, columns: Sequence[Quantity], rows: Sequence[Row]) -> str:
+    """What stands above a column of labels: the heading of the fact of its name that has the same numbers, or its key.
+
+    So the heading of β is changed where the fact is described, whether β is an axis of the study or not.
+    """
+    same = (
+        q.heading
+        for i, q in enumerate(columns)
+        if isinstance(q, Fact) and q.name == key and label in equal_labels(rows, i)
+    )
+    return next(same, key)
+
+
+def equal_labels(rows: Sequence[Row], column: int) -> list[int]:
+    """The columns of labels that have the numbers of a column, and no number where it is blank.
+
+    A row without a finished run has a label and no number, so it is not asked.
+    """
+    done = [row for row in rows if row.group.done]
+    if all(row.cells[column].interval is None for row in done):
+        return []
+    return [i for i in range(len(done[0].labels)) if all(_agree(r.cells[column].interval, r.labels[i]) for r in done)]
+
+
+def _agree(number: Interval | None, label: str) -> bool:
+    if number is None:
+        return label == ABSENT
+    return is_number(label) and math.isclose(number.mean, float(label), rel_tol=ROUNDING)
