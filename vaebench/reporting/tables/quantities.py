@@ -35,6 +35,7 @@ from vaebench.records.description import (
     Panel,
     Role,
     Weights,
+    earlier_description,
     earlier_observations,
     earlier_reason,
     earlier_weights,
@@ -204,13 +205,11 @@ def quantities(records: Sequence[Record]) -> list[Quantity]:
     for record in sorted(records, key=lambda r: (str(r.provenance.get("finished", "")), r.id)):
         described |= record.descriptions  # the newest record decides, whatever order the records come in
 
-    def of(record: Record, name: str) -> Description:
-        return described.get(name) or record.description(name)
+    def of(name: str) -> Description:
+        return described.get(name) or earlier_description(name) or Description()
 
-    first_with = {e.name: r for r in reversed(records) for e in r.scalars}
-    measured = {Quantity(name, of(r, name)) for name, r in first_with.items()}
-    first_stating = {(name, of(r, name)): None for r in records for name in r.facts}
-    facts = {Fact(name, d) for name, d in first_stating if d != Description()}
+    measured = {Quantity(name, of(name)) for name in {e.name for r in records for e in r.scalars}}
+    facts = {Fact(name, of(name)) for name in {name for r in records for name in r.facts} if of(name) != Description()}
     facts = {fact for fact in facts if any(fact.read(r).value is not None for r in records)}
     bounds = [q for q in sorted(measured, key=lambda q: q.order) if q.description.role is Role.BOUND]
     bits = [BitsPerDimension(bound=bounds[-1])] if bounds and any(map(is_image, records)) else []
