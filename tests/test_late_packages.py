@@ -51,8 +51,8 @@ def test_a_name_whose_file_is_not_told_executes_the_whole_package(tmp_path, monk
     for name, text in files.items():
         (tmp_path / f"parted/{name}.py").write_text(text)
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport vaebench\nfrom vaebench.data import late_packages\n"
-        "late_packages.PACKAGES += ('parted',)\nimport parted\nfrom parted import three\n"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport vaebench\nfrom vaebench.data import import_hook\n"
+        "import_hook.LOADERS['parted'] = import_hook.LateLoader\nimport parted\nfrom parted import three\n"
         "early = [m for m in ('parted.one', 'parted.two') if m in sys.modules]\n"
         "assert (parted.constant, parted.g()) == (1, 'f') and early == [], early\n"
         "assert 'parted.two' not in sys.modules and 'whole' not in vars(parted)\n"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.data import torchvision_ops
-from vaebench.data.torchvision_ops import SCHEMAS, TorchvisionFinder, TorchvisionLoader
+from vaebench.data import import_hook, torchvision_ops
+from vaebench.data.import_hook import Finder
+from vaebench.data.torchvision_ops import SCHEMAS, TorchvisionLoader
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
@@ -76,14 +77,14 @@ def test_any_other_failure_stays(
 
 def test_installed_once_and_first() -> None:
     before = list(sys.meta_path)
-    torchvision_ops.install()
+    import_hook.install()
     assert sys.meta_path == before
-    assert sum(isinstance(finder, TorchvisionFinder) for finder in before) == 1
+    assert sum(isinstance(finder, Finder) for finder in before) == 1
 
 
 def test_finder_leaves_other_modules_alone() -> None:
-    assert TorchvisionFinder().find_spec("torch") is None
-    assert TorchvisionFinder().find_spec("torchvision.ops") is None
+    assert Finder().find_spec("torch") is None
+    assert Finder().find_spec("torchvision.ops") is None
 
 
 def test_declared_operators_are_those_torchvision_attaches_shape_rules_to() -> None:

@@ -10,7 +10,7 @@ wait for them.
 import importlib
 from typing import TYPE_CHECKING
 
-from vaebench.data import late_compiler, late_packages, torchvision_ops
+from vaebench.data import import_hook
 
 if TYPE_CHECKING:
     from vaebench.config import ConfigError as ConfigError, Run as Run, Study as Study, load_study as load_study
@@ -138,6 +138,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *MODULES})
 
 
-torchvision_ops.install()
-late_packages.install()
-late_compiler.install()
+import_hook.install()

@@ -1,38 +1,19 @@
-"""An import hook: `torch._dynamo`, torch's compiler, is imported when something is compiled, and not before.
+"""A loader of `torch._dynamo`, torch's compiler: it is executed when something is compiled, and not before.
 
 Its import takes as long as that of torch. Lightning imports it to ask whether a model was compiled, and torch to keep
 the compiler away from some functions, e.g. `torch.manual_seed`. While nothing has used the compiler, no model was
-compiled and nothing can be compiled. So this hook answers both questions, and executes the package at the first use of
-any other name.
-
-`vaebench/__init__.py` installs the hook. It imports nothing itself.
+compiled and nothing can be compiled. So this loader answers both questions, and executes the package at the first use
+of any other name.
 """
 
 import sys
 from collections.abc import Callable
 from functools import wraps
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
 NAME = "torch._dynamo"
-
-
-class CompilerFinder:
-    """Find the compiler as Python does, but load it with `CompilerLoader`."""
-
-    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of the compiler, with the loader replaced; None for every other module."""
-        if fullname.startswith(f"{NAME}.") and is_waiting():
-            wait_no_longer()  # its files expect that the package was executed, and this may have imported the file
-            there = sys.modules.get(fullname)
-            return None if there is None else ImportedLoader(there).spec
-        if fullname != NAME:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
-        if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = CompilerLoader(spec.loader.name, spec.loader.path)
-        return spec
 
 
 class ImportedLoader:
@@ -115,9 +96,3 @@ def _disable(function: Callable[..., Any] | None = None, *how: Any, **named: Any
         return disabled[0](*args, **kwargs)
 
     return call
-
-
-def install() -> None:
-    """Put the finder before all others, once in each process."""
-    if not any(isinstance(finder, CompilerFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, CompilerFinder())

@@ -1,23 +1,20 @@
-"""An import hook: packages whose `__init__` imports everything they have are imported part by part.
+"""Loaders of packages whose `__init__` imports everything they have: they are imported part by part.
 
 Lightning needs one class of torchmetrics, `Metric`. To get it, Python executes `torchmetrics/__init__.py`, which
 imports metrics of sound, text and images, and for these scipy.signal and torchvision. wandb imports its job launcher in
-the same way. The hook does for these packages what PEP 562 proposes: a name is imported from the file that has it when
-it is first used. Which file has it is read from the package's own `__init__`.
+the same way. `LateLoader` does for these packages what PEP 562 proposes: a name is imported from the file that has it
+when it is first used. Which file has it is read from the package's own `__init__`.
 A name that this does not tell is found by executing the whole `__init__`: nothing is missing, it only comes later.
 
 The file of torchmetrics that draws a metric imports matplotlib. It is executed as if matplotlib were not installed,
 and as it is when somebody draws a metric.
-
-`vaebench/__init__.py` installs the hook. It imports nothing itself.
 """
 
 import ast
 import importlib
-import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, resolve_name
 from types import ModuleType
 from typing import Any
@@ -33,20 +30,6 @@ PACKAGES = (
 
 PLOT, DRAWING = "torchmetrics.utilities.plot", ("plot_single_or_multi_val", "plot_confusion_matrix", "plot_curve")
 """The file that draws a metric, and its functions that need matplotlib."""
-
-
-class LateFinder:
-    """Find these packages as Python does, but load them with `LateLoader`, and `PLOT` with `PlotLoader`."""
-
-    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of one of `PACKAGES`, or of `PLOT`, with the loader replaced; None for other modules."""
-        if fullname not in (*PACKAGES, PLOT):
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
-        if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            loader = PlotLoader if fullname == PLOT else LateLoader
-            spec.loader = loader(spec.loader.name, spec.loader.path)
-        return spec
 
 
 class LateLoader(SourceFileLoader):
@@ -118,9 +101,3 @@ def _without_matplotlib(node: ast.stmt) -> Sequence[ast.stmt]:
     ):
         return node.orelse
     return [node]
-
-
-def install() -> None:
-    """Put the finder before all others, once in each process."""
-    if not any(isinstance(finder, LateFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, LateFinder())

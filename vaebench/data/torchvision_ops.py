@@ -1,17 +1,14 @@
-"""An import hook that lets torchvision be imported if its compiled operators do not load.
+"""A loader that lets torchvision be imported if its compiled operators do not load.
 
 If torch is a CPU build and torchvision is the CUDA build of the registry, the C++ library of torchvision does not load.
 Then `import torchvision` fails with `RuntimeError: operator torchvision::nms does not exist` (pytorch/vision #9077,
 #9085), and so do lightning and torchmetrics, which import it. The reason is Python code in torchvision that attaches
-shape rules to operators which only the library declares. The hook declares these operators and runs the module again.
-vaebench never calls them.
-
-`vaebench/__init__.py` installs the hook, so it is there before the first import of torchvision in every process. It
-imports nothing itself. If the operators load, it changes nothing.
+shape rules to operators which only the library declares. The loader declares these operators and runs the module again.
+vaebench never calls them. If the operators load, it changes nothing.
 """
 
 import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Literal
 
@@ -22,19 +19,6 @@ SCHEMAS = {
 """The operators that the Python code of torchvision needs at import, with the declarations of its C++ code."""
 
 OpsState = Literal["compiled", "declared", "not imported"]
-
-
-class TorchvisionFinder:
-    """Find torchvision as Python does, but load it with `TorchvisionLoader`."""
-
-    def find_spec(self, fullname: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The specification of torchvision, with the loader replaced; None for every other module."""
-        if fullname != "torchvision":
-            return None
-        spec = PathFinder.find_spec(fullname, None, target)
-        if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = TorchvisionLoader(spec.loader.name, spec.loader.path)
-        return spec
 
 
 class TorchvisionLoader(SourceFileLoader):
@@ -52,12 +36,6 @@ class TorchvisionLoader(SourceFileLoader):
             if "operator torchvision::" not in str(error) or not declare_missing():
                 raise
             super().exec_module(module)
-
-
-def install() -> None:
-    """Put the finder before all others, once in each process."""
-    if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TorchvisionFinder())
 
 
 def declare_missing() -> list[str]:
