@@ -203,14 +203,11 @@ class DataModule(LightningDataModule):
         """A split on the device, binarised as for evaluation. An index into it gives a `Batch`."""
         cached = self._evaluated.get(split)
         if cached is None or cached.x.device != self._device:
-            cached = self._evaluated[split] = self._for_evaluation(split).to(self._device)
+            found, binarization = self._raw(split), self.dataset.binarization
+            if binarization is not None and not binarization.is_expected:
+                found = replace(found, x=binarized(binarization, found.x, found.scale, split), scale=1.0)
+            cached = self._evaluated[split] = found.to(self._device)
         return cached
-
-    def _for_evaluation(self, split: str) -> DeviceSplit:
-        raw, binarization = self._raw(split), self.dataset.binarization
-        if binarization is None or binarization.is_expected:
-            return raw
-        return replace(raw, x=binarized(binarization, raw.x, raw.scale, split), scale=1.0)
 
     def _raw(self, split: str) -> DeviceSplit:
         examples = self._loaded.named()[split]

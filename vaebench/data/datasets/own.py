@@ -89,15 +89,15 @@ class Arrays(Dataset):
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
-        label, factors = _first(LABEL[name], arrays), _first(FACTORS[name], arrays)
-        labels = None if label is None else _labels(f"{self.path}, {label}", arrays[label])
-        numbers = None if factors is None else _factors(f"{self.path}, {factors}", arrays[factors])
-        for kind, given in ((label, labels), (factors, numbers)):
+        beside: list[torch.Tensor | None] = []
+        for names, checked, word in ((LABEL, _labels, "labels"), (FACTORS, _factors, "rows of factors")):
+            found = _first(names[name], arrays)
+            given = None if found is None else checked(f"{self.path}, {found}", arrays[found])
             if given is not None and len(given) != len(x):
-                word = "labels" if given is labels else "rows of factors"
                 text = f"expected {len(x)} {word}, one for each of {name}, got {len(given)}"
-                raise ValueError(f"{self.path}, {kind}: {text}")
-        return Examples(x, *(None if given is None else torch.from_numpy(given) for given in (labels, numbers)))
+                raise ValueError(f"{self.path}, {found}: {text}")
+            beside.append(None if given is None else torch.from_numpy(given))
+        return Examples(x, *beside)
 
 
 def whole(file: Path, shape: tuple[int, ...], scale: float | None = None) -> tuple[Examples, float]:
@@ -239,24 +239,21 @@ class ImageFolder(Dataset):
         self.path, self.size, self.grey = path, size, grey
 
     def load(self, root: Path) -> Splits:
-        folder = find_path(self.path, root, "ImageFolder")
-        parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
-        if not {"train", "test"} <= parts.keys():
-            return Splits.of(self._examples(folder, _classes([folder])), 255.0, self.held_out())
+        parts = self._parts(root)
         classes = _classes([*parts.values()])
-        found = {name: self._examples(part, classes) for name, part in parts.items()}
-        if "validation" in found:
-            return Splits(found["train"], found["validation"], found["test"], scale=255.0)
-        return Splits.official(found["train"], found["test"], 255.0, self.held_out())
+        return _splits({name: self._examples(part, classes) for name, part in parts.items()}, 255.0, self.held_out())
 
     def preview(self, root: Path) -> Preview:
+        parts = self._parts(root)
+        n = len(_images(parts.get("all") or parts["train"]))
+        shares = [base.TEST] * ("all" in parts) + [self.held_out()] * ("validation" not in parts)
+        return Preview(training_size(n, *shares), (1 if self.grey else 3, self.size, self.size))
+
+    def _parts(self, root: Path) -> dict[str, Path]:
+        """The folder of each split, or the whole folder as `all`."""
         folder = find_path(self.path, root, "ImageFolder")
         parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
-        shape = (1 if self.grey else 3, self.size, self.size)
-        if not {"train", "test"} <= parts.keys():
-            return Preview(training_size(len(_images(folder)), base.TEST, self.held_out()), shape)
-        shares = () if "validation" in parts else (self.held_out(),)
-        return Preview(training_size(len(_images(parts["train"])), *shares), shape)
+        return parts if {"train", "test"} <= parts.keys() else {"all": folder}
 
     def _examples(self, folder: Path, classes: list[str]) -> Examples:
         files = _images(folder)

@@ -48,7 +48,7 @@ class Digits(Dataset):
         return Preview(training_size(1797, TEST, self.held_out()), (1, 8, 8))
 
 
-SCALE = 255.0  # the grey level of white in MNIST
+SCALE = 255.0  # the grey level of white
 SIXTH = 1 / 6  # the share of MNIST's training images that are held out, as usual: 10 000 of 60 000
 
 
@@ -91,9 +91,8 @@ class CIFAR10(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        return Splits.official(
-            _photographs(root, True), _photographs(root, False), scale=255.0, validation=self.held_out()
-        )
+        train, test = (_photographs(root, half) for half in (True, False))
+        return Splits.official(train, test, SCALE, self.held_out())
 
     def preview(self, root: Path) -> Preview:
         return Preview(training_size(50_000, self.held_out()), (3, 32, 32))
@@ -119,22 +118,17 @@ class Omniglot(Dataset):
     support = "unit"
 
     def load(self, root: Path) -> Splits:
-        background, evaluation = _omniglot(root, True), _omniglot(root, False)
-        first = int(background[1].max()) + 1
-        test = _drawings(evaluation[0], evaluation[1] + first)
-        return Splits.official(_drawings(*background), test, scale=255.0, validation=self.held_out())
+        train, test = _omniglot(root, True), _omniglot(root, False)
+        test = test._replace(label=_labels(test) + int(_labels(train).max()) + 1)
+        return Splits.official(train, test, SCALE, self.held_out())
 
     def preview(self, root: Path) -> Preview:
         return Preview(training_size(19_280, self.held_out()), (1, SIZE, SIZE))
 
 
-def _drawings(images: np.ndarray, label: np.ndarray) -> Examples:
-    return Examples(torch.from_numpy(images)[:, None], torch.from_numpy(label))
-
-
 @lru_cache(maxsize=2)
-def _omniglot(root: Path, background: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of one half. They are cached, because all runs of a sweep need the same thousands of files."""
+def _omniglot(root: Path, background: bool) -> Examples:
+    """One half, its characters numbered from 0. Cached, since all runs of a sweep need the same thousands of files."""
     from PIL import Image
 
     needs = "omniglot-py/images_background.zip, omniglot-py/images_evaluation.zip and the folders unpacked from them"
@@ -146,7 +140,7 @@ def _omniglot(root: Path, background: bool) -> tuple[np.ndarray, np.ndarray]:
     for row, file in zip(images, files, strict=True):
         with Image.open(file) as drawing:
             row[:] = 255 - np.asarray(drawing.convert("L").resize((SIZE, SIZE), Image.Resampling.BOX))
-    return images, np.array([classes[file.parent] for file in files], dtype=np.int64)
+    return Examples(torch.from_numpy(images)[:, None], torch.tensor([classes[file.parent] for file in files]))
 
 
 def fetched(name: str, root: Path, files: str, **split: bool) -> Any:
@@ -304,5 +298,5 @@ def rotated(x: UInt8[Tensor, "N 1 H W"], angle: Tensor) -> UInt8[Tensor, "N 1 H 
 
 
 def _labels(examples: Examples) -> Tensor:
-    assert examples.label is not None  # MNIST has labels
+    assert examples.label is not None  # these sets have labels
     return examples.label
