@@ -8,7 +8,6 @@ ratio of S independent repetitions scatters like √(χ²_{S−1}/(S − 1)).
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,7 +24,6 @@ from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.estimators.base import Estimator
 from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.models.draws import Draws
 from vaebench.models.linear_vae import LinearVAE
@@ -137,19 +135,17 @@ def _metrics(vae: VAE, claims: Claims) -> Iterator[Grade]:
 
 def _estimator(vae: VAE, claims: Claims, name: str) -> Iterator[Grade]:
     keywords, seeds = FEW.get(name, ({}, SEEDS))
-    bracket = (
-        {} if claims.kind == "standard_error" or "bracket" not in ESTIMATORS.keywords(name) else {"bracket": False}
-    )
-    estimator = ESTIMATORS.build({"name": name, **keywords, **bracket, "observations": POPULATION})
-    repeated = partial(_estimated, vae, claims, estimator)
+    if claims.kind == "monte_carlo_error" and "bracket" in ESTIMATORS.keywords(name):
+        keywords = {**keywords, "bracket": False}
+    estimator = ESTIMATORS.build({"name": name, **keywords, "observations": POPULATION})
+
+    def repeated(seed: int) -> Sequence[Estimate]:
+        return estimate(vae, claims.batches(seed), [estimator], seed).estimates
+
     if all(getattr(e, claims.kind) is None for e in repeated(0)):
         return
     columns = dict.fromkeys(estimator.columns, name)
     yield from covered(claims.problem, columns, [repeated(seed) for seed in range(seeds)], claims.kind)
-
-
-def _estimated(vae: VAE, claims: Claims, estimator: Estimator, seed: int) -> Sequence[Estimate]:
-    return estimate(vae, claims.batches(seed), [estimator], seed).estimates
 
 
 def _heavy(tail: float, k: int, seed: int) -> Sequence[Estimate]:
@@ -224,8 +220,7 @@ def trained_grades(run: Run, record: Record, folder: Path) -> Iterator[Grade]:
 
 def _check(run: Run) -> None:
     """Refuse a run whose numbers have no closed form."""
-    names = {"model": "LinearVAE", "data": "LinearGaussian"}
-    for key, wanted in names.items():
+    for key, wanted in (("model", "LinearVAE"), ("data", "LinearGaussian")):
         spec = getattr(run, key)
         name = spec if isinstance(spec, str) else spec["name"]
         if name != wanted:

@@ -31,6 +31,9 @@ class Answer(NamedTuple):
     scatter: float = 0  # the standard deviation of the estimate if it is known in advance; `ERRORS` of them are allowed
 
 
+Answers = dict[str, list[Answer]]  # of each metric
+
+
 class Grade(NamedTuple):
     """One number of one metric or estimator on one problem, compared with the exact answer."""
 
@@ -88,6 +91,12 @@ def graded(
         quantity, shift = answer.quantity, answer.bias
         allowed = sum(parts.values())
         yield Grade(problem, instrument, quantity, value, low + shift, high + shift, allowed, basis, measured.n)
+
+
+def all_graded(problem: str, answers: Answers, estimates: Sequence[Estimate], rounding: float) -> Iterator[Grade]:
+    """Compare the estimates of several metrics with their answers; see `graded`."""
+    for metric, exact in answers.items():
+        yield from graded(problem, metric, exact, estimates, rounding)
 
 
 def read(folder: Path) -> list[Grade]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench import oracle
-from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
+from vaebench.calibration.grade import ERRORS, Answer, Answers, Grade, all_graded, graded
 from vaebench.calibration.model_cases import model_grades, posterior_grades, truth_grades
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.synthetic import LinearGaussian
@@ -81,12 +81,6 @@ class LinearProblem:
         return self.model.linear_posterior
 
     @cached_property
-    def unit_kl(self) -> Float[Tensor, "N L"]:
-        """KL(q(z_i|x)‖N(0, 1))."""
-        variance = self.posterior.covariance.diagonal()
-        return 0.5 * (variance + self.posterior.mean(self.x).square() - 1 - variance.log())
-
-    @cached_property
     def population_rate(self) -> RateDecomposition:
         """The exact parts of the rate over the population."""
         return self.posterior.decompose(self.population.mean, self.population.covariance)
@@ -105,9 +99,6 @@ class LinearProblem:
     def is_exact(self) -> bool:
         """Whether q(z|x) is the exact posterior. Then all weights of an observation are equal."""
         return math.isclose(self.elbo, self.evidence, rel_tol=1e-9)
-
-
-Answers = dict[str, list[Answer]]  # of each metric
 
 
 def answers_of(problem: LinearProblem) -> Answers:
@@ -129,7 +120,7 @@ def _bounds(problem: LinearProblem) -> Answers:
         "EffectiveSampleSize": [Answer(name, float(problem.draws)) for name in equal],
         "Rate": [Answer("rate", float(rate.mean()), monte_carlo=ERRORS)],
         "Distortion": [Answer("distortion", float(lost.mean()), monte_carlo=ERRORS)],
-        "KLPerUnit": [Answer("kl_per_unit", problem.unit_kl.mean(0))],
+        "KLPerUnit": [Answer("kl_per_unit", problem.posterior.rate_per_unit(x).mean(0))],
     }
 
 
@@ -162,10 +153,10 @@ def _codes(problem: LinearProblem) -> Answers:
     centred = x - x.mean(0)
     spectrum = ((weight @ (centred.mT @ centred / len(x))) * weight).sum(-1).sort(descending=True).values
     residual = x - problem.density.mean - problem.posterior.mean(problem.x) @ problem.density.weight.mT
-    error = float(residual.square().sum(-1).mean())
+    error, unit_rates = float(residual.square().sum(-1).mean()), problem.posterior.rate_per_unit(problem.x)
 
     def collapsed(epsilon: float) -> Tensor:
-        above = (problem.unit_kl >= epsilon).double().sum(0)
+        above = (unit_rates >= epsilon).double().sum(0)
         return (above <= 0.01 * len(x)).double()
 
     return {
@@ -193,9 +184,7 @@ def linear_grades(problem: LinearProblem, estimates: Sequence[Estimate] | None =
         shaped = problem.x.to(problem.model.weight.dtype).view(-1, *problem.model.shape)
         batches = [Batch(part) for part in shaped.split(BATCH)]
         estimates = measure(problem.model, batches, build_metrics(tuple(answers)), problem.draws, 0).estimates
-    rounding = rounding_of(problem)
-    for metric, exact in answers.items():
-        yield from graded(problem.name, metric, exact, estimates, rounding)
+    yield from all_graded(problem.name, answers, estimates, rounding_of(problem))
 
 
 def rounding_of(problem: LinearProblem) -> float:

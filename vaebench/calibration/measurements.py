@@ -44,14 +44,15 @@ NOISE = 0.8  # s, the standard deviation of the corruption of the linear denoisi
 DECAY = 0.6  # λ, the weight decay: larger than the last eigenvalue that the units would keep, so that one of them dies
 SMALL = 1e-3  # s → 0
 LIKELIHOOD = {"name": "Gaussian", "variance": 0.5}  # −log p(x|z) = ‖x − x̂‖² + a constant
+AFFINE: dict[str, Any] = {"latent_dim": UNITS, "network": "Affine", "likelihood": LIKELIHOOD}
+SIGMOID: dict[str, Any] = AFFINE | {"network": {"name": "ActivatedMLP", "hidden": [], "activation": "Sigmoid"}}
 
 
 def linear_denoising(seed: int) -> Iterator[Estimate]:
     """How far a linear denoising autoencoder is from U_L diag(λ/(λ + s²)) U_Lᵀ, as a share of its norm."""
     x, spectrum = _data()
-    noise = moments(x.shape[1])
-    many, noises = x.repeat_interleave(len(noise), 0), noise.repeat(len(x), 1)
-    model = DenoisingAE((x.shape[1],), seed, corruption={"name": "GaussianNoise", "std": NOISE}, **_linear()).double()
+    many, noises = _with_every_noise(x)
+    model = DenoisingAE((x.shape[1],), seed, corruption={"name": "GaussianNoise", "std": NOISE}, **AFFINE).double()
     _minimise(model, lambda: -model.objective(many, noises).mean())
     values, directions = spectrum.eigenvalues[:UNITS], spectrum.directions[:, :UNITS]
     exact = directions * (values / (values + NOISE**2)) @ directions.mT
@@ -62,7 +63,7 @@ def linear_denoising(seed: int) -> Iterator[Estimate]:
 def linear_subspace(seed: int) -> Iterator[Estimate]:
     """The squared error of a linear autoencoder over Σ_{i>L} λ_i, and the sine of its angle to the principal ones."""
     x, spectrum = _data()
-    model = AE((x.shape[1],), seed, **_linear()).double()
+    model = AE((x.shape[1],), seed, **AFFINE).double()
     _minimise(model, lambda: -model.objective(x, x).mean())
     with torch.no_grad():
         error = float((x - model.decoder(model.encoder(x))).square().sum(1).mean())
@@ -75,7 +76,7 @@ def linear_subspace(seed: int) -> Iterator[Estimate]:
 def regularised_linear(seed: int) -> Iterator[Estimate]:
     """Under λ(‖W₁‖² + ‖W₂‖²): the squared singular values of the decoder against max(0, 1 − λ/σ²), and its axes."""
     x, spectrum = _data()
-    model = AE((x.shape[1],), seed, **_linear()).double()
+    model = AE((x.shape[1],), seed, **AFFINE).double()
 
     def loss() -> Tensor:
         decay = sum(weight.square().sum() for weight in _weights(model))
@@ -96,23 +97,15 @@ def contraction(seed: int) -> Iterator[Estimate]:
     """‖∂h/∂x‖² against its closed forms, and E‖h(x + sε) − h(x)‖² against s²‖∂h/∂x‖²; each as a ratio."""
     x, _ = _data()
     x = x[:50]
-    linear = StochasticContractiveAE(
-        (x.shape[1],), seed, corruption={"name": "GaussianNoise", "std": NOISE}, **_linear()
-    )
-    linear.double().requires_grad_(False)
+
+    def contractive(std: float, parts: dict[str, Any]) -> StochasticContractiveAE:
+        corruption = {"name": "GaussianNoise", "std": std}
+        return StochasticContractiveAE((x.shape[1],), seed, corruption=corruption, **parts).double()
+
+    linear, sigmoid = (contractive(*each).requires_grad_(False) for each in ((NOISE, AFFINE), (SMALL, SIGMOID)))
     norm = float(_weights(linear)[0].square().sum())
     yield Estimate("linear_jacobian", float(squared_jacobian(linear.encoder, x).mean()) / norm, n=len(x))
     yield Estimate("linear_noise", _moved(linear, x) / (NOISE**2 * norm), n=len(x))
-    network = {"name": "ActivatedMLP", "hidden": [], "activation": "Sigmoid"}
-    sigmoid = StochasticContractiveAE(
-        (x.shape[1],),
-        seed,
-        corruption={"name": "GaussianNoise", "std": SMALL},
-        latent_dim=UNITS,
-        network=network,
-        likelihood=LIKELIHOOD,
-    )
-    sigmoid.double().requires_grad_(False)
     code, weight = sigmoid.encoder(x), _weights(sigmoid)[0]
     exact = float(((code * (1 - code)).square() @ weight.square().sum(1)).mean())
     jacobian = float(squared_jacobian(sigmoid.encoder, x).mean())
@@ -126,10 +119,15 @@ def moments(dim: int) -> Float64[Tensor, "K D"]:
     return torch.cat([axes, -axes])
 
 
+def _with_every_noise(x: Float64[Tensor, "N D"]) -> tuple[Float64[Tensor, "M D"], Float64[Tensor, "M D"]]:
+    """Every observation with every one of the `moments`, M = 2ND."""
+    noise = moments(x.shape[1])
+    return x.repeat_interleave(len(noise), 0), noise.repeat(len(x), 1)
+
+
 def _moved(model: StochasticContractiveAE, x: Tensor) -> float:
     """E‖h(x + sε) − h(x)‖² of the objective: what its penalty takes from the likelihood, at λ = 1."""
-    noise = moments(x.shape[1])
-    many, noises = x.repeat_interleave(len(noise), 0), noise.repeat(len(x), 1)
+    many, noises = _with_every_noise(x)
     likelihood = model.likelihood.log_prob(model.decoder(model.encoder(many)), many)
     return float((likelihood - model.objective(many, noises)).mean())
 
@@ -139,10 +137,6 @@ def _data() -> tuple[Float64[Tensor, "N D"], Spectrum]:
     data = LinearGaussian(dim=8, latent_dim=5, noise=0.1, signal=(6.0, 3.0, 1.5, 0.4, 0.2))
     x = data.model.sample(200, generator(0, "identities of autoencoders"))[0].double()
     return x, Spectrum.of(x)
-
-
-def _linear() -> dict[str, Any]:
-    return {"latent_dim": UNITS, "network": "Affine", "likelihood": LIKELIHOOD}
 
 
 def _weights(model: AE) -> list[Tensor]:
@@ -253,8 +247,7 @@ def fault_within_batches(run: Run, folder: Path, seed: int) -> Iterator[Estimate
 ALONE: dict[str, Callable[[int], Iterator[Estimate]]] = {
     each.__name__: each
     for each in (
-        *(spectrum, iwae_gap, linear_denoising, linear_subspace, regularised_linear, contraction),
-        constructed_codes,
+        *(spectrum, iwae_gap, linear_denoising, linear_subspace, regularised_linear, contraction, constructed_codes),
     )
 }
 """Measurements that need no trained run, by the name in their configuration."""

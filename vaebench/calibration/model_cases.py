@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from vaebench import oracle
-from vaebench.calibration.grade import ERRORS, Answer, Grade, graded
+from vaebench.calibration.grade import ERRORS, Answer, Answers, Grade, all_graded, graded
 from vaebench.config.registry import MODELS, Spec
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
@@ -142,9 +142,12 @@ def _hierarchy_grades() -> Iterator[Grade]:
             Answer("active_units_layer_2", float(active[3:].sum())),
         ],
     }
+    yield from _measured_grades(HIERARCHY, model, x, answers)
+
+
+def _measured_grades(name: str, model: VAE, x: Tensor, answers: Answers) -> Iterator[Grade]:
     estimates = measure(model, [Batch(x)], build_metrics(tuple(answers)), DRAWS, 0).estimates
-    for metric, exacts in answers.items():
-        yield from graded(HIERARCHY, metric, exacts, estimates, ROUNDING)
+    yield from all_graded(name, answers, estimates, ROUNDING)
 
 
 @torch.no_grad()
@@ -185,12 +188,8 @@ def posterior_grades() -> Iterator[Grade]:
     for name, spec in CASES.items():
         is_exact = spec.get("posterior", spec["name"]) in EXACT
         q = density.posterior if is_exact else density.posterior.independent()
-        answers = _exact_for(x, density, q, is_exact)
-        estimates = measure(
-            _with_posterior(spec, density, q), [Batch(x)], build_metrics(tuple(answers)), DRAWS, 0
-        ).estimates
-        for metric, exacts in answers.items():
-            yield from graded(name, metric, exacts, estimates, ROUNDING)
+        model, answers = _with_posterior(spec, density, q), _exact_for(x, density, q, is_exact)
+        yield from _measured_grades(name, model, x, answers)
     yield from _gap_grades(x[:GAP_OBSERVATIONS], density)
     yield from _em_grades(stream)
 
@@ -205,26 +204,21 @@ def _gap_grades(x: Tensor, density: ProbabilisticPCA) -> Iterator[Grade]:
         for wrong, suffix in ((0.0, ""), (WRONG, ", first mean wrong")):
             moved = replace(q, bias=q.bias + wrong * torch.eye(len(q.bias), dtype=q.bias.dtype)[0])
             amortisation = float((beta_elbo(x, density, q) - beta_elbo(x, density, moved)).mean())
-            answers = [
-                Answer(EVIDENCE, evidence, monte_carlo=ERRORS),
-                Answer(FAMILY, family, monte_carlo=ERRORS),
-                Answer(AMORTISATION, amortisation, monte_carlo=ERRORS),
-            ]
+            exact = {EVIDENCE: evidence, FAMILY: family, AMORTISATION: amortisation}
+            answers = [Answer(quantity, value, monte_carlo=ERRORS) for quantity, value in exact.items()]
             found = InferenceGap(observations=len(x)).estimate(_with_posterior(spec, density, moved), Batch(x), 0)
             yield from graded(name + suffix, "InferenceGap", answers, found, SEARCH)
 
 
-def _exact_for(x: Tensor, density: ProbabilisticPCA, q: LinearPosterior, is_exact: bool) -> dict[str, list[Answer]]:
+def _exact_for(x: Tensor, density: ProbabilisticPCA, q: LinearPosterior, is_exact: bool) -> Answers:
     evidence, elbo = float(density.log_prob(x).mean()), float(beta_elbo(x, density, q).mean())
-    variance = q.covariance.diagonal()
-    kl = 0.5 * (variance + q.mean(x).square() - 1 - variance.log())
     full = {"EffectiveSampleSize": [Answer("effective_sample_size_median", float(DRAWS))]} if is_exact else {}
     return full | {
         "ELBO": [Answer("elbo", elbo, monte_carlo=0 if is_exact else ERRORS)],
         "IWAE": [Answer("iwae_500", elbo, evidence, monte_carlo=0 if is_exact else ERRORS)],
         "Rate": [Answer("rate", float(q.rate(x).mean()), monte_carlo=ERRORS)],
         "Distortion": [Answer("distortion", float(distortion(x, density, q).mean()), monte_carlo=ERRORS)],
-        "KLPerUnit": [Answer("kl_per_unit", kl.mean(0))],
+        "KLPerUnit": [Answer("kl_per_unit", q.rate_per_unit(x).mean(0))],
     }
 
 
@@ -266,7 +260,8 @@ STD, OBSERVATIONS = 0.7, 2000  # standard deviation of the corruption, and the n
 def truth_grades() -> Iterator[Grade]:
     """Grade every comparison with a known truth, and the Jacobian of an encoder."""
     data = LinearGaussian(dim=12, latent_dim=5, noise=0.2)
-    population = Spectrum.given(*_eigen(data.model.covariance), mean=data.model.mean)
+    values, directions = torch.linalg.eigh(data.model.covariance)
+    population = Spectrum.given(values, directions, data.model.mean)
     for units in (3, 12):
         yield from _denoiser_grades(data, population, units)
     yield from _autoencoder_grades(population, 3)
@@ -302,17 +297,14 @@ def _denoiser_grades(data: LinearGaussian, population: Spectrum, units: int) -> 
     answer = Answer("score_error", float((left.square() / (left + STD**2)).sum()), standard=ERRORS)
     with torch.no_grad():
         found = score_error(model, x, data.model, STD, 0)
-    yield from graded(
-        f"the best linear denoiser, {units} of 12 units", "known truth", [answer], [found], TRUTH_ROUNDING
-    )
+    name = f"the best linear denoiser, {units} of 12 units"
+    yield from graded(name, "known truth", [answer], [found], TRUTH_ROUNDING)
 
 
 def _autoencoder_grades(population: Spectrum, units: int) -> Iterator[Grade]:
     """The best linear autoencoder: its squared error is Σ_{i>L} λ_i. The observations have exactly these moments."""
-    model = linear_model(
-        {"name": "AE", "network": "Affine", "likelihood": "Gaussian", "latent_dim": units},
-        LinearAutoencoder(population, units),
-    )
+    spec = {"name": "AE", "network": "Affine", "likelihood": "Gaussian", "latent_dim": units}
+    model = linear_model(spec, LinearAutoencoder(population, units))
     seen = measure(model, [Batch(population.points)], build_metrics(("SquaredError",)), 1, 0).estimates
     answer = Answer("squared_error", population.tail(units))
     yield from graded("the best linear autoencoder", "SquaredError", [answer], seen, TRUTH_ROUNDING)
@@ -357,8 +349,3 @@ def _jacobian_grades() -> Iterator[Grade]:
         answer = Answer("encoder_jacobian", float((slope @ weight).mean()))
         found = estimate(model, [Batch(x)], build_estimators(("EncoderJacobian",)), 0).estimates
         yield from graded(name, "EncoderJacobian", [answer], found, TRUTH_ROUNDING)
-
-
-def _eigen(covariance: Float64[Tensor, "D D"]) -> tuple[Float64[Tensor, " D"], Float64[Tensor, "D D"]]:
-    values, directions = torch.linalg.eigh(covariance)
-    return values, directions

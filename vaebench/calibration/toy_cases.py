@@ -6,7 +6,7 @@ codes that a classifier must assign in a known way, weights with a known tail, a
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,8 @@ def toy_case_grades() -> Iterator[Grade]:
         metric.update(case.draws)
         estimates = [outcome for outcome in metric.compute() if isinstance(outcome, Estimate)]
         yield from graded(NAME, type(metric).__name__, case.answers, estimates, ROUNDING)
-    yield from _edit_grades(NAME)
+    estimates = estimate(_row_sums(), [_rows_of_ink()], [ErasedOrShifted(share=0.5)], 0).estimates
+    yield from graded(NAME, ErasedOrShifted.__name__, _edit_answers(), estimates, EDIT_ROUNDING)
 
 
 def grey_images() -> Iterator[Case]:
@@ -96,16 +97,16 @@ def factor_codes() -> Iterator[Case]:
     own = grid.double()
     turned = torch.stack([own[:, 0] + own[:, 1], own[:, 0] - own[:, 1], own[:, 2]], 1)
     for code, mig, sap in ((own, 1.0, 1.0), (turned, 1 / 3, 1 / 3), (own.repeat(1, 2), 0.0, 0.0), (0 * own, 0.0, 0.0)):
-        draws = _draws(code=code)._replace(factors=grid)
+        draws = _draws(code=code, factors=grid)
         yield Case("MIG", draws, (Answer("mig", mig),))
         yield Case("SAP", draws, (Answer("sap", sap),))
-    alone = _draws(code=own)._replace(factors=grid)
+    alone = _draws(code=own, factors=grid)
     yield Case("Modularity", alone, (Answer("modularity", 1.0),))
     yield Case("FactorVAEScore", alone, (Answer("factor_vae_score", 1.0),))
     yield Case("BetaVAEScore", alone, (Answer("beta_vae_score", 1.0),))
     perfect = ("dci_disentanglement", "dci_completeness", "dci_informativeness")
     yield Case("DCI", alone, tuple(Answer(name, 1.0) for name in perfect))
-    constant = _draws(code=0 * own)._replace(factors=grid)
+    constant = _draws(code=0 * own, factors=grid)
     yield Case("Modularity", constant, (Answer("modularity", 0.0),))
     yield Case("FactorVAEScore", constant, (Answer("factor_vae_score", 0.0),))
     yield Case("DCI", constant, tuple(Answer(name, 0.0) for name in perfect[:2]))
@@ -117,11 +118,10 @@ def weights() -> Iterator[Case]:
     log_weight[::4] = math.log(3)
     draws = _draws(log_weight=log_weight)
     effective = 40 * 1.5**2 / 3
-    answers = (Answer("effective_sample_size_median", effective), Answer("effective_sample_size_5%", effective))
-    yield Case("EffectiveSampleSize", draws, answers)
-    yield Case(
-        {"name": "IWAE", "k": (4, 40)}, draws, (Answer("iwae_4", math.log(1.5)), Answer("iwae_40", math.log(1.5)))
-    )
+    names = ("effective_sample_size_median", "effective_sample_size_5%")
+    yield Case("EffectiveSampleSize", draws, tuple(Answer(name, effective) for name in names))
+    bounds = tuple(Answer(name, math.log(1.5)) for name in ("iwae_4", "iwae_40"))
+    yield Case({"name": "IWAE", "k": (4, 40)}, draws, bounds)
     yield Case("ELBO", draws, (Answer("elbo", math.log(3) / 4),))
 
 
@@ -157,12 +157,6 @@ def pareto_tail(k: float) -> Case:
     return Case("ParetoK", _draws(log_weight=((1 - u) ** -k / k).log()), (median, share))
 
 
-def _edit_grades(problem: str) -> Iterator[Grade]:
-    estimator = ErasedOrShifted(share=0.5)
-    estimates = estimate(_row_sums(), [_rows_of_ink()], [estimator], 0).estimates
-    yield from graded(problem, ErasedOrShifted.__name__, _edit_answers(), estimates, EDIT_ROUNDING)
-
-
 def _rows_of_ink() -> Batch:
     """Images with two adjacent pixels in one row; the images of class 1 have the same two in an upper row too."""
     x, label = torch.zeros(COUNT, 1, SIDE, SIDE, dtype=torch.float64), torch.arange(COUNT) // 2 % 2
@@ -189,8 +183,7 @@ def _edit_answers() -> Iterator[Answer]:
     - Pixels: the squared error is 2 (erased) against 4 (shifted) for two rows, and 2 against 2 for one row, a tie.
     - Code: a shift does not change the sums of rows. An erased row changes one sum by 2.
     - Reconstruction: the decoder sets all six pixels of a row to its sum 2. So |2 − x|² = 4·2² + 2·1² = 18 for a row
-    that
-      is kept, and 2 for an erased row. The erased image is always nearer.
+      that is kept, and 2 for an erased row. The erased image is always nearer.
     - Class: an image of two rows becomes an image of one row. An empty image is nearer to one row than to two.
 
     Variances divide by COUNT − 1.
@@ -209,22 +202,15 @@ def _edit_answers() -> Iterator[Answer]:
         yield Answer(f"{name}_as_class", share)
 
 
-def _draws(
-    x: Tensor | None = None,
-    reconstruction: Tensor | None = None,
-    code: Tensor | None = None,
-    label: Tensor | None = None,
-    log_weight: Tensor | None = None,
-) -> Draws:
-    """Draws with the given fields, and zeros elsewhere."""
-    given = next(t for t in (x, code) if t is not None) if log_weight is None else log_weight[0]
-    n = len(given)
-    code = torch.zeros(n, 1, dtype=torch.float64) if code is None else code
-    x = torch.zeros(n, 1, dtype=torch.float64) if x is None else x
-    table = torch.zeros(1, n, dtype=torch.float64) if log_weight is None else log_weight
-    none = torch.zeros_like(table)
+def _draws(**given: Any) -> Draws:
+    """Draws with the given tensors, and zeros elsewhere; `code` is the posterior's mean, and z."""
+    n = given["log_weight"].shape[1] if "log_weight" in given else len(next(iter(given.values())))
+    code = given.pop("code", torch.zeros(n, 1, dtype=torch.float64))
+    x = given.pop("x", torch.zeros(n, 1, dtype=torch.float64))
+    log_weight = given.pop("log_weight", torch.zeros(1, n, dtype=torch.float64))
+    none = torch.zeros_like(log_weight)
     posterior = Normal(code, torch.ones_like(code))
-    return Draws(x, label, posterior, x if reconstruction is None else reconstruction, code[None], table, none, none)
+    return Draws(x, None, posterior, x, code[None], log_weight, none, none)._replace(**given)
 
 
 # -- observations for which the ceiling of all VAEs has a closed form (vaebench.oracle.ceiling) ------------------------

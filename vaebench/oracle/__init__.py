@@ -8,24 +8,11 @@
   for it, and `mixture` is one mixture of components, with its steps of EM and Newton.
 """
 
-from vaebench.oracle.optimum import (
-    Forecast,
-    LinearAutoencoder,
-    StationaryPoint,
-    beta_optimum,
-    forecast,
-    learned_variance_optimum,
-    maximum_likelihood,
-)
-from vaebench.oracle.spectrum import Spectrum
-
-__all__ = [
-    "Forecast",
-    "LinearAutoencoder",
-    "Spectrum",
-    "StationaryPoint",
-    "beta_optimum",
-    "forecast",
-    "learned_variance_optimum",
-    "maximum_likelihood",
-]
+from vaebench.oracle.optimum import Forecast as Forecast
+from vaebench.oracle.optimum import LinearAutoencoder as LinearAutoencoder
+from vaebench.oracle.optimum import StationaryPoint as StationaryPoint
+from vaebench.oracle.optimum import beta_optimum as beta_optimum
+from vaebench.oracle.optimum import forecast as forecast
+from vaebench.oracle.optimum import learned_variance_optimum as learned_variance_optimum
+from vaebench.oracle.optimum import maximum_likelihood as maximum_likelihood
+from vaebench.oracle.spectrum import Spectrum as Spectrum

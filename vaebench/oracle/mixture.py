@@ -167,6 +167,7 @@ class Mixture:
             log_density = Mixture(self.x, self.component, self.atoms, weights).log_density()
             hessian, gradient = self._curvature(log_density)
             short = RIDGE * hessian.diagonal()
+            # The linear term of the quadratic model at w is Hw + d − 1; Hw = d, because Σ_j w_j p(x_n|y_j) / p_n = 1.
             linear = 2 * gradient - 1 + short * weights
             step = _quadratic_minimum(hessian + short.diag(), linear, weights > 0) - weights
             along = torch.cat([torch.exp(t - p[:, None]) @ step for t, p in self._ratios(log_density)])

@@ -71,6 +71,11 @@ class LinearPosterior:
         spread = self.covariance.trace() - len(self.bias) - torch.logdet(self.covariance)
         return 0.5 * (spread + self.mean(x).square().sum(-1))
 
+    def rate_per_unit(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N L"]:
+        """KL(q(z_i|x)‖N(0, 1)) of each unit."""
+        variance = self.covariance.diagonal()
+        return 0.5 * (variance + self.mean(x).square() - 1 - variance.log())
+
     def decompose(self, mean: Float[Tensor, " D"], covariance: Float[Tensor, "D D"]) -> RateDecomposition:
         """The rate and its parts over x ~ N(mean, covariance), where q(z) = N(V·mean + b, V·covariance·Vᵀ + C)."""
         centre = self.weight @ mean.double() + self.bias
