@@ -280,13 +280,14 @@ def label_ends(axes: Axes) -> None:
     names = [str(line.get_label()) for line in lines]
     if not 1 < len(lines) == len(set(names)) or max(map(len, names)) > LONGEST:
         return
-    width = _narrow(axes, names)
+    whole = axes.get_position().bounds
+    _narrow(axes, names)
     ends = [_end(axes, line) for line in lines]
     box = axes.bbox
     reach_the_edge = min(x for x, _ in ends) > box.x1 - 0.2 * box.width
     places = spread([y for _, y in ends], box.y0 + NEAREST / 2, box.y1 - NEAREST / 2) if reach_the_edge else None
     if places is None:
-        _widen(axes, width)
+        axes.set_position(whole)
         return
     for line, name, (x, y), place in zip(lines, names, ends, places, strict=True):
         _write(axes, line, name, (x, y), place)
@@ -316,20 +317,14 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float] | No
     return [found[i] for i in range(len(wanted))] if apart and near else None
 
 
-def _narrow(axes: Axes, names: Sequence[str]) -> float:
-    """Makes room for the labels right of the axes; returns the width that the axes had."""
+def _narrow(axes: Axes, names: Sequence[str]) -> None:
+    """Makes room for the labels right of the axes."""
     texts = [axes.text(0, 0, name) for name in names]
     room = max(text.get_window_extent().width for text in texts) + LEADER + 2
     for text in texts:
         text.remove()
     left, bottom, width, height = axes.get_position().bounds
     axes.set_position((left, bottom, width - room / axes.figure.bbox.width, height))
-    return width
-
-
-def _widen(axes: Axes, width: float) -> None:
-    left, bottom, _, height = axes.get_position().bounds
-    axes.set_position((left, bottom, width, height))
 
 
 def _end(axes: Axes, line: Line2D) -> tuple[float, float]:

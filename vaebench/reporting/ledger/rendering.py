@@ -180,13 +180,10 @@ def _measured_text(measured: Measured) -> str:
     if value is None:
         return NONE
     scale = half_width or measured.allowed or 0.0
-    text = f"{value:.{_decimals(scale)}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
+    decimals = next((n for n in range(12) if scale * 10**n >= 1), 12) + 1  # two digits of the scale
+    text = f"{value:.{decimals}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
     text = f"{text} ± {half_width:.2g}" if half_width else text
     return f"{text} {MARK}" if measured.unreliable else text
-
-
-def _decimals(scale: float) -> int:
-    return next((n for n in range(12) if scale * 10**n >= 1), 12) + 1
 
 
 def _seeds(judgement: Judgement) -> list[str]:
@@ -223,32 +220,28 @@ COLOURS = {
 
 def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     """The plot; None if nothing was measured."""
-    shown = [(j, m) for j in judgements for m in j.points if _is_shown(m)]
+    measured = [(j, m, m.value) for j in judgements for m in j.points if m.value is not None]
+    shown = [
+        (j, m, v) for j, m, v in measured if math.isfinite(v) and min(m.published, v) > 0
+    ]  # the axes are logarithmic
     if not shown:
         return None
-    absent = sum(m.value is not None for j in judgements for m in j.points) - len(shown)
+    absent = len(measured) - len(shown)
     caption = f"{len(shown)} numbers on logarithmic axes; a bar is the 95 % interval over seeds, or what is allowed."
     if absent:
         caption += f" {absent} more have a published value of 0 (a difference that must vanish) and stand in the table."
-    verdicts = dict.fromkeys(j.verdict for j, _ in shown)
+    verdicts = {j.verdict for j, _, _ in shown}
     legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
     return Drawn("ledger", TITLE, caption, legend, (panel(TITLE, "", lambda axes: _draw(axes, shown)),))
 
 
-def _is_shown(measured: Measured) -> bool:
-    """Whether both numbers have a place on logarithmic axes."""
-    value = measured.value
-    return value is not None and math.isfinite(value) and min(measured.published, value) > 0
-
-
-def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured]]) -> None:
-    both = [number for _, m in shown for number in (m.published, m.value or m.published)]
+def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured, float]]) -> None:
+    both = [number for _, m, value in shown for number in (m.published, value)]
     low, high = min(both) / 1.5, max(both) * 1.5
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.plot([low, high], [low, high], color=FAINT, linewidth=1)
-    for judgement, measured in shown:
-        value = measured.value or math.nan
+    for judgement, measured, value in shown:
         error = min(measured.half_width or measured.allowed or 0.0, 0.9 * value)
         colour = COLOURS.get(judgement.verdict, INK)
         axes.errorbar(
@@ -292,34 +285,28 @@ def files(judged: Sequence[Judgement], results: Path) -> dict[Path, bytes]:
     """The content of every file of the ledger."""
     drawn, every = plot(judged), [details(j) for j in judged]
     page = environment().get_template("ledger.html.jinja")
-    texts = {
-        ".md": _markdown(judged, every),
-        ".tex": _latex(judged, every),
-        ".html": page.render(
-            title="The ledger",
-            about=about(judged),
-            summary=summary(judged),
-            groups=_grouped(judged, every),
-            figure=drawn,
-            headings=HEADINGS,
-            none_shown=NONE,
-            number_headings=NUMBER_HEADINGS,
-            details=every,
-        ),
-    }
+    pairs = list(zip(judged, every, strict=True))
+    html = page.render(
+        title="The ledger",
+        about=about(judged),
+        summary=summary(judged),
+        groups=[(which, text, [d for j, d in pairs if j.verdict is which]) for which, text in legend(judged)],
+        figure=drawn,
+        headings=HEADINGS,
+        none_shown=NONE,
+        number_headings=NUMBER_HEADINGS,
+        details=every,
+    )
+    texts = {".md": _markdown(judged, every, drawn), ".tex": _latex(judged, every), ".html": html}
     if drawn is not None:
         texts[".svg"] = standalone(drawn.panels[0], drawn.legend)
     return {results / PAPER / f"{NAME}{suffix}": text.encode() for suffix, text in texts.items()}
 
 
-def _grouped(judged: Sequence[Judgement], every: Sequence[Details]) -> list[tuple[Verdict, str, list[Details]]]:
-    pairs = list(zip(judged, every, strict=True))
-    return [(verdict, text, [d for j, d in pairs if j.verdict is verdict]) for verdict, text in legend(judged)]
-
-
 def terminal(judged: Sequence[Judgement]) -> str:
     """The table for a terminal of 80 columns, with the counts below."""
-    rows = [_wrapped(line(replace(j, reason=""))) for j in judged]
+    lines = [line(replace(j, reason="")) for j in judged]
+    rows = [["\n".join(wrap(escaping.visible(c), w)) for c, w in zip(cells, WIDTHS, strict=True)] for cells in lines]
     table = tabulate(rows, HEADINGS, tablefmt="simple", disable_numparse=True)
     reasons = [f"{j.claim.id} is not comparable because {j.reason}" for j in judged if j.reason]
     return "\n".join([table, "", *reasons, summary(judged)])
@@ -334,14 +321,10 @@ def one(judgement: Judgement) -> str:
     return "\n".join([head, "", *facts, "", numbers])
 
 
-def _wrapped(cells: Sequence[str]) -> list[str]:
-    return ["\n".join(wrap(escaping.visible(c), width)) for c, width in zip(cells, WIDTHS, strict=True)]
-
-
-def _markdown(judged: Sequence[Judgement], every: Sequence[Details]) -> str:
+def _markdown(judged: Sequence[Judgement], every: Sequence[Details], drawn: Drawn | None) -> str:
     meanings = "\n".join(f"- *{verdict}*: {text}" for verdict, text in legend(judged))
     parts = ["# The ledger", f"{summary(judged)}.", about(judged), meanings]
-    if plot(judged) is not None:
+    if drawn is not None:
         parts.append(f"![published against measured]({NAME}.svg)")
     parts.append(_pipe([d.line for d in every], HEADINGS))
     for one in every:

@@ -67,23 +67,20 @@ def evidence(claim: Claim, root: Path) -> Evidence:
         return Evidence()
     if isinstance(claim.protocol, dict):
         protocol: dict[str, Any] = {SEED: 0} | claim.protocol
-        runs = _runs(Path(protocol.pop(RUN))) if RUN in protocol else [None]
-        protocols = [protocol if run is None else protocol | {RUN: run} for run in runs]
+        protocols = [protocol]
+        if RUN in protocol:  # one for each run of a study; none where this version has no such study
+            study = Path(protocol.pop(RUN))
+            protocols = [protocol | {RUN: run.config} for run in (load(study).runs if study.is_file() else ())]
         found = _sorted_out((root / MEASURED).glob(f"{protocol[MEASUREMENT]}-[!.]*.json"), protocols)
     elif claim.protocol.is_file():
-        study = load(claim.protocol)
+        plan = load(claim.protocol)
         paths = record_paths(root / place(claim.protocol))
-        found = _sorted_out(paths, [run.config for run in study.runs], study.name)
+        found = _sorted_out(paths, [run.config for run in plan.runs], plan.name)
     else:
         return Evidence()  # a protocol that needs what this version does not have
     if (root / FILE).is_file():
         found.faults.extend(_without_origin(found.records))
     return found
-
-
-def _runs(study: Path) -> list[dict[str, Any]]:
-    """The configurations of a study's runs; none where this version has no such study."""
-    return [run.config for run in load(study).runs] if study.is_file() else []
 
 
 def without_seeds(config: Any) -> Any:
@@ -296,25 +293,20 @@ def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
             allowed = prediction_half_width(point.values, max(1, len(values)))
         case Rule.SEEDS:
             allowed = prediction_half_width(values, 1) if values else None
+    behind = [weights(r, estimate) for r, _ in found if (estimate := r.estimate(point.read)) is not None]
     different = {sha256(r.config.get(RUN, r.config)) for r, _ in found}  # a run that is measured twice is one run
     return Measured(
         point,
         values,
         None if allowed is None else math.hypot(allowed, point.error),
         (len(different), sum(_matches(protocol, point) for protocol in evidence.protocols)),
-        any(_unreliable(r, point) for r, _ in found),
+        any(each is not None and each.unreliable for each in behind),
     )
 
 
 def _matches(config: dict[str, Any], point: Point) -> bool:
     there = dict(leaves_of(config))
     return all(there.get(path) == value for path, value in point.of.items())
-
-
-def _unreliable(record: Record, point: Point) -> bool:
-    estimate = record.estimate(point.read)
-    behind = None if estimate is None else weights(record, estimate)
-    return behind is not None and behind.unreliable
 
 
 def _read(record: Record, point: Point) -> float | None:

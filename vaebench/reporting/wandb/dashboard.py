@@ -60,18 +60,17 @@ def workspace(
     Raises:
         ValueError: if the library that builds it is not installed.
     """
-    ws, _ = library()
-    along = axes(study)
-    splits = {
-        split: _measured(split, records, expected) for split in sorted({run.evaluate.split for run in study.runs})
-    }
+    ws, wr = library()
+    along, names = axes(study), sorted({run.evaluate.split for run in study.runs})
+    splits = {split: _measured(split, records, expected) for split in names}
+    figures = wr.MediaBrowser(title="Figures", media_keys=[key(FIGURE, name) for name in FIGURES])
     shown = [m.key for measured in splits.values() for m in _beside_axes(measured)]
     return ws.Workspace(
         entity=entity,
         project=project(),
         name=study.name,
         sections=[
-            _figures(),
+            ws.Section(FIGURES_SECTION, panels=[figures], is_open=True),
             _curves(records, expected),
             *(s for split, measured in splits.items() for s in _sections(split, along, measured)),
         ],
@@ -133,12 +132,6 @@ def _curves(records: Sequence[Record], expected: Mapping[str, Description]) -> A
     units = wr.LinePlot(title="KL per unit in nats", x=EPOCH, metric_regex=f"{UNIT_CURVE}.*", title_x=EPOCH)
     shown = [wr.MediaBrowser(title=f"{name} over epochs", media_keys=[key(VAL, name)]) for name in EPOCH_PICTURES]
     return ws.Section("Curves", panels=[*lines, units, *shown], is_open=True)
-
-
-def _figures() -> Any:
-    ws, wr = library()
-    keys = [key(FIGURE, name) for name in FIGURES]
-    return ws.Section(FIGURES_SECTION, panels=[wr.MediaBrowser(title="Figures", media_keys=keys)], is_open=True)
 
 
 def _sections(split: str, along: Mapping[str, bool], measured: Sequence[Measured]) -> Iterator[Any]:
