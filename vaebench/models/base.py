@@ -146,8 +146,8 @@ class Autoencoder(Usable, ABC):
             batch: the observations.
             noise: of K draws in total, in parts of S draws.
             keep: how many of the draws themselves are kept; the log-densities of all are kept.
-            out: memory for the log-densities log p(x|z), log p(z) and log q(z|x).
-            quick: as in `VAE.log_likelihood`.
+            out: where the log-densities log p(x|z), log p(z) and log q(z|x) are written; None makes new tensors.
+            quick: compute log-densities the quick way of `VAE.log_likelihood`, without gradients. A pack cannot.
         """
 
     def draw_noise(

@@ -47,7 +47,7 @@ class Draws(_Fields):
         logits: of the classes that the model predicts, `[B, C]`; None if it predicts none.
         unit_rates: the mean of log q(z_i|·) − log p(z_i|·) over the K draws, each given the layer before, `[B, L]`;
             None for a model with one layer.
-        factors: the factors that made the observations, `[B, F]`, each numbered; None if the data has none.
+        factors: the number of the value of each factor that made an observation, `[B, F]`; None if the data has none.
     """
 
     @cached_property

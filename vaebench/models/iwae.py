@@ -70,7 +70,7 @@ class IWAE(VAE):
             share = self.log_weight(x, posterior, z).softmax(0).detach()
             z = z.detach() + share[..., None] * (z - z.detach())  # the same numbers; the gradient gets the second ŵ
             posterior = without_gradient(posterior)
-        # The mean of the k weights. `iwae_curve` in evaluation/bounds.py measures the same bound.
+        # The mean of the k weights. `iwae_groups_by_size` in evaluation/bounds.py measures the same bound.
         return self.log_weight(x, posterior, z).logsumexp(0) - math.log(self.k)
 
     def log_weight(self, x: Tensor, posterior: Distribution, z: Float[Tensor, "k B L"]) -> Float[Tensor, "k B"]:

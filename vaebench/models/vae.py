@@ -20,10 +20,12 @@ from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
 from vaebench.models.parts.priors import UnitNormal
 from vaebench.records.description import Description, Panel
 
-LATENTS = ChunkSize(2**11, 2**18)  # latent vectors per chunk of noise: draws × observations
-BLOCK = ChunkSize(2**19, 2**26)
-"""Numbers of the decoder's widest layer at a time, or of parts of the noise that are joined. With fewer numbers, the
-microseconds that each call of torch takes would count in narrow nets.
+NOISE_AT_ONCE = ChunkSize(2**11, 2**18)
+"""Latent vectors (draws × observations) whose noise is drawn at a time. It decides the order of random numbers."""
+
+DECODED_AT_ONCE = ChunkSize(2**19, 2**26)
+"""Numbers that the decoder's widest layer gives at a time, or numbers of noise. With fewer, the microseconds that each
+call of torch takes would count in narrow nets. No random number depends on it.
 """
 
 
@@ -49,12 +51,12 @@ class VAE(Autoencoder):
         seed: int = 0,
         *,
         prior: PriorSpec = "StandardNormal",
-        posterior: Annotated[PosteriorSpec, Later()] = "Diagonal",
+        posterior: Annotated[PosteriorSpec, Later()] = "Diagonal",  # Later(): ids of older runs do not depend on it
         **kwargs: Any,
     ) -> None:
         family = POSTERIORS.build(posterior)
         super().__init__(shape, seed, family.context_size, **kwargs)
-        self.form = family.form
+        self.form = family.form  # what is known about q(z|x); metrics ask for it
         with seeded(seed, "posterior"):
             self.posterior = family.head(self.latent_dim)
         with seeded(seed, "prior"):
@@ -73,7 +75,7 @@ class VAE(Autoencoder):
     def objective(self, x: Tensor, noise: Tensor) -> Float[Tensor, " B"]:
         posterior = self.encode(x)
         z = reparameterise(posterior, noise)
-        rate = self.prior.rate(posterior, z, self.encode)  # the KL; a VampPrior needs `encode`
+        rate = self.prior.rate(posterior, z, self.encode)  # the KL, or its estimate at z
         return self.expected_log_likelihood(x, posterior, z) - self.rate_weight() * rate
 
     def expected_log_likelihood(self, x: Tensor, posterior: Distribution, z: Tensor) -> Float[Tensor, " B"]:
@@ -81,7 +83,7 @@ class VAE(Autoencoder):
         return self.likelihood.log_prob(self.parameters_at(z), x)
 
     def rate_weight(self) -> Float[Tensor, ""]:
-        """The weight of the rate in the objective, at this point of training."""
+        """The price of the rate in the objective at this point of training: β, here without a schedule."""
         return self.beta
 
     def prepare(self, x: Tensor) -> None:
@@ -89,7 +91,7 @@ class VAE(Autoencoder):
         self.prior.prepare(x, stream_generator(self.seed, "pseudo-inputs"))
 
     def draw_noise(self, x: Tensor, k: int, generator: torch.Generator, keep: int = 1) -> Iterator[Tensor]:
-        step = max(1, LATENTS.on(x) // len(x), keep)
+        step = max(1, NOISE_AT_ONCE.on(x) // len(x), keep)
         for done in range(0, k, step):
             shape = (min(step, k - done), len(x), self.latent_dim)
             yield torch.randn(shape, generator=generator, device=generator.device, dtype=x.dtype)
@@ -97,16 +99,19 @@ class VAE(Autoencoder):
     def draws_at(
         self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, out: Tensor | None = None, quick: bool = True
     ) -> Draws:
-        x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)
+        x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)  # a VampPrior needs `encode`
         log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
-        if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):  # a flow stores much for each z
-            noise = joined(noise, BLOCK.on(x) // (self.latent_dim * len(x)))
+        if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):
+            # Fewer calls of torch. Not for a flow or a mixture, which computes hidden layers or components for each z:
+            # parts of this size would take too much memory.
+            noise = in_larger_parts(noise, DECODED_AT_ONCE.on(x) // (self.latent_dim * len(x)))
+        log_pz = prior.quick_log_prob if quick and isinstance(prior, UnitNormal) else prior.log_prob
         for some in noise:
             z = reparameterise(posterior, some)
-            log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
+            log_densities = log_px(z), log_pz(z), log_density_of_draw(posterior, z, some, quick)
             if out is None:
                 parts.append(log_densities)
-            else:  # many small tensors would fragment the memory between large temporary ones
+            else:  # small tensors kept between large temporary ones would leave gaps in memory that nothing fits into
                 torch.stack(log_densities, out=out[:, drawn : drawn + len(z)])
             if drawn < keep:
                 kept.append(z[: keep - drawn])
@@ -125,12 +130,13 @@ class VAE(Autoencoder):
 
         Args:
             x: the observations.
-            quick: use the likelihood's `fast_log_prob`. It has no gradient, and a pack (many models trained as one
-                program) cannot use it, because it has an `if` on tensor values. Otherwise use the distribution,
-                `decode(z).log_prob(x)`. Both agree to rounding.
+            quick: use the likelihood's `fast_log_prob`. It has no gradient. So it is not the default here, where
+                samplers ask for a gradient, but it is the default of `draws_at`. A pack (many models trained as one
+                program) cannot use it: it branches on the values of tensors, which `torch.vmap` forbids. Otherwise
+                use the distribution, `decode(z).log_prob(x)`. Both agree to rounding.
         """
         widest = max(x[0].numel(), self.decoder.widest if isinstance(self.decoder, Decoder) else 1)
-        most = max(1, BLOCK.on(x) // (widest * len(x)))
+        most = max(1, DECODED_AT_ONCE.on(x) // (widest * len(x)))  # draws at a time
         score = (
             self.likelihood.fast_log_prob(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
         )
@@ -151,13 +157,14 @@ class VAE(Autoencoder):
                 "βL/D",
                 Panel.OBJECTIVE,
                 20,
-                meaning="β times units over pixels, the normalisation of Higgins et al. (2017).",
+                meaning="β·L/D for L latent units and D pixels, the normalisation of Higgins et al. (2017).",
             ),
             "beta_effective": Description(
                 "βσ²",
                 Panel.OBJECTIVE,
                 30,
-                meaning="β as it would be at σ² = 1. With the data's spectrum it decides which units stay active.",
+                meaning="β times σ²: the β with the same optimum at σ² = 1. With the data's spectrum it decides which "
+                "units stay active.",
             ),
         }
 
@@ -182,11 +189,11 @@ class VAE(Autoencoder):
         return reasons
 
 
-def joined(noise: Iterable[Float[Tensor, "_ B *any"]], most: int) -> Iterator[Float[Tensor, "_ B *any"]]:
+def in_larger_parts(noise: Iterable[Float[Tensor, "_ B *any"]], most: int) -> Iterator[Float[Tensor, "_ B *any"]]:
     """The same noise in larger parts: of at most this many draws, or as they came.
 
     >>> parts = [torch.zeros(draws, 1) for draws in (2, 2, 2, 9, 1)]
-    >>> [len(part) for part in joined(parts, 5)]
+    >>> [len(part) for part in in_larger_parts(parts, 5)]
     [4, 2, 9, 1]
     """
     held: list[Tensor] = []
