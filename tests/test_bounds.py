@@ -36,7 +36,7 @@ def test_iwae_is_the_log_of_the_mean_weight(seed, k, shift):
 def test_the_curve_of_bounds_is_the_bounds_one_by_one(seed, sizes):
     """Whatever a group is made of, and in whatever order the sizes are asked for."""
     weights = log_weights(seed)
-    for k, groups in zip(sizes, bounds.iwae_curve(weights, sizes), strict=True):
+    for k, groups in zip(sizes, bounds.iwae_groups_by_size(weights, sizes), strict=True):
         expected = weights.unflatten(0, (60 // k, k)).logsumexp(1) - math.log(k)
         torch.testing.assert_close(groups, expected, rtol=1e-13, atol=1e-12)
 

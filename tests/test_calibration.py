@@ -112,7 +112,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_bound_does_not_pass(fault, data, monkeypatch):
-    monkeypatch.setattr(bounds, "iwae_curve", lambda weights, sizes: [FAULTS[fault](weights, k) for k in sizes])
+    monkeypatch.setattr(
+        bounds, "iwae_groups_by_size", lambda weights, sizes: [FAULTS[fault](weights, k) for k in sizes]
+    )
     wrong = [g for g in (*linear_grades(misfit(data)), *toy_case_grades()) if not g.is_within]
     assert {g.instrument for g in wrong} == {"IWAE"}
 

@@ -55,10 +55,10 @@ def evaluate(
     if (run is None) == (codes is None):
         raise ValueError("expected a run, or --codes FILE; give one of the two")
     if codes is not None:
-        from vaebench.evaluation.measure import grade_codes
+        from vaebench.evaluation.measure import measure_codes
         from vaebench.sweeps.trained import read_codes
 
-        print_measurement(grade_codes(*read_codes(codes)), json)
+        print_measurement(measure_codes(*read_codes(codes)), json)
         return
     assert run is not None
 

@@ -1,8 +1,9 @@
-"""Bounds on log p(x): pure functions of the log-weights `log p(x|z) + log p(z) − log q(z|x)`, shape `[K, B]`.
+"""Bounds on log p(x), their Monte-Carlo errors, and how far their weights can be trusted.
 
-K is the number of draws, B the number of observations. Bounds are in nats per observation, and higher is better. Sums
-of weights are computed in float64. The effective sample size and the shape k̂ of the tail of the weights say how far
-their mean can be trusted (Vehtari et al. 2024).
+All are pure functions of the log-weights `log p(x|z) + log p(z) − log q(z|x)`, shape `[K, B]`: K is the number of
+draws, B the number of observations. Bounds are in nats per observation, and higher is better. Sums of weights are
+computed in float64. k is the number of draws in a group of IWAE-k. k̂ (Pareto k) is another number: the shape of the
+tail of the weights. It and the effective sample size say how far their mean can be trusted (Vehtari et al. 2024).
 
 Burda et al. 2016: https://arxiv.org/abs/1509.00519; Vehtari et al. 2024: https://arxiv.org/abs/1507.02646
 """
@@ -47,10 +48,10 @@ def iwae(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, " B"]:
 
 def iwae_groups(log_weight: Float[Tensor, "K B"], k: int) -> Float[Tensor, "G B"]:
     """The IWAE-k estimate of each of the G = K/k disjoint groups of draws."""
-    return iwae_curve(log_weight, (k,))[0]
+    return iwae_groups_by_size(log_weight, (k,))[0]
 
 
-def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[Float[Tensor, "G B"]]:
+def iwae_groups_by_size(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[Float[Tensor, "G B"]]:
     """`iwae_groups` for several k. A larger group is computed from smaller groups, not again from the draws.
 
     Raises:
@@ -62,9 +63,10 @@ def iwae_curve(log_weight: Float[Tensor, "K B"], sizes: Sequence[int]) -> list[F
             raise ValueError(
                 f"expected k to divide the number of draws {draws}, got k = {k}; choose k among its divisors"
             )
-        part = max(size for size in log_means if k % size == 0)  # k draws are k/part of the groups that are known
-        parts = log_means[part].unflatten(0, (draws // k, k // part))
-        log_means[k] = parts.logsumexp(1) - math.log(k // part)
+        # A group of k draws is k/known smaller groups, whose log-means are known.
+        known = max(size for size in log_means if k % size == 0)
+        inside = log_means[known].unflatten(0, (draws // k, k // known))
+        log_means[k] = inside.logsumexp(1) - math.log(k // known)
     return [log_means[k] for k in sizes]
 
 
@@ -86,21 +88,22 @@ def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "
 def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Monte-Carlo variance of log (1/K) Σ w for one group of K ≥ 2 draws.
 
-    (K − 1)/K Σ_k (θ_k − θ̄)², where θ_k is the estimate without draw k. Its mean is at least (K − 1)/K of the variance
-    of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any distribution. The usual formula 1/ESS − 1/K
-    is its first order. That one holds only if the weights vary little, and never exceeds 1 nat².
+    (K − 1)/K Σ_i (l_i − l̄)², where l_i is the estimate without draw i. Its mean is at least (K − 1)/K of the variance
+    of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any distribution. The usual formula is
+    1/ESS − 1/K. It is the first order of the jackknife, holds only if the weights vary little, and never exceeds
+    1 nat².
     """
     without = leave_one_out(log_weight)
     return _variance(without) * (len(without) - 1) ** 2 / len(without)
 
 
-def _variance(table: Float64[Tensor, "N B"]) -> Float64[Tensor, " B"]:
-    """The variance of each column. `Tensor.var` goes through a table column by column, which takes twice as long.
+def _variance(values: Float64[Tensor, "N B"]) -> Float64[Tensor, " B"]:
+    """The variance of each column. `Tensor.var` goes through them column by column, which takes twice as long.
 
     >>> _variance(torch.tensor([[1.0], [3.0], [5.0]], dtype=torch.float64)).tolist()
     [4.0]
     """
-    return (table - table.mean(0)).square_().sum(0) / (len(table) - 1)
+    return (values - values.mean(0)).square_().sum(0) / (len(values) - 1)
 
 
 SMALLEST_SUM = 1e-290
@@ -110,15 +113,16 @@ SMALLEST_SUM = 1e-290
 def leave_one_out(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, "K B"]:
     """log (1/(K − 1)) Σ w without each draw, up to a constant for each observation."""
     log_weight = log_weight.double()
-    largest, place = log_weight.max(0, keepdim=True)
+    largest, row_of_largest = log_weight.max(0, keepdim=True)
     weight = (log_weight - largest).exp_()
-    total, others = weight.sum(0, keepdim=True), weight.scatter(0, place, 0.0).sum(0, keepdim=True)
-    # If one weight is nearly the whole sum, 1 − w/Σw is only rounding error. So its place gets the sum of the others.
-    rest = others.log() - total.log()
+    total, others = weight.sum(0, keepdim=True), weight.scatter(0, row_of_largest, 0.0).sum(0, keepdim=True)
+    # log(Σ − w) = log Σ + log(1 − w/Σ). If one weight is nearly the whole sum, 1 − w/Σ is only rounding error. So for
+    # the largest weight the sum of the others is used.
+    without_largest = others.log() - total.log()
     if bool((others < SMALLEST_SUM).any()):
-        without_largest = log_weight.scatter(0, place, -torch.inf)
-        rest = without_largest.logsumexp(0, keepdim=True) - log_weight.logsumexp(0, keepdim=True)
-    return torch.log1p(weight.div_(-total)).scatter_(0, place, rest)
+        log_others = log_weight.scatter(0, row_of_largest, -torch.inf)
+        without_largest = log_others.logsumexp(0, keepdim=True) - log_weight.logsumexp(0, keepdim=True)
+    return torch.log1p(weight.div_(-total)).scatter_(0, row_of_largest, without_largest)
 
 
 def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
@@ -132,13 +136,13 @@ def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B
     return weight.sum(0).square() / weight.square().sum(0)
 
 
-FEWEST = 5
+FEWEST_IN_TAIL = 5
 """The smallest number of draws in a tail that can be fitted."""
 
-TERMS = ChunkSize(2**15, 2**24)
+TERMS_AT_ONCE = ChunkSize(2**15, 2**24)
 """Values of θ × draws × observations that are computed at a time."""
 
-WIDEST = 650.0
+WIDEST_TAIL = 650.0
 """The largest difference of log-weights in a tail, in nats. Beyond it, their ratio would underflow in float64."""
 
 
@@ -158,13 +162,14 @@ def pareto_k(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, " B"]:
     cannot hold the weights. Then k̂ is too small, but still far above every limit.
     """
     tail = tail_length(len(log_weight))
-    if tail < FEWEST:
+    if tail < FEWEST_IN_TAIL:
         return torch.full_like(log_weight[0], torch.nan, dtype=torch.float64)
     # NumPy's partition takes a fifth of the time of `topk`.
+    # One weight more than the tail: the threshold, over which the others exceed.
     unsorted = np.partition(log_weight.double().cpu().numpy(), -tail - 1, 0)[-tail - 1 :]
     largest = torch.from_numpy(np.sort(unsorted, 0)).to(log_weight.device)
     width = largest[-1] - largest[0]
-    weights = ((largest - largest[-1]) * torch.where(width.isfinite(), WIDEST / width, 1.0).clamp(max=1)).exp()
+    weights = ((largest - largest[-1]) * torch.where(width.isfinite(), WIDEST_TAIL / width, 1.0).clamp(max=1)).exp()
     return generalized_pareto_shape(weights[1:] - weights[0])
 
 
@@ -180,8 +185,8 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     # The grid of θ: 1/x_max plus offsets that the lower quartile scales.
     steps = 1 - (size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
     theta = 1 / excess[-1] + steps[:, None] / (3 * quartile)
-    some = max(1, TERMS.on(excess) // excess.numel())
-    shape = torch.cat([(-part[:, None] * excess).log1p_().mean(1) for part in theta.split(some)])
+    some = max(1, TERMS_AT_ONCE.on(excess) // excess.numel())
+    shape = torch.cat([(-thetas[:, None] * excess).log1p_().mean(1) for thetas in theta.split(some)])
     # The profile log-likelihood of θ; its softmax is the posterior on the grid.
     likelihood = count * ((-theta / shape).log() - shape - 1)
     mean = (theta * likelihood.softmax(0)).sum(0)
@@ -189,13 +194,15 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     return torch.where(quartile > 0, (count * k + 5) / (count + 10), torch.nan)
 
 
-def weights_of(log_weight: Float[Tensor, "K B"]) -> Weights | None:
-    """Summarise the importance weights of some observations; None where `summary` returns None."""
-    return summary(pareto_k(log_weight), effective_sample_size(log_weight), len(log_weight))
+def reliability(log_weight: Float[Tensor, "K B"]) -> Weights | None:
+    """How far the importance weights of some observations can be trusted, as `median_reliability` says it."""
+    return median_reliability(pareto_k(log_weight), effective_sample_size(log_weight), len(log_weight))
 
 
-def summary(shapes: Float64[Tensor, " B"], effective: Float64[Tensor, " B"], draws: int) -> Weights | None:
-    """The medians over observations; None for a single draw, or if a weight is not finite.
+def median_reliability(shapes: Float64[Tensor, " B"], effective: Float64[Tensor, " B"], draws: int) -> Weights | None:
+    """The medians over observations of k̂ and of the effective sample size.
+
+    None for a single draw, or if a weight is not finite.
 
     Args:
         shapes: k̂ of every observation, or NaN.

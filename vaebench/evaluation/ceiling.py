@@ -169,7 +169,10 @@ class Setting:
         return Spectrum.of(self.x.double() / self.variance.sqrt() if self.per_pixel else self.x)
 
     def objective(self, value: float) -> float:
-        """The objective at a value of F(τ), the mean log-likelihood of the best mixture (`oracle.ceiling`)."""
+        """The objective at a value of F(τ).
+
+        F is minus the mean log-likelihood of the best mixture, without the constant of the noise (`oracle.ceiling`).
+        """
         return objective_ceiling(value, self.beta, self.variance, self.x[0].numel())
 
     def key(self, tau: float | None) -> str:
@@ -240,7 +243,7 @@ def below_the_ceiling(model: Autoencoder, data: DataModule, cache: Cache) -> Mea
         linear = linear_value(setting.spectrum.eigenvalues, setting.tau, model.latent_dim)
         bought = setting.beta * max(0.0, linear - found.lower)
         outcomes.append(Estimate(DEPTH, bought, n=n, note=note, over=over))
-    return Measurement.of(outcomes, COLUMNS)
+    return Measurement.from_outcomes(outcomes, COLUMNS)
 
 
 def decoder_gap(measured: Measurement, split: str) -> Measurement:
@@ -263,7 +266,7 @@ def decoder_gap(measured: Measurement, split: str) -> Measurement:
     assert isinstance(ceiling.value, float)
     assert isinstance(exact.value, float)
     gap = exact._replace(name=DECODER, value=ceiling.value - exact.value, standard_error=None, note=ceiling.note)
-    return Measurement.of([gap], {DECODER: DECODER_GAP})
+    return Measurement.from_outcomes([gap], {DECODER: DECODER_GAP})
 
 
 def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | None:

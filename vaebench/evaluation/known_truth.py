@@ -79,7 +79,7 @@ def compare_with_truth(model: Autoencoder, data: DataModule, split: str, seed: i
         split: where the score is compared.
     """
     found = [*_angle(model, data), *_score(model, data, split, seed), *_dictionary(model, data)]
-    return Measurement.of(found, DESCRIPTIONS)
+    return Measurement.from_outcomes(found, DESCRIPTIONS)
 
 
 @torch.no_grad()

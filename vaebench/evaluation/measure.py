@@ -20,7 +20,7 @@ from vaebench.models.parts.networks import Decoder
 from vaebench.records.description import Description
 from vaebench.records.record import Estimate, NotApplicable
 
-ROWS = 64  # observations of one tensor that are measured at a time
+OBSERVATIONS_AT_ONCE = 64  # of one tensor. A loader has batches of its own size
 
 
 class Measurement(NamedTuple):
@@ -31,7 +31,7 @@ class Measurement(NamedTuple):
     descriptions: Mapping[str, Description] = {}  # name of an estimate -> how to show it
 
     @classmethod
-    def of(
+    def from_outcomes(
         cls, outcomes: Iterable[Estimate | NotApplicable], described: Mapping[str, Description] = {}
     ) -> "Measurement":
         """Sort what metrics returned; only the descriptions of its estimates are kept."""
@@ -50,7 +50,7 @@ class Measurement(NamedTuple):
 
 
 def build_metrics(specs: Iterable[Spec] | None) -> list[Metric]:
-    """Build metrics; None for those that a study measures by default: every registered one that its files ask for."""
+    """Build metrics; None for those that a study measures by default: those of this package and of its `imports`."""
     return [METRICS.build(spec) for spec in (METRICS.asked_for() if specs is None else specs)]
 
 
@@ -61,6 +61,7 @@ def build_estimators(specs: Iterable[Spec]) -> list[Estimator]:
 
 def applicable_to(model: Autoencoder, metrics: Sequence[Metric], draws: int) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that apply to a model, and for each column of a metric that does not apply the reason."""
+    # Only bounds read log-densities alone. All others read the code, and so need the mean of q(z|x).
     reasons = [
         metric.why_not_applicable(model) or (None if metric.reads_log_densities_only else model.without_code)
         for metric in metrics
@@ -93,7 +94,7 @@ def measure(
         model: on the device of the batches. It is in evaluation mode during the call.
         batches: a split; also a loader of x or (x, label), or all observations as one tensor.
         metrics: new metrics, without state; None for all that a study measures by default.
-        draws: K, the number of posterior draws of each observation.
+        draws: K, the number of posterior draws of each observation. A study's own default, `evaluate.draws`, is 5000.
         seed: of the draws. The same seed gives the same numbers.
 
     Raises:
@@ -106,18 +107,19 @@ def measure(
     measured = [metric.to(model.device) for metric in applicable]
     noise, codes_suffice = generator(seed, "evaluation", model.device), all(m.reads_codes_only for m in measured)
     with evaluating(model):
-        for given in batches.split(ROWS) if isinstance(batches, Tensor) else batches:
+        for given in batches.split(OBSERVATIONS_AT_ONCE) if isinstance(batches, Tensor) else batches:
             batch = given if isinstance(given, Batch) else model.as_batch(given)
-            seen = _of_codes(model.encode(batch.x), batch.label) if codes_suffice else model.draws(batch, draws, noise)
+            drawn = (
+                _only_codes(model.encode(batch.x), batch.label) if codes_suffice else model.draws(batch, draws, noise)
+            )
             if batch.factors is not None:
-                seen = seen._replace(factors=batch.factors)
+                drawn = drawn._replace(factors=batch.factors)
             for metric in measured:
-                metric.update(seen)
-    found = Measurement.of((outcome for metric in measured for outcome in metric.compute()), columns(measured, draws))
-    return Measurement([], reasons).joined_with(found)
+                metric.update(drawn)
+    return _results(measured, draws, reasons)
 
 
-def grade_codes(
+def measure_codes(
     code: Float[Tensor, "N L"],
     label: Int[Tensor, " N"] | None = None,
     factors: Int[Tensor, "N F"] | None = None,
@@ -127,22 +129,26 @@ def grade_codes(
     Args:
         code: of each observation, for example the means of q(z|x).
         label: of each observation, if there are labels.
-        factors: that made each observation, each numbered, if they are known.
+        factors: that made each observation, if they are known: the number of the value of each factor, from 0 on.
     """
     every = build_metrics(None)
     metrics, others = ([m for m in every if m.reads_codes_only is only] for only in (True, False))
-    draws = _of_codes(Normal(code, torch.zeros_like(code), validate_args=False), label, factors)
+    draws = _only_codes(Normal(code, torch.zeros_like(code), validate_args=False), label, factors)
     for metric in metrics:
         metric.update(draws)
-    found = Measurement.of((outcome for metric in metrics for outcome in metric.compute()), columns(metrics, 1))
-    missing = dict.fromkeys(columns(others, 1), "codes alone have no model")
-    return Measurement([], missing).joined_with(found)
+    return _results(metrics, 1, dict.fromkeys(columns(others, 1), "codes alone have no model"))
 
 
-def _of_codes(posterior: Distribution, label: Tensor | None = None, factors: Tensor | None = None) -> Draws:
+def _results(metrics: Sequence[Metric], draws: int, reasons: dict[str, str]) -> Measurement:
+    """What metrics say of all that they took in; the reasons are of the columns of other metrics."""
+    outcomes = (outcome for metric in metrics for outcome in metric.result())
+    return Measurement([], reasons).joined_with(Measurement.from_outcomes(outcomes, columns(metrics, draws)))
+
+
+def _only_codes(posterior: Distribution, label: Tensor | None = None, factors: Tensor | None = None) -> Draws:
     """Draws for metrics that read nothing but codes and labels; all else is empty."""
     code = posterior.mean
-    blank = code.new_empty(0, len(code))
+    blank = code.new_empty(0, len(code))  # log-densities of no draws; blank.mT, `[B, 0]`, is B images without pixels
     return Draws(blank.mT, label, posterior, blank.mT, code[None], blank, blank, blank, factors=factors)
 
 
@@ -155,7 +161,7 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
         chosen: the estimators.
         seed: of all randomness. The same seed gives the same numbers.
     """
-    seen, total = Measurement([], {}), sum(len(batch.x) for batch in batches) if chosen else 0
+    found, total = Measurement([], {}), sum(len(batch.x) for batch in batches) if chosen else 0
     for estimator in chosen:
         reason = estimator.why_not_applicable(model)
         if reason is None:
@@ -166,22 +172,21 @@ def estimate(model: Autoencoder, batches: Iterable[Batch], chosen: Sequence[Esti
                 reason = str(error)
         if reason is not None:
             outcomes = tuple(NotApplicable(column, reason) for column in estimator.columns)
-        over = part_of(total, estimator.observations)
-        seen = seen.joined_with(
-            Measurement.of((_of(over, outcome) for outcome in outcomes), _explained(estimator, estimator.columns))
-        )
-    return seen
+        part = part_of(total, estimator.observations)
+        stated = (_computed_over(part, outcome) for outcome in outcomes)
+        found = found.joined_with(Measurement.from_outcomes(stated, _explained(estimator, estimator.columns)))
+    return found
 
 
-def _of(over: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotApplicable:
-    """Fill in the observations that an estimate was computed over, if the estimator left them empty."""
-    return outcome._replace(over=over) if isinstance(outcome, Estimate) and outcome.over is None else outcome
+def _computed_over(part: str | None, outcome: Estimate | NotApplicable) -> Estimate | NotApplicable:
+    """Fill in which part of the split an estimate was computed over, if the estimator did not say it."""
+    return outcome._replace(over=part) if isinstance(outcome, Estimate) and outcome.over is None else outcome
 
 
 @contextmanager
 def evaluating(model: Autoencoder) -> Iterator[None]:
-    """Put a model into evaluation mode for a block."""
-    keep_freed_memory()
+    """Put a model into evaluation mode for a block, in which it is also as quick as it can be."""
+    keep_freed_memory()  # here, because every evaluation comes through here; a second call costs a microsecond
     was_training, decoder = model.training, getattr(model, "decoder", None)
     model.eval()
     try:
@@ -198,4 +203,4 @@ def keep_freed_memory() -> None:
     that takes a sixth of the time. glibc keeps blocks of the largest size that was freed before
     (https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD).
     """
-    torch.empty(2**23, dtype=torch.uint8)
+    torch.empty(2**23, dtype=torch.uint8)  # freed at once: this is what sets glibc's limit

@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.bounds import pareto_k, summary
+from vaebench.evaluation.bounds import median_reliability, pareto_k
 from vaebench.evaluation.estimators.base import mean_over_observations
 from vaebench.evaluation.estimators.evidence import AnnealedImportanceSampling
 from vaebench.evaluation.measure import evaluating
@@ -18,7 +18,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.records.description import Weights
 from vaebench.records.record import Estimate
 
-ROWS = 64  # observations that are scored at a time
+OBSERVATIONS_AT_ONCE = 64
 
 
 class Scores(NamedTuple):
@@ -67,7 +67,7 @@ class Scores(NamedTuple):
         """The mean over observations, with its errors and its reliability."""
         noise = None if self.error.isnan().any() else self.error.square()
         name = f"iwae_{self.draws}" if self.method == "iwae" else self.method
-        weights = summary(self.pareto_k, self.effective, self.draws)
+        weights = median_reliability(self.pareto_k, self.effective, self.draws)
         return mean_over_observations(name, self.log_px, noise, weights)
 
 
@@ -100,7 +100,10 @@ def score(
         if annealing is not None:
             return Scores.of("ais", annealing.log_weights(model, x, seed))  # type: ignore[arg-type]
         noise = generator(seed, "evaluation", x.device)
-        parts = [Scores.of("iwae", model.draws(Batch(part), draws, noise).log_weight) for part in x.split(ROWS)]
+        parts = [
+            Scores.of("iwae", model.draws(Batch(part), draws, noise).log_weight)
+            for part in x.split(OBSERVATIONS_AT_ONCE)
+        ]
     columns = zip(*((part.log_px, part.error, part.pareto_k, part.effective) for part in parts), strict=True)
     log_px, error, shapes, effective = map(torch.cat, columns)
     return Scores("iwae", log_px, error, shapes, effective, draws)

@@ -12,7 +12,7 @@ from vaebench.config.registry import ESTIMATORS, Fraction, PositiveInt
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.bounds import weights_of
+from vaebench.evaluation.bounds import reliability
 from vaebench.evaluation.estimators import annealing
 from vaebench.evaluation.estimators.annealing import check_finite
 from vaebench.evaluation.estimators.base import EvidenceEstimator, fingerprint, mean_over_observations
@@ -58,7 +58,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
         check_finite(log_weight, "samples of the prior")
         values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
         name, name_of_size = self.columns
-        estimate = mean_over_observations(name, values, noise, weights_of(log_weight))
+        estimate = mean_over_observations(name, values, noise, reliability(log_weight))
         effective = bounds.effective_sample_size(log_weight)
         return estimate, Estimate(name_of_size, float(effective.median()), n=len(x))
 
@@ -151,15 +151,15 @@ class AnnealedImportanceSampling(EvidenceEstimator):
     def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         effective = bounds.effective_sample_size(log_weight)
         values, noise = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
-        ais = mean_over_observations("ais", values, noise, weights_of(log_weight))
+        ais = mean_over_observations("ais", values, noise, reliability(log_weight))
         return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
 
     def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         """The lower bound, the upper bound, and the gap between them."""
         lower, upper = bounds.iwae(forwards, self.chains), -bounds.iwae(backwards, self.chains)
         return (
-            mean_over_observations("bdmc_lower", lower, weights=weights_of(forwards)),
-            mean_over_observations("bdmc_upper", upper, weights=weights_of(backwards)),
+            mean_over_observations("bdmc_lower", lower, weights=reliability(forwards)),
+            mean_over_observations("bdmc_upper", upper, weights=reliability(backwards)),
             mean_over_observations("bdmc_gap", upper - lower),
         )
 

@@ -12,7 +12,7 @@ from vaebench.config.registry import ESTIMATORS, Positive, PositiveInt
 from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.evaluation.bounds import weights_of
+from vaebench.evaluation.bounds import reliability
 from vaebench.evaluation.estimators.annealing import check_finite
 from vaebench.evaluation.estimators.base import Estimator, mean_over_observations
 from vaebench.models.base import Autoencoder
@@ -100,7 +100,7 @@ class InferenceGap(Estimator):
         check_finite(torch.stack([first, second]), "draws from the posterior")
         gained, variance = second - first, bounds.iwae_variance(second, self.draws)
         evidence, elbo = bounds.iwae(second, self.draws), bounds.elbo(second)
-        weights = weights_of(second)
+        weights = reliability(second)
         scale = beta * beta / self.draws
 
         def mean(name: str, values: Tensor, variance: Tensor | None) -> Estimate:

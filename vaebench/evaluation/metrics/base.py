@@ -116,6 +116,15 @@ class Metric(TorchMetric, ABC):
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         """The estimates, over everything taken in; a number that it does not give is left blank, with the reason."""
 
+    def result(self) -> tuple[Estimate | NotApplicable, ...]:
+        """What `compute` gives for the states of all processes.
+
+        torchmetrics' own wrapper of `compute` also looks for tensors in every field of every estimate. That takes half
+        a millisecond, as long as a bound of 5000 draws of ten observations.
+        """
+        with self.sync_context():
+            return type(self).compute(self)
+
     def estimated(self, states: Mapping[str, Tensor]) -> tuple[Estimate | NotApplicable, ...]:
         """What `compute` gives for states that were taken in elsewhere."""
         for name, state in states.items():

@@ -10,7 +10,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from vaebench.config.registry import METRICS, DrawsDivisors
 from vaebench.evaluation import bounds
-from vaebench.evaluation.bounds import FEWEST, pareto_k, summary, tail_length
+from vaebench.evaluation.bounds import FEWEST_IN_TAIL, median_reliability, pareto_k, tail_length
 from vaebench.evaluation.metrics.base import Columns, MeanOverObservations, Metric, ScalarMean, variance_of_mean
 from vaebench.models.draws import Draws
 from vaebench.records.description import HEAVY_TAIL, Description, Direction, Panel, Role, Weights
@@ -63,9 +63,7 @@ class IWAE(MeanOverObservations):
         super().__init__()
         self.k = k
         self.sizes: tuple[int, ...] = ()
-        self._groups: list[
-            Tensor
-        ] = []  # of the batch that `update` takes in, for each size; both methods below read them
+        self._groups: list[Tensor] = []  # of the batch that `update` takes in, for each size
 
     def columns(self, draws: int) -> Mapping[str, Description]:
         described = Description("", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND)
@@ -80,7 +78,7 @@ class IWAE(MeanOverObservations):
         if self.draws in self.sizes:
             self.shapes.append(draws.of_weights(pareto_k))
             self.effective.append(draws.of_weights(bounds.effective_sample_size))
-        self._groups = bounds.iwae_curve(log_weight, self.sizes)
+        self._groups = bounds.iwae_groups_by_size(log_weight, self.sizes)
         super().update(draws)
         self._groups = []
 
@@ -103,7 +101,7 @@ class IWAE(MeanOverObservations):
         if k < self.draws:
             return None
         # On the CPU: a few numbers, for which a GPU would start thirty kernels.
-        return summary(dim_zero_cat(self.shapes).cpu(), dim_zero_cat(self.effective).cpu(), k)
+        return median_reliability(dim_zero_cat(self.shapes).cpu(), dim_zero_cat(self.effective).cpu(), k)
 
 
 @METRICS.register
@@ -169,9 +167,11 @@ class ParetoK(Metric):
         n, names = len(shapes), tuple(self.columns(self.draws))
         fitted = shapes[~shapes.isnan()]
         if not len(fitted):
-            few = f"{FEWEST * FEWEST} draws are the fewest that have a tail, got {self.draws}"
+            few = f"{FEWEST_IN_TAIL * FEWEST_IN_TAIL} draws are the fewest that have a tail, got {self.draws}"
             tied = "the largest weights of every observation are tied: there is no tail"
-            return tuple(NotApplicable(name, few if tail_length(self.draws) < FEWEST else tied) for name in names)
+            return tuple(
+                NotApplicable(name, few if tail_length(self.draws) < FEWEST_IN_TAIL else tied) for name in names
+            )
         note = f"the largest weights of {n - len(fitted)} of {n} observations are tied" if len(fitted) < n else None
         values = float(fitted.quantile(0.5)), float((fitted > HEAVY_TAIL).sum()) / n
         return tuple(Estimate(name, value, n=n, note=note) for name, value in zip(names, values, strict=True))

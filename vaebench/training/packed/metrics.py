@@ -79,7 +79,7 @@ class PackMetrics:
             for metric in self.metrics
             for outcome in metric.estimated({name: next(left) for name in metric.metric_state})
         ]
-        found = Measurement.of(outcomes, columns(self.metrics, self.draws))
+        found = Measurement.from_outcomes(outcomes, columns(self.metrics, self.draws))
         return Measurement([], self.not_applicable).joined_with(found)
 
 
