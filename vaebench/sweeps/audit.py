@@ -36,14 +36,7 @@ class Audit(NamedTuple):
 
 
 class Whole(Dataset):
-    """A file whose observations are all measured: each split has all of them.
-
-    Args:
-        file: as `own.whole` reads it.
-        shape: of an observation.
-        most: as many, evenly spaced.
-        binarize: how grey levels become 0 and 1.
-    """
+    """A file whose observations of this shape are all measured, at most `most`: each split has all of them."""
 
     def __init__(self, file: Path, shape: tuple[int, ...], most: int, binarize: Spec | None = None) -> None:
         super().__init__(binarize=binarize)

@@ -110,8 +110,12 @@ def _with_ceiling(
         values.append(value._replace(lower=c.lower, upper=c.upper, rate=c.rate))
         if len(x) > MANY:
             tell(f"βσ² = {c.tau:.4g}: the ceiling is in {c.lower:.3f} … {c.upper:.3f}")
-    onset, stopped = problem.onset, _is_over(pause)
-    return replace(found, onset=None if stopped else onset, used=len(x), values=tuple(values), stopped=stopped)
+    found = replace(found, onset=problem.onset, used=len(x), values=tuple(values))
+    try:
+        pause()
+    except Stopped:  # the search was ended, perhaps within that for the onset
+        found = replace(found, onset=None, stopped=True)
+    return found
 
 
 def _problem(x: Float[Tensor, "N *event"], pause: Callable[[], None], tell: Callable[[str], None]) -> CeilingProblem:
@@ -136,14 +140,6 @@ def device_for(needed: int) -> torch.device:
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > needed + BLOCKS_ON_GPU:
         return torch.device("cuda")
     return torch.device("cpu")
-
-
-def _is_over(pause: Callable[[], None]) -> bool:
-    try:
-        pause()
-    except Stopped:
-        return True
-    return False
 
 
 def _spectrum(dataset: Dataset, x: Float[Tensor, "N *event"], with_validation: bool) -> Spectrum:
