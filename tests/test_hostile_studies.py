@@ -160,12 +160,19 @@ AMBIGUOUS = ("010", "-010", "09", "00", "1:30", "1:30:59.5", "1_000", "1_0.5", "
 
 
 @pytest.mark.parametrize("value", AMBIGUOUS)
-@pytest.mark.parametrize("where", ["seed: {}", "evaluate: {{metrics: [{}]}}", "grid:\n  train.epochs:\n  - {}"])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("seed: {}", "4: seed"),
+        ("evaluate: {{metrics: [{}]}}", "4: evaluate.metrics[0]"),
+        ("grid:\n  train.epochs:\n  - {}", "6: grid.train.epochs[0]"),
+    ],
+)
 def test_what_yaml_1_1_and_1_2_read_differently_is_refused_with_both_readings(
-    write: Write, value: str, where: str
+    write: Write, value: str, text: str, place: str
 ) -> None:
-    message = refusal(write(HEAD + where.format(value)))
-    assert message.startswith(f"study.yaml:{4 + where.count(chr(10))}: '{value}' is ")
+    message = refusal(write(HEAD + text.format(value)))
+    assert message.startswith(f"study.yaml:{place}: '{value}' is ")
     assert "in YAML 1.1 and" in message
     assert "in quotes" in message
     assert refusal(write(HEAD), f"seed={value}").startswith(f"command line: seed: '{value}' is ")

@@ -267,7 +267,7 @@ def _faults_in(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.No
         return
     seen.add(id(node))
     if text := _refused(node):
-        yield Fault(node.start_mark.line + 1, (), text)
+        yield Fault(node.start_mark.line + 1, path, text)
     above = (*above, node)
     if isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
@@ -276,14 +276,14 @@ def _faults_in(node: yaml.Node, path: Keys, seen: set[int], above: tuple[yaml.No
         first: dict[str, int] = {}
         for key, value in node.value:
             yield from _faults_in(key, path, seen, above)
-            line, inside = key.start_mark.line + 1, path
+            line, inside = key.start_mark.line + 1, (*path, key.value) if key.tag == STR else path
             if key.tag not in (STR, MERGE):
                 yield Fault(line, path, f"expected a name as a key, got {_shown(key)}; write it in quotes if it is one")
             elif key.value in first:
                 since = first[key.value]
                 yield Fault(line, (*path, key.value), f"given twice, first on line {since}; keep one of them")
             elif key.tag == STR:
-                first[key.value], inside = line, (*path, key.value)
+                first[key.value] = line
             yield from _faults_in(value, inside, seen, above)
 
 
