@@ -77,7 +77,7 @@ def train(
         cuda_graph.WARM_UP = warm_up
     losses = [[float(x) for x in curve.columns["train/objective"] if x is not None] for curve in pack.logs.curves]
     steps = trainer.global_step // runs[0].train.epochs
-    return Training(pack.models, trainer.strategy.root_device, losses, clock.marks, steps)
+    return Training(list(pack.members), trainer.strategy.root_device, losses, clock.marks, steps)
 
 
 def dataset_of(run: Run) -> Dataset:

@@ -85,10 +85,10 @@ def measured(net: str, members: int) -> float:
 
     from vaebench.config import load
     from vaebench.config.registry import MODELS
+    from vaebench.data.datamodule import data_of
     from vaebench.sweeps.run import Execution
     from vaebench.training.packed.loaders import PackedData
     from vaebench.training.packed.module import Pack
-    from vaebench.training.single import data_of
     from vaebench.training.trainer import accelerator
 
     Execution(threads=1).apply()

@@ -28,12 +28,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vaebench.config import Run, load
 from vaebench.config.registry import MODELS
-from vaebench.data.datamodule import DataModule
+from vaebench.data.datamodule import DataModule, data_of
 from vaebench.models.base import Autoencoder
 from vaebench.training.fit import fit
 from vaebench.training.packed import compiled
 from vaebench.training.packed.stacked import Stacks
-from vaebench.training.single import data_of
 from vaebench.training.trainer import configure_process
 
 STEPS = 50

@@ -202,8 +202,8 @@ def drawn(k: int) -> float:
     """Processor seconds of the bounds of all sizes up to k."""
     from vaebench.config import load
     from vaebench.config.registry import MODELS
+    from vaebench.data.datamodule import data_of
     from vaebench.evaluation.measure import build_metrics, measure
-    from vaebench.training.single import data_of
 
     run = load(STUDY).runs[0]
     data = data_of(run)

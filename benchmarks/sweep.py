@@ -181,7 +181,7 @@ def products() -> float:
 
     from vaebench.config import load
     from vaebench.config.registry import MODELS
-    from vaebench.training.single import data_of
+    from vaebench.data.datamodule import data_of
 
     runs = load(STUDY).runs
     data = data_of(runs[0])

@@ -66,7 +66,7 @@ def trained(
 
 
 def rows(pack: Pack) -> torch.Tensor:
-    return pack.stacks.rows.values
+    return pack.stacks.matrix.values
 
 
 CLIPS = (None, 3.0, None, 3.0, None)

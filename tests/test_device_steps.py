@@ -11,13 +11,13 @@ from test_pack import build, check_resume, packed, same_bits, various
 from vaebench.data.datasets.published import Digits
 from vaebench.training.packed import loaders
 from vaebench.training.packed.cuda_graph import GraphedSteps
-from vaebench.training.packed.loaders import BLOCK, CHUNK, PackedBatches, PackedData, ResidentBatches
+from vaebench.training.packed.loaders import BLOCK, CHUNK, DeviceBatches, PackedBatches, PackedData
 
 
 @pytest.fixture
 def resident(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs train on the CPU as they do on a device."""
-    monkeypatch.setattr(loaders, "PackedBatches", ResidentBatches)
+    monkeypatch.setattr(loaders, "PackedBatches", DeviceBatches)
 
 
 PACKS = {
@@ -71,7 +71,7 @@ def test_every_batch_of_an_epoch_is_read_once(batch_size, skipped):
     """Blocks of at most so many steps, in chunks of as many steps as Lightning expects."""
     data = PackedData(Digits(binarize="Dynamic"), [0, 5], batch_size=batch_size)
     data.setup("fit")
-    ordinary, blocks = (kind([data.training(seed) for seed in data.seeds]) for kind in (PackedBatches, ResidentBatches))
+    ordinary, blocks = (kind([data.training(seed) for seed in data.seeds]) for kind in (PackedBatches, DeviceBatches))
     skipped = min(skipped, ordinary.steps_per_epoch - 1)
     for stream in (*ordinary.streams, *blocks.streams):
         stream.load_state_dict(stream.next_epoch() | {"given": skipped})

@@ -13,7 +13,7 @@ from vaebench.config import load
 from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Examples, Splits
-from vaebench.models.base import Diverged
+from vaebench.models.epoch import Diverged
 from vaebench.training.fit import fit
 
 N = 40
@@ -212,7 +212,7 @@ def test_ordinary_data_is_not_blamed(tmp_path):
     for data in ("Digits", "LinearGaussian"):
         module = DataModule(DATASETS.build(data), root=tmp_path)
         module.setup()
-        assert module.too_large is None
+        assert module.values_too_large is None
 
 
 def pictures(folder: Path, size: int = 4) -> Splits:

@@ -93,7 +93,7 @@ def test_what_is_measured_follows_the_training(data):
     members = [build("VAE", seed) for seed in range(2)]
     many = measuring(members)
     before = many.measure([0, 1], data.batches("validation"))
-    many.stacks.rows.values.mul_(1.5)
+    many.stacks.matrix.values.mul_(1.5)
     after = many.measure([0, 1], data.batches("validation"))
     assert before != after
     for found, member in zip(after, members, strict=True):

@@ -12,7 +12,7 @@ from torch import nn
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS, POSTERIORS, PRIORS
 from vaebench.models.base import Autoencoder
 from vaebench.training import memory
-from vaebench.training.memory import TooLargeError, check_fits, needs, outline
+from vaebench.training.memory import TooLargeError, check_fits, meta_model, needs
 
 TRAINED = """
 import json, sys
@@ -109,21 +109,21 @@ def test_the_estimate_is_what_training_takes():
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_an_outline_needs_what_the_model_needs(name):
+def test_a_model_on_the_meta_device_needs_what_the_model_needs(name):
     """Every model has shapes without numbers: what it takes is known before it is built."""
     spec = {"name": name, "likelihood": "Gaussian"}
-    shapes = outline(spec, (1, 8, 8))
+    shapes = meta_model(spec, (1, 8, 8))
     assert shapes is not None
     assert {p.device.type for p in shapes.parameters()} == {"meta"}
     assert needs([shapes], 64) == needs([MODELS.build(spec, (1, 8, 8), 0)], 64)
 
 
 @pytest.mark.parametrize("kind", [NETWORKS, PRIORS, POSTERIORS, LIKELIHOODS], ids=repr)
-def test_every_part_of_a_model_has_an_outline(kind):
+def test_every_part_of_a_model_can_be_built_on_the_meta_device(kind):
     key = {NETWORKS: "network", PRIORS: "prior", POSTERIORS: "posterior", LIKELIHOODS: "likelihood"}[kind]
     for part in kind:
         spec = {"name": "VAE", key: part}
-        shapes = outline(spec, (1, 8, 8))
+        shapes = meta_model(spec, (1, 8, 8))
         assert shapes is not None, part
         assert needs([shapes], 64) == needs([MODELS.build(spec, (1, 8, 8), 0)], 64), part
 

@@ -9,7 +9,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
-from vaebench.models.base import Diverged
+from vaebench.models.epoch import Diverged
 from vaebench.training.step import training_step
 
 SHAPE = (1, 8, 8)

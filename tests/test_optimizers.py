@@ -20,10 +20,11 @@ from vaebench.data.datasets.published import Digits
 from vaebench.models.base import Autoencoder
 from vaebench.sweeps.packs import describe_packs, pack_key, packs_of
 from vaebench.training.fit import fit
+from vaebench.training.outside_pack import fit_outside_pack
 from vaebench.training.packed import loaders
 from vaebench.training.packed.stacked import ParameterMatrix
-from vaebench.training.single import Fitted, fit_single
 from vaebench.training.step import training_step
+from vaebench.training.trainer import Fitted
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "Adam": [{}, {"betas": (0.5, 0.9), "eps": 1e-4}, {"weight_decay": 0.3}, {"betas": (0.0, 0.99)}],
@@ -116,7 +117,7 @@ def fitted(runs: list[Run], folder: Path, stop: int | None = None) -> list[Fitte
     folders = [folder / one.id for one in runs]
     for own in folders:
         own.mkdir(parents=True, exist_ok=True)
-    found = fit(runs, folders, [[] for _ in runs], watch, every=0.0)
+    found = fit(runs, folders, [[] for _ in runs], watch, save_every=0.0)
     assert all(isinstance(one, Fitted) for one in found), found
     return found  # type: ignore[return-value]
 
@@ -135,7 +136,7 @@ def test_a_run_takes_torchs_steps_alone_in_a_pack_and_after_a_stop(name: str, tm
     ][1:]
     assert len(packs_of(runs)) == 1
     (tmp_path / "alone").mkdir()
-    alone = fit_single(runs[-1], tmp_path / "alone", [], print, 60.0)
+    alone = fit_outside_pack(runs[-1], tmp_path / "alone", [], print, 60.0)
     assert torch.equal(weights(alone.model), by_plain_steps(runs[-1]))
     whole = fitted(runs, tmp_path / "whole")
     for one, found in zip(runs, whole, strict=True):
@@ -156,10 +157,10 @@ def test_a_device_takes_the_same_steps(name: str, monkeypatch: pytest.MonkeyPatc
         made = [OPTIMIZERS.build({"name": name, **settings}) for settings in SETTINGS[name][1:3]]
         members = [build("BetaVAE", seed) for seed in range(2)]
         pack, _ = packed(members, 2, 128, optimizers=made, learning_rate_factors=[lambda epoch: 0.5**epoch] * 2)
-        return [weights(member) for member in pack.models]
+        return [weights(member) for member in pack.members]
 
     ordinary = trained()
-    monkeypatch.setattr(loaders, "PackedBatches", loaders.ResidentBatches)
+    monkeypatch.setattr(loaders, "PackedBatches", loaders.DeviceBatches)
     assert all(torch.equal(a, b) for a, b in zip(trained(), ordinary, strict=True))
 
 

@@ -100,5 +100,5 @@ def test_the_formula_is_the_update(kind, size):
     torch.testing.assert_close(other.values, one.values, rtol=1e-6, atol=1e-6)
     assert torch.equal(other.values[2], one.values[2])
     for i in range(4):
-        torch.testing.assert_close(by_formula.moments(i), by_update.moments(i), rtol=1e-5, atol=0)
-    assert not by_formula.moments(2).any()
+        torch.testing.assert_close(by_formula.state_of(i), by_update.state_of(i), rtol=1e-5, atol=0)
+    assert not by_formula.state_of(2).any()

@@ -18,7 +18,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.tables.labels import labels
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.trained import find
-from vaebench.training.single import fit_single
+from vaebench.training.outside_pack import fit_outside_pack
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted(ROOT.glob("results/*/records/*.json"))
@@ -135,7 +135,7 @@ def test_without_a_validation_split_a_run_trains_alone_and_in_a_pack(tmp_path: P
     for record in executed(runs, tmp_path):
         assert [*record.curve] == ["epoch", "train/objective"]
         assert record.config["data"]["validation"] == 0
-    assert "val/objective" not in fit_single(runs[0], tmp_path, [], lambda *_: None, 60.0).curve
+    assert "val/objective" not in fit_outside_pack(runs[0], tmp_path, [], lambda *_: None, 60.0).curve
 
 
 @pytest.mark.parametrize("use", [{"train": {"early_stopping": {"patience": 1}}}, {"evaluate": {"split": "validation"}}])

@@ -49,7 +49,7 @@ def test_gradients_averaged_over_processes_are_those_of_one(spec, monkeypatch):
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*is deprecated")
 def test_every_model_on_several_devices_has_the_curve_of_one(tmp_path):
-    """One group of three processes for all models, at odd sizes. (`test_alone` has two processes.)"""
+    """One group of three processes for all models, at odd sizes. (`test_outside_pack` has two processes.)"""
     one, several = (trained(devices, tmp_path / str(devices)) for devices in (1, 3))
     assert several.keys() == one.keys()
     assert all(any(str(spec) in name for name in one) for spec in SPECS)

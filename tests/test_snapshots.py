@@ -22,7 +22,7 @@ from vaebench.training.fit import fit
 from vaebench.training.packed.loaders import PackedData
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import ALIGNMENT
-from vaebench.training.single import Fitted
+from vaebench.training.trainer import Fitted
 
 STUDY = """
 question: Does it come out the same?
@@ -75,7 +75,7 @@ def fitted(runs, folder: Path, stop: int | None = None) -> list[Fitted | Excepti
     folders = [folder / run.id for run in runs]
     for own in folders:
         own.mkdir(parents=True, exist_ok=True)
-    return fit(runs, folders, [[] for _ in runs], watch, every=0.0)
+    return fit(runs, folders, [[] for _ in runs], watch, save_every=0.0)
 
 
 def assert_same(found: Fitted | Exception, expected: Fitted | Exception) -> None:
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_packed_goes_on_as_well(runs, tmp_path, monkeypat
     with pytest.raises(StoppedError):
         fitted(runs[:1], tmp_path, stop=3)
     snapshot = read(tmp_path / runs[0].id / RESUME, runs[0].id)
-    assert (snapshot.epochs, snapshot.moments) == (2, None)
+    assert (snapshot.epochs, snapshot.optimizer_state) == (2, None)
     assert_same(fitted(runs[:1], tmp_path)[0], whole[0])
     assert_same(fitted(runs[:1], tmp_path, stop=5)[0], whole[0])  # it is trained: no epoch is left
 
@@ -234,7 +234,7 @@ def rewritten(path: Path, **changes) -> None:
 MISFITS = {
     "the model has another extra": lambda s: {"weights": s.weights | {"extra": torch.zeros(2)}},
     "the model has another": lambda s: {"weights": {n: t.double() for n, t in s.weights.items()}},
-    "moments of shape": lambda s: {"moments": torch.zeros(2, s.moments.shape[1] + ALIGNMENT)},
+    "optimiser state of shape": lambda s: {"moments": torch.zeros(2, s.optimizer_state.shape[1] + ALIGNMENT)},
     "the order of its batches": lambda s: {"order": {"given": 0}},
     "7 of 5 epochs": lambda s: {"epochs": 7},
     "5 epochs and 99 of 5 steps": lambda s: {"order": s.order | {"given": 99}},
@@ -302,9 +302,9 @@ def test_what_a_signal_stops_goes_on_from_the_step_it_came_in(tmp_path, monkeypa
     try:
         for _ in stops:
             with pytest.raises(KeyboardInterrupt):
-                fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
+                fit(runs, folders, [[] for _ in runs], lambda *_: None, save_every=1e9)
             seen += {resume.resume_point(folder)["steps"] for folder in folders}
-        found = fit(runs, folders, [[] for _ in runs], lambda *_: None, every=1e9)
+        found = fit(runs, folders, [[] for _ in runs], lambda *_: None, save_every=1e9)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -40,7 +40,7 @@ def run(model: Any, x: Tensor, progress: float, n: int = 3) -> None:
     """Steps at one share of training."""
     optimizer, stream = model.configure_optimizers(), generator(model.seed, "steps")
     for _ in range(n):
-        model.enter(progress)
+        model.enter_phase(progress)
         training_step(model, x, model.noise(len(x), stream), optimizer, progress=progress)
 
 
@@ -80,7 +80,7 @@ def test_a_layer_reconstructs_the_clean_codes_below():
     """The objective of the second layer of sigmoids: Σ h log ĥ + (1 − h) log(1 − ĥ), where only its input is masked."""
     model = build("StackedAE", network=SIGMOIDS, corruption=MASKED).double()
     x = observations(5).double()
-    model.enter(0.2)
+    model.enter_phase(0.2)
     noise = model.noise(5, torch.Generator().manual_seed(0))
     assert noise.shape == (5, 12)
     _, first, sigmoid, second, *_ = model.encoder

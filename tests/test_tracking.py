@@ -19,6 +19,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from vaebench.config import Run, load
+from vaebench.data.datamodule import data_of
 from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.vae import VAE
 from vaebench.records import arrays
@@ -32,7 +33,6 @@ from vaebench.reporting.tables.quantities import Fact, quantities
 from vaebench.reporting.wandb import runs as wandb
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.single import data_of
 
 ROOT = Path(__file__).parents[1]
 

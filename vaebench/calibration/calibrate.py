@@ -22,6 +22,7 @@ from vaebench.calibration.toy_cases import ceiling_grades, toy_case_grades
 from vaebench.config import Run, Study
 from vaebench.config.registry import ESTIMATORS, METRICS, Spec
 from vaebench.config.seeding import generator, seeded
+from vaebench.data.datamodule import data_of
 from vaebench.data.datasets.synthetic import LinearGaussian
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import build_metrics, estimate, measure
@@ -32,7 +33,6 @@ from vaebench.records.files import CHECKPOINT
 from vaebench.records.record import Estimate, NotApplicable, Record
 from vaebench.sweeps.run import Execution
 from vaebench.sweeps.sweep import sweep
-from vaebench.training.single import data_of
 
 SEEDS = 100  # the number of repetitions of fast measurements
 FALSE_ALARM = 1e-3  # the probability that a right claim gets a wrong grade

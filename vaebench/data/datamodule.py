@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-from vaebench.config.registry import PositiveInt
+from vaebench.config import Run
+from vaebench.config.registry import DATASETS, PositiveInt
 from vaebench.data.binarization import binarized
 from vaebench.data.datasets.base import Dataset, Splits, data_root, repeated
 from vaebench.data.loaders import Batch, DeviceSplit, EvaluationBatches, Shard, TrainingBatches
@@ -102,7 +103,7 @@ class DataModule(LightningDataModule):
         }
 
     @property
-    def too_large(self) -> str | None:
+    def values_too_large(self) -> str | None:
         """What to do about observations that are too large for the initialisation of networks; None if they are not."""
         x = self._loaded.train.x
         largest = max(abs(float(x.min())), abs(float(x.max()))) / self._loaded.scale
@@ -228,6 +229,11 @@ class DataModule(LightningDataModule):
         if self.trainer is None:
             return Shard(self.batch_size)
         return Shard(self.batch_size, self.trainer.global_rank, self.trainer.world_size)
+
+
+def data_of(run: Run) -> DataModule:
+    """The data module of a run, not yet loaded."""
+    return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
 
 
 def _check_grey(splits: Splits, source: str) -> None:

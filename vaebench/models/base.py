@@ -16,30 +16,24 @@ from vaebench.config.registry import LIKELIHOODS, NETWORKS, Later, LikelihoodSpe
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
-from vaebench.models import epoch
 from vaebench.models.draws import Draws
+from vaebench.models.epoch import (
+    REFIT_NOISE,
+    TRAINING_NOISE,
+    TRAINING_OBJECTIVE,
+    VALIDATION_NOISE,
+    VALIDATION_OBJECTIVE,
+    Diverged,
+    describe_divergence,
+    progress_at,
+    sum_and_count,
+)
 from vaebench.models.parts.posteriors import Form, reparameterise
 from vaebench.models.using import Usable
 from vaebench.records.description import Description, Panel
 
 CLASS = "vaebench_model"  # the entry of a checkpoint with the name of the model's class
 FACTS_OF_BETA = ("beta", "beta_normalised", "beta_effective")  # facts that a model without a rate does not have
-
-
-class Diverged(FloatingPointError):
-    """The objective is no longer a finite number.
-
-    Args:
-        what: which number, and where in the training.
-        remedy: what the user can do about it.
-    """
-
-    def __init__(self, what: str, remedy: str = epoch.REMEDY) -> None:
-        super().__init__(what, remedy)
-        self.what, self.remedy = what, remedy
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.remedy}"
 
 
 class Autoencoder(Usable, ABC):
@@ -120,7 +114,7 @@ class Autoencoder(Usable, ABC):
         """What training maximises, in nats per observation: a pure function of its arguments and the parameters."""
 
     def objective_of(self, batch: Batch, noise: Tensor) -> Float[Tensor, " B"]:
-        """The objective of a batch. A model that learns from labels (`classes`) has another one than `objective`."""
+        """The objective of a batch with its labels: `objective(x, noise)`, unless the model learns from labels."""
         return self.objective(batch.x, noise)
 
     @abstractmethod
@@ -204,10 +198,11 @@ class Autoencoder(Usable, ABC):
         """Refuse labels of the training split that the model cannot learn from."""
 
     def phase_at(self, progress: float) -> int:
-        """The phase at this share of training. It never goes back.
+        """The number of the phase when this share of training is over. It never goes back.
 
-        The objective, the noise and the parameters that learn may differ from phase to phase. Each phase starts with a
-        new optimiser, so parameters that have no gradient in a phase keep their values.
+        Most models have one phase; in each phase of StackedAE another layer learns. The objective, the noise and the
+        parameters that learn may differ from phase to phase. Each phase starts with a new optimiser, so parameters that
+        have no gradient in a phase keep their values.
         """
         return 0
 
@@ -220,15 +215,15 @@ class Autoencoder(Usable, ABC):
         """The parameters that learn in the present phase."""
         return self.parameters()
 
-    def enter(self, progress: float) -> bool:
-        """Enter the phase at this share of training; whether it is another one than before."""
+    def enter_phase(self, progress: float) -> bool:
+        """Enter the phase at this share of training. Return whether that is another phase than before."""
         before, self.phase = self.phase, self.phase_at(progress)
         return self.phase != before
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load parameters and buffers, and enter the phase in which they were saved."""
         loaded = super().load_state_dict(state_dict, *args, **kwargs)
-        self.enter(float(self.progress))
+        self.enter_phase(float(self.progress))
         return loaded
 
     @property
@@ -264,7 +259,7 @@ class Autoencoder(Usable, ABC):
             self.prepare_for(data)
 
     def on_fit_start(self) -> None:
-        self.generator = generator(self.seed, epoch.TRAINING_NOISE, self.device)
+        self.generator = generator(self.seed, TRAINING_NOISE, self.device)
         if self._noise_state is None and self.data_module is None:
             training = self.whole_training_split()
             self.check_labels(training.label)
@@ -280,9 +275,9 @@ class Autoencoder(Usable, ABC):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of a step. Lightning does the rest of `vaebench.training.step.training_step`."""
         assert self.generator is not None, "training_step needs a Trainer: call Trainer().fit(model, datamodule)"
-        progress = epoch.progress(self.global_step, self._steps)
+        progress = progress_at(self.global_step, self._steps)
         self.progress.fill_(progress)
-        if self.enter(progress):
+        if self.enter_phase(progress):
             self.trainer.optimizers[0].state.clear()
         # Every process draws the noise of the whole batch and takes its part, so that the number of processes does not
         # change the noise of an example.
@@ -291,7 +286,7 @@ class Autoencoder(Usable, ABC):
         if not len(batch.x):
             return self._zero_loss()
         objective = self.objective_of(batch, noise)
-        self._trained += epoch.tally(objective)
+        self._trained += sum_and_count(objective)
         # Lightning averages gradients over processes with equal weights, however many examples each process has. This
         # divisor makes that average the gradient of the mean over all examples.
         loss = -objective.sum() / (total / world)
@@ -305,19 +300,19 @@ class Autoencoder(Usable, ABC):
                 parameter.grad = parameter.grad if id(parameter) in learning else None
 
     def on_train_epoch_end(self) -> None:
-        self._log_mean(epoch.TRAINING_OBJECTIVE, self._trained)
+        self._log_mean(TRAINING_OBJECTIVE, self._trained)
 
     def on_validation_epoch_start(self) -> None:
         self._refit()
         # Lightning validates before the training epoch ends, so each of the two has its own sum.
         self._validated = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._validation = generator(self.seed, epoch.VALIDATION_NOISE, self.device)
+        self._validation = generator(self.seed, VALIDATION_NOISE, self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._validated += epoch.tally(self.objective_of(batch, self.noise(len(batch.x), self._validation)))
+        self._validated += sum_and_count(self.objective_of(batch, self.noise(len(batch.x), self._validation)))
 
     def on_validation_epoch_end(self) -> None:
-        self._log_mean(epoch.VALIDATION_OBJECTIVE, self._validated)
+        self._log_mean(VALIDATION_OBJECTIVE, self._validated)
 
     def on_train_end(self) -> None:
         self._refit()
@@ -332,10 +327,10 @@ class Autoencoder(Usable, ABC):
     @torch.no_grad()
     def squared_error(self, batches: Iterable[Batch]) -> Float64[Tensor, "2"]:
         """The expected squared error per pixel: its sum over observations, and the number of observations."""
-        noise = generator(self.seed, epoch.REFIT_NOISE, self.device)
+        noise = generator(self.seed, REFIT_NOISE, self.device)
         total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for batch in batches:
-            total += epoch.tally(self.expected_error(batch.x, noise).flatten(1).mean(1))
+            total += sum_and_count(self.expected_error(batch.x, noise).flatten(1).mean(1))
         return total
 
     def expected_error(self, x: Float[Tensor, "B *event"], generator: torch.Generator) -> Float[Tensor, "B *event"]:
@@ -366,7 +361,7 @@ class Autoencoder(Usable, ABC):
         total, count = self.over_processes(sums)
         mean = total / count
         if not torch.isfinite(mean):
-            raise Diverged(epoch.divergence(name, float(mean), f"epoch {self.current_epoch}"))
+            raise Diverged(describe_divergence(name, float(mean), f"epoch {self.current_epoch}"))
         self.log(name, mean.float(), rank_zero_only=True)
 
     def _zero_loss(self) -> Tensor:

@@ -11,8 +11,8 @@ from torch.distributions import Distribution, Normal
 from vaebench import oracle
 from vaebench.config.registry import MODELS, LikelihoodSpec, NonNegative
 from vaebench.data.loaders import Batch
-from vaebench.models import epoch
 from vaebench.models.beta_vae import BetaVAE
+from vaebench.models.epoch import sum_and_count
 from vaebench.models.parts.likelihoods import Gaussian, LearnedGaussian
 from vaebench.models.parts.posteriors import CorrelatedNormal, Form
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, expectation_maximisation
@@ -236,4 +236,4 @@ class PPCA(LinearVAE):
 
     @torch.no_grad()
     def training_step(self, batch: Batch, index: int) -> None:  # type: ignore[override]
-        self._trained += epoch.tally(self.objective(batch.x, batch.x))
+        self._trained += sum_and_count(self.objective(batch.x, batch.x))

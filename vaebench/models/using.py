@@ -16,8 +16,8 @@ from torch.distributions import Distribution
 from vaebench.config.seeding import generator, seeded
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
-from vaebench.models import epoch
 from vaebench.models.draws import Draws
+from vaebench.models.epoch import TEST_ELBO, TEST_OBJECTIVE, TESTED, VALIDATION_NOISE, sum_and_count
 from vaebench.models.parts.posteriors import unit_stddev
 
 # Lightning warns if a model has this hook and its data module does not, which is what is wanted here.
@@ -152,16 +152,14 @@ class Usable(lightning.LightningModule):
     # -- Trainer.test, Trainer.predict ---------------------------------------------------------------------------------
 
     def on_test_epoch_start(self) -> None:
-        self._tested = {name: torch.zeros(2, dtype=torch.float64, device=self.device) for name in epoch.TESTED}
-        self._test = generator(self.seed, epoch.VALIDATION_NOISE, self.device)
+        self._tested = {name: torch.zeros(2, dtype=torch.float64, device=self.device) for name in TESTED}
+        self._test = generator(self.seed, VALIDATION_NOISE, self.device)
 
     def test_step(self, batch: Batch, index: int) -> None:
-        self._tested[epoch.TEST_OBJECTIVE] += epoch.tally(
-            self.objective_of(batch, self.noise(len(batch.x), self._test))
-        )
+        self._tested[TEST_OBJECTIVE] += sum_and_count(self.objective_of(batch, self.noise(len(batch.x), self._test)))
         if self.stochastic:
             seen: Draws = self.draws(batch, 1, self._test)
-            self._tested[epoch.TEST_ELBO] += epoch.tally(seen.log_weight.double().mean(0))
+            self._tested[TEST_ELBO] += sum_and_count(seen.log_weight.double().mean(0))
 
     def on_test_epoch_end(self) -> None:
         for name, sums in self._tested.items():

@@ -29,7 +29,7 @@ from vaebench.sweeps.engines import Engine
 from vaebench.sweeps.packs import pack_key, packs_of
 from vaebench.sweeps.run import reason_of
 from vaebench.training.callbacks import StopEarly
-from vaebench.training.memory import TooLargeError, capacity, check_fits, needs, outline
+from vaebench.training.memory import TooLargeError, capacity, check_fits, meta_model, needs
 
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
 WANDB = ("api.wandb.ai", "api.forge.coreweave.com")  # the old and the new host of W&B; its settings may name another
@@ -159,7 +159,7 @@ def _draws(run: Run, engine: Engine) -> Iterator[Place]:
 
 def _model(run: Run, preview: Preview, engine: Engine) -> Iterator[Place]:
     """Why a model cannot be built for such data, or does not fit into this machine's memory."""
-    made = outline(run.model, preview.shape)
+    made = meta_model(run.model, preview.shape)
     if made is None:
         try:
             with torch.device("meta"):
@@ -265,5 +265,5 @@ def _seconds(folders: Iterable[Path]) -> dict[str, float]:
 def _bytes(run: Run, engine: Engine) -> int | None:
     """What one member of a pack needs."""
     preview = DATASETS.build(run.data).preview(data_root()) if engine.is_here else None
-    model = None if preview is None else outline(run.model, preview.shape)
+    model = None if preview is None else meta_model(run.model, preview.shape)
     return None if model is None else needs([model], run.train.batch_size)

@@ -26,7 +26,8 @@ from vaebench.evaluation.measure import (
     evaluating,
     measure,
 )
-from vaebench.models.base import Autoencoder, Diverged
+from vaebench.models.base import Autoencoder
+from vaebench.models.epoch import Diverged
 from vaebench.records import provenance, record
 from vaebench.records.checksums import checksum
 from vaebench.records.collection import importing
@@ -42,8 +43,7 @@ from vaebench.training.checkpoints import NewerSnapshotError, write_weights
 from vaebench.training.fit import fit
 from vaebench.training.loggers import FileLog, FunctionLogger, LoggerName, logged
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.single import Fitted
-from vaebench.training.trainer import ProgressCallback, configure_process, tf32
+from vaebench.training.trainer import Fitted, ProgressCallback, configure_process, tf32
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Execution:
     wandb: Mode = "offline"
     threads: int = 1
     max_pack_size: int = MAX_PACK_SIZE  # how many runs may train together
-    save_every: float = resume.EVERY  # seconds between two snapshots of a run in training
+    save_every: float = resume.SAVE_EVERY  # seconds between two snapshots of a run in training
     tf32: bool = False  # whether training may use TF32 on a GPU. Evaluation never does
     bf16: bool = False
     """Whether draws are decoded in bfloat16. The record has the error, and is compared only with its like."""

@@ -19,7 +19,7 @@ from vaebench.config.registry import DATASETS, MODELS
 from vaebench.config.study import IMPORTS
 from vaebench.config.yaml_document import Document
 from vaebench.data.binarization import binarized
-from vaebench.data.datamodule import DataModule
+from vaebench.data.datamodule import DataModule, data_of
 from vaebench.data.datasets import own
 from vaebench.data.loaders import Batch
 from vaebench.evaluation.measure import Measurement
@@ -33,7 +33,6 @@ from vaebench.reporting import select
 from vaebench.sweeps.run import evaluate
 from vaebench.training import memory
 from vaebench.training.checkpoints import contents
-from vaebench.training.single import data_of
 from vaebench.training.trainer import device
 
 

@@ -1,8 +1,8 @@
 """Train runs: together as one program if that is possible, else one by one. A run that was stopped continues.
 
 - `step`: one training step in 25 plain lines; `vaebench.models.epoch` says what an epoch is.
-- `fit`: from runs to trained models. `packed`: many runs as one program. `single`: one run outside a pack, on one
-  device or on several.
+- `fit`: from runs to trained models. `packed`: how runs usually train, many or one as one program. `outside_pack`: a
+  run that has several devices or early stopping, or whose model cannot be stacked.
 - `optimizers`: torch's, for one model and for a pack. `callbacks`: the numbers of a curve, the learning rate in stages,
   early stopping, and pictures of a few epochs. `loggers`: the curve, CSV and TensorBoard.
 - `trainer`: Lightning's Trainer as every run uses it. `signals`: how Ctrl-C and SIGTERM wait.

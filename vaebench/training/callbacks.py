@@ -79,7 +79,7 @@ class ReportProgress(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: nn.Module) -> None:
         latest: Any = trainer.callback_metrics
         if isinstance(pl_module, Pack):
-            latest = pl_module.logs.newest(0) if len(pl_module.models) == 1 else {}
+            latest = pl_module.logs.newest(0) if len(pl_module.members) == 1 else {}
         known = [name for name in WATCHED if name in latest]
         self.on_epoch(trainer.current_epoch + 1, {CURVES[name].heading: float(latest[name]) for name in known[:1]})
 
@@ -189,8 +189,8 @@ def _shown(
     """Every model that is in training, with each of its loggers that shows pictures."""
     each: list[tuple[Autoencoder, list[Logger]]] = []
     if isinstance(module, Pack):
-        if len(module.models) <= MOST_MEMBERS:
-            each = [(module.models[i], module.logs.loggers[i]) for i in module.active]
+        if len(module.members) <= MOST_MEMBERS:
+            each = [(module.members[i], module.logs.loggers[i]) for i in module.active]
     else:
         assert isinstance(module, Autoencoder)
         each = [(module, trainer.loggers)]

@@ -78,6 +78,14 @@ def tensors(model: Autoencoder) -> dict[str, Tensor]:
 
 FORMAT = 3  # version of the file format. Others are refused
 
+FILE_KEYS = {
+    "divergence": "death",
+    "optimizer_state": "moments",
+    "objective_sum": "total",
+    "examples_seen": "seen",
+}
+"""What the file calls these fields of a `Snapshot`: older names, so that old files can be read."""
+
 DATA = "DataModule"  # where Lightning's checkpoint has the state of the training batches
 
 
@@ -90,9 +98,9 @@ class NewerSnapshotError(ValueError):
 
 
 class Divergence(NamedTuple):
-    """The step at which a member's objective was no longer a finite number, and which number it was."""
+    """Where a member's objective was no longer a finite number, and which number it was."""
 
-    step: int
+    step: int  # of the training, counted from 0, as in the reason
     reason: str
 
 
@@ -103,14 +111,15 @@ class Snapshot(NamedTuple):
     epochs: int  # the number of finished epochs
     steps: int  # the number of steps, including those of an unfinished epoch
     weights: dict[str, Tensor]  # the state of the model, on the CPU
-    # what the optimiser of a pack remembers of each parameter, e.g. two running means; None for a run outside a pack
-    moments: Float[Tensor, "S P"] | None
+    # what the optimiser of a pack remembers of each parameter, for Adam the running means of its gradient and of its
+    # square; None for a run outside a pack, whose optimiser is in `trainer`
+    optimizer_state: Float[Tensor, "S P"] | None
     noise: UInt8[Tensor, " S"]  # the state of the generator of its training noise
     order: dict[str, Any]  # the state of its training batches
     rows: list[EpochRow]  # the logged epochs
     divergence: Divergence | None = None  # the end of its training, if it has diverged
-    total: float = 0.0  # the sum of the objective in the unfinished epoch
-    seen: int = 0  # the number of observations in that sum
+    objective_sum: float = 0.0  # the sum of the objective in the unfinished epoch
+    examples_seen: int = 0  # the number of observations in that sum
     # for a run outside a pack, the rest of Lightning's checkpoint: the optimiser, the loops and the callbacks
     trainer: dict[str, Any] | None = None
 
@@ -142,10 +151,8 @@ class Snapshot(NamedTuple):
             WriteError: if the disk is full or the folder cannot be written.
         """
         content = io.BytesIO()
-        fields = self._asdict()
-        divergence = fields.pop("divergence")
-        fields["death"] = None if divergence is None else tuple(divergence)
-        torch.save({"format": FORMAT, **fields}, content)
+        fields = self._asdict() | {"divergence": None if self.divergence is None else tuple(self.divergence)}
+        torch.save({"format": FORMAT, **{FILE_KEYS.get(name, name): value for name, value in fields.items()}}, content)
         header = {"format": FORMAT, "run": self.run, "epochs": self.epochs, "steps": self.steps}
         write_atomically(path, sealed(content.getvalue(), **header))
 
@@ -160,8 +167,10 @@ def read(path: Path, run: str) -> Snapshot:
     """
     content = contents(path)
     try:
-        version, diverged = content.pop("format"), content.pop("death")
-        found = Snapshot(**content, divergence=None if diverged is None else Divergence(*diverged))
+        names = {key: name for name, key in FILE_KEYS.items()}
+        fields = {names.get(key, key): value for key, value in content.items()}
+        version, diverged = fields.pop("format"), fields.pop("divergence")
+        found = Snapshot(**fields, divergence=None if diverged is None else Divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
     if version != FORMAT or found.run != run:

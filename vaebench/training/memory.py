@@ -27,7 +27,7 @@ PER_ACTIVATION = 2
 SHARE = 0.5
 """Fraction of free memory that a pack may use. The need is only an estimate, and other processes need memory too."""
 
-SMALL = 2**22  # parameters of an outline that is given zeros to count what its layers put out
+SMALL = 2**22  # parameters of a model whose outputs are counted with zeros, and not on the meta device
 sharers = 1  # how many packs train at the same time in this memory. An engine sets it in each of its processes
 
 
@@ -48,7 +48,7 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
     """Refuse members that do not fit in memory together, or one that the machine cannot hold.
 
     Args:
-        models: all of one architecture. Only shapes matter, so outlines are enough (see `outline`).
+        models: all of one architecture. Only shapes matter, so a `meta_model` is enough.
         batch_size: examples per step of each.
 
     Raises:
@@ -71,7 +71,7 @@ def check_fits(models: Sequence[Autoencoder], batch_size: int) -> None:
         )
 
 
-def outline(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
+def meta_model(spec: Spec, shape: tuple[int, ...]) -> Autoencoder | None:
     """A model on torch's meta device: it has shapes but no numbers, and takes no memory. None if that fails.
 
     If the model cannot be built at all, the real construction later raises the error.
@@ -101,13 +101,13 @@ def _outputs(model: Autoencoder) -> int:
     return _counted(model)
 
 
-def _with_zeros(outline: Autoencoder) -> Autoencoder:
-    """A copy of an outline in which every number is zero."""
-    return copy.deepcopy(outline)._apply(lambda t: torch.zeros(t.shape, dtype=t.dtype))
+def _with_zeros(model: Autoencoder) -> Autoencoder:
+    """A copy of a model on the meta device, in which every number is zero."""
+    return copy.deepcopy(model)._apply(lambda t: torch.zeros(t.shape, dtype=t.dtype))
 
 
 def _counted(model: Autoencoder) -> int:
-    """The outputs of the layers that run for one observation. In an outline, code that needs values ends the run."""
+    """The outputs of the layers that run for one observation. On the meta device, it ends at code that needs values."""
     outputs = prod(model.shape)
 
     def count(module: nn.Module, given: object, output: object) -> None:
@@ -124,7 +124,7 @@ def _counted(model: Autoencoder) -> int:
     except (NotImplementedError, RuntimeError):
         if device.type != "meta":
             raise
-        # An outline has no values, so code that branches on values fails. The layers before it are counted.
+        # The meta device has no values, so code that branches on values fails. The layers before it are counted.
     finally:
         model.train(was_training)
         for hook in hooks:

@@ -25,7 +25,7 @@ from vaebench.training.packed.stacked import ALIGNMENT
 from vaebench.training.signals import DeferredSignals
 from vaebench.training.trainer import device
 
-EVERY = 60.0
+SAVE_EVERY = 60.0
 """Seconds between snapshots. A crash loses at most this much and the unfinished epoch; a signal loses nothing."""
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class PeriodicCheckpoint(Checkpoint):
     A deferred signal is handled after the snapshot is written. If writing fails, training continues with a warning.
 
     Args:
-        every: seconds between snapshots.
+        save_every: seconds between snapshots.
         write: writes the snapshot.
         signals: the deferred signals.
         must_stop: whether the parent process wants training to stop.
@@ -45,19 +45,19 @@ class PeriodicCheckpoint(Checkpoint):
 
     def __init__(
         self,
-        every: float,
+        save_every: float,
         write: Callable[[], None],
         signals: DeferredSignals,
         must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.every, self.write, self.signals, self.must_stop = every, write, signals, must_stop
+        self.save_every, self.write, self.signals, self.must_stop = save_every, write, signals, must_stop
         self._last = monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert trainer.max_epochs is not None
         if trainer.current_epoch + 1 == trainer.max_epochs:
             return  # the trained model itself is written next
-        due, must_stop = monotonic() - self._last >= self.every or self.signals.is_pending, self.must_stop()
+        due, must_stop = monotonic() - self._last >= self.save_every or self.signals.is_pending, self.must_stop()
         # The first process decides for all of them: either all processes write a snapshot, or none does.
         due, must_stop = trainer.strategy.broadcast((due, must_stop))
         if due or must_stop:
@@ -198,14 +198,14 @@ def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: DataModule) 
     done, given = snapshot.epochs, int(snapshot.order["given"])
     if not 0 <= done <= run.train.epochs or not 0 <= given < len(here):
         return f"{done} of {run.train.epochs} epochs and {given} of {len(here)} steps"
-    if snapshot.moments is None:
-        return None  # Lightning checks the rest
+    if snapshot.optimizer_state is None:
+        return None  # a run outside a pack: Lightning checks the rest
     if snapshot.divergence is None and snapshot.steps != done * len(here) + given:
         return f"{snapshot.steps} steps, of {done} epochs of {len(here)} and {given} more"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     remembered = len(OPTIMIZERS.named(run.train.optimizer).packed.states)
-    if snapshot.moments.shape != (remembered, trained + -trained % ALIGNMENT):
-        return f"moments of shape {[*snapshot.moments.shape]} of {trained} parameters"
+    if snapshot.optimizer_state.shape != (remembered, trained + -trained % ALIGNMENT):
+        return f"optimiser state of shape {[*snapshot.optimizer_state.shape]} of {trained} parameters"
     return None
 
 

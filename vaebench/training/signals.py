@@ -54,7 +54,14 @@ def handled(number: signal.Signals, handler: Callable[..., Any] | None = None) -
 class DeferredSignals:
     """Signals that wait until the work is saved. The first signal waits; a second one is handled at once.
 
-    A signal is handled by the handler that was in place when this object was made.
+    A signal is handled by the handler that was in place when this object was made. A training uses it thus:
+
+        signals = DeferredSignals()
+        with signals.until_saved():
+            signals.defer()  # from here a Ctrl-C waits
+            ...  # train; after an epoch, write a snapshot if `is_pending`, and call `deliver`
+            ...  # write what is trained
+        # The handlers of before are back, and a Ctrl-C that came while writing has been handled.
     """
 
     def __init__(self) -> None:
@@ -71,6 +78,15 @@ class DeferredSignals:
         for number, handler in self._before.items():
             if callable(handler) or (handler is signal.SIG_DFL and number in STOPS):
                 signal.signal(number, self._receive)
+
+    @contextmanager
+    def until_saved(self) -> Iterator[None]:
+        """After the block, restore the handlers. If the block raised nothing, handle the signal that waits."""
+        try:
+            yield
+        finally:
+            self.restore()
+        self.deliver()
 
     def restore(self) -> None:
         """From now on a signal is handled at once again."""

@@ -1,8 +1,14 @@
 """One training step of one model, in plain PyTorch: objective, loss, gradient, clip, optimiser.
 
-This function defines a step. Outside a pack, Lightning runs these operations: `Autoencoder.training_step` gives it the
-loss. A pack is a group of runs that train as one program, in `vaebench.training.packed`. tests/test_step.py compares
-both with this function, for every registered model.
+This function defines a step, and is here to be read; two faster programs take the same step:
+
+- Runs usually train in a pack: many runs, or only one, trained as one program (`vaebench.training.packed`). Its weights
+  are those of this function to rounding.
+- A run trains outside a pack if it has several devices, or early stopping, or if its model cannot be stacked with
+  others. Then Lightning takes the step, with the loss from `Autoencoder.training_step`. Its weights have the bits of
+  this function.
+
+tests/test_step.py compares both with this function, for every registered model that they train.
 """
 
 import torch
@@ -30,17 +36,18 @@ def training_step(
         noise: what `model.noise` gives for this batch.
         optimizer: of the model's parameters. `model.configure_optimizers()` makes the one of training, by default Adam.
         clip: the largest norm of the gradient; None for no limit.
-        progress: the share of training that is over, from 0 to 1. It decides the phase; a schedule of β reads it.
+        progress: how far the whole training is, from 0 to 1. Schedules of β read it. It also decides the phase: in each
+            phase of StackedAE another layer learns. Other models have one phase.
         label: the class of each observation, for a model that learns from labels.
 
     Returns:
         The objective of each observation before the step, in nats.
     """
     model.progress.fill_(progress)
-    if model.enter(progress):  # a new phase (StackedAE trains layer after layer) starts with a new optimiser
+    if model.enter_phase(progress):  # true at the first step of a new phase, which starts with a new optimiser
         optimizer.state.clear()
 
-    # What the model maximises, for example the ELBO. All randomness comes from `noise`.
+    # What the model maximises, for example the ELBO: `model.objective(x, noise)`, or one that reads the labels too.
     objective = model.objective_of(Batch(x, label), noise)
 
     # Optimisers minimise: the loss is the negative mean over the batch.
@@ -54,7 +61,6 @@ def training_step(
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
 
-    # Adam (Kingma & Ba 2015), for example, moves each parameter by learning rate × (running mean of its gradients) ÷
-    # (their root mean square).
+    # Adam moves a parameter by learning rate × (running mean of its gradients) ÷ (their root mean square).
     optimizer.step()
     return objective.detach()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vaebench.config import Run
 from vaebench.data.datamodule import DataModule
+from vaebench.models.base import Autoencoder
 from vaebench.records.files import WriteError
 from vaebench.training.callbacks import EpochPictures, ReportProgress, Validation
 from vaebench.training.checkpoints import Snapshot, read
@@ -24,6 +25,15 @@ from vaebench.training.signals import DeferredSignals, handled
 
 ProgressCallback = Callable[[int, Mapping[str, float]], None]
 """Called after every epoch with the number of finished epochs and the newest number of the curve, by its heading."""
+
+
+class Fitted(NamedTuple):
+    """The trained model of a run, its data, the columns of its curve, and how many of its steps were compiled."""
+
+    model: Autoencoder
+    data: DataModule
+    curve: dict[str, list[float | None]]
+    compiled_steps: int = 0
 
 
 def trainer(run: Run, on_epoch: ProgressCallback, *callbacks: lightning.Callback, **keywords: Any) -> lightning.Trainer:
@@ -74,24 +84,16 @@ def device() -> torch.device:
 
 
 class DeferSignals(lightning.Callback):
-    """While a model trains, defers signals to the end of a step or an epoch, and keeps the handlers of before.
+    """Lets signals wait while a model trains.
 
-    Lightning restores some handlers when `fit` ends. Call `signals.defer()` again after `fit`, and `signals.deliver()`
-    when everything is written.
-
-    Args:
-        is_single: whether this process trains alone. One of several processes must not stop while others wait for it.
-
-    Attributes:
-        signals: the deferred signals.
+    Lightning puts some handlers back when `fit` ends, so call `signals.defer()` again after it.
     """
 
-    def __init__(self, is_single: bool = True) -> None:
-        self.signals, self.is_single = DeferredSignals(), is_single
+    def __init__(self, signals: DeferredSignals) -> None:
+        self.signals = signals
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.is_single:
-            self.signals.defer()  # Lightning installs its own just before this call, and would replace ours
+        self.signals.defer()  # Lightning installs its own handlers just before this call, and would replace ours
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException

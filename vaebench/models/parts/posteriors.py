@@ -121,7 +121,7 @@ class Flow(Posterior):
         family = {"IAF": zuko.flows.MAF, "NSF": zuko.flows.NSF}[self.kind]
         passes = {"passes": 2} if self.coupling and latent_dim > 1 else {}
         wanted = torch.get_default_device()
-        with torch.device("cpu"):  # zuko looks at values, which an outline on the meta device does not have
+        with torch.device("cpu"):  # zuko looks at values, which a model on the meta device does not have
             flow = family(latent_dim, self.context, transforms=self.transforms, hidden_features=self.hidden, **passes)
         return FlowHead(flow.transform, latent_dim).to(wanted)
 

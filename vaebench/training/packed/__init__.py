@@ -5,7 +5,8 @@ A run trains outside a pack only where `Train.why_not_packed` has a reason, or w
 A step of a small network costs mostly Python and torch's dispatcher. Thirty such steps cost little more than one if
 they are one step on stacks `[M, …]`. Models stay plain code for one member.
 
-- `module`: the LightningModule of a pack. `loaders`: for each seed the batches of a single run.
+- `module`: the LightningModule of a pack, with a glossary, and with what happens when a member diverges.
+- `loaders`: for each seed the batches that a run has by itself; what a step, a block and a chunk are.
 - `stacked`: the tensors of all members as stacks; a member's code as a function of its tensors; the check that members
   differ in values only.
 - `capture`: that function, mapped over all members, differentiated, and turned once into a flat list of operations.

@@ -1,4 +1,4 @@
-"""Capture a function of one member as one flat list of operations for all members.
+"""Capture a function of one member as a program: one flat list of operations for all members.
 
 `program` maps the function over members with `torch.func.vmap`, takes the gradient, and captures the result once as a
 list of operations on stacks `[M, …]`. A training step then runs this list. It needs no Python code of the model, no
@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from torch.func import vmap
 from torch.fx.node import map_aggregate
 
-from vaebench.models import epoch
+from vaebench.models.epoch import sum_over_observations
 from vaebench.training.packed import graph_passes, torch_private
 from vaebench.training.packed.vmap_rules import BatchingRules, Rule
 
@@ -71,7 +71,7 @@ def objective_and_gradients(
     if trained:
         total = _Total.apply(loss)
         slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    return [-loss.detach(), epoch.total(objective), *slopes]
+    return [-loss.detach(), sum_over_observations(objective), *slopes]
 
 
 class _Total(torch.autograd.Function):

@@ -77,7 +77,7 @@ class CompiledStep:
         self.batch_size, self.taken = batch_size, 0
         self._library: Program | None = None
         # A phase would need a library of its own.
-        self._decided = stacks.rows.values.device.type != "cpu" or stacks.models[0].has_phases
+        self._decided = stacks.matrix.values.device.type != "cpu" or stacks.members[0].has_phases
         states = optimizer.state_stacks() if optimizer.has_formula else []
         self._fixed = [*stacks.fixed, seed_groups.place_of_seed, *chain.from_iterable(states)]
 
@@ -87,7 +87,7 @@ class CompiledStep:
         noise: Float[Tensor, "U B *noise"],
         active: Sequence[bool],
         plain: Callable[[], object],
-        left: int | float,
+        steps_left: int | float,
         steps: int | float,
     ) -> list[Tensor] | None:
         """The results of `capture.program`, or None: then the caller computes them by the plain program.
@@ -97,20 +97,20 @@ class CompiledStep:
         Args:
             active: for each member whether it takes the step, if its objective is finite.
             plain: computes the same by the plain program, which changes nothing.
-            left: the number of steps to do, with this one.
+            steps_left: the number of steps to do, with this one.
             steps: the number of steps of the whole training.
         """
         if x.shape[1] != self.batch_size:
             return None
         if not self._decided:
             self._decided = True
-            self._decide([x, noise], plain, left, steps)
+            self._decide([x, noise], plain, steps_left, steps)
         if self._library is None:
             return None
         self.taken += 1
         return self._library([*self._fixed, *self.optimizer.begin_compiled(active), x, noise])
 
-    def _decide(self, data: list[Tensor], plain: Callable[[], object], left: float, steps: float) -> None:
+    def _decide(self, data: list[Tensor], plain: Callable[[], object], steps_left: float, steps: float) -> None:
         """Measure the plain program; then load or compile the library, or leave it."""
         plain()  # the first call captures it
         since = perf_counter()
@@ -120,13 +120,14 @@ class CompiledStep:
         if steps * saved < LOADING:
             return
         try:
-            self._library = self._found(data, left * saved)
+            self._library = self._library_for(data, steps_left * saved)
         except Exception as error:  # a compiler fails in many ways, and the plain program is always there
             log.warning("the training step is not compiled: %s", " ".join(str(error).split())[:200] or repr(error))
 
-    def _found(self, data: list[Tensor], saved: float) -> Program | None:
+    def _library_for(self, data: list[Tensor], saved: float) -> Program | None:
+        """The library, found or compiled; None if compiling costs more than the seconds that it saves."""
         # Recording changes the parameters by a step, so it is done on copies.
-        members = [True] * len(self.stacks.models)
+        members = [True] * len(self.stacks.members)
         steering = self.optimizer.steering(members, 1.0) if self.optimizer.has_formula else []
         inputs = [_copy(t) for t in (*self._fixed, *steering, *data)]
         recorder = record(self._step, inputs, gradient=True)
@@ -143,9 +144,9 @@ class CompiledStep:
 
     def _step(self, *tensors: Tensor) -> list[Tensor]:
         """`Pack._step`, with every tensor as an argument: a library keeps no tensors of its own."""
-        count, trained = len(self.stacks.fixed), len(self.stacks.rows.names)
+        count, trained = len(self.stacks.fixed), len(self.stacks.matrix.names)
         fixed, places, (*others, x, noise) = tensors[:count], tensors[count], tensors[count + 1 :]
-        function = FunctionalCall(self.stacks.models[0], self.function, self.stacks.names).of
+        function = FunctionalCall(self.stacks.members[0], self.function, self.stacks.names).of
         data = [self.seed_groups.expand_by(t, places) for t in (x, noise)]
         mean, total, *gradients = objective_and_gradients(function, [*fixed, *data], trained, COMPILED_RULES)
         if not self.optimizer.has_formula:

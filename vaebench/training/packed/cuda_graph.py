@@ -3,7 +3,7 @@
 A step of a pack has about a hundred small kernels. To start one of them costs the CPU more time than many of them
 take. A CUDA graph records the kernels of a block once, and starts them together. For this, a step must be the same
 kernels on the same memory every time: nothing comes from the CPU, and nothing waits for it. So the device counts its
-steps by itself, and notes when each member diverged (`Counters`).
+steps by itself, and notes when each member diverged (`DeviceCounters`).
 
 Where torch cannot record a block, the same steps are started one by one, and a message says why.
 """
@@ -86,26 +86,29 @@ class GraphedSteps:
         log.warning("no CUDA graph of the training step, so every kernel is started one by one: %s", self.failure)
 
 
-class Counters:
+class DeviceCounters:
     """The number of steps, and for each member the step and the objective at which it diverged, all on the device.
 
+    The CPU starts the steps of a GPU and does not wait for them. So it cannot look at each objective, and learns of a
+    divergence when it reads these counters (`Pack.read_counters`), at the end of an epoch or for a snapshot.
+
     Args:
-        rows: a matrix with a row per member, on the device.
+        matrix: the parameters, a row per member, on the device.
 
     Attributes:
         step: the number of the next step, counted from zero.
     """
 
-    def __init__(self, rows: Float[Tensor, "M P"]) -> None:
-        self.step = rows.new_zeros((), dtype=torch.float64)
-        self._diverged_at = rows.new_full((len(rows),), -1.0, dtype=torch.float64)
-        self._objective = rows.new_zeros(len(rows))
+    def __init__(self, matrix: Float[Tensor, "M P"]) -> None:
+        self.step = matrix.new_zeros((), dtype=torch.float64)
+        self._diverged_at = matrix.new_full((len(matrix),), -1.0, dtype=torch.float64)
+        self._objective = matrix.new_zeros(len(matrix))
 
-    def count(self, mean: Float[Tensor, " M"]) -> None:
+    def count(self, mean_objective: Float[Tensor, " M"]) -> None:
         """Count a step, with the mean objective of each member before it. Nothing waits for the device."""
-        diverges = mean.isfinite().logical_not() & (self._diverged_at < 0)
+        diverges = mean_objective.isfinite().logical_not() & (self._diverged_at < 0)
         self._diverged_at.copy_(torch.where(diverges, self.step, self._diverged_at))
-        self._objective.copy_(torch.where(diverges, mean, self._objective))
+        self._objective.copy_(torch.where(diverges, mean_objective, self._objective))
         self.step += 1
 
     def diverged(self) -> dict[int, tuple[int, float]]:

@@ -1,4 +1,17 @@
-"""The data of a pack: one split in memory, and for every seed its own order of examples and its own binary pixels."""
+"""The data of a pack: one split in memory, and for every seed its own order of examples and its own binary pixels.
+
+Training has units of four sizes:
+
+- A *step* changes the parameters once. It reads one *batch*: `batch_size` examples of each seed.
+- A *block* is up to 10 steps (`BLOCK`) that a GPU takes by itself, after one call of the CPU. A CPU has no blocks.
+- A *chunk* is up to 50 steps (`CHUNK`). Lightning takes it for one batch: it calls `Pack.training_step` once for a
+  chunk, because its own work for a call takes as long as several steps of a small network. (`ChunkSize` in
+  `vaebench.models.draws` is not about training.)
+- An *epoch* reads every example once.
+
+On a GPU, `DeviceBatches` keep the order of an epoch and the place in it on the device, so that a step needs nothing
+from the CPU.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -15,18 +28,17 @@ from vaebench.data.datasets.base import Dataset
 from vaebench.data.loaders import TrainingBatches
 
 CHUNK = 50
-"""Steps in one chunk. For Lightning a chunk is one batch, because its work for a batch takes as long as several small
-steps."""
+"""Steps in one chunk."""
 
 Chunk = Iterator[Float[Tensor, "U B *event"]]
-"""The batches of consecutive steps. Each is gathered only when the step reads it."""
+"""The batches of the steps of one chunk. Each is gathered only when the step reads it."""
 
 BLOCK = 10
-"""Steps in one block on an accelerator. The CPU starts a block with one call, and can stop only between blocks."""
+"""Steps in one block. Training can stop only between blocks."""
 
 
 class Block(NamedTuple):
-    """Consecutive steps with batches of one size."""
+    """Consecutive steps with batches of one size, which a GPU takes by itself."""
 
     batch_size: int
     steps: int
@@ -44,7 +56,7 @@ class PackedBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """As Lightning calls it; a chunk has many steps."""
+        """The number of steps. (`len` is the number of chunks: what Lightning calls batches.)"""
         return len(self.streams[0])
 
     def __len__(self) -> int:
@@ -84,7 +96,7 @@ class PackedBatches:
         return self.streams[0].gather(index.flatten(), u).x.unflatten(0, index.shape)
 
 
-class ResidentBatches(PackedBatches):
+class DeviceBatches(PackedBatches):
     """Batches that the device selects by itself: the orders of an epoch, and the place in them, lie on the device.
 
     So a step needs nothing from the CPU. The numbers are those of `PackedBatches`.
@@ -144,10 +156,10 @@ class PackedData(DataModule):
         root: the folder of downloaded data sets; None for `data_root()`.
 
     Attributes:
-        may_be_resident: whether a device that is not the CPU may read its batches by itself.
+        may_select_on_device: whether a GPU may select its batches by itself (`DeviceBatches`).
     """
 
-    may_be_resident = True
+    may_select_on_device = True
 
     def __init__(
         self, dataset: Dataset, seeds: Sequence[int], *, batch_size: PositiveInt = 64, root: Path | None = None
@@ -159,8 +171,8 @@ class PackedData(DataModule):
 
     def train_dataloader(self) -> PackedBatches:  # type: ignore[override]
         self._streams = [self.training(seed) for seed in self.seeds]
-        resident = self.may_be_resident and self._device.type != "cpu"
-        batches = (ResidentBatches if resident else PackedBatches)(self._streams)
+        on_device = self.may_select_on_device and self._device.type != "cpu"
+        batches = (DeviceBatches if on_device else PackedBatches)(self._streams)
         for seed, stream in zip(self.seeds, self._streams, strict=True):
             if seed in self._orders:
                 stream.load_state_dict(self._orders[seed])

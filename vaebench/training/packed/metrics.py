@@ -34,7 +34,7 @@ class PackMetrics:
     """
 
     def __init__(self, stacks: Stacks, seed_groups: SeedGroups, metrics: Sequence[Metric], draws: int) -> None:
-        first = stacks.models[0]
+        first = stacks.members[0]
         self.stacks, self.seed_groups, self.draws = stacks, seed_groups, draws
         self.metrics, self.not_applicable = applicable_to(first, metrics, draws)
         self._increments = increments_of(self.metrics)
@@ -55,19 +55,19 @@ class PackMetrics:
                 self._together = False
             else:
                 return [self._measurement([state[i] for state in sums]) for i in members]
-        models = [self.stacks.models[i] for i in members]
+        models = [self.stacks.members[i] for i in members]
         blank = Measurement([], self.not_applicable)
         return [blank.joined_with(measure(m, batches, deepcopy(self.metrics), self.draws, m.seed)) for m in models]
 
     def _sums(self, batches: Iterable[Batch]) -> list[Float[Tensor, "M *state"]]:
         """All states of all metrics, summed over batches, on the CPU."""
-        first, seeds = self.stacks.models[0], self.seed_groups.seeds
+        first, seeds = self.stacks.members[0], self.seed_groups.seeds
         streams = [generator(seed, "evaluation", first.device) for seed in seeds]
         total: list[Tensor] = []
         for batch in batches:
             drawn = zip(*(first.draw_noise(batch.x, self.draws, stream) for stream in streams), strict=True)
             noise = [self.seed_groups.expand(part) for some in drawn for part in _parts(torch.stack(some), batch.x)]
-            x = batch.x.expand(len(self.stacks.models), *batch.x.shape).contiguous()
+            x = batch.x.expand(len(self.stacks.members), *batch.x.shape).contiguous()
             found = self.stacks.mapped(self._increments, (x, *noise))(x, *noise)
             total = [a + b for a, b in zip(total, found, strict=True)] if total else found
         return [state.cpu() for state in total]
@@ -108,5 +108,5 @@ def _is_a_sum(metric: Metric) -> bool:
 
 
 def _parts(noise: Float[Tensor, "U S B *any"], x: Float[Tensor, "B *event"]) -> Iterator[Tensor]:
-    """Split the noise into chunks of draws. The chunk size does not depend on the number of members."""
+    """Split the noise into parts of a few draws. Their size does not depend on the number of members."""
     return iter(noise.split(max(1, PIXELS.on(x) // x.numel()), 1))

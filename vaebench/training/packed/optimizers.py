@@ -18,7 +18,7 @@ from vaebench.training.packed.stacked import ParameterMatrix
 
 
 class PackedOptimizer(torch.optim.Optimizer):
-    """An optimiser of torch, applied to each row of a matrix separately.
+    """An optimiser of torch, applied to each row of a matrix separately: a row is one member.
 
     On the CPU, the row of a diverged member no longer changes. On a GPU it still changes, but its numbers are not used.
 
@@ -26,7 +26,7 @@ class PackedOptimizer(torch.optim.Optimizer):
     that have the same are updated in one call.
 
     Args:
-        rows: the parameters.
+        matrix: the parameters, a row per member.
         learning_rates: of each member.
         clips: for each member the largest norm of its gradient, or None.
         settings: for each member the keywords of the torch class; by default those that torch has.
@@ -40,25 +40,25 @@ class PackedOptimizer(torch.optim.Optimizer):
 
     def __init__(
         self,
-        rows: ParameterMatrix,
+        matrix: ParameterMatrix,
         learning_rates: Sequence[float],
         clips: Sequence[float | None],
         settings: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__([rows.values], {})
-        self.rows, self.learning_rates = rows, list(learning_rates)
+        super().__init__([matrix.values], {})
+        self.matrix, self.learning_rates = matrix, list(learning_rates)
         self._settings = [{**self.defaults_of_torch, **own} for own in settings or [{}] * len(self.learning_rates)]
-        self._clip = rows.values.new_tensor([inf if clip is None else clip for clip in clips])
+        self._clip = matrix.values.new_tensor([inf if clip is None else clip for clip in clips])
         self._clips = any(clip is not None for clip in clips)
-        self._gradient = torch.zeros_like(rows.values)
+        self._gradient = torch.zeros_like(matrix.values)
         self._current: Any = None
         self._is_first = True
         self._spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
         self._kinds: list[tuple[float, Mapping[str, Any]]] = []
         self._kind_of = self._active = torch.empty(0)
-        self.state[rows.values] = {
-            "step": rows.values.new_zeros((), dtype=torch.float32),
-            **{name: torch.zeros_like(rows.values) for name in self.states},
+        self.state[matrix.values] = {
+            "step": matrix.values.new_zeros((), dtype=torch.float32),
+            **{name: torch.zeros_like(matrix.values) for name in self.states},
         }
 
     has_formula: ClassVar[bool] = False  # whether `formula` computes what `update` does
@@ -94,7 +94,7 @@ class PackedOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
         """Take one step for every active member, with a stack of gradients per parameter. Others do not change."""
-        gradient = self.rows.flat(gradients, self._gradient)
+        gradient = self.matrix.flat(gradients, self._gradient)
         if self._clips:
             # Scale each row down to its largest norm, as `nn.utils.clip_grad_norm_` does for one model. Without a clip
             # the factor is inf / norm, so 1. If the norm overflows too, inf / inf is NaN: the member stays unclipped.
@@ -117,7 +117,7 @@ class PackedOptimizer(torch.optim.Optimizer):
         """The last three arguments of `step_by_formula` at a step, which is counted from one."""
         self._remember(active)
         each = [self.numbers(step, rate, settings) for rate, settings in self._kinds]
-        return [self._active, self._clip, self.rows.values.new_tensor(each).index_select(0, self._kind_of)]
+        return [self._active, self._clip, self.matrix.values.new_tensor(each).index_select(0, self._kind_of)]
 
     def step_by_formula(
         self,
@@ -149,11 +149,11 @@ class PackedOptimizer(torch.optim.Optimizer):
 
     def state_stacks(self) -> list[list[Tensor]]:
         """For each of `states` a stack for each parameter; views of what the optimiser remembers."""
-        return [self.rows.views(self.state[self.rows.values][name]) for name in self.states]
+        return [self.matrix.views(self.state[self.matrix.values][name]) for name in self.states]
 
     def _count(self) -> Tensor:
         """Count a step; its number."""
-        step: Tensor = self.state[self.rows.values]["step"].add_(1)
+        step: Tensor = self.state[self.matrix.values]["step"].add_(1)
         return step
 
     def _remember(self, active: Sequence[bool]) -> None:
@@ -168,8 +168,8 @@ class PackedOptimizer(torch.optim.Optimizer):
 
     def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, Mapping[str, Any], list[Tensor]]]:
         """Spans of neighbouring active members that are updated alike: rate, settings, their rows of each matrix."""
-        state = self.state[self.rows.values]
-        matrices = (self.rows.values, self._gradient, *(state[name] for name in self.states))
+        state = self.state[self.matrix.values]
+        matrices = (self.matrix.values, self._gradient, *(state[name] for name in self.states))
         keys = list(zip(active, self.learning_rates, self._settings, strict=True))
         spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
         for (is_active, rate, settings), span in groupby(range(len(keys)), keys.__getitem__):
@@ -178,19 +178,25 @@ class PackedOptimizer(torch.optim.Optimizer):
                 spans.append((rate, settings, [x[members[0] : members[-1] + 1] for x in matrices]))
         return spans
 
-    def moments(self, member: int) -> Float[Tensor, "S P"]:
+    def state_of(self, member: int) -> Float[Tensor, "S P"]:
         """What the optimiser remembers of a member; for Adam the running means of its gradient and of its square."""
-        state = self.state[self.rows.values]
+        state = self.state[self.matrix.values]
         return torch.stack([state[name][member] for name in self.states])
 
-    def resume(self, step: int, moments: Sequence[Float[Tensor, "S P"]]) -> None:
-        """Continue after a number of steps, with these moments of each member."""
-        state = self.state[self.rows.values]
+    def continue_from(self, step: int, states: Sequence[Float[Tensor, "S P"]] = ()) -> None:
+        """Continue after a number of steps with what `state_of` gave for each member; by default, with what is here."""
+        state = self.state[self.matrix.values]
         state["step"].fill_(step)
         self._is_first = step == 0
-        for member, remembered in enumerate(moments):
+        for member, remembered in enumerate(states):
             for name, row in zip(self.states, remembered, strict=True):
                 state[name][member].copy_(row)
+
+    def reset(self) -> None:
+        """Become a new optimiser: no steps taken, nothing remembered."""
+        self.continue_from(0)
+        for name in self.states:
+            self.state[self.matrix.values][name].zero_()
 
 
 class PackedAdam(PackedOptimizer):

@@ -86,23 +86,23 @@ class Stacks:
     """Stacked parameters, buffers and lifted scalars of all members. The members' own tensors become views of them.
 
     Args:
-        models: the members, already on their final device.
+        members: already on their final device.
 
     Attributes:
-        rows: the parameters, one row per member.
-        progress: the share of training that is over, for each member.
+        matrix: the parameters, one row per member.
+        progress: how far the training is, from 0 to 1; a buffer of each member.
         names: of the tensors of a member, its parameters first.
         fixed: their stacks, in this order.
     """
 
-    def __init__(self, models: Sequence[Autoencoder]) -> None:
-        self.models = models
-        self.rows = ParameterMatrix(models)
-        untrained, owners = stack_buffers(models), [lifted_scalars(m) for m in models]
-        lifted = {k: self.rows.values.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
+    def __init__(self, members: Sequence[Autoencoder]) -> None:
+        self.members = members
+        self.matrix = ParameterMatrix(members)
+        untrained, owners = stack_buffers(members), [lifted_scalars(m) for m in members]
+        lifted = {k: self.matrix.values.new_tensor([getattr(*own[k]) for own in owners]) for k in owners[0]}
         self.progress = untrained["progress"]
-        self.names = [*self.rows.names, *untrained, *lifted]
-        self.fixed = [*self.rows.stacks, *untrained.values(), *lifted.values()]
+        self.names = [*self.matrix.names, *untrained, *lifted]
+        self.fixed = [*self.matrix.stacks, *untrained.values(), *lifted.values()]
         self._programs: dict[tuple[Any, ...], Program] = {}
 
     def program(self, function: Callable[..., Tensor], data: Sequence[Tensor], train: bool = False) -> Program:
@@ -111,7 +111,7 @@ class Stacks:
         Raises:
             Unpackable: if it cannot be captured.
         """
-        trained = len(self.rows.names) if train else 0
+        trained = len(self.matrix.names) if train else 0
         return self._captured(partial(program, trained=trained), function, data, train)
 
     def mapped(self, function: Callable[..., Sequence[Tensor]], data: Sequence[Tensor]) -> Program:
@@ -125,9 +125,9 @@ class Stacks:
     def _captured(
         self, capture: Callable[..., Program], function: Callable[..., Any], data: Sequence[Tensor], train: bool
     ) -> Program:
-        key = (function, train, self.models[0].phase, *(d.shape for d in data))
+        key = (function, train, self.members[0].phase, *(d.shape for d in data))
         if key not in self._programs:
-            first = self.models[0]
+            first = self.members[0]
             was_training = first.training
             first.train(train)
             try:
@@ -145,10 +145,10 @@ class SeedGroups:
         place_of_seed: for each member the place of its seed among them.
     """
 
-    def __init__(self, models: Sequence[Autoencoder]) -> None:
-        self.models = models
-        self.seeds = list(dict.fromkeys(m.seed for m in models))
-        self.place_of_seed = torch.tensor([self.seeds.index(m.seed) for m in models])
+    def __init__(self, members: Sequence[Autoencoder]) -> None:
+        self.members = members
+        self.seeds = list(dict.fromkeys(m.seed for m in members))
+        self.place_of_seed = torch.tensor([self.seeds.index(m.seed) for m in members])
 
     def noise(self, batch_size: int, streams: Sequence[torch.Generator]) -> Float[Tensor, "M B *noise"]:
         """The noise of an objective. There is one generator per seed."""
@@ -156,7 +156,7 @@ class SeedGroups:
 
     def noise_of_seeds(self, batch_size: int, streams: Sequence[torch.Generator]) -> Float[Tensor, "U B *noise"]:
         """The same for each seed once."""
-        return torch.stack([self.models[0].noise(batch_size, stream) for stream in streams])
+        return torch.stack([self.members[0].noise(batch_size, stream) for stream in streams])
 
     def expand(self, x: Float[Tensor, "U *any"]) -> Float[Tensor, "M *any"]:
         """Repeat values of the seeds for every member."""
@@ -165,7 +165,7 @@ class SeedGroups:
 
     def expand_by(self, x: Float[Tensor, "U *any"], places: Int64[Tensor, " M"]) -> Float[Tensor, "M *any"]:
         """`expand`, with `place_of_seed` as an argument: a compiled step keeps no tensors of its own."""
-        return x if len(self.seeds) == len(self.models) else x.index_select(0, places)
+        return x if len(self.seeds) == len(self.members) else x.index_select(0, places)
 
 
 # -- a member as a function of its tensors -----------------------------------------------------------------------------

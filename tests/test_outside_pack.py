@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from vaebench.config import Run
-from vaebench.models.base import Diverged
+from vaebench.models.epoch import Diverged
 from vaebench.records.files import RESUME
 from vaebench.sweeps.packs import packs_of
-from vaebench.training.single import Fitted, fit_single
+from vaebench.training.outside_pack import fit_outside_pack
+from vaebench.training.trainer import Fitted
 
 
 def run(devices: int, **changes) -> Run:
@@ -27,9 +28,9 @@ def run(devices: int, **changes) -> Run:
     return Run.of({"model": model, "data": {"name": "Digits", "binarize": "Dynamic"}, "train": train})
 
 
-def fitted(one: Run, folder: Path, every: float = 60.0) -> Fitted:
+def fitted(one: Run, folder: Path, save_every: float = 60.0) -> Fitted:
     folder.mkdir(exist_ok=True)
-    return fit_single(one, folder, [], print, every)
+    return fit_outside_pack(one, folder, [], print, save_every)
 
 
 def test_the_number_of_devices_is_no_part_of_the_id_and_packs_with_nobody():
@@ -61,10 +62,10 @@ import sys
 from pathlib import Path
 import vaebench
 from vaebench.config import Run
-from vaebench.training.single import fit_single
+from vaebench.training.outside_pack import fit_outside_pack
 
 if __name__ == "__main__":
-    fit_single(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)
+    fit_outside_pack(Run.of(eval(sys.argv[1])), Path(sys.argv[2]), [], print, 0.0)
 """
 
 
@@ -118,8 +119,8 @@ def test_two_devices_go_on_where_two_stopped(tmp_path):
     """The snapshot is of the end of the first of two epochs."""
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
-    whole = fit_single(run(2), tmp_path / "whole", [], KeepFirst(tmp_path), 0.0)
-    again = fitted(run(2), tmp_path / "again", every=0.0)
+    whole = fit_outside_pack(run(2), tmp_path / "whole", [], KeepFirst(tmp_path), 0.0)
+    again = fitted(run(2), tmp_path / "again", save_every=0.0)
     assert again.curve == whole.curve
     state = again.model.state_dict()
     assert all(torch.equal(t, state[name]) for name, t in whole.model.state_dict().items())

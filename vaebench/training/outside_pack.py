@@ -1,5 +1,9 @@
 """One run outside a pack: a LightningModule in a Trainer, on one device or on several (DistributedDataParallel).
 
+Most runs train in a pack, even one alone. `vaebench.training.fit` trains a run here only if it has several devices or
+early stopping (`Train.why_not_packed`), or if its model cannot be stacked (`Unpackable`): PPCA, AggressiveVAE, models
+that learn from labels, and models of users with training hooks of their own.
+
 Several devices share every batch: each takes its part of the examples, of the random pixels and of the noise, and the
 gradient is that of the whole batch. So the number of devices changes results by rounding only.
 """
@@ -20,19 +24,21 @@ from lightning.pytorch.loggers.logger import Logger
 from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from vaebench.config import Run, imports
-from vaebench.config.registry import DATASETS, MODELS, OPTIMIZERS
-from vaebench.data.datamodule import DataModule
-from vaebench.models.base import Autoencoder, Diverged
+from vaebench.config.registry import MODELS, OPTIMIZERS
+from vaebench.data.datamodule import DataModule, data_of
+from vaebench.models.base import Autoencoder
+from vaebench.models.epoch import Diverged
 from vaebench.records import provenance
 from vaebench.records.files import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.checkpoints import SnapshotError, read, save_checkpoint
 from vaebench.training.loggers import Curve, replay
-from vaebench.training.memory import check_fits, outline
+from vaebench.training.memory import check_fits, meta_model
 from vaebench.training.resume import CurveInSnapshot, PeriodicCheckpoint, StoppedError, find_snapshot, put_aside
 from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.trainer import (
     DeferSignals,
+    Fitted,
     ProgressCallback,
     Snapshots,
     accelerator,
@@ -46,36 +52,19 @@ from vaebench.training.trainer import (
 )
 
 
-class Fitted(NamedTuple):
-    """The trained model of a run, its data, the columns of its curve, and how many of its steps were compiled."""
-
-    model: Autoencoder
-    data: DataModule
-    curve: dict[str, list[float | None]]
-    compiled_steps: int = 0
-
-
-def with_advice(error: Diverged, data: DataModule) -> Diverged:
-    """The error, with advice about the data if their values are too large: a smaller learning rate would not help."""
-    return error if data.too_large is None else Diverged(error.what, data.too_large)
-
-
-def data_of(run: Run) -> DataModule:
-    """The data module of a run, not yet loaded."""
-    return DataModule(DATASETS.build(run.data), run.seed, batch_size=run.train.batch_size)
-
-
 class Job(NamedTuple):
     """What it takes to train a run."""
 
     run: Run
     folder: Path  # of the run
     on_epoch: ProgressCallback  # called after every epoch
-    every: float  # seconds between snapshots
+    save_every: float  # seconds between snapshots
     resume: Path | None  # the file of the snapshot from which training continues, or None
 
 
-def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, every: float) -> Fitted:
+def fit_outside_pack(
+    run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: ProgressCallback, save_every: float
+) -> Fitted:
     """Train a run on `train.devices` devices and write its checkpoint. It continues from its snapshot, if any.
 
     Raises:
@@ -86,11 +75,13 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
     """
     data = data_of(run)
     data.setup("fit")
-    job = Job(run, folder, on_epoch, every, resume := _resume(run, folder, data))
+    job = Job(run, folder, on_epoch, save_every, resume := _resume(run, folder, data))
     try:
         return _fitted(job, data, loggers)
-    except StoppedError:  # the signal that stopped it did not end this process, so training continues
-        return fit_single(run, folder, loggers, on_epoch, every)
+    except StoppedError:
+        # A signal stopped the processes of several devices after a snapshot. Its own handler has been called meanwhile,
+        # and did not end this process (a cluster may only want the snapshot). So training continues from there.
+        return fit_outside_pack(run, folder, loggers, on_epoch, save_every)
     except SnapshotError as error:
         if resume is None:
             raise
@@ -99,9 +90,13 @@ def fit_single(run: Run, folder: Path, loggers: Sequence[Logger], on_epoch: Prog
 
 
 def _resume(run: Run, folder: Path, data: DataModule) -> Path | None:
-    """The file of the run's snapshot, or None. A pack's snapshot has another form of optimiser: it is renamed."""
+    """The file of the run's snapshot, or None.
+
+    A pack's snapshot holds the state of the optimiser (for Adam, running means of gradients) as a matrix, which a
+    Trainer cannot read. It is renamed, and the run starts again.
+    """
     snapshot, path = find_snapshot(run, folder, MODELS.build(run.model, data.shape, run.seed), data), folder / RESUME
-    if snapshot is not None and snapshot.moments is not None:
+    if snapshot is not None and snapshot.optimizer_state is not None:
         put_aside(path, SnapshotError(f"{path}: a pack trained the run until now, and now a Trainer trains it"))
         return None
     return None if snapshot is None else path
@@ -114,7 +109,7 @@ def _fitted(job: Job, data: DataModule, loggers: Sequence[Logger]) -> Fitted:
     try:
         model = train(job, data, [curve, *loggers])
     except Diverged as error:
-        raise with_advice(error, data) from error
+        raise Diverged(error.what, data.values_too_large or error.remedy) from error
     return Fitted(model, data, curve.columns)
 
 
@@ -129,32 +124,32 @@ def _train(
     run, folder = job.run, job.folder
     model = MODELS.build(run.model, data.shape, run.seed)
     model.optimizer = OPTIMIZERS.build(run.train.optimizer)
-    deferring, started = DeferSignals(is_single=not devices), TrainingStarted()
-    saving = PeriodicCheckpoint(job.every, lambda: _save(training, folder / RESUME), deferring.signals, must_stop)
+    signals, started = DeferredSignals(), TrainingStarted()
+    saving = PeriodicCheckpoint(job.save_every, lambda: _save(training, folder / RESUME), signals, must_stop)
     early = [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
-    callbacks = [deferring, started, LearningRateStages(run.train), *early, saving, CurveInSnapshot(loggers)]
+    callbacks = [started, LearningRateStages(run.train), *early, saving, CurveInSnapshot(loggers)]
+    # One of several processes must not stop at a signal while others wait for it: their parent tells all to stop.
+    callbacks = callbacks if devices else [DeferSignals(signals), *callbacks]
     clip = run.train.gradient_clip if model.trained_by_gradient else None
     keywords = {"gradient_clip_val": clip, **validation(data), **devices}
     training = trainer(run, job.on_epoch, *callbacks, logger=list(loggers), **keywords)
-    try:
-        with interruptible():
-            training.fit(model, datamodule=data, ckpt_path=job.resume, weights_only=True)
-        if deferring.is_single:
-            deferring.signals.defer()
-        _save(training, folder / RESUME)  # several processes hand over the curve in it
-        if training.is_global_zero:
-            save_checkpoint(model, folder / CHECKPOINT, training.current_epoch, training.global_step)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if job.resume is not None and not started.has_started:
-            reason = " ".join(str(error).split())[:200]
-            raise SnapshotError(f"{job.resume}: does not fit this run ({type(error).__name__}: {reason})") from None
-        # torch.distributions raises a ValueError for a parameter that is not finite.
-        if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
-            raise
-        raise Diverged(f"a parameter is no longer a finite number in epoch {training.current_epoch}") from error
-    finally:
-        deferring.signals.restore()
-    deferring.signals.deliver()
+    with signals.until_saved():
+        try:
+            with interruptible():
+                training.fit(model, datamodule=data, ckpt_path=job.resume, weights_only=True)
+            if not devices:
+                signals.defer()
+            _save(training, folder / RESUME)  # several processes hand over the curve in it
+            if training.is_global_zero:
+                save_checkpoint(model, folder / CHECKPOINT, training.current_epoch, training.global_step)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            if job.resume is not None and not started.has_started:
+                reason = " ".join(str(error).split())[:200]
+                raise SnapshotError(f"{job.resume}: does not fit this run ({type(error).__name__}: {reason})") from None
+            # torch.distributions raises a ValueError for a parameter that is not finite.
+            if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
+                raise
+            raise Diverged(f"a parameter is no longer a finite number in epoch {training.current_epoch}") from error
     return model.to(training.strategy.root_device)
 
 
@@ -170,14 +165,14 @@ class TrainingStarted(lightning.Callback):
 def _train_on_several(job: Job, data: DataModule, loggers: Sequence[Logger]) -> Autoencoder:
     """Train with one process per device; the trained model is on the device of this process."""
     run = job.run
-    if (shapes := outline(run.model, data.shape)) is not None:
+    if (shapes := meta_model(run.model, data.shape)) is not None:
         check_fits([shapes], run.train.batch_size)
     model = MODELS.build(run.model, data.shape, run.seed)
     if model.one_device is not None:
         raise ValueError(
             f"train.devices: {type(model).__name__} trains on one device: {model.one_device}; use devices: 1"
         )
-    if model.likelihood.refits:
+    if model.likelihood.refits:  # it computes its variance from the errors of the data, as OptimalGaussian
         raise ValueError(
             f"train.devices: {type(model.likelihood).__name__} takes its variance from a whole batch, "
             f"but each of {run.train.devices} devices has only a part of it; use devices: 1"
@@ -211,24 +206,25 @@ def _run_processes(job: Job) -> None:
     stop, errors = spawn.Event(), spawn.SimpleQueue()
     arguments = (job, stop, errors, port, torch.get_num_threads(), os.getpid(), is_tf32_allowed())
     context = start_processes(_rank, arguments, nprocs=job.run.train.devices, join=False, start_method="spawn")
-    signals.defer()
-    try:
-        while not context.join(timeout=0.2):
-            if signals.is_pending:
-                stop.set()
-    except ProcessRaisedException as raised:
-        error = raised if errors.empty() else errors.get()
-        if isinstance(error, StoppedError):
-            signals.deliver()
-        raise error from None
-    finally:
-        signals.restore()
-        for process in context.processes:
-            process.kill()
-    signals.deliver()
+    with signals.until_saved():
+        signals.defer()
+        try:
+            while not context.join(timeout=0.2):
+                if signals.is_pending:
+                    stop.set()  # the processes write a snapshot together, and then raise StoppedError
+        except ProcessRaisedException as raised:
+            error = raised if errors.empty() else errors.get()
+            if isinstance(error, StoppedError):
+                signals.deliver()
+            raise error from None
+        finally:
+            for process in context.processes:
+                process.kill()
 
 
-def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int, fast: bool) -> None:
+def _rank(
+    rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, parent: int, tf32_allowed: bool
+) -> None:
     """One of the processes. It ignores Ctrl-C, which reaches all of them: their parent tells them to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=exit_with_parent, args=(parent,), daemon=True).start()
@@ -240,10 +236,10 @@ def _rank(rank: int, job: Job, stop: Any, errors: Any, port: int, threads: int, 
         data = data_of(job.run)
         data.setup("fit")
         devices = {"devices": job.run.train.devices, "strategy": "ddp", "accelerator": accelerator()}
-        with tf32(fast):
+        with tf32(tf32_allowed):
             _train(job, data, [Curve()], devices, stop.is_set)
     except Exception as error:
-        # The parent raises the first of these. An error of another kind may not be picklable.
+        # `_run_processes` raises the first error of all processes. One of an unknown kind may not be picklable.
         known = isinstance(error, Diverged | SnapshotError | StoppedError)
         errors.put(error if known else RuntimeError(f"{type(error).__name__}: {error}"))
         raise
