@@ -14,8 +14,9 @@ starts one function.
 - The numbers are those of the plain program to rounding, not to the bit. Whether a library is used depends on how fast
   the machine is, and on what lies in the cache. So nothing is compiled unasked: a run that anyone repeats has its bits.
   Records say how many steps were compiled.
-- The bits of a member do not depend on the other members for BetaVAE (tested) and IWAE. For FreeBitsVAE they
-  do, and the reason is not known. The plain program has no such exception.
+- A member has the same bits in every pack of two members or more. Alone it has them too, except LinearVAE and
+  FreeBitsVAE: for one member the compiler drops a dimension, and takes other instructions for their exponentials. Tested
+  for BetaVAE, and tried once for every other model that a pack trains, with one and five members.
 - The last batch of an epoch, if it is smaller, and whatever cannot be compiled, is computed by the plain program.
 """
 
