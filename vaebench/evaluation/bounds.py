@@ -88,10 +88,10 @@ def variance_of_groups(groups: Float[Tensor, "G B"], log_weight: Float[Tensor, "
 def jackknife_variance(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
     """Monte-Carlo variance of log (1/K) Σ w for one group of K ≥ 2 draws.
 
-    (K − 1)/K Σ_i (l_i − l̄)², where l_i is the estimate without draw i. Its mean is at least (K − 1)/K of the variance
-    of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any distribution. The usual formula is
-    1/ESS − 1/K. It is the first order of the jackknife, holds only if the weights vary little, and never exceeds
-    1 nat².
+    (K − 1)/K Σ_i (l_i − l̄)², where l_i is the estimate without draw i, and l̄ the mean of all l_i. The mean of this
+    sum is at least (K − 1)/K of the variance of an estimate from K − 1 draws (Efron & Stein 1981), for weights of any
+    distribution. The usual formula is 1/ESS − 1/K. It is the first order of the jackknife, holds only if the weights
+    vary little, and never exceeds 1 nat².
     """
     without = leave_one_out(log_weight)
     return _variance(without) * (len(without) - 1) ** 2 / len(without)
@@ -165,7 +165,7 @@ def pareto_k(log_weight: Float[Tensor, "K B"]) -> Float64[Tensor, " B"]:
     if tail < FEWEST_IN_TAIL:
         return torch.full_like(log_weight[0], torch.nan, dtype=torch.float64)
     # NumPy's partition takes a fifth of the time of `topk`.
-    # One weight more than the tail: the threshold, over which the others exceed.
+    # One weight more than the tail: the threshold, which all weights of the tail exceed.
     unsorted = np.partition(log_weight.double().cpu().numpy(), -tail - 1, 0)[-tail - 1 :]
     largest = torch.from_numpy(np.sort(unsorted, 0)).to(log_weight.device)
     width = largest[-1] - largest[0]
@@ -182,7 +182,7 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     """
     count, quartile = len(excess), excess[int(len(excess) / 4 + 0.5) - 1]
     size = 30 + int(count**0.5)
-    # The grid of θ: 1/x_max plus offsets that the lower quartile scales.
+    # The grid of θ: 1/x_max plus steps / (3 · lower quartile).
     steps = 1 - (size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
     theta = 1 / excess[-1] + steps[:, None] / (3 * quartile)
     some = max(1, TERMS_AT_ONCE.on(excess) // excess.numel())

@@ -21,11 +21,11 @@ from vaebench.models.parts.priors import UnitNormal
 from vaebench.records.description import Description, Panel
 
 NOISE_AT_ONCE = ChunkSize(2**11, 2**18)
-"""Latent vectors (draws × observations) whose noise is drawn at a time. It decides the order of random numbers."""
+"""How many latent vectors, draws × observations, get noise in one call. It decides the order of random numbers."""
 
 DECODED_AT_ONCE = ChunkSize(2**19, 2**26)
-"""Numbers that the decoder's widest layer gives at a time, or numbers of noise. With fewer, the microseconds that each
-call of torch takes would count in narrow nets. No random number depends on it.
+"""How many outputs the decoder's widest layer gives in one call, or how many numbers of noise are joined. With fewer,
+the microseconds that each call of torch takes would count in narrow nets. No random number depends on it.
 """
 
 
@@ -42,7 +42,7 @@ class VAE(Autoencoder):
     """
 
     stochastic = True
-    outputs_per_unit = 2
+    outputs_per_unit = 2  # a mean and a log-variance
     beta: Tensor
 
     def __init__(
@@ -51,7 +51,7 @@ class VAE(Autoencoder):
         seed: int = 0,
         *,
         prior: PriorSpec = "StandardNormal",
-        posterior: Annotated[PosteriorSpec, Later()] = "Diagonal",  # Later(): ids of older runs do not depend on it
+        posterior: Annotated[PosteriorSpec, Later()] = "Diagonal",  # Later(): ids do not contain its default
         **kwargs: Any,
     ) -> None:
         family = POSTERIORS.build(posterior)
@@ -100,7 +100,8 @@ class VAE(Autoencoder):
         self, batch: Batch, noise: Iterable[Tensor], keep: int = 1, out: Tensor | None = None, quick: bool = True
     ) -> Draws:
         x, posterior, prior = batch.x, self.encode(batch.x), self.prior(self.encode)  # a VampPrior needs `encode`
-        log_px, drawn, kept, parts = self.log_likelihood(x, quick), 0, [], []
+        log_px = self.log_likelihood(x, quick)
+        drawn, kept, parts = 0, [], []
         if quick and isinstance(posterior, Normal) and isinstance(prior, UnitNormal):
             # Fewer calls of torch. Not for a flow or a mixture, which computes hidden layers or components for each z:
             # parts of this size would take too much memory.
@@ -111,7 +112,7 @@ class VAE(Autoencoder):
             log_densities = log_px(z), log_pz(z), log_density_of_draw(posterior, z, some, quick)
             if out is None:
                 parts.append(log_densities)
-            else:  # small tensors kept between large temporary ones would leave gaps in memory that nothing fits into
+            else:  # small tensors between large temporary ones would fragment the memory
                 torch.stack(log_densities, out=out[:, drawn : drawn + len(z)])
             if drawn < keep:
                 kept.append(z[: keep - drawn])

@@ -4,9 +4,9 @@ This function defines a step, and is here to be read; two faster programs take t
 
 - Runs usually train in a pack: many runs, or only one, trained as one program (`vaebench.training.packed`). Its weights
   are those of this function to rounding.
-- A run trains outside a pack if it has several devices, or early stopping, or if its model cannot be stacked with
-  others. Then Lightning takes the step, with the loss from `Autoencoder.training_step`. Its weights have the bits of
-  this function.
+- A run trains outside a pack if it has several devices, or early stopping, or if `torch.vmap` cannot run its model for
+  many members at once. Then Lightning takes the step, with the loss from `Autoencoder.training_step`. Its weights equal
+  those of this function, bit for bit.
 
 tests/test_step.py compares both with this function, for every registered model that they train.
 """

@@ -15,8 +15,8 @@ starts one function.
   the machine is, and on what lies in the cache. So nothing is compiled unasked: a run that anyone repeats has its bits.
   Records say how many steps were compiled.
 - A member has the same bits in every pack of two members or more. Alone it has them too, except LinearVAE and
-  FreeBitsVAE: for one member the compiler drops a dimension, and takes other instructions for their exponentials. Tested
-  for BetaVAE, and tried once for every other model that a pack trains, with one and five members.
+  FreeBitsVAE: for one member the compiler drops a dimension, and takes other instructions for their exponentials.
+  Tested for BetaVAE, and tried once for every other model that a pack trains, with one and five members.
 - The last batch of an epoch, if it is smaller, and whatever cannot be compiled, is computed by the plain program.
 """
 

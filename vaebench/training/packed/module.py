@@ -11,9 +11,11 @@ Words of this file:
 - Stacks (`stacked.py`): for each tensor of a model one tensor `[M, …]` of all members. `stacks.matrix` holds the
   parameters, `[M, P]`, so that the optimiser changes those of all members at once.
 - Seed groups (`stacked.py`): members with one seed read the same examples, pixels and noise, which are drawn once.
-- Program (`capture.py`): one list of torch's operations on stacks, recorded once from the code of the model. It gives
+- Program (`capture.py`): one list of torch's operations on stacks, traced once from the code of the model. It gives
   the objective and the gradient of every member. A compiled step (`compiled.py`) is a program as machine code.
-- Step, block, chunk: `loaders.py` says what they are. A GPU takes blocks, as CUDA graphs (`cuda_graph.py`).
+- Step, block, chunk: a step takes one batch of every member. A GPU takes a block of up to ten steps at once, as a CUDA
+  graph (`cuda_graph.py`). Lightning takes a chunk of up to 50 steps for one batch (`loaders.py`).
+- Phase: the layer that learns, in StackedAE. All other models have one phase.
 
 What happens when a member diverges, so that its mean objective is NaN or infinite:
 
