@@ -5,14 +5,11 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from vaebench.config.registry import LIKELIHOODS, MODELS, NETWORKS
 from vaebench.data.loaders import Batch
 from vaebench.models.draws import ChunkSize
 from vaebench.models.parts.likelihoods import bernoulli_log_prob
-from vaebench.models.parts.posteriors import log_density_of_draw, reparameterise
-from vaebench.models.parts.priors import StandardNormal
 from vaebench.models.vae import NOISE_AT_ONCE, VAE
 
 SHAPE = (1, 8, 8)
@@ -75,7 +72,7 @@ def test_draws_have_the_densities_of_the_distributions(likelihood, rows, monkeyp
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [50.0, 88.0, 1e3, 1e30, 1e38, torch.inf])
 def test_logits_beyond_all_products_are_taken_one_by_one(size, kind):
-    """A product of 32 numbers of e^50 each is ∞ in float32; nothing is lost, and what is no number stays so."""
+    """A product of 32 probabilities of e^−50 each is 0 in float32; nothing is lost, and what is no number stays so."""
     x = torch.tensor([[0.0], [1.0]], dtype=kind).expand(2, 3)
     logits = torch.full((1, 2, 3), size, dtype=kind)
     expected = torch.tensor([[-3 * size, 0.0]], dtype=kind)
@@ -99,7 +96,7 @@ def test_the_quick_bernoulli_rounds_as_little_as_the_distribution(pixels, spread
     assert float(off.max()) < most
 
 
-def test_a_draw_whose_product_is_too_large_changes_no_other():
+def test_a_draw_whose_product_is_too_small_changes_no_other():
     """The other draws of a block keep their bits, whatever the block holds beside them."""
     x = observations(4)
     logits = 3 * torch.randn(6, 4, *SHAPE, generator=torch.Generator().manual_seed(1)).clamp(-2, 2)
@@ -145,19 +142,6 @@ def test_observations_outside_the_support_keep_their_number():
     likelihood, x = LIKELIHOODS.build("Bernoulli", (6,)), torch.full((2, 6), 0.3)
     logits = torch.randn(3, 2, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(likelihood.fast_log_prob(x)(logits.clone()), likelihood(logits).log_prob(x))
-
-
-@pytest.mark.parametrize("units", [1, 2, 10, 33, 256])
-def test_quick_densities_of_draws_are_the_general_ones(units):
-    """log p(z) of N(0, I) and log q(z|x) of a Normal, to 1e-6 of them in float32 and 1e-14 in float64."""
-    for kind, most in ((torch.float32, 1e-6), (torch.float64, 1e-14)):
-        noise = torch.randn(50, 7, units, generator=torch.Generator().manual_seed(units), dtype=kind)
-        prior = StandardNormal(units, SHAPE).to(kind)(torch.nn.Identity())
-        q = Normal(noise[0], noise[1].exp())
-        z = reparameterise(q, noise)
-        torch.testing.assert_close(prior.quick_log_prob(z), prior.log_prob(z), rtol=most, atol=most)
-        found, expected = (log_density_of_draw(q, z, noise, quick) for quick in (True, False))
-        torch.testing.assert_close(found, expected, rtol=most, atol=10 * most)
 
 
 def test_one_variance_a_pixel():

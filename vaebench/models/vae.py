@@ -106,10 +106,9 @@ class VAE(Autoencoder):
             # Fewer calls of torch. Not for a flow or a mixture, which computes hidden layers or components for each z:
             # parts of this size would take too much memory.
             noise = in_larger_parts(noise, DECODED_AT_ONCE.on(x) // (self.latent_dim * len(x)))
-        log_pz = prior.quick_log_prob if quick and isinstance(prior, UnitNormal) else prior.log_prob
         for some in noise:
             z = reparameterise(posterior, some)
-            log_densities = log_px(z), log_pz(z), log_density_of_draw(posterior, z, some, quick)
+            log_densities = log_px(z), prior.log_prob(z), log_density_of_draw(posterior, z, some)
             if out is None:
                 parts.append(log_densities)
             else:  # small tensors between large temporary ones would fragment the memory

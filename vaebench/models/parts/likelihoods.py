@@ -23,13 +23,12 @@ from torch.nn.functional import logsigmoid
 
 from vaebench.config.registry import LIKELIHOODS, Positive
 from vaebench.models.parts.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
-from vaebench.models.parts.sums import sum_of_last
 from vaebench.records.description import Description, Panel
 
 LogProb = Callable[[Float[Tensor, "K B *shape"]], Float[Tensor, "K B"]]
 """log p(x|z) of B observations, as a function of the decoder's output for K latents of each.
 
-It may overwrite its argument, because allocating another tensor of that size would cost as much as computing it.
+It overwrites its argument, because allocating another tensor of that size would cost as much as computing it.
 """
 
 SMALLEST_VARIANCE = 2.0**-46
@@ -293,27 +292,27 @@ def _between(x: Tensor) -> bool:
 # -- log p(x|z) without gradients, in few passes over the decoder's output ---------------------------------------------
 
 FACTORS = 32
-"""The number of factors in one product. It fills a processor's vectors, and the product rarely overflows."""
+"""The number of probabilities in one product. It fills a processor's vectors, and the product rarely underflows."""
 
 
 def bernoulli_log_prob(x: Float[Tensor, "B *shape"]) -> LogProb:
-    """Σ log σ(±l), with + for pixels of 1 and − for pixels of 0: −log Π (1 + 2^(∓l·log₂e)).
+    """Σ log σ(±l), with + for pixels of 1 and − for pixels of 0: multiply probabilities, then take logarithms.
 
-    One logarithm serves 32 pixels, and a power of 2 takes half the time of a sigmoid. All terms are negative, so no
-    digits cancel. If a product overflows, the logarithms of its draw are taken one by one; no other draw changes.
+    All terms are negative, so no digits cancel. If a product underflows, the logarithms of its draw are taken one by
+    one; no other draw changes.
 
     Args:
         x: observations in {0, 1}.
     """
-    to_exponent = math.log2(math.e) * (1 - 2 * x).flatten(1)
+    sign = (2 * x - 1).flatten(1)
 
     def log_prob(logits: Tensor) -> Tensor:
-        exponent = logits.flatten(2).mul_(to_exponent)
-        products = _products(exponent.exp2().add_(1))
-        lost = None if bool(products.amax() < torch.inf) else ~products.isfinite().all(-1)  # too large, or NaN
-        total = sum_of_last(products.log_()).neg_()
+        signed = logits.flatten(2).mul_(sign)
+        products, tiny = _products(torch.sigmoid(signed)), torch.finfo(x.dtype).tiny
+        lost = None if bool(products.amin() >= tiny) else ~(products >= tiny).all(-1)  # too small, or NaN
+        total = products.log_().sum(-1)
         if lost is not None:
-            total[lost] = logsigmoid(-math.log(2) * exponent[lost]).sum(-1)
+            total[lost] = logsigmoid(signed[lost]).sum(-1)
         return total
 
     return log_prob
