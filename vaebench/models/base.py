@@ -141,7 +141,8 @@ class Autoencoder(Usable, ABC):
             noise: of K draws in total, in parts of S draws.
             keep: how many of the draws themselves are kept; the log-densities of all are kept.
             out: where the log-densities log p(x|z), log p(z) and log q(z|x) are written; None makes new tensors.
-            quick: compute log-densities the quick way of `VAE.log_likelihood`, without gradients. A pack cannot.
+            quick: compute log-densities the quick way of `VAE.log_likelihood`, without gradients. A pack cannot
+                use it.
         """
 
     def draw_noise(

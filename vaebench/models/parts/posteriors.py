@@ -134,7 +134,8 @@ class DiagonalHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B F"]) -> Distribution:
         if features.shape[-1] == 2 * self.latent_dim:
-            (mean, log_variance), context = features.chunk(2, -1), None
+            mean, log_variance = features.chunk(2, -1)
+            context = None
         else:
             mean, log_variance, context = features.tensor_split((self.latent_dim, 2 * self.latent_dim), -1)
         return self.posterior(Normal(mean, (0.5 * log_variance).exp(), validate_args=False), context)
@@ -244,7 +245,8 @@ class FlowPosterior(OverFixedNoises):
         return z
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.draw(self.base.mean.new_empty(self._extended_shape(torch.Size(sample_shape))).normal_())
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.draw(torch.randn(shape, dtype=self.base.mean.dtype, device=self.base.mean.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(z|x); for the latest draw it is known from its z₀, for other z it takes the slow direction."""
@@ -332,7 +334,9 @@ class TwoLayers(OverFixedNoises):
 
     def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         units = self.first.mean.shape[-1]
-        return (z[..., :units], z[..., units:]) if self.upwards else (z[..., -units:], z[..., :-units])
+        if self.upwards:
+            return z[..., :units], z[..., units:]
+        return z[..., -units:], z[..., :-units]
 
 
 def reparameterise(posterior: Distribution, noise: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B L"]:
