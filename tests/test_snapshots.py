@@ -86,13 +86,15 @@ def assert_same(found: Fitted | Exception, expected: Fitted | Exception) -> None
     assert all(torch.equal(t, state[name]) for name, t in found.model.state_dict().items())
 
 
+@pytest.mark.parametrize("stopped", [([0, 1], [2, 3]), ([1, 2], [0, 3]), ([3], [0, 1, 2])], ids=str)
 @pytest.mark.parametrize("parts", [[[0, 1, 2, 3]], [[3], [1, 0], [2]]], ids=["together", "in other packs"])
-def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, whole, tmp_path, parts):
-    """The first two were stopped after one epoch, the others after three."""
-    for pair, stop in ((runs[:2], 2), (runs[2:], 4)):
+def test_what_was_stopped_goes_on_with_the_same_numbers_in_any_company(runs, whole, tmp_path, stopped, parts):
+    """Some were stopped after one epoch, the others after three. Their seeds, and the order of these, may differ."""
+    for group, stop in zip(stopped, (2, 4), strict=True):
+        some = [runs[i] for i in group]
         with pytest.raises(StoppedError):
-            fitted(pair, tmp_path, stop)
-        assert {read(tmp_path / r.id / RESUME, r.id).epochs for r in pair} == {stop - 1}
+            fitted(some, tmp_path, stop)
+        assert {read(tmp_path / r.id / RESUME, r.id).epochs for r in some} == {stop - 1}
     for part in parts:
         for i, found in zip(part, fitted([runs[i] for i in part], tmp_path), strict=True):
             assert_same(found, whole[i])

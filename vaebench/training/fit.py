@@ -16,7 +16,7 @@ from vaebench.training.checkpoints import NewerSnapshotError, Snapshot, save_che
 from vaebench.training.memory import check_fits, meta_model
 from vaebench.training.outside_pack import fit_outside_pack
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.loaders import PackedData
+from vaebench.training.packed.loaders import PackedData, seeds_of
 from vaebench.training.packed.module import Pack
 from vaebench.training.resume import SAVE_EVERY, PeriodicCheckpoint, find_snapshot, save
 from vaebench.training.signals import DeferredSignals
@@ -75,6 +75,7 @@ def fit(
         else:
             packs[0 if found.start is None else found.start.steps][i] = found
     for members in packs.values():
+        data.seeds = seeds_of([m.run.seed for m in members.values()])
         fitted |= zip(members, _fit_pack([*members.values()], data, on_epoch, save_every, compiles), strict=True)
     return [fitted[i] for i in range(len(runs))]
 

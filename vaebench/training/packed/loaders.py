@@ -13,7 +13,7 @@ On a GPU, `DeviceBatches` keep the order of an epoch and the place in it on the 
 from the CPU.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,6 +146,15 @@ class DeviceBatches(PackedBatches):
         return [] if self.streams[0].binarization is None else [stream.pixel_stream for stream in self.streams]
 
 
+def seeds_of(members: Iterable[int]) -> list[int]:
+    """The seeds of members, each once, in the order in which they first come: that of the batches of a pack.
+
+    >>> seeds_of([2, 0, 2, 1])
+    [2, 0, 1]
+    """
+    return list(dict.fromkeys(members))
+
+
 class PackedData(DataModule):
     """A data set for the members of a pack.
 
@@ -156,6 +165,7 @@ class PackedData(DataModule):
         root: the folder of downloaded data sets; None for `data_root()`.
 
     Attributes:
+        seeds: of the members, each once. They may be changed between two trainings.
         may_select_on_device: whether a GPU may select its batches by itself (`DeviceBatches`).
     """
 
@@ -165,7 +175,7 @@ class PackedData(DataModule):
         self, dataset: Dataset, seeds: Sequence[int], *, batch_size: PositiveInt = 64, root: Path | None = None
     ) -> None:
         super().__init__(dataset, seeds[0], batch_size=batch_size, root=root)
-        self.seeds = list(dict.fromkeys(seeds))
+        self.seeds = seeds_of(seeds)
         self._streams: list[TrainingBatches] = []
         self._orders: Mapping[int, dict[str, Any]] = {}
 
