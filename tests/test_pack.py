@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from vaebench.config.registry import CORRUPTIONS, LIKELIHOODS, MODELS, NETWORKS,
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
 from vaebench.models.base import EPOCH_HOOKS, Autoencoder
+from vaebench.models.epoch import Diverged
 from vaebench.training.checkpoints import Snapshot, save_checkpoint, unpack
 from vaebench.training.loggers import Curve
 from vaebench.training.packed.capture import Unpackable
@@ -46,19 +48,25 @@ def data_of(members: Sequence[Autoencoder], batch_size: int = BATCH) -> PackedDa
 
 
 def packed(
-    members: Sequence[Autoencoder], epochs: int = 2, batch_size: int = BATCH, **keywords: Any
+    members: Sequence[Autoencoder],
+    epochs: int = 2,
+    batch_size: int = BATCH,
+    callbacks: Sequence[lightning.Callback] = (),
+    limit_val_batches: float = 1.0,
+    **keywords: Any,
 ) -> tuple[Pack, list[dict[str, Any]]]:
     """The trained pack and its members' curves."""
     pack = Pack(members, **keywords)
-    trainer(epochs).fit(pack, datamodule=data_of(members, batch_size))
+    trained = trainer(epochs, *callbacks, limit_val_batches=limit_val_batches)
+    trained.fit(pack, datamodule=data_of(members, batch_size))
     return pack, [c.columns for c in pack.logs.curves]
 
 
-def by_itself(model: Autoencoder, epochs: int, batch_size: int, **keywords: Any) -> dict[str, Any]:
+def by_itself(model: Autoencoder, epochs: int, batch_size: int, callbacks: Any = (), **keywords: Any) -> dict[str, Any]:
     """The curve of a model trained by a Trainer as Lightning has it."""
     curve = Curve()
     data = DataModule(Digits(binarize="Dynamic"), model.seed, batch_size=batch_size)
-    trainer(epochs, logger=curve, **keywords).fit(model, datamodule=data)
+    trainer(epochs, *callbacks, logger=curve, **keywords).fit(model, datamodule=data)
     return curve.columns
 
 
@@ -185,6 +193,28 @@ def test_a_pack_stops_when_all_members_have_diverged():
     pack, _ = packed([build("VAE", seed, learning_rate=1e18) for seed in range(2)], 50)
     assert None not in pack.divergences
     assert pack.current_epoch < 2
+
+
+class Spoil(lightning.Callback):
+    """Makes a parameter of one member, or of the only model, NaN after the last step, as an overflow in it does."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        with torch.no_grad():
+            weights = pl_module.stacks.matrix.values[1] if isinstance(pl_module, Pack) else next(pl_module.parameters())
+            weights.flatten()[0] = torch.nan
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_parameter_that_the_last_step_makes_nan_is_a_divergence(name):
+    """In a pack, whose other members keep their bits, and in a Trainer. A model of NaN would seem to have collapsed."""
+    limits = {"epochs": 1, "batch_size": 1258, "limit_val_batches": 0}  # one step, and no objective after it
+    pack, _ = packed([build(name, seed) for seed in range(3)], callbacks=[Spoil()], **limits)
+    healthy, _ = packed([build(name, seed) for seed in (0, 2)], **limits)
+    assert pack.is_active == [True, False, True]
+    assert re.match(r"a parameter became nan in epoch \d, step 1$", pack.divergences[1].reason)
+    assert all(same_bits(pack.members[i], healthy.members[j]) for i, j in ((0, 0), (2, 1)))
+    with pytest.raises(Diverged, match=r"a parameter became nan in epoch \d; lower model.learning_rate"):
+        by_itself(build(name), callbacks=[Spoil()], **limits)
 
 
 def check_checkpoint(pack: Pack, cls: type[Autoencoder], path: Path) -> None:

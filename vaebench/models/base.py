@@ -18,6 +18,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.models.draws import Draws
 from vaebench.models.epoch import (
+    PARAMETER,
     REFIT_NOISE,
     TRAINING_NOISE,
     TRAINING_OBJECTIVE,
@@ -267,7 +268,7 @@ class Autoencoder(Usable, ABC):
             self.prepare(training.x)
         if self._noise_state is not None:
             self.generator.set_state(self._noise_state)
-            self._refit()  # if no epoch is left to train, no later hook would do it
+            self._finish()  # if no epoch is left to train, no later hook would do it
         self._steps = self.trainer.estimated_stepping_batches
 
     def on_train_epoch_start(self) -> None:
@@ -316,7 +317,7 @@ class Autoencoder(Usable, ABC):
         self._log_mean(VALIDATION_OBJECTIVE, self._validated)
 
     def on_train_end(self) -> None:
-        self._refit()
+        self._finish()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {} if self.generator is None else {"noise": self.generator.get_state()}
@@ -348,6 +349,18 @@ class Autoencoder(Usable, ABC):
         if self.likelihood.refits:
             total, count = self.squared_error(training_split)
             self.likelihood.refit(total / count)
+
+    def _finish(self) -> None:
+        """Make the model ready to be measured.
+
+        Raises:
+            Diverged: if a parameter is not a finite number.
+        """
+        for parameter in self.parameters():
+            if not bool(parameter.isfinite().all()):
+                where = f"epoch {self.current_epoch}"
+                raise Diverged(describe_divergence(PARAMETER, float(parameter.detach().sum()), where))
+        self._refit()
 
     def _refit(self) -> None:
         if self.trainer.state.fn == "fit":

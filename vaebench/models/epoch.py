@@ -12,6 +12,7 @@ LightningModules with hooks of the same names, and both are made of the function
 4. Validation evaluates the objective with the noise of `VALIDATION_NOISE`, the same in every epoch.
 5. The two means are logged as `TRAINING_OBJECTIVE` and `VALIDATION_OBJECTIVE`. If one is not a finite number, the
    training has diverged, and `Diverged` is raised or recorded, with a text of `describe_divergence`.
+6. After the last epoch the same holds for the parameters, because the last step may have made one NaN.
 """
 
 import torch
@@ -33,6 +34,9 @@ TEST_OBJECTIVE, TEST_ELBO = "test/objective", "test/elbo"
 """What `Trainer.test` logs, in nats per observation. The ELBO is estimated from one draw of each observation."""
 
 TESTED = (TEST_OBJECTIVE, TEST_ELBO)
+
+PARAMETER = "a parameter"
+"""What became NaN or infinite if the last steps of a training diverge, and no objective is computed after them."""
 
 REMEDY = "lower model.learning_rate, or set train.gradient_clip"  # what a user can do about a divergence
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from vaebench.config import Run, imports
 from vaebench.config.registry import MODELS, OPTIMIZERS
 from vaebench.data.datamodule import DataModule, data_of
 from vaebench.models.base import Autoencoder
-from vaebench.models.epoch import Diverged
+from vaebench.models.epoch import PARAMETER, Diverged, describe_divergence
 from vaebench.records import provenance
 from vaebench.records.files import CHECKPOINT, RESUME
 from vaebench.training.callbacks import LearningRateStages, StopEarly
@@ -149,7 +150,8 @@ def _train(
             # torch.distributions raises a ValueError for a parameter that is not finite.
             if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
                 raise
-            raise Diverged(f"a parameter is no longer a finite number in epoch {training.current_epoch}") from error
+            where = f"epoch {training.current_epoch}"
+            raise Diverged(describe_divergence(PARAMETER, nan, where)) from error
     return model.to(training.strategy.root_device)
 
 

@@ -47,6 +47,7 @@ from vaebench.config.seeding import generator
 from vaebench.data.loaders import Batch
 from vaebench.models.base import Autoencoder
 from vaebench.models.epoch import (
+    PARAMETER,
     TRAINING_NOISE,
     TRAINING_OBJECTIVE,
     VALIDATION_NOISE,
@@ -148,7 +149,7 @@ class Pack(lightning.LightningModule):
         self._noise_streams = self._streams(TRAINING_NOISE)
         if self._start is not None:
             self._restore(self._start)
-            self._refit()  # if no epoch is left to train, no later hook would do it
+            self._finish()  # if no epoch is left to train, no later hook would do it
             self._start = None
         self._check()
 
@@ -264,7 +265,8 @@ class Pack(lightning.LightningModule):
         self.log_all(VALIDATION_OBJECTIVE, mean_objective.float().tolist())
 
     def on_train_end(self) -> None:
-        self._refit()
+        self.read_counters()
+        self._finish()
         self._graphed_steps = None  # its memory is needed for the evaluation
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
@@ -339,6 +341,13 @@ class Pack(lightning.LightningModule):
             self.divergences[i] = Divergence(step, describe_divergence(name, value, where))
         if not any(self.is_active):
             self.trainer.should_stop = True
+
+    def _finish(self) -> None:
+        """Make the members ready to be measured; one with a parameter that is not a finite number has diverged."""
+        for i, row in enumerate(self.stacks.matrix.values):
+            if not bool(row.isfinite().all()):
+                self._diverge(i, self.steps_done, float(row.sum()), PARAMETER)
+        self._refit()
 
     def _refit(self) -> None:
         for i in self.active:
