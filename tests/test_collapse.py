@@ -79,6 +79,19 @@ def test_a_saddles_missing_units_collapsed_by_optimisation(data: DataModule, spe
     assert f"{3 - len(kept)} by optimisation" in facts["collapse"]
 
 
+def test_codes_that_are_not_finite_are_no_collapse(data: DataModule) -> None:
+    keywords = {"name": "BetaVAE", "latent_dim": 3, "likelihood": "Gaussian"}
+    model = MODELS.build(keywords, data.shape, 0)
+    forecast = diagnose(model, data).facts["forecast_active_units"]
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = torch.nan
+    facts, measured = diagnose(model, data)
+    assert facts["forecast_active_units"] == forecast
+    assert "collapse" not in facts
+    reasons = {measured.not_applicable[name] for name in CAUSES}
+    assert reasons == {"some codes of the training split are not finite numbers"}
+
+
 def test_two_saddles_that_no_count_can_tell(data: DataModule, spectrum: Spectrum) -> None:
     """The wrong two of the directions: as many units as forecast are active, and the curvature knows better."""
     tau = float(spectrum.eigenvalues[2:4].mean())

@@ -27,7 +27,7 @@ from torch.distributions.transforms import AffineTransform, ExpTransform, Sigmoi
 
 from vaebench.config.registry import ESTIMATORS
 from vaebench.data.loaders import Batch
-from vaebench.evaluation.measure import estimate, measure
+from vaebench.evaluation.measure import build_metrics, estimate, measure
 from vaebench.evaluation.scoring import score
 from vaebench.models.subject import DeterministicSubject, Subject
 
@@ -96,6 +96,9 @@ def test_a_flow_of_zuko_as_posterior_and_prior() -> None:
     )
     torch.testing.assert_close(score(subject, X, draws=5).log_px, EVIDENCE.double(), rtol=1e-3, atol=5e-3)
     assert "NormalizingFlow, has no mean" in measure(subject, X, draws=3).not_applicable["active_units"]
+    only_codes = measure(subject, X, build_metrics(["ActiveUnits"]), draws=3)
+    assert only_codes.estimates == []
+    assert "NormalizingFlow, has no mean" in only_codes.not_applicable["active_units"]
     plain = Subject(exact, lambda z: Normal(z @ W.T + B, VARIANCE**0.5), X, prior=flow)
     assert len([*plain.prior.parameters()]) == len([*flow.parameters()]), "a module as prior keeps its parameters"
     assert plain.sample(3).shape == (3, 5)

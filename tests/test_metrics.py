@@ -124,6 +124,35 @@ def test_every_estimate_says_how_many_observations_it_rests_on(name):
     assert all(e.n == N for e in computed(name, [drawn()]) if isinstance(e, Estimate))
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_one_observation_has_no_standard_error(name):
+    """An error of 0 would say that the number is exact."""
+    found = computed(name, [part(drawn(), slice(0, 1))])
+    assert all(e.standard_error is None for e in found if isinstance(e, Estimate))
+
+
+@pytest.mark.parametrize("unit", [1, 3], ids=["active", "collapsed"])
+@pytest.mark.parametrize("name", METRICS)
+def test_a_code_that_is_not_a_number_gives_no_other_number(name, unit):
+    """Each number is as before, if it does not depend on this unit, or not finite. Else NaN would seem to collapse."""
+    draws = drawn()
+    mean = draws.posterior.mean.clone()
+    mean[2, unit] = torch.nan
+    broken = draws._replace(posterior=Normal(mean, draws.posterior.stddev, validate_args=False))
+    before = {e.name: e.value for e in computed(name, [draws]) if isinstance(e, Estimate)}
+    after = {e.name: e.value for e in outcome(name, broken) if isinstance(e, Estimate)}
+    others = {n: v for n, v in after.items() if not isinstance(v, list) and np.isfinite(v)}
+    assert others == {n: before[n] for n in others}
+
+
+def outcome(name: str, draws: Draws) -> tuple:
+    """What a metric gives, or nothing if it refuses the draws."""
+    try:
+        return computed(name, [draws])
+    except (ValueError, FloatingPointError):
+        return ()
+
+
 def kinds() -> list[dict[str, str]]:
     """Every model, with each prior that it may have."""
     priors = {name: list(PRIORS) if "prior" in MODELS.keywords(name) else [None] for name in MODELS}

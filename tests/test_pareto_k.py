@@ -105,6 +105,21 @@ def test_equal_weights_have_no_tail() -> None:
     assert some[1].n == 8
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_called_tied(bad: float) -> None:
+    spread = uniform(100, 5).float()
+    some = spread.clone()
+    some[3, :2] = bad
+    found, finite = computed(some), computed(spread[:, 2:])
+    assert found[0].value == finite[0].value
+    assert found[0].note == "some weights of 2 of 5 observations are not finite"
+    with_ties = computed(torch.cat([some, torch.zeros(100, 1)], 1))
+    assert with_ties[0].note == (
+        "the largest weights of 1 of 6 observations are tied; some weights of 2 of 6 observations are not finite"
+    )
+    assert {b.reason for b in computed(some[:, :2])} == {"some weights of 2 of 2 observations are not finite"}
+
+
 @pytest.mark.parametrize("draws", [25, 500, 5000])
 @pytest.mark.parametrize("spread", [30.0, 300.0, 1e4, 1e30])
 def test_weights_that_differ_without_measure_have_a_heavy_tail(spread: float, draws: int) -> None:

@@ -6,6 +6,7 @@ kept. For a linear VAE, gradient and curvature say whether training ended at a m
 
 from enum import Enum
 from functools import lru_cache
+from math import isfinite
 from typing import Any, NamedTuple
 
 from vaebench import oracle
@@ -177,8 +178,16 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
     except ValueError as error:
         reason = f"no forecast: {error}"
         return Diagnosis({"forecast_note": reason}, Measurement([], dict.fromkeys((*FORECAST, *CAUSES), reason)))
+    facts = {
+        "forecast_active_units": forecast.active_units,
+        "forecast_tau": forecast.tau,
+        "forecast_note": applicability(model).value,
+    }
     count = measure(model, data.batches("train", CODES), build_metrics(("ActiveUnits",)), draws=1).estimates[0]
     assert isinstance(count.value, float)
+    if not isfinite(count.value):
+        reason = "some codes of the training split are not finite numbers"
+        return Diagnosis(facts, Measurement([], dict.fromkeys(CAUSES, reason)))
     active, applies = int(count.value), applicability(model)
     counts = forecast.collapsed_by_objective(active), forecast.collapsed_by_optimisation(active)
     optimal = None if active or model.linear else collapse_is_optimal(model, data, cache)
@@ -187,15 +196,9 @@ def _causes(model: VAE, data: DataModule, spectrum: Spectrum, cache: Cache) -> D
         every = model.latent_dim
         applies, counts = Applicability.ONSET, (every, 0) if optimal else (0, every)
         said = f"{active} of {model.latent_dim} units active: {WHOLLY[optimal]}"
-    facts = {
-        "forecast_active_units": forecast.active_units,
-        "forecast_tau": forecast.tau,
-        "forecast_note": applicability(model).value,
-        "collapse": said,
-    }
     note = None if applies.is_exact else applies.value
     estimates = [Estimate(name, float(c), n=count.n, note=note) for name, c in zip(CAUSES, counts, strict=True)]
-    return Diagnosis(facts, Measurement(estimates, {}))
+    return Diagnosis(facts | {"collapse": said}, Measurement(estimates, {}))
 
 
 def _endpoint(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:

@@ -134,7 +134,7 @@ def without_subspace(spectrum: Spectrum, units: int) -> str | None:
         return f"{units} units are more than the {spectrum.dim} dimensions of the data"
     if units == spectrum.dim or values[units - 1] - values[units] > 4 * spectrum.resolution:
         return None
-    return f"the {units}th and the next eigenvalue of the data are equal, so no {units} directions come first"
+    return f"eigenvalues {units} and {units + 1} of the data are equal, so no {units} directions come first"
 
 
 def score_error(

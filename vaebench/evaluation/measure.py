@@ -106,6 +106,8 @@ def measure(
     applicable, reasons = applicable_to(model, metrics, draws)
     measured = [metric.to(model.device) for metric in applicable]
     noise, codes_suffice = generator(seed, "evaluation", model.device), all(m.reads_codes_only for m in measured)
+    if not measured:
+        return _results([], draws, reasons)
     with evaluating(model):
         for given in batches.split(OBSERVATIONS_AT_ONCE) if isinstance(batches, Tensor) else batches:
             batch = given if isinstance(given, Batch) else model.as_batch(given)

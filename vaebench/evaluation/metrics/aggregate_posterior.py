@@ -151,7 +151,7 @@ def estimate(name: str, values: Float[Tensor, "N S"], *remarks: str | None) -> E
     """
     n, kept = values.shape
     means = values.mean(1)
-    error = float((means.var(correction=min(1, n - 1)) / n).sqrt())
+    error = float((means.var() / n).sqrt()) if n > 1 else None
     noise = float((values.var(1) / kept).sum().sqrt()) / n if kept > 1 else None
     return Estimate(name, float(means.mean()), error, n, noise, "; ".join(filter(None, remarks)) or None)
 

@@ -132,6 +132,17 @@ class Metric(TorchMetric, ABC):
         return type(self).compute(self)  # torchmetrics' own wrapper knows of `update` alone
 
 
+def count_above(values: Float64[Tensor, " N"], threshold: float) -> float:
+    """How many numbers are above a threshold; NaN if one of them is NaN, of which nobody knows.
+
+    >>> count_above(torch.tensor([0.5, 2.0], dtype=torch.float64), 1.0)
+    1.0
+    >>> count_above(torch.tensor([0.5, torch.nan], dtype=torch.float64), 1.0)
+    nan
+    """
+    return torch.nan if bool(values.isnan().any()) else float((values > threshold).sum())
+
+
 def _declared(cls: type) -> Iterable[tuple[str, Any]]:
     """The attributes that a metric's own class declares, with their types."""
     return get_annotations(cls).items() if issubclass(cls, Metric) else ()
@@ -141,9 +152,16 @@ class Columns(NamedTuple):
     """Means over observations, their standard errors, and what of them comes from the finite number of draws."""
 
     mean: Float64[Tensor, " C"]
-    standard_error: Float64[Tensor, " C"]
+    standard_error: Float64[Tensor, " C"] | None  # None for a single observation
     monte_carlo_error: Float64[Tensor, " C"] | None
     n: int
+
+    def estimates(self, names: Sequence[str]) -> tuple[Estimate, ...]:
+        """The columns under these names."""
+        pair = (self.standard_error, self.monte_carlo_error)
+        errors = ([None] * len(names) if error is None else error.tolist() for error in pair)
+        rows = zip(names, self.mean.tolist(), *errors, strict=True)
+        return tuple(Estimate(name, mean, error, self.n, noise) for name, mean, error, noise in rows)
 
 
 class MeanOverObservations(Metric):
@@ -184,8 +202,8 @@ class MeanOverObservations(Metric):
         total, squares, spread = (state.cpu() for state in (self.total, self.squares, self.noise))
         mean = total / n
         variance = (squares / n - mean.square()).clamp(min=0) * n / max(1, n - 1)
-        noise = spread.sqrt() / n if spread.ndim else None
-        return self.estimates(Columns(mean, (variance / n).sqrt(), noise, n))
+        error = (variance / n).sqrt() if n > 1 else None
+        return self.estimates(Columns(mean, error, spread.sqrt() / n if spread.ndim else None, n))
 
 
 class ScalarMean(MeanOverObservations):
@@ -205,8 +223,7 @@ class ScalarMean(MeanOverObservations):
         return self.per_observation(draws).double()[:, None]
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
-        noise = None if columns.monte_carlo_error is None else columns.monte_carlo_error.item()
-        return (Estimate(self.column, columns.mean.item(), columns.standard_error.item(), columns.n, noise),)
+        return columns.estimates([self.column])
 
 
 def variance_of_mean(table: Float[Tensor, "K B"]) -> Float64[Tensor, "B 1"] | None:

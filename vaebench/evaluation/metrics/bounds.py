@@ -91,11 +91,8 @@ class IWAE(MeanOverObservations):
         return torch.stack(known, 1) if known else None
 
     def estimates(self, columns: Columns) -> tuple[Estimate, ...]:
-        noise = [None] * len(self.sizes) if columns.monte_carlo_error is None else columns.monte_carlo_error.tolist()
-        rows = zip(self.sizes, columns.mean.tolist(), columns.standard_error.tolist(), noise, strict=True)
-        return tuple(
-            Estimate(f"iwae_{k}", mean, se, columns.n, mc, weights=self._weights(k)) for k, mean, se, mc in rows
-        )
+        estimates = columns.estimates([f"iwae_{k}" for k in self.sizes])
+        return tuple(e._replace(weights=self._weights(k)) for k, e in zip(self.sizes, estimates, strict=True))
 
     def _weights(self, k: int) -> Weights | None:
         if k < self.draws:
@@ -149,6 +146,7 @@ class ParetoK(Metric):
     reads_log_densities_only = True
 
     shapes: list[Tensor]
+    not_finite: Tensor
     draws: int = 0
 
     def columns(self, draws: int) -> Mapping[str, Description]:
@@ -161,17 +159,30 @@ class ParetoK(Metric):
     def update(self, draws: Draws) -> None:
         self.draws = len(draws.log_weight)
         self.shapes.append(draws.of_weights(pareto_k))
+        self.not_finite = self.not_finite + (~(draws.log_weight < torch.inf)).any(0).sum()  # NaN is not below infinity
 
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         shapes = dim_zero_cat(self.shapes)
         n, names = len(shapes), tuple(self.columns(self.draws))
         fitted = shapes[~shapes.isnan()]
         if not len(fitted):
-            few = f"{FEWEST_IN_TAIL * FEWEST_IN_TAIL} draws are the fewest that have a tail, got {self.draws}"
-            tied = "the largest weights of every observation are tied: there is no tail"
-            return tuple(
-                NotApplicable(name, few if tail_length(self.draws) < FEWEST_IN_TAIL else tied) for name in names
-            )
-        note = f"the largest weights of {n - len(fitted)} of {n} observations are tied" if len(fitted) < n else None
+            return tuple(NotApplicable(name, self._why_none(n)) for name in names)
+        note = self._why_not_all(n, len(fitted)) or None
         values = float(fitted.quantile(0.5)), float((fitted > HEAVY_TAIL).sum()) / n
         return tuple(Estimate(name, value, n=n, note=note) for name, value in zip(names, values, strict=True))
+
+    def _why_none(self, n: int) -> str:
+        """Why no observation has a k̂."""
+        if tail_length(self.draws) < FEWEST_IN_TAIL:
+            return f"{FEWEST_IN_TAIL * FEWEST_IN_TAIL} draws are the fewest that have a tail, got {self.draws}"
+        if self.not_finite:
+            return self._why_not_all(n, 0)
+        return "the largest weights of every observation are tied: there is no tail"
+
+    def _why_not_all(self, n: int, fitted: int) -> str:
+        """Why some of n observations have no k̂; empty if all have one."""
+        not_finite = int(self.not_finite)
+        tied = n - fitted - not_finite
+        notes = [f"the largest weights of {tied} of {n} observations are tied"] if tied > 0 else []
+        notes += [f"some weights of {not_finite} of {n} observations are not finite"] if not_finite else []
+        return "; ".join(notes)

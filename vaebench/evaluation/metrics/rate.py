@@ -13,6 +13,7 @@ from vaebench.evaluation.metrics.base import (
     MeasuredModel,
     Metric,
     ScalarMean,
+    count_above,
     variance_of_mean,
     without_densities,
     without_latents,
@@ -145,7 +146,10 @@ class Layers(Metric):
 
     def compute(self) -> tuple[Estimate, ...]:
         n, rate = int(self.count), self.rate / self.count
-        active = self.squares / self.count - (self.total / self.count).square() > self.threshold
+        variance = self.squares / self.count - (self.total / self.count).square()
         layers = (slice(self.lower), slice(self.lower, None))
-        values = [*(float(rate[units].sum()) for units in layers), *(float(active[units].sum()) for units in layers)]
+        values = [
+            *(float(rate[units].sum()) for units in layers),
+            *(count_above(variance[units], self.threshold) for units in layers),
+        ]
         return tuple(Estimate(name, value, n=n) for name, value in zip(self.columns(1), values, strict=True))

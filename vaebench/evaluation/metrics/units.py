@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping
 
+import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from vaebench.config.registry import METRICS, Fraction, Positive
-from vaebench.evaluation.metrics.base import MeasuredModel, Metric, ScalarMean, without_latents, without_unit_priors
+from vaebench.evaluation.metrics.base import (
+    MeasuredModel,
+    Metric,
+    ScalarMean,
+    count_above,
+    without_latents,
+    without_unit_priors,
+)
 from vaebench.evaluation.metrics.rate import unit_kl
 from vaebench.models.draws import Draws
 from vaebench.models.parts.posteriors import POINTS, OverFixedNoises
@@ -53,7 +62,7 @@ class ActiveUnits(Metric):
         spectrum = variance.sort(descending=True).values
         n, note = int(self.count), f"E_q[z|x] over {POINTS} fixed noises" if self.sampled else None
         return (
-            Estimate("active_units", float((spectrum > self.threshold).sum()), n=n, note=note),
+            Estimate("active_units", count_above(spectrum, self.threshold), n=n, note=note),
             Estimate("variance_spectrum", spectrum.tolist(), n=n),
         )
 
@@ -87,17 +96,18 @@ class CollapsedUnits(Metric):
         return {"collapsed_units": Description("collapsed units", Panel.OBJECTIVE, 100, role=Role.COLLAPSED_UNITS)}
 
     def update(self, draws: Draws) -> None:
-        kl = unit_kl(draws.posterior)
-        epsilons = kl.new_tensor([self.epsilon, *GRID])
-        self.below = self.below + (kl[:, :, None] < epsilons).sum(0)
+        kl = unit_kl(draws.posterior)[:, :, None]
+        is_below = (kl < kl.new_tensor([self.epsilon, *GRID])).double()
+        self.below = self.below + is_below.where(~kl.isnan(), torch.nan).sum(0)  # of a NaN nobody knows
         self.count = self.count + len(kl)
 
     def compute(self) -> tuple[Estimate, ...]:
-        collapsed = self.count - self.below <= self.delta * self.count  # [L, 1 + grid]
+        above = self.count - self.below  # [L, 1 + grid]
+        collapsed = (above <= self.delta * self.count).double().where(~above.isnan(), torch.nan)
         n = int(self.count)
         return (
             Estimate("collapsed_units", float(collapsed[:, 0].sum()), n=n),
-            Estimate(COLLAPSED, collapsed[:, 1:].double().mean(0).tolist(), n=n),
+            Estimate(COLLAPSED, collapsed[:, 1:].mean(0).tolist(), n=n),
             Estimate(EPSILONS, list(GRID), n=n),
         )
 
@@ -118,13 +128,18 @@ class Sparsity(ScalarMean):
         return {**super().columns(draws), "dead_units": dead}
 
     def per_observation(self, draws: Draws) -> Tensor:
-        return (draws.posterior.mean != 0).double().sum(-1)
+        return self._used(draws).sum(-1)
 
     def update(self, draws: Draws) -> None:
         super().update(draws)
-        self.used = self.used + (draws.posterior.mean != 0).double().sum(0)
+        self.used = self.used + self._used(draws).sum(0)
 
     def compute(self) -> tuple[Estimate, ...]:
         (l0,) = super().compute()
         assert isinstance(l0, Estimate)
-        return l0, Estimate("dead_units", float((self.used == 0).sum()), n=l0.n)
+        return l0, Estimate("dead_units", count_above(-self.used, -1.0), n=l0.n)
+
+    def _used(self, draws: Draws) -> Float64[Tensor, "B L"]:
+        """1 for a unit of a code that is not 0; NaN for one that is NaN."""
+        code = draws.posterior.mean
+        return (code != 0).double().where(~code.isnan(), torch.nan)
