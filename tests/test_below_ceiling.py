@@ -1,6 +1,5 @@
 """What a record says of the ceiling: values, blanks with their reasons, the cause of total collapse, and the cache."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +129,16 @@ def test_each_value_is_computed_once(data: DataModule, tmp_path: Path, monkeypat
     monkeypatch.setattr(Setting, "problem", property(lambda self: pytest.fail("computed again")))
     assert measured(model, data, Cache(tmp_path / "ceilings")) == first
     monkeypatch.undo()
-    files[0].write_text("{")
-    files[1].write_text(json.dumps([1]))
-    assert measured(model, data, cache) == first
+    for damaged in ("{", "{}", "[1]", '{"onset": "high", "tau": null}', "\0"):
+        for file in files:
+            file.write_text(damaged)
+        assert measured(model, data, cache) == first
+
+
+def test_values_that_cannot_be_kept_are_computed(data: DataModule, tmp_path: Path) -> None:
+    (tmp_path / "ceilings").touch()  # a file where the folder should be
+    model = build(data.shape, likelihood="Gaussian")
+    assert measured(model, data, Cache(tmp_path / "ceilings")) == measured(model, data)
 
 
 def test_the_figure_shows_runs_and_the_linear_optimum_in_one_unit() -> None:

@@ -11,12 +11,14 @@ The onset is the τ = βσ² from which on total collapse is the optimum of ever
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from vaebench.data.datamodule import DataModule
@@ -31,7 +33,7 @@ from vaebench.models.vae import VAE
 from vaebench.oracle.ceiling import Ceiling, CeilingProblem, linear_value, objective_ceiling
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Direction, Panel, Within
-from vaebench.records.files import write_atomically
+from vaebench.records.files import WriteError, write_atomically
 from vaebench.records.record import BELOW, DEPTH, ONSET, Estimate, NotApplicable
 
 OBSERVATIONS = 500  # the default of `evaluate.ceiling`
@@ -184,6 +186,13 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Onset:
+    """The onset of total collapse, as a file of the cache holds it."""
+
+    onset: float
+
+
+@dataclass(frozen=True)
 class Cache:
     """Values on disk. Several processes may share the folder: a file is written at once, with one content."""
 
@@ -192,27 +201,26 @@ class Cache:
 
     def ceiling(self, setting: Setting) -> Ceiling:
         """F(τ) of a setting."""
-        made = self._kept(
-            setting.key(setting.tau), lambda: asdict(setting.problem.path([setting.tau], TOLERANCE, ROUNDS)[0])
+        found: Ceiling = self._kept(
+            setting.key(setting.tau), Ceiling, lambda: setting.problem.path([setting.tau], TOLERANCE, ROUNDS)[0]
         )
-        return Ceiling(**made)
+        return found
 
     def onset(self, setting: Setting) -> float:
         """Where total collapse begins to be the optimum."""
-        return float(self._kept(setting.key(None), lambda: {"onset": setting.problem.onset})["onset"])
+        found: Onset = self._kept(setting.key(None), Onset, lambda: Onset(setting.problem.onset))
+        return found.onset
 
-    def _kept(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _kept(self, name: str, kind: type, compute: Callable[[], Any]) -> Any:
+        """A value of a dataclass from the file of this name, or computed and kept there."""
         if self.folder is None:
             return compute()
         path = self.folder / f"{name}.json"
-        try:
-            found = json.loads(path.read_bytes())
-            if isinstance(found, dict):
-                return found
-        except (OSError, ValueError):  # not there yet, or damaged: it is computed again
-            pass
+        with suppress(OSError, ValidationError):  # not there yet, or damaged: it is computed again
+            return TypeAdapter(kind).validate_json(path.read_bytes())
         made = compute()
-        write_atomically(path, json.dumps(made).encode())
+        with suppress(WriteError):  # nothing is lost: the next run computes it too
+            write_atomically(path, json.dumps(asdict(made)).encode())
         return made
 
 
