@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from vaebench.config import Study, load
-from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME
+from vaebench.records.files import ARRAYS, CHECKPOINT, PROGRESS, RECORD, RESUME, WriteError
 from vaebench.records.record import Record
 from vaebench.reporting.wandb.runs import Mode
 from vaebench.sweeps.run import Execution
@@ -127,6 +127,22 @@ def test_a_full_disk_is_one_error_and_the_rest_is_done_when_there_is_room(study,
     ids = {run.id for run in few.runs}
     assert not list(tmp_path.glob("runs/*/.*"))
     assert swept(few, tmp_path / "runs") == [record for record in expected if record.id in ids]
+
+
+def test_weights_that_find_no_room_leave_no_record_and_no_new_training(study, expected, tmp_path, monkeypatch):
+    """The checkpoint could be written, and then the disk was full. The next sweep only measures."""
+
+    def full(model: object, path: Path, id: str) -> None:
+        raise WriteError(f"{path}: cannot be written (no space); then run the same command again")
+
+    few, heard = replace(study, runs=study.runs[:1]), io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr("vaebench.sweeps.run.write_weights", full)
+        outcome = sweep(few, tmp_path / "runs", OFTEN, Console(file=heard, width=1000))
+    assert [run.id for run in outcome.missing] == [study.runs[0].id]
+    assert "not recorded" in heard.getvalue()
+    monkeypatch.setattr("vaebench.training.packed.module.Pack._step", lambda *_: pytest.fail("trained again"))
+    assert swept(few, tmp_path / "runs") == [record for record in expected if record.id == study.runs[0].id]
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04half of it", bytes(1000)], ids=["half", "zeros"])

@@ -33,7 +33,7 @@ from vaebench.records.checksums import checksum
 from vaebench.records.collection import importing
 from vaebench.records.description import Description
 from vaebench.records.files import CEILINGS, CHECKPOINT, RECORD, RESUME, WEIGHTS, WriteError
-from vaebench.records.record import Record
+from vaebench.records.record import Record, RecordError
 from vaebench.reporting.wandb.runs import Mode, Tracker, headline, tracked
 from vaebench.reporting.wandb.service import start_service
 from vaebench.sweeps.packs import MAX_PACK_SIZE, split
@@ -110,10 +110,10 @@ def execute_pack(
         for run, folder, watcher, trained in zip(runs, folders, watchers, fitted, strict=parts == 1):
             bare = Record(id=run.id, study=study, status="failed", axes=axes, config=run.config)
             outcome = _outcome(run, bare, trained, seconds, folder, how)
-            watcher.conclude(outcome)
-            record.write(outcome, folder / RECORD)
+            outcome = _written(outcome, bare, folder / RECORD)
             if outcome.status == "done" or isinstance(trained, Diverged):
                 (folder / RESUME).unlink(missing_ok=True)  # after another error the same command continues from it
+            watcher.conclude(outcome)
             yield outcome
     if parts > 1:
         for some in split(range(len(runs)), parts):
@@ -162,8 +162,20 @@ def _outcome(
         files = [folder / CHECKPOINT, write_weights(trained.model, folder / WEIGHTS, run.id), *images]
         sums = {path.name: checksum(path.read_bytes()) for path in files if path.is_file()}
         return replace(measured, provenance=measured.provenance | {"files": sums})
+    except WriteError:  # on a full disk the next runs would fail too, and this one needs no new training
+        raise
     except Exception as error:
         return replace(bare, reason=reason_of(error, run), provenance=_provenance(run, "cpu", how))
+
+
+def _written(outcome: Record, bare: Record, path: Path) -> Record:
+    """Write a record. If it has what a record cannot hold (a tensor that a metric of a user returned), write why."""
+    try:
+        record.write(outcome, path)
+    except RecordError as error:
+        outcome = replace(bare, reason=str(error), provenance=outcome.provenance)
+        record.write(outcome, path)
+    return outcome
 
 
 def _measured(run: Run, bare: Record, trained: Fitted, seconds: float, how: Execution, cache: Cache) -> Record:
