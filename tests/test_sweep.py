@@ -14,15 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from rich.console import Console
 
 from vaebench.config import Study, load
+from vaebench.config.registry import MODELS
 from vaebench.records import record
 from vaebench.records.files import LOCK
 from vaebench.records.record import NewerError, Record
 from vaebench.sweeps.run import Execution, execute_pack
-from vaebench.sweeps.sweep import Worker, sweep
+from vaebench.sweeps.status import set_arrays_aside
+from vaebench.sweeps.sweep import Worker, _pending, sweep
 from vaebench.training.packed.capture import Unpackable
 
 QUIET = Execution(wandb="disabled")
@@ -228,6 +231,48 @@ def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.undo()
     records, _ = swept(study, tmp_path / "runs")
     assert {r.status for r in records} == {"done"}
+
+
+def test_a_record_that_cannot_be_written_says_why_and_stops_no_other(tmp_path, monkeypatch):
+    """A metric of a user may return anything; here the second of four runs has a tensor among its facts."""
+    study, calls = written(tmp_path, STUDY), iter(range(4))
+
+    def facts(model):
+        return {"odd": torch.zeros(2)} if next(calls) == 1 else {}
+
+    for name in ("AE", "BetaVAE"):
+        monkeypatch.setattr(MODELS[name], "facts", facts)
+    records, _ = swept(study, tmp_path / "runs")
+    assert [r.status for r in records] == ["done", "failed", "done", "done"]
+    assert "expected plain numbers" in records[1].reason
+
+
+def test_nobody_is_told_that_a_run_is_done_before_its_record_stands(tmp_path, monkeypatch):
+    study, told = written(tmp_path, STUDY), []
+
+    def conclude(self, outcome):
+        told.append(record.read(tmp_path / "runs" / outcome.id / "record.json") == outcome)
+
+    monkeypatch.setattr("vaebench.sweeps.run._Watchers.conclude", conclude)
+    swept(study, tmp_path / "runs")
+    assert told == [True] * 4
+
+
+@pytest.mark.parametrize("damage", ["record.json", "arrays.npz"])
+def test_a_file_of_a_run_that_another_process_holds_is_left_alone(study, whole, tmp_path, damage):
+    """It may be about to write that file anew."""
+    place = Path(shutil.copytree(whole[1], tmp_path / "runs")) / study.runs[0].id
+    (place / damage).write_bytes(b"half")
+    heard = Console(file=io.StringIO(), width=200)
+    with FileLock(place / LOCK):
+        if damage == "record.json":
+            _pending(study, tmp_path / "runs", {place.name}, heard)
+        else:
+            set_arrays_aside(whole[0], tmp_path / "runs", heard)
+    assert (place / damage).read_bytes() == b"half"
+    assert not list(place.glob("*.damaged*"))
+    _, said = swept(study, tmp_path / "runs")
+    assert f"kept as {Path(damage).stem}.damaged" in said
 
 
 @pytest.mark.parametrize("leaves", ["nothing", "a record"])

@@ -69,18 +69,32 @@ def set_arrays_aside(records: Sequence[Record], folder: Path, console: Console) 
     """Rename the arrays of finished runs that are not the files that the runs wrote, and say so."""
     for found in records:
         path = folder / found.id / ARRAYS
-        try:
-            if path.is_file():
-                found.left(path)
-        except RecordError as error:
-            kept = f"{error.fault}; kept as {files.put_aside(path).name}, the run is shown without pictures"
-            console.print(line((f"{kept}; to get them, {error.remedy}", "yellow")), soft_wrap=True)
+        if (fault := _fault_of_arrays(found, path)) is None:
+            continue
+        with suppress(Timeout, OSError), lock_of(path.parent):
+            if found == intact_record(path.with_name(RECORD), found.study) and _fault_of_arrays(found, path):
+                kept = f"{fault.fault}; kept as {files.put_aside(path).name}, the run is shown without pictures"
+                console.print(line((f"{kept}; to get them, {fault.remedy}", "yellow")), soft_wrap=True)
+
+
+def _fault_of_arrays(found: Record, path: Path) -> RecordError | None:
+    try:
+        if path.is_file():
+            found.left(path)
+    except RecordError as error:
+        return error
+    return None
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock of a run. A process that works on the run holds it; then entering it raises Timeout at once."""
+    return FileLock(folder / LOCK, timeout=0)
 
 
 def remove_stale_progress(folder: Path) -> None:
     """Remove the progress file of a process that died while it trained this run."""
     if (folder / PROGRESS).exists():
-        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):  # a process that lives holds the lock
+        with suppress(Timeout, OSError), lock_of(folder):
             (folder / PROGRESS).unlink(missing_ok=True)
 
 
@@ -99,7 +113,7 @@ def intact_record(path: Path, study: str) -> Record | None:
 
 
 def set_record_aside(path: Path, study: str) -> str | None:
-    """Rename a damaged record. It is never trusted and never deleted.
+    """Rename a damaged record. It is never trusted and never deleted. The caller holds the lock of the run.
 
     Returns:
         What was wrong; None if nothing was.

@@ -6,7 +6,7 @@ gives packs to workers; a `Worker` executes the runs of a pack, except those tha
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from vaebench.sweeps.run import Execution, execute_pack, import_for
 from vaebench.sweeps.status import (
     Outcome,
     intact_record,
+    lock_of,
     outcome_of,
     remove_stale_progress,
     set_arrays_aside,
@@ -68,7 +69,7 @@ class Worker:
             for run in pack:
                 (self.folder / run.id).mkdir(exist_ok=True)
                 try:
-                    locks.enter_context(FileLock(self.folder / run.id / LOCK, timeout=0))
+                    locks.enter_context(lock_of(self.folder / run.id))
                 except Timeout:
                     held.append(run.id)
                 else:
@@ -92,7 +93,7 @@ class Worker:
         """
         (self.folder / run.id).mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / run.id / LOCK, timeout=0):
+            with lock_of(self.folder / run.id):
                 (outcome,) = self._execute([run])
         except Timeout:
             raise FileExistsError(f"{self.folder / run.id}: another process works on this run; wait for it") from None
@@ -180,9 +181,11 @@ def _pending(study: Study, folder: Path, unfinished: Collection[str], console: C
     """
     pending = [run for run in study.runs if run.id in unfinished]
     messages = [(text, "") for run in pending if (text := describe_resume(run, folder / run.id))]
-    for run in pending:
-        if aside := set_record_aside(folder / run.id / RECORD, study.name):
-            messages.insert(0, (aside, "yellow"))
+    for path in (folder / run.id / RECORD for run in pending):
+        if path.exists():
+            with suppress(Timeout, OSError), lock_of(path.parent):  # a process that works on the run sees to it itself
+                if aside := set_record_aside(path, study.name):
+                    messages.insert(0, (aside, "yellow"))
     for text, style in messages:
         console.print(line((text, style)), soft_wrap=True)
     return pending
