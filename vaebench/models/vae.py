@@ -141,9 +141,16 @@ class VAE(Autoencoder):
             self.likelihood.fast_log_prob(x) if quick else lambda parameters: self.likelihood(parameters).log_prob(x)
         )
 
+        # The quick way overwrites parameters. Those of an unknown decoder may be z itself, or a part of its table.
+        may_overwrite = not quick or (isinstance(self.decoder, Decoder) and self.decoder.returns_new_tensors)
+
+        def parameters_at(z: Tensor) -> Any:
+            found: Any = self.parameters_at(z)
+            return found if may_overwrite or not isinstance(found, Tensor) else found.clone()
+
         def log_px(z: Tensor) -> Tensor:
             flat = z.reshape(-1, *z.shape[-2:])
-            parts = [score(self.parameters_at(part)) for part in flat.tensor_split(-(-len(flat) // most))]
+            parts = [score(parameters_at(part)) for part in flat.tensor_split(-(-len(flat) // most))]
             return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(z.shape[:-1])
 
         return log_px

@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, TransformedDistribution
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    constraints,
+)
 from torch.distributions.constraints import Constraint
 
 from vaebench.config.seeding import seeded
@@ -155,7 +162,62 @@ class GivenPrior(Prior):
         p = self.given if isinstance(self.given, Distribution) else self.given()
         if not isinstance(p, Distribution):
             raise ValueError(f"expected a distribution as the prior, got {type(p).__name__}")
-        return _joint(p, 0)
+        joint = _joint(p, 0)
+        return joint if _is_everywhere(joint) else WithinSupport(joint)
+
+
+class WithinSupport(Distribution):
+    """A distribution whose density is 0 outside its support; torch's own raises an error there, or returns any number.
+
+    So a z that the prior does not allow has the weight 0, and a chain of Hamiltonian Monte Carlo does not go there.
+
+    Args:
+        given: batch shape `[]`, event shape `[L]`.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (as torch declares it)
+
+    def __init__(self, given: Distribution) -> None:
+        super().__init__(given.batch_shape, given.event_shape, validate_args=False)
+        self.given = given
+
+    @property
+    def support(self) -> Constraint | None:
+        return self.given.support
+
+    @property
+    def mean(self) -> Tensor:
+        return self.given.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.given.variance
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.given.sample(sample_shape)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.given.rsample(sample_shape)
+
+    def log_prob(self, value: Float[Tensor, "*batch L"]) -> Float[Tensor, "*batch"]:
+        inside = self.given.support.check(value)  # type: ignore[union-attr]  # the class is for those that have one
+        if bool(inside.all()):
+            return self.given.log_prob(value)
+        with seeded(0, "support"):
+            allowed = self.given.sample()  # any point of the support, so that `given` takes it
+        log_p = self.given.log_prob(torch.where(inside.unsqueeze(-1), value, allowed))
+        return torch.where(inside, log_p, -torch.inf)
+
+
+def _is_everywhere(p: Distribution) -> bool:
+    """Whether all real numbers are possible, or the distribution does not say what is."""
+    try:
+        support: Any = p.support
+    except NotImplementedError:
+        return True
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is None or support in (constraints.real, constraints.real_vector)
 
 
 def name_of(distribution: Distribution) -> str:

@@ -28,6 +28,12 @@ class Decoder(nn.Sequential):
         """The most outputs that a linear layer has."""
         return max((layer.out_features for layer in self if isinstance(layer, nn.Linear)), default=1)
 
+    @property
+    def returns_new_tensors(self) -> bool:
+        """Whether no output shares its memory with the input or a parameter, so that it may be overwritten."""
+        last = next((layer for layer in reversed(self) if not isinstance(layer, nn.Unflatten)), None)
+        return type(last) in (nn.Linear, nn.ConvTranspose2d)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let a ReLU overwrite the output of the linear layer before it, for a block: the same bits in less time."""
