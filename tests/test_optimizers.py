@@ -13,7 +13,7 @@ from test_packed_adam import CLIPS, RATES, gradients, networks
 from torch import Tensor, nn
 
 from vaebench.config import ConfigError, Run
-from vaebench.config.registry import MODELS, OPTIMIZERS
+from vaebench.config.registry import MODELS, OPTIMIZERS, SCHEDULES
 from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.published import Digits
@@ -79,8 +79,8 @@ def test_the_optimiser_of_one_model_is_torchs(name: str) -> None:
         assert made.defaults == kind([parameter], lr=0.1, **settings).defaults
 
 
-def run(seed: int = 0, name: str = "VAE", **train: Any) -> Run:
-    model = {"name": name, "latent_dim": 2, "network": {"name": "MLP", "hidden": [8]}}
+def run(seed: int = 0, name: str = "VAE", model: Mapping[str, Any] | None = None, **train: Any) -> Run:
+    model = {"name": name, "latent_dim": 2, "network": {"name": "MLP", "hidden": [8]}} | dict(model or {})
     train = {"epochs": 4, "batch_size": 419, **train}  # three steps an epoch
     return Run.of({"model": model, "data": {"name": "Digits", "binarize": "Fixed"}, "train": train, "seed": seed})
 
@@ -255,6 +255,23 @@ def test_the_best_weights_are_restored_in_the_direction_of_the_number(tmp_path: 
         with torch.no_grad():
             total = [found.model.objective(b.x, found.model.noise(len(b.x), noise)) for b in data.batches("validation")]
         assert float(torch.cat(total).mean()) == pytest.approx(found.curve["val/objective"][best], rel=1e-6)
+
+
+def test_no_validation_counts_while_beta_rises(tmp_path: Path) -> None:
+    """The weights stand still, so only the rising price of the rate moves the objective: it falls all the time."""
+    model = {"name": "BetaVAE", "learning_rate": 1e-30, "schedule": {"name": "LinearWarmup", "share": 0.5}}
+    (found,) = fitted([run(model=model, epochs=20, early_stopping={"patience": 3})], tmp_path)
+    assert len(found.curve["epoch"]) == 10 + 1 + 3  # the first validation at the full β is the best
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_objective_is_final_once_the_schedule_stands_still(name: str) -> None:
+    model = MODELS.build({"name": "BetaVAE", "schedule": name}, (4,), 0)
+    grid = torch.linspace(0, 1, 101)
+    factors = torch.stack([model.schedule(progress) for progress in grid])
+    for i, progress in enumerate(grid):
+        model.progress.fill_(progress)
+        assert model.has_final_objective() == bool((factors[i:] == factors[-1]).all())
 
 
 def test_a_stopped_run_that_was_killed_stops_where_it_would_have_stopped(tmp_path: Path) -> None:

@@ -208,6 +208,10 @@ class Autoencoder(Usable, ABC):
         """
         return 0
 
+    def has_final_objective(self) -> bool:
+        """Whether the objective stays what it now is until the end of training. Early stopping waits for it."""
+        return self.phase == self.phase_at(1.0)
+
     @property
     def has_phases(self) -> bool:
         """Whether training has more than one phase, as StackedAE, which trains layer after layer."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
@@ -37,6 +38,10 @@ class BetaVAE(VAE):
 
     def rate_weight(self) -> Float[Tensor, ""]:
         return self.beta * self.schedule(self.progress)
+
+    def has_final_objective(self) -> bool:
+        rest = torch.linspace(float(self.progress), 1.0, 1000, device=self.device)
+        return super().has_final_objective() and all(bool(self.schedule(p) == self.schedule(rest[-1])) for p in rest)
 
 
 @MODELS.register

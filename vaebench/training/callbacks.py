@@ -111,7 +111,8 @@ class LearningRateStages(lightning.Callback):
 class StopEarly(lightning.Callback):
     """Stops after `patience` validations without an improvement, and restores the weights of the best validation.
 
-    If a model is trained in phases, only the validations of the last phase count: other phases have other objectives.
+    Only validations count after which the objective stays the same. In the phases before the last, and while β rises,
+    a model has another objective.
 
     Its state is part of Lightning's checkpoint, so a run that continues stops where it would have stopped.
 
@@ -135,7 +136,7 @@ class StopEarly(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, Autoencoder)
-        if pl_module.phase < pl_module.phase_at(1.0):
+        if not pl_module.has_final_objective():
             return
         # Only the first process logs, so it decides for all.
         found = trainer.callback_metrics.get(self.how.monitor)
