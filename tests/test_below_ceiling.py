@@ -1,5 +1,6 @@
 """What a record says of the ceiling: values, blanks with their reasons, the cause of total collapse, and the cache."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,20 @@ def test_total_collapse_has_its_cause_at_any_depth(data: DataModule) -> None:
         counts = {e.name: e.value for e in found.measurement.estimates}
         expected = (3.0, 0.0) if share > 1 else (0.0, 3.0)
         assert (counts["collapsed_by_objective"], counts["collapsed_by_optimisation"]) == expected
+
+
+def test_a_learned_variance_leaves_the_cause_of_total_collapse_open(data: DataModule) -> None:
+    """At another σ² another VAE may be better, so that collapse beyond the onset of this σ² is no optimum of all."""
+    onset = measured(build(data.shape, likelihood="Gaussian"), data)[ONSET]
+    for likelihood in ("LearnedGaussian", "OptimalGaussian"):
+        model = build(data.shape, likelihood=likelihood, beta=1.0)
+        with torch.no_grad():
+            for parameter in model.encoder.parameters():
+                parameter.zero_()
+            variance = model.likelihood.log_variance if likelihood == "LearnedGaussian" else model.likelihood.variance
+            variance.fill_(math.log(2 * onset) if likelihood == "LearnedGaussian" else 2 * onset)
+        assert ceiling.collapse_is_optimal(model.eval(), data, ceiling.NO_CACHE) is None
+        assert "all collapsed" not in diagnose(model, data).facts["collapse"]
 
 
 @pytest.mark.parametrize(

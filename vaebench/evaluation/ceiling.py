@@ -278,8 +278,13 @@ def decoder_gap(measured: Measurement, split: str) -> Measurement:
 
 
 def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | None:
-    """Whether total collapse is the optimum of every VAE at this τ; None where the onset of the split is not known."""
+    """Whether total collapse is the optimum of every VAE at this τ; None where the onset of the split is not known.
+
+    None too where σ² is learned: another VAE may have another σ², and so another τ.
+    """
     if absent(model, data) is not None or data.sizes["train"] > MOST_FOR_ONSET or not cache.observations:
+        return None
+    if isinstance(model.likelihood, Gaussian) and model.likelihood.fixed_variance is None:
         return None
     setting = Setting.of(model, data.train.x)
     return setting.tau >= cache.onset(setting)
