@@ -122,6 +122,13 @@ def test_a_rotation_of_the_principal_directions_is_seen_off_the_diagonal() -> No
     assert off_diagonal_share(model) == pytest.approx((1.5**2 / (1.5**2 + 2.5**2)) ** 0.5)
 
 
+def test_a_decoder_of_nothing_has_no_directions(data: DataModule) -> None:
+    model = MODELS.build({"name": "LinearVAE", "latent_dim": 2, "likelihood": "Gaussian"}, (8,), 0)
+    with torch.no_grad():
+        model.weight.zero_()
+    assert diagnose(model, data).measurement.not_applicable["off_diagonal_share"] == "W is 0"
+
+
 def test_before_training_it_still_moves(data: DataModule) -> None:
     model = MODELS.build({"name": "LinearVAE", "latent_dim": 3, "likelihood": "Gaussian"}, (8,), 0)
     model.prepare(data.train.x)

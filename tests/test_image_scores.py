@@ -1,5 +1,7 @@
 """PSNR and SSIM against their definitions."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,17 @@ def test_psnr_of_a_constant_error() -> None:
     x = images(5, 3, 8, 8)
     for error in (0.1, 0.01, 2.0):
         assert computed("PSNR", x, x + error).value == pytest.approx(-20 * np.log10(error), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["PSNR", "SSIM"])
+@pytest.mark.parametrize("change", [lambda x: 255 * x, lambda x: x - 0.5], ids=["bytes", "centred"])
+def test_pixels_of_another_range_have_no_number(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    x = images(3, 1, 16, 16)
+    x[0] = 0.7
+    seen = computed(name, torch.cat([x[:1], change(x[1:])]), x, 1)
+    assert isinstance(seen, NotApplicable)
+    assert seen.reason == "2 of 3 images have pixels outside [0, 1]"
+    assert isinstance(computed(name, x.round(), x), Estimate)
 
 
 def test_psnr_is_averaged_over_images() -> None:

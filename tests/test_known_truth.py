@@ -109,21 +109,25 @@ def test_what_is_known_of_the_data_is_compared_and_the_rest_says_why_not():
     ],
     ids=str,
 )
-def test_an_affine_decoder_is_recognised_by_what_it_computes(spec, is_affine):
+@pytest.mark.parametrize("offset", [0.0, 1e4], ids=["centred", "far from 0"])
+def test_an_affine_decoder_is_recognised_by_what_it_computes(spec, is_affine, offset):
     model = MODELS.build({"likelihood": "Gaussian", "latent_dim": 3, **spec}, (7,), 0)
+    with torch.no_grad():
+        model.decoder.output_bias.add_(offset)
     found = affine_decoder(model)
     assert (found is not None) == is_affine
     if found is not None:
         z = torch.randn(4, 3)
         with torch.no_grad():
             expected = model.parameters_at(z) - model.parameters_at(torch.zeros(1, 3))
-        torch.testing.assert_close((z.double() @ found.mT).float(), expected, rtol=1e-4, atol=1e-5)
+        rounding = 1e-5 + 4 * torch.finfo(torch.float32).eps * offset
+        torch.testing.assert_close((z.double() @ found.mT).float(), expected, rtol=1e-4, atol=rounding)
 
 
 def test_a_subspace_that_the_data_does_not_determine_has_no_angle():
     equal = Spectrum.given([3.0, 1.0, 1.0, 0.2])
     assert without_subspace(equal, 1) is without_subspace(equal, 3) is without_subspace(equal, 4) is None
-    assert "eigenvalue of the data are equal" in without_subspace(equal, 2)
+    assert "eigenvalues 2 and 3 of the data are equal" in without_subspace(equal, 2)
     assert "5 units are more than the 4 dimensions" in without_subspace(equal, 5)
     line = torch.eye(3, dtype=torch.float64)[:, :1]
     assert angle_between(torch.cat([line, 2 * line], 1), torch.eye(3, dtype=torch.float64)[:, :2]) == 90.0

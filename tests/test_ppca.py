@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from torch.utils.data import DataLoader, TensorDataset
 from trainers import trainer
 
 from vaebench import oracle
@@ -139,6 +140,23 @@ def test_epochs_of_em_are_its_iterations_from_the_start_of_the_seed() -> None:
     enough = fitted(noisy, 150, latent_dim=1, fit="EM", seed=1)
     best = oracle.maximum_likelihood(Spectrum.of(noisy.train.x.double()), 1).model
     torch.testing.assert_close(enough.density.covariance, best.covariance, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:The '.*_dataloader' does not have many")
+def test_em_goes_on_from_a_checkpoint_with_a_plain_loader(tmp_path: Path) -> None:
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0])
+    loader, path = DataLoader(TensorDataset(x), 50), tmp_path / "stopped.ckpt"
+
+    def model() -> Any:
+        return MODELS.build({"name": "PPCA", "latent_dim": 2, "fit": "EM"}, (5,), 0)
+
+    whole, stopped, resumed = model(), model(), model()
+    trainer(6).fit(whole, loader)
+    first = trainer(3)
+    first.fit(stopped, loader)
+    first.save_checkpoint(path)
+    trainer(6).fit(resumed, loader, ckpt_path=path, weights_only=False)
+    torch.testing.assert_close(resumed.weight, whole.weight)
 
 
 @pytest.mark.parametrize("likelihood", ["OptimalGaussian", {"name": "LearnedGaussian", "per_pixel": True}], ids=str)

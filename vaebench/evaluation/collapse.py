@@ -22,7 +22,7 @@ from vaebench.models.vae import VAE
 from vaebench.oracle import StationaryPoint
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.records.description import Description, Panel, Role
-from vaebench.records.record import Estimate
+from vaebench.records.record import Estimate, NotApplicable
 
 CODES = 512  # observations that are encoded at a time, where active units are counted
 
@@ -206,16 +206,17 @@ def _endpoint(model: VAE, spectrum: Spectrum, n: int) -> Diagnosis:
     if not isinstance(model, LinearVAE):
         reason = f"{type(model).__name__} is not linear: its objective has no closed form to probe"
         return Diagnosis({}, Measurement([], dict.fromkeys(ENDPOINT, reason)))
-    found = stationarity(model, spectrum)
-    estimates = [
+    found, share = stationarity(model, spectrum), off_diagonal_share(model)
+    outcomes: list[Estimate | NotApplicable] = [
         Estimate("gradient_norm", found.gradient_norm, n=n),
         Estimate("gradient_gain", found.gradient_gain, n=n),
         Estimate("smallest_curvature", found.smallest_curvature, n=n, note=EXPLANATIONS[found.ending]),
         Estimate("curvature_gain", found.curvature_gain, n=n),
-        Estimate("off_diagonal_share", off_diagonal_share(model), n=n),
+        NotApplicable("off_diagonal_share", "W is 0") if share is None else Estimate("off_diagonal_share", share, n=n),
     ]
     facts = {"stationary_verdict": found.ending.value, "smallest_curvature_uncertainty": found.uncertainty}
-    return Diagnosis(facts, Measurement(estimates, {}).joined_with(_below_optimum(model, spectrum, found, n)))
+    measured = Measurement.from_outcomes(outcomes)
+    return Diagnosis(facts, measured.joined_with(_below_optimum(model, spectrum, found, n)))
 
 
 def _below_optimum(model: LinearVAE, spectrum: Spectrum, found: Stationarity, n: int) -> Measurement:

@@ -187,11 +187,14 @@ class Loss(nn.Module):
         return max(0.0, here - min(float(self.loss(at + s * direction / size)) for s in lengths))
 
 
-def off_diagonal_share(model: LinearVAE) -> float:
-    """|WᵀW − diag| / |WᵀW| in Frobenius norms: 0 if the columns are principal directions and not a rotation of them."""
+def off_diagonal_share(model: LinearVAE) -> float | None:
+    """|WᵀW − diag| / |WᵀW| in Frobenius norms: 0 if the columns are principal directions and not a rotation of them.
+
+    None if W is 0: then there are no directions.
+    """
     gram = model.weight.detach().double()
     gram = gram.mT @ gram
-    return float((gram - gram.diagonal().diag()).norm() / gram.norm())
+    return float((gram - gram.diagonal().diag()).norm() / gram.norm()) if bool(gram.any()) else None
 
 
 def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:

@@ -230,7 +230,10 @@ class PPCA(LinearVAE):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         if self.way == "EM":
-            assert self.spectrum is not None
+            if (
+                self.spectrum is None
+            ):  # a Trainer with a plain loader prepares no model that continues from a checkpoint
+                self.spectrum = Spectrum.of(self.whole_training_split().x)
             fits_variance = self.likelihood.fixed_variance is None
             self._set(expectation_maximisation(self.density, self.spectrum.covariance, fits_variance))
 

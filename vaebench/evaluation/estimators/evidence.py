@@ -1,6 +1,7 @@
 """Estimators of log p(x) that do not use q(z|x): naive Monte Carlo, and annealed importance sampling."""
 
 from collections.abc import Mapping
+from statistics import median
 from typing import ClassVar
 
 import torch
@@ -60,7 +61,7 @@ class NaiveMonteCarlo(EvidenceEstimator):
         name, name_of_size = self.columns
         estimate = mean_over_observations(name, values, noise, reliability(log_weight))
         effective = bounds.effective_sample_size(log_weight)
-        return estimate, Estimate(name_of_size, float(effective.median()), n=len(x))
+        return estimate, Estimate(name_of_size, median(effective.tolist()), n=len(x))
 
 
 ROWS = ChunkSize(2**12, 2**16)  # the number of chains that move at a time, over all observations
@@ -152,7 +153,7 @@ class AnnealedImportanceSampling(EvidenceEstimator):
         effective = bounds.effective_sample_size(log_weight)
         values, noise = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
         ais = mean_over_observations("ais", values, noise, reliability(log_weight))
-        return ais, Estimate("ais_effective_sample_size", float(effective.median()), n=len(effective))
+        return ais, Estimate("ais_effective_sample_size", median(effective.tolist()), n=len(effective))
 
     def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         """The lower bound, the upper bound, and the gap between them."""

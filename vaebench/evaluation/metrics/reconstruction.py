@@ -32,10 +32,11 @@ class SquaredError(ScalarMean):
 class ImageScore(ScalarMean):
     """Likeness of an image and its reconstruction (the decoder's mean at the posterior's mean), mean over images.
 
-    Pixels are in [0, 1]; the reconstruction is not clamped. A subclass gives `score`, the name of the column, and the
-    smallest side of an image that it can judge.
+    Pixels must be in [0, 1]; the reconstruction is not clamped. A subclass gives `score`, the name of the column, and
+    the smallest side of an image that it can judge.
     """
 
+    outside: Tensor  # how many images have pixels outside [0, 1]
     smallest = 1
     shape: tuple[int, ...] = ()
 
@@ -53,10 +54,14 @@ class ImageScore(ScalarMean):
     def update(self, draws: Draws) -> None:
         self.shape = tuple(draws.x.shape[1:])
         if self._unfit() is None:
+            x = draws.x.flatten(1)
+            self.outside = self.outside + ((x < 0) | (x > 1)).any(1).sum()
             super().update(draws)
 
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         reason = self._unfit()
+        if self.outside:
+            reason = f"{int(self.outside)} of {int(self.count)} images have pixels outside [0, 1]"
         return super().compute() if reason is None else (NotApplicable(self.column, reason),)
 
     def _unfit(self) -> str | None:

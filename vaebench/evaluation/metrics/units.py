@@ -103,7 +103,7 @@ class CollapsedUnits(Metric):
 
     def compute(self) -> tuple[Estimate, ...]:
         above = self.count - self.below  # [L, 1 + grid]
-        collapsed = (above <= self.delta * self.count).double().where(~above.isnan(), torch.nan)
+        collapsed = (above <= self.delta * self.count * (1 + 1e-12)).double().where(~above.isnan(), torch.nan)
         n = int(self.count)
         return (
             Estimate("collapsed_units", float(collapsed[:, 0].sum()), n=n),
