@@ -1,5 +1,6 @@
 """Where a number comes from: the code, the libraries, the machine."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Collection, Mapping
@@ -12,13 +13,15 @@ from typing import Any
 PACKAGES = ("vaebench", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scikit-learn", "wandb")
 """Libraries whose version can change a number."""
 
+SOURCE = Path(__file__).resolve().parents[2]
+"""The folder with `vaebench` and `conf`, if this source is a git checkout."""
+
 
 @cache
 def code() -> dict[str, Any]:
     """The commit of this source, and whether files have changed since; None outside a git checkout."""
-    here = Path(__file__).parent
-    head = _git(here, "rev-parse", "HEAD")
-    changed = _git(here, "status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
+    head = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--", "vaebench", "conf", "pyproject.toml", "constraints.txt")
     return {"commit": head, "dirty": None if head is None else bool(changed)}
 
 
@@ -37,10 +40,9 @@ def not_in_history(commits: Collection[str]) -> set[str]:
 @cache
 def _history() -> frozenset[str]:
     """Every commit up to this source; none outside a git checkout, or if git has only the last commits."""
-    here = Path(__file__).parent
-    if _git(here, "rev-parse", "--is-shallow-repository") != "false":
+    if _git("rev-parse", "--is-shallow-repository") != "false":
         return frozenset()
-    return frozenset((_git(here, "rev-list", "HEAD") or "").split())
+    return frozenset((_git("rev-list", "HEAD") or "").split())
 
 
 _version = cache(version)  # which reads the package's description every time
@@ -59,10 +61,17 @@ def here() -> dict[str, Any]:
     return {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **code(), "versions": versions}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
+    """What git says of this source; None if it is no checkout.
+
+    A package that is installed inside a repository of the user (`project/.venv`) is no checkout: git may not search the
+    folders above it, and no variable may name another repository, as in a hook of git.
+    """
+    others = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    here = others | {"GIT_CEILING_DIRECTORIES": str(SOURCE.parent)}
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder.parent, capture_output=True, encoding="utf-8", timeout=10, check=True
+            ["git", *arguments], cwd=SOURCE, env=here, capture_output=True, encoding="utf-8", timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
