@@ -87,6 +87,114 @@ def test_a_constant_that_is_written_over_is_fresh_at_every_call():
         torch.testing.assert_close(slope, -0.5 * x.mean(1))
 
 
+CONSTANT = torch.linspace(-1, 1, K)
+
+
+def exp_of_an_assigned_column(w: Tensor, x: Tensor) -> Tensor:
+    made = torch.zeros_like(x)
+    made[:, 0] = w[0] * x[:, 0]
+    return made.exp().sum(-1)
+
+
+def sum_from_zeros(w: Tensor, x: Tensor) -> Tensor:
+    total = torch.zeros_like(x[:, 0])
+    for k in range(K):
+        total += w[k] * x[:, k]
+    return total.square()
+
+
+def sum_from_new_zeros(w: Tensor, x: Tensor) -> Tensor:
+    return x.new_zeros(B).add_((x * w).sum(-1)).add_(1.0)
+
+
+def product_from_ones(w: Tensor, x: Tensor) -> Tensor:
+    return torch.ones_like(x).mul_(x * w).mul_(2.0).sum(-1)
+
+
+def a_view_of_zeros(w: Tensor, x: Tensor) -> Tensor:
+    made = torch.zeros_like(x)
+    made.view(-1)[:K].copy_(w)
+    return (made * x + made.exp()).sum(-1)
+
+
+def a_filled_mask(w: Tensor, x: Tensor) -> Tensor:
+    mask = torch.zeros_like(x)
+    mask[:, :2] = 1
+    before = mask.exp()
+    mask += 1
+    return (x * w * mask * before).sum(-1)
+
+
+def a_masked_one(w: Tensor, x: Tensor) -> Tensor:
+    one = torch.zeros_like(x).masked_fill_(x > 0, 1.0)
+    return (one * x * w).sum(-1) + one.neg().exp().sum(-1)
+
+
+def a_view_read_after_a_change(w: Tensor, x: Tensor) -> Tensor:
+    hidden = x * w
+    seen = hidden.view(-1)
+    return hidden.tanh_().sigmoid().sum(-1) + seen.view(B, K).sum(-1)
+
+
+def a_power_that_is_a_copy(w: Tensor, x: Tensor) -> Tensor:
+    grown = x.clone()
+    copied = grown.pow(1)
+    grown.add_(1.0)
+    return (copied * w).sum(-1) + grown.sum(-1)
+
+
+def a_power_that_is_changed(w: Tensor, x: Tensor) -> Tensor:
+    hidden = x * w
+    changed = hidden.pow(1).mul_(3.0)
+    return (changed + hidden).sum(-1)
+
+
+def a_constant_of_the_model(w: Tensor, x: Tensor) -> Tensor:
+    return (x * w * CONSTANT.exp()).sum(-1)
+
+
+WRITERS = [
+    exp_of_an_assigned_column,
+    sum_from_zeros,
+    sum_from_new_zeros,
+    product_from_ones,
+    a_view_of_zeros,
+    a_filled_mask,
+    a_masked_one,
+    a_view_read_after_a_change,
+    a_power_that_is_a_copy,
+    a_power_that_is_changed,
+    a_constant_of_the_model,
+]
+
+
+@pytest.mark.parametrize("function", WRITERS, ids=lambda function: function.__name__)
+def test_what_writes_in_place_gives_what_autograd_gives_at_every_call(function):
+    weight, x = stacks(K), stacks(B, K, seed=2)
+    step = program(function, [weight], [x], 1)
+    for seed in (2, 3, 4):
+        x = stacks(B, K, seed=seed)
+        mean, total, slopes = step(x)
+        for member in range(M):
+            leaf = weight[member].clone().requires_grad_()
+            objective = function(leaf, x[member])
+            (-objective.mean()).backward()
+            torch.testing.assert_close(mean[member], objective.mean().detach(), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(total[member], objective.detach().double().sum(), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(slopes[member], leaf.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_an_objective_that_changes_a_tensor_of_its_own_is_refused():
+    counter = torch.zeros(())
+
+    def counting(w: Tensor, x: Tensor) -> Tensor:
+        counter.add_(1)
+        return x @ w * counter
+
+    with pytest.raises(Unpackable, match="made once"):
+        program(counting, [stacks(K)], [stacks(B, K)])
+
+
 def test_arranged_products_are_the_products():
     """A compiled program pads matrices with zeros to whole cache lines, and turns products of few columns."""
 

@@ -120,6 +120,9 @@ def capture(
         raise Unpackable(f"cannot be mapped over members: {' '.join(str(error).split())[:300]}") from error
     if [torch_private.version(s) for s in stacks] != versions:
         raise Unpackable("the objective changes its own parameters or buffers")
+    _, written = graph_passes.memory(recorder.graph)
+    if any(node.op == "get_attr" for node in written):
+        raise Unpackable("the objective changes a tensor that is made once, for example an attribute of the model")
     return optimize(recorder, fixed)
 
 

@@ -75,6 +75,7 @@ TENSOR_METHODS = frozenset(
 
 def eliminate_noops(graph: fx.Graph) -> None:
     """Remove operations that do nothing, and operations whose result is not used."""
+    owner, written = memory(graph)
     for node, operation in calls(graph):
         source: Any = node.args[0] if node.args else None
         if operation in REARRANGEMENTS:
@@ -82,6 +83,8 @@ def eliminate_noops(graph: fx.Graph) -> None:
                 node.replace_all_uses_with(source)
                 graph.erase_node(node)
         elif node.target is aten.pow.Tensor_Scalar and node.args[1] == 1:
+            if written & {owner[node], owner[source]}:
+                continue  # the result is a copy, which keeps the values from before or after the change
             node.replace_all_uses_with(source)
             graph.erase_node(node)
         elif node.target is aten.pow.Tensor_Scalar and node.args[1] == 2:
@@ -103,7 +106,10 @@ def hoist_constants(graph: fx.Graph, fixed: Sequence[Tensor]) -> list[Tensor]:
     # `known` maps a node to its tensor. A node becomes known if it only looks at known memory or is constant.
     known: dict[fx.Node, Any] = dict(zip(inputs, fixed, strict=True))
     constant: set[fx.Node] = set()
+    owner, written = memory(graph)
     for node in [n for n in graph.nodes if n.op == "call_function"]:
+        if owner[node] in written:
+            continue  # such as a sum that begins with zeros: each step writes over its memory
         filled = getattr(node.target, "overloadpacket", None) in FILLED
         if filled or (node.all_input_nodes and constant.issuperset(node.all_input_nodes)):
             constant.add(node)
@@ -146,11 +152,11 @@ def _can_be_inplace(
         or _layout(node) != _layout(node.args[0])
     ):
         return False
-    memory = owner[node.args[0]]
-    # An argument of the graph must survive the step; two inputs in one memory would read half-written values.
-    if memory.op == "placeholder" or sum(owner[n] is memory for n in node.all_input_nodes) > 1:
+    own = owner[node.args[0]]
+    # An argument or a constant of the graph must survive; two inputs in one memory would read half-written values.
+    if own.op != "call_function" or sum(owner[n] is own for n in node.all_input_nodes) > 1:
         return False
-    return all(place[user] <= place[node] for view in views[memory] for user in view.users)
+    return all(place[user] <= place[node] for view in views[own] for user in view.users)
 
 
 def use_tensor_methods(graph: fx.Graph) -> None:
@@ -163,12 +169,35 @@ def use_tensor_methods(graph: fx.Graph) -> None:
             node.target = getattr(Tensor, name)
 
 
+def memory(graph: fx.Graph) -> tuple[dict[fx.Node, fx.Node], set[fx.Node]]:
+    """For each node the one that allocated its memory; and those of them to whose memory an operation writes."""
+    owner, written = dict[fx.Node, fx.Node](), set[fx.Node]()
+    for node in graph.nodes:
+        owner[node] = owner[node.all_input_nodes[0]] if is_view(node) else node
+        written |= {owner[n] for n in _written(node)}
+    return owner, written
+
+
+def _written(node: fx.Node) -> list[fx.Node]:
+    """The arguments of a node that it writes over."""
+    target, args, kwargs = node.target, node.args, node.kwargs
+    if target is padded_to_registers:
+        target, _, args, kwargs = args
+    found: list[fx.Node] = []
+    if torch_private.is_operation(target):
+        for i, argument in enumerate(torch_private.schema(target).arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                fx.map_arg(args[i] if i < len(args) else kwargs.get(argument.name), found.append)
+    return found
+
+
 def is_view(node: fx.Node) -> bool:
     """Whether the result shares memory with the first argument."""
-    if not torch_private.is_operation(node.target):
-        return node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem"
-    returns = torch_private.schema(node.target).returns
-    return node.target is aten._unsafe_view.default or any(r.alias_info is not None for r in returns)
+    target = node.args[0] if node.target is padded_to_registers else node.target
+    if not torch_private.is_operation(target):
+        return node.op == "call_function" and getattr(target, "__name__", "") == "getitem"
+    returns = torch_private.schema(target).returns
+    return target is aten._unsafe_view.default or any(r.alias_info is not None for r in returns)
 
 
 def calls(graph: fx.Graph) -> list[tuple[fx.Node, Any]]:
