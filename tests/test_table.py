@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from vaebench.records.description import Description, Direction, Panel, Role
 from vaebench.records.record import Estimate, Record, identity
+from vaebench.reporting.answer import answer
+from vaebench.reporting.figures.headline import number_panels
 from vaebench.reporting.page.site import glossary
 from vaebench.reporting.tables import table
 from vaebench.reporting.tables.intervals import t_interval
@@ -24,7 +27,7 @@ from vaebench.reporting.tables.quantities import (
     quantities,
     with_role,
 )
-from vaebench.reporting.tables.rendering import RENDERINGS, markdown, runs_csv
+from vaebench.reporting.tables.rendering import APART, RENDERINGS, legend, markdown, runs_csv
 from vaebench.reporting.tables.table import Cell, Table
 from vaebench.reporting.terminal import headline
 
@@ -319,6 +322,29 @@ def test_rows_that_do_not_compare_stand_apart_and_are_ranked_apart():
     assert "**-31**" not in text
     assert "**50**" not in text
     assert "## measure discrete" in text
+
+
+def over_betas(betas: Sequence[float], diverged: Sequence[float] = ()) -> Table:
+    """Three seeds of each β; of some β, all of them failed."""
+    failed = {"status": "failed", "reason": "diverged", "estimates": [], "comparability": {}, "facts": {}}
+    rows = []
+    for beta in betas:
+        for seed in range(3):
+            one = record(seed, {**VAE, "beta": beta}, axes=["model.beta", "seed"])
+            estimates = [e._replace(value=e.value - beta) for e in one.estimates]
+            rows.append(replace(one, **(failed if beta in diverged else {"estimates": estimates, "facts": {}})))
+    return table.table(rows)
+
+
+def test_a_row_whose_runs_all_failed_is_no_other_measure():
+    whole, part = over_betas([0.5, 1.0, 2.0]), over_betas([0.5, 1.0, 2.0, 4.0], diverged=[4.0])
+    assert len(part.blocks) == len(whole.blocks) + 1
+    assert [q for _, (_, q, _) in number_panels(part)] == [q for _, (_, q, _) in number_panels(whole)] != []
+    assert [title for title, _ in number_panels(part)] == [title for title, _ in number_panels(whole)]
+    assert APART not in legend(part)
+    assert answer(part)[:-1] == answer(whole)
+    one, *_ = answer(over_betas([1.0, 4.0], diverged=[4.0]))
+    assert "comparable with no other" not in one
 
 
 def test_a_row_alone_is_not_the_best():

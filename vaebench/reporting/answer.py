@@ -99,7 +99,7 @@ def answer(table: Table) -> list[str]:
     forecast, others = list(_forecast(rows)), [*_trend(table), *_best(table)]
     if forecast and asks_for_forecast(table):
         others = []  # beside the point
-    on_training = all(block.comparability.get("split") == "train" for block in table.blocks if block.comparability)
+    on_training = all(block.comparability.get("split") == "train" for block in table.measured)
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
@@ -126,7 +126,7 @@ def _best(table: Table) -> Iterator[str]:
     """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
     bounds = with_role(table.quantities, Role.BOUND)
     for tightest in bounds[-1:]:
-        measured = [(b, [r for r in b.rows if r.group.cell(tightest).interval is not None]) for b in table.blocks]
+        measured = [(b, [r for r in b.rows if r.group.cell(tightest).interval is not None]) for b in table.measured]
         for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
             if len(rows) > 1:
                 yield _ranked(table, block, bounds, rows)
@@ -138,13 +138,13 @@ def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> 
     """The loosest and the tightest bound of a row to which no other compares."""
     ends = dict.fromkeys((bounds[0], bounds[-1]))
     parts = [f"{q.heading} {_number(row, q)}" for q in ends if row.group.cell(q).interval is not None]
-    apart = f", comparable with no other ({comparability(table, block)})" if len(table.blocks) > 1 else ""
+    apart = f", comparable with no other ({comparability(table, block)})" if len(table.measured) > 1 else ""
     return f"{table.name(row)} has {_listed(parts)} nats per observation{apart}."
 
 
 def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[Row]) -> str:
     """The leader in the tightest bound that can be trusted of several rows, and what is not ranked beside it."""
-    among = f" ({comparability(table, block)})" if len(table.blocks) > 1 else ""
+    among = f" ({comparability(table, block)})" if len(table.measured) > 1 else ""
     marked = [row for row in rows if row.group.cell(bounds[-1]).caution is not None]
     left_out = [f"{table.name(row)} ({_number(row, bounds[-1])})" for row in marked[:MOST_NAMED]]
     left_out += [f"{len(marked) - MOST_NAMED} more"] if len(marked) > MOST_NAMED else []
@@ -194,8 +194,9 @@ def _forecast(rows: Sequence[Row]) -> Iterator[str]:
 def _trend(table: Table) -> Iterator[str]:
     """What an only axis of numbers does, from one end to the other, where all rows compare."""
     done = [row for row in table.rows if row.group.done]
-    measured = [block for block in table.blocks if block.comparability]
-    if len(measured) != 1 or len(table.headings) != 1 or len(done) < 3 or not all(is_number(r.labels[0]) for r in done):
+    if len(table.measured) != 1 or len(table.headings) != 1 or len(done) < 3:
+        return
+    if not all(is_number(r.labels[0]) for r in done):
         return
     low, *_, high = sorted(done, key=lambda row: float(row.labels[0]))
     found = [(q, low.group.cell(q).interval, high.group.cell(q).interval) for q in with_role(table.quantities, *TREND)]

@@ -284,7 +284,7 @@ def headline(table: Table) -> RenderableType:
 def _headline_parts(table: Table) -> Iterator[RenderableType]:
     sheets = [sheet for sheet in page(table).sheets if sheet.is_headline]
     for sheet in sheets:
-        yield Text(f"\n{visible(table.title)}{f': {visible(sheet.block)}' if len(table.blocks) > 1 else ''}", "bold")
+        yield Text(f"\n{visible(table.title)}{f': {visible(sheet.block)}' if len(table.measured) > 1 else ''}", "bold")
         yield _Headline(sheet)
         if sheet.constants:
             yield Text(visible(sheet.constants), "dim")

@@ -78,8 +78,8 @@ class Facets:
 
 
 def measured_on(table: Table, block: Block) -> list[str]:
-    """What distinguishes the data and measure of a block from those of the others; empty if it is the only one."""
-    return [comparability(table, block)] if len(table.blocks) > 1 else []
+    """What distinguishes the data and measure of a block from those of the others; empty if no other has numbers."""
+    return [comparability(table, block)] if len(table.measured) > 1 else []
 
 
 def _column(rows: Sequence[Row], columns: Sequence[int], most: int) -> int | None:

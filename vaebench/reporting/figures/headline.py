@@ -174,7 +174,7 @@ def number_panels(table: Table) -> list[tuple[str, HeadlinePanel]]:
     if asked is not None:
         over = asked.column if asked.kind is Kind.NUMBERS else None
     else:
-        over = _axis(table) if len(table.blocks) == 1 and not asks_for_forecast(table) else None
+        over = _axis(table) if len(table.measured) == 1 and not asks_for_forecast(table) else None
     if over is None:
         return []
     found = []

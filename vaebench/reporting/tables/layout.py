@@ -166,7 +166,7 @@ def comparability(table: Table, block: Block) -> str:
 
 def _apart(table: Table, block: Block) -> tuple[str, ...]:
     """What sets a block apart: its key without a checksum, the labels that all its rows have, its whole key."""
-    others = table.blocks
+    others = table.measured
     keys = dict.fromkeys(k for b in others for k in b.comparability)
     apart = [k for k in keys if len(others) == 1 or len({canonical(b.comparability.get(k)) for b in others}) > 1]
     key = {k: f"{k} {leaf(block.comparability.get(k))}" for k in apart}

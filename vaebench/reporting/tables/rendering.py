@@ -123,10 +123,16 @@ def legend(table: Table) -> list[str]:
         *table.remarks,
         LEGEND,
         *([EXPLANATION] if any(cell.caution for row in table.rows for cell in row.cells) else []),
-        APART if len(table.blocks) > 1 else f"All rows compare: {comparability(table, table.blocks[0])}.",
+        APART if len(table.measured) > 1 else _compared(table),
         *_duplicates(table),
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),
     ]
+
+
+def _compared(table: Table) -> str:
+    """What the numbers of a table were measured on, where all of them compare."""
+    rows = "All rows" if table.blocks[0].rows == table.rows else "All rows with numbers"
+    return f"{rows} compare: {comparability(table, table.blocks[0])}."
 
 
 def _duplicates(table: Table) -> list[str]:

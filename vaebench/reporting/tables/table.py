@@ -231,6 +231,11 @@ class Table:
         return tuple(row for block in self.blocks for row in block.rows)
 
     @property
+    def measured(self) -> tuple[Block, ...]:
+        """The blocks with a finished run: all but that of the rows whose runs all failed."""
+        return tuple(block for block in self.blocks if any(row.group.done for row in block.rows))
+
+    @property
     def failures(self) -> list[tuple[str, str]]:
         """Run and reason of every run that failed."""
         failed = [(row, r) for row in self.rows for r in sorted(row.group.failed, key=lambda r: r.config[SEED])]

@@ -237,7 +237,7 @@ def _findings(study: Study, records: Sequence[Record]) -> Iterator[Any]:
     yield wr.H1("Answer")
     yield from (wr.P(sentence) for sentence in answer(table))
     for sheet in (sheet for sheet in page(table).sheets if sheet.is_headline):
-        yield wr.H2(sheet.caption if len(table.blocks) == 1 else f"{sheet.caption}: {sheet.block}")
+        yield wr.H2(sheet.caption if len(table.measured) == 1 else f"{sheet.caption}: {sheet.block}")
         yield wr.MarkdownBlock("\n\n".join(filter(None, [grid(sheet, notes=False), sheet.constants])))
 
 
