@@ -25,7 +25,8 @@ from vaebench.reporting.ledger.claims import Claim
 from vaebench.reporting.ledger.rendering import about, details, summary
 from vaebench.reporting.ledger.verdict import MEASURED, Judgement, Verdict, evidence, judge, without_seeds
 from vaebench.reporting.tables.intervals import prediction_half_width
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import MARK
+from vaebench.reporting.tables.quantities import RESTS as SAID
 
 ROOT = Path(__file__).parents[1]
 
@@ -599,8 +600,12 @@ def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
     records(-23.0, -23.1, -22.9, estimates=[Estimate("elbo", -23.0, weights=collapsed)])
     found = judged(claim(STATED))
     assert MARK in details(found).numbers[0][2]
-    assert EXPLANATION in about([found])
-    assert EXPLANATION not in about([judged(claim(STATED, state="memory"))])
+    assert f"{SAID}: too high by" in about([found]), "the loss, −1 times a bound that is too low"
+    assert MARK not in about([judged(claim(STATED, state="memory"))])
+    bound = {"name": "ELBO", "published": -23.0, "read": "elbo", "of": {"model.beta": 1.0}}
+    turned = judged(claim(STATED, points=[bound]))
+    assert f"{SAID}: too low by" in about([turned])
+    assert found.verdict is turned.verdict is Verdict.REPRODUCED, "a mark changes no verdict"
 
 
 def test_the_ledger_follows_from_the_records(project: Path) -> None:

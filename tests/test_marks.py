@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vaebench.records.description import Description, Weights
+from vaebench.config.presentation import Presentation
+from vaebench.records.description import Bias, Description, Direction, Panel, Role, Weights
 from vaebench.records.record import Estimate, Record
 from vaebench.reporting import comparison
 from vaebench.reporting.answer import answer
@@ -20,7 +21,7 @@ from vaebench.reporting.comparison import difference
 from vaebench.reporting.page import site as pages
 from vaebench.reporting.select import Chosen
 from vaebench.reporting.tables import table
-from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity
+from vaebench.reporting.tables.quantities import MARK, Quantity, briefly
 from vaebench.reporting.tables.rendering import RENDERINGS, markdown
 from vaebench.reporting.terminal import compare, measured, pairs, show
 from vaebench.reporting.wandb.runs import cautions, headline
@@ -29,7 +30,7 @@ from vaebench.sweeps.progress import summary
 COLLAPSED, SOUND = Weights(1.24, 8.0, 5000), Weights(0.4, 4000.0, 5000)
 SAID = "rests on collapsed importance weights"
 
-EXPLAINED = {"answer": BRIEFLY}
+EXPLAINED = {"answer": briefly([("IWAE-5000", Bias.TOO_LOW)])}
 """The places where another sentence than `SAID` explains the mark."""
 
 
@@ -120,6 +121,25 @@ def test_a_mark_is_explained_wherever_it_is_shown_and_is_nowhere_without_reason(
     assert EXPLAINED.get(place, SAID) in marked
     assert mark not in sound
     assert EXPLAINED.get(place, SAID) not in sound
+
+
+@pytest.mark.parametrize("bias", Bias)
+@pytest.mark.parametrize("place", [p for p in PLACES if p not in ("answer", "evaluate")])
+def test_the_mark_says_in_which_way_the_number_is_wrong(place, bias):
+    described = Description("IWAE-5000", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND, bias=bias)
+    made = [replace(r, descriptions={"iwae_5000": described}, facts={"beta": 1.0}) for r in study([True] * 3)]
+    said = PLACES[place](made)
+    assert f"{bias} by an unknown amount" in said
+    assert all(f"{other} by an unknown amount" not in said for other in Bias if other is not bias)
+
+
+def test_an_answer_says_in_which_way_its_marked_numbers_are_wrong():
+    asked = Presentation("?", answer="{bits_per_dimension @ beta=1} bits, {elbo @ beta=1} nats.")
+    (said,) = answer(table.table(study([True] * 3), (), asked))
+    assert said.endswith("too high by an unknown amount, for its importance weights collapsed.")
+    both = Presentation("?", answer="{bits_per_dimension @ beta=1} bits, {iwae_5000 @ beta=1} nats.")
+    (said,) = answer(table.table(study([True] * 3), (), both))
+    assert "too low (bits/dim (IWAE-5000): too high) by an unknown amount" in said
 
 
 @pytest.mark.parametrize("place", [p for p in PLACES if p != "evaluate"])

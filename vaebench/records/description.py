@@ -85,6 +85,11 @@ class Bias(StrEnum):
     TOO_HIGH = "too high"
     TOO_LARGE = "too large"
 
+    @property
+    def opposite(self) -> "Bias":
+        """In which way the number times −1 is wrong."""
+        return Bias.TOO_HIGH if self is Bias.TOO_LOW else Bias.TOO_LOW
+
 
 LAST = 1000  # the place of a number that names none: after all others of its panel
 

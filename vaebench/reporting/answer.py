@@ -21,8 +21,8 @@ from vaebench.reporting.figures.planes import pairs
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
-from vaebench.reporting.tables.quantities import BRIEFLY, MARK, Quantity, with_role
-from vaebench.reporting.tables.table import Block, Row, Table
+from vaebench.reporting.tables.quantities import MARK, Quantity, briefly, with_role
+from vaebench.reporting.tables.table import Block, Cell, Row, Table
 
 PLACE = re.compile(rf"\{{\s*({SUM.pattern})\s*(?:@\s*([^{{}}]*?)\s*)?\}}")
 
@@ -41,16 +41,19 @@ def filled(template: str, table: Table) -> str:
 
 
 def _filled_place(table: Table, text: str, where: str | None) -> str:
+    _, cell = _asked(table, text, where)
+    assert cell.interval is not None
+    mark, places = MARK if cell.caution else "", decimals([cell.interval])
+    return f"{_plain(cell.interval.mean)}{mark}" if places is None else worded(cell.interval, places, mark)
+
+
+def _asked(table: Table, text: str, where: str | None) -> tuple[Quantity, Cell]:
+    """The number of a place, in its row."""
     asked = quantity(table, text)
     cell = None if asked is None else _asked_row(table, where or "").group.cell(asked)
-    if cell is None or cell.interval is None:
+    if asked is None or cell is None or cell.interval is None:
         raise UnfilledError(f"{text}: row {where or 'of the table'} has no such number")
-    return _worded(cell.interval, MARK if cell.caution else "")
-
-
-def _worded(interval: Interval, mark: str) -> str:
-    places = decimals([interval])
-    return f"{_plain(interval.mean)}{mark}" if places is None else worded(interval, places, mark)
+    return asked, cell
 
 
 def _plain(value: float) -> str:
@@ -103,15 +106,20 @@ def answer(table: Table) -> list[str]:
     said = [*forecast, *others] if on_training else [*others, *forecast]
     runs = sum(len(r.group.done) + len(r.group.failed) for r in rows)
     failed = f"{len(table.failures)} of {runs} runs failed." if table.failures else ""
-    sentences = [*(list(_own(table)) or said), *([failed] if failed else [])] or [NO_BOUND]
-    return [f"{sentence} {BRIEFLY}" if MARK in sentence else sentence for sentence in sentences]
+    bounds = [q for q in with_role(table.quantities, Role.BOUND) if any(r.group.cell(q).caution for r in rows)]
+    marked = [(q.heading, q.description.bias) for q in bounds]
+    said = list(_own(table)) or [f"{sentence} {briefly(marked)}" if MARK in sentence else sentence for sentence in said]
+    return [*said, *([failed] if failed else [])] or [NO_BOUND]
 
 
 def _own(table: Table) -> Iterator[str]:
     """The answer in the study's file. Records of a part of the study may not fill it: then it is not there."""
-    if table.presentation.answer:
+    if text := table.presentation.answer:
         with suppress(UnfilledError):
-            yield filled(table.presentation.answer, table)
+            said = filled(text, table)
+            places = [_asked(table, *place.groups()) for place in PLACE.finditer(text)]
+            marked = [(q.heading, q.description.bias) for q, cell in places if cell.caution]
+            yield f"{said} {briefly(marked)}" if marked else said
 
 
 def interval(found: Interval) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.arrays import find_pictures
+from vaebench.records.description import Bias
 from vaebench.records.files import (
     PUBLISHED_ARRAYS,
     PUBLISHED_RECORDS,
@@ -27,7 +28,7 @@ from vaebench.reporting.tables import rendering, table
 from vaebench.reporting.tables.intervals import Gap, Interval, paired, prediction_half_width, t_interval
 from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.layout import leaf
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, observations, quantities
+from vaebench.reporting.tables.quantities import MARK, Fact, Quantity, explanation, observations, quantities
 from vaebench.reporting.tables.table import Group, Row
 
 
@@ -119,6 +120,7 @@ class Deviation(NamedTuple):
     allowed: float | None  # half-width of the prediction interval; None if only one seed is published
     # the mark of the new and of the published number, where it rests on collapsed importance weights
     marks: tuple[str, str] = ("", "")
+    bias: Bias = Bias.TOO_LOW  # in which way a marked number is wrong
 
     @property
     def is_same(self) -> bool:
@@ -166,7 +168,8 @@ class Comparison(NamedTuple):
         }
         shown = ", ".join(f"{count} {words}" for words, count in counted.items() if count)
         head = f"{len(self.deviations)} numbers compared with the published ones: {shown}"
-        explained = [EXPLANATION] if any(any(d.marks) for d in self.outside) else []
+        marked = [(d.metric, d.bias) for d in self.outside if any(d.marks)]
+        explained = [explanation(marked)] if marked else []
         return [*([head] if self.deviations else []), *map(str, self.outside), *explained, *self.unmatched]
 
 
@@ -239,7 +242,8 @@ def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviati
         return None
     allowed = prediction_half_width(published, len(fresh))
     marks = (MARK if row.group.cell(quantity).caution else "" for row in (ours, theirs))
-    return Deviation(name, quantity.heading, fmean(fresh), fmean(published), allowed, (next(marks), next(marks)))
+    means, bias = (fmean(fresh), fmean(published)), quantity.description.bias
+    return Deviation(name, quantity.heading, *means, allowed, (next(marks), next(marks)), bias)
 
 
 def _why(row: Row, published: Sequence[Row]) -> str:

@@ -20,7 +20,7 @@ from vaebench.reporting.select import Chosen, leaves_of
 from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.labels import ABSENT, canonical, plain
 from vaebench.reporting.tables.layout import Entry, Sheet, decimals, figure, page, worded
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, caution, observations, quantities, with_role
+from vaebench.reporting.tables.quantities import MARK, Fact, caution, explanation, observations, quantities, with_role
 from vaebench.reporting.tables.table import Table
 
 BAR = 30  # length of the longest bar, in characters
@@ -289,7 +289,7 @@ def _headline_parts(table: Table) -> Iterator[RenderableType]:
         if sheet.constants:
             yield Text(visible(sheet.constants), "dim")
     if any(entry.marked for sheet in sheets for row in sheet.rows for entry in row):
-        yield Text(EXPLANATION, "dim")
+        yield Text(explanation(table.marked), "dim")
     if any(entry.text == ABSENT for sheet in sheets for row in sheet.rows for entry in row):
         yield Text(f"{ABSENT}: the reason stands in a note of table.md", "dim")
     for remark in table.remarks:

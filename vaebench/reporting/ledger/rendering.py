@@ -24,7 +24,7 @@ from vaebench.reporting.page.site import environment
 from vaebench.reporting.select import leaves_of
 from vaebench.reporting.tables import escaping
 from vaebench.reporting.tables.escaping import in_latex
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK
+from vaebench.reporting.tables.quantities import MARK, rests
 from vaebench.reporting.tables.rendering import tex_line
 
 STATES = {
@@ -82,10 +82,13 @@ ABOUT = (
 )
 
 
+COMPARED = "It is compared as it stands, with the number that the source has from its own draws."
+
+
 def about(judgements: Sequence[Judgement]) -> str:
     """What the reader must know of the numbers."""
-    marked = any(m.unreliable for j in judgements for m in j.points)
-    return f"{ABOUT} {EXPLANATION}" if marked else ABOUT
+    marked = [(m.point.name, m.bias) for j in judgements for m in j.points if m.bias is not None]
+    return f"{ABOUT} {rests(marked)} {COMPARED}" if marked else ABOUT
 
 
 def counts(judgements: Sequence[Judgement]) -> list[tuple[Verdict, int]]:
@@ -183,7 +186,7 @@ def _measured_text(measured: Measured) -> str:
     decimals = next((n for n in range(12) if scale * 10**n >= 1), 12) + 1  # two digits of the scale
     text = f"{value:.{decimals}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
     text = f"{text} ± {half_width:.2g}" if half_width else text
-    return f"{text} {MARK}" if measured.unreliable else text
+    return f"{text} {MARK}" if measured.bias is not None else text
 
 
 def _seeds(judgement: Judgement) -> list[str]:

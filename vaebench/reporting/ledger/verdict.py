@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from vaebench.config import load
 from vaebench.records import provenance, record
 from vaebench.records.checksums import sha256
-from vaebench.records.description import identities
+from vaebench.records.description import Bias, identities
 from vaebench.records.files import PAPER, place, record_paths
 from vaebench.records.record import SEAL, Record, RecordError
 from vaebench.reporting.ledger.claims import FILE, Budget, Claim, Pick, Point, Rule, State
@@ -184,7 +184,7 @@ class Measured:
     values: list[float]  # the measured ones, one a record
     allowed: float | None  # the largest difference that counts as the same; None where too few runs are there to tell
     runs: tuple[int, int] = (0, 0)  # how many different runs were measured, and how many the protocol has
-    unreliable: bool = False  # whether a value rests on importance weights that are not to be trusted
+    bias: Bias | None = None  # in which way a value is wrong that rests on collapsed weights; None if none does
 
     @property
     def published(self) -> float:
@@ -293,15 +293,25 @@ def _measured(claim: Claim, point: Point, evidence: Evidence) -> Measured:
             allowed = prediction_half_width(point.values, max(1, len(values)))
         case Rule.SEEDS:
             allowed = prediction_half_width(values, 1) if values else None
-    behind = [weights(r, estimate) for r, _ in found if (estimate := r.estimate(point.read)) is not None]
     different = {sha256(r.config.get(RUN, r.config)) for r, _ in found}  # a run that is measured twice is one run
     return Measured(
         point,
         values,
         None if allowed is None else math.hypot(allowed, point.error),
         (len(different), sum(_matches(protocol, point) for protocol in evidence.protocols)),
-        any(each is not None and each.unreliable for each in behind),
+        _bias([r for r, _ in found], point),
     )
+
+
+def _bias(records: Sequence[Record], point: Point) -> Bias | None:
+    """In which way the number of a point is wrong, where it rests on collapsed weights; a factor below 0 turns it."""
+    for one in records:
+        estimate = one.estimate(point.read)
+        behind = None if estimate is None else weights(one, estimate)
+        if behind is not None and behind.unreliable:
+            bias = one.description(point.read).bias
+            return bias if point.times > 0 else bias.opposite
+    return None
 
 
 def _matches(config: dict[str, Any], point: Point) -> bool:

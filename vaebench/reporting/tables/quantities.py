@@ -46,12 +46,42 @@ from vaebench.reporting.tables.labels import natural
 
 MARK = "†"
 
+BITS_PER_DIMENSION = "bits/dim"
+
 RESTS = "rests on collapsed importance weights"
 
-EXPLANATION = f"{MARK} {RESTS}: too low (bits/dim: too high) by an unknown amount. It is never bold and never ranked."
-"""What the mark means, where no single number is in question."""
 
-BRIEFLY = f"{MARK}: too low by an unknown amount, for its importance weights collapsed."  # the same beside a sentence
+def rests(marked: Iterable[tuple[str, Bias]]) -> str:
+    """What the mark means below numbers of which these are marked: each with its heading."""
+    return f"{MARK} {RESTS}: {direction(marked)} by an unknown amount."
+
+
+def explanation(marked: Iterable[tuple[str, Bias]]) -> str:
+    """The same below numbers that are ranked."""
+    return f"{rests(marked)} It is never bold and never ranked."
+
+
+def briefly(marked: Iterable[tuple[str, Bias]]) -> str:
+    """The same beside a sentence."""
+    return f"{MARK}: {direction(marked)} by an unknown amount, for its importance weights collapsed."
+
+
+def direction(marked: Iterable[tuple[str, Bias]]) -> str:
+    """In which way marked numbers are wrong; where not all in one way, the others are named.
+
+    >>> direction([("IWAE-50", Bias.TOO_LOW), ("bits/dim", Bias.TOO_HIGH)])
+    'too low (bits/dim: too high)'
+    """
+    names: dict[Bias, list[str]] = {}
+    for heading, bias in dict.fromkeys(marked):
+        names.setdefault(bias, []).append(heading)
+    first, *rest = (bias for bias in Bias if bias in names)
+    others = "; ".join(f"{', '.join(names[bias])}: {bias}" for bias in rest)
+    return f"{first} ({others})" if rest else str(first)
+
+
+EXPLANATION = explanation([("bounds", Bias.TOO_LOW), (BITS_PER_DIMENSION, Bias.TOO_HIGH)])
+"""What the mark means, where no single number is in question."""
 
 
 def weights(record: Record, estimate: Estimate) -> Weights | None:
@@ -143,7 +173,7 @@ class Fact(Quantity):
 
 
 BITS = Description(
-    "bits/dim",
+    BITS_PER_DIMENSION,
     Panel.BOUNDS,
     30,
     "bits",

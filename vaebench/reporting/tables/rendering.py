@@ -25,7 +25,7 @@ from vaebench.reporting.tables.escaping import markdown as safe
 from vaebench.reporting.tables.intervals import Interval
 from vaebench.reporting.tables.labels import ABSENT, SEED, canonical, labels, merged_axes
 from vaebench.reporting.tables.layout import Entry, Page, Sheet, comparability, page, without_key
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Fact, Quantity, Reading, observations, quantities
+from vaebench.reporting.tables.quantities import MARK, Fact, Quantity, Reading, explanation, observations, quantities
 from vaebench.reporting.tables.table import Cell, Row, Table, distinct
 
 LEGEND = (
@@ -122,7 +122,7 @@ def legend(table: Table) -> list[str]:
     return [
         *table.remarks,
         LEGEND,
-        *([EXPLANATION] if any(cell.caution for row in table.rows for cell in row.cells) else []),
+        *([explanation(table.marked)] if table.marked else []),
         APART if len(table.measured) > 1 else _compared(table),
         *_duplicates(table),
         *([f"Records of commit {', '.join(table.commits)}."] if table.commits else []),

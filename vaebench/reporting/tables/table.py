@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from vaebench.config.presentation import PLAIN, Presentation
-from vaebench.records.description import Description, Role
+from vaebench.records.description import Bias, Description, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import Record
 from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval
@@ -229,6 +229,12 @@ class Table:
     def rows(self) -> tuple[Row, ...]:
         """The rows of all blocks, from top to bottom."""
         return tuple(row for block in self.blocks for row in block.rows)
+
+    @property
+    def marked(self) -> list[tuple[str, Bias]]:
+        """The heading of every column with a mark, and in which way its marked numbers are wrong."""
+        columns = [q for i, q in enumerate(self.quantities) if any(row.cells[i].caution for row in self.rows)]
+        return [(q.description.heading or q.heading, q.description.bias) for q in columns]
 
     @property
     def measured(self) -> tuple[Block, ...]:
