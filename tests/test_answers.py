@@ -11,7 +11,7 @@ from test_rendering import record
 from vaebench.config import ConfigError, load, presentation
 from vaebench.config.presentation import Axes, Presentation
 from vaebench.records import record as records_of
-from vaebench.records.description import Role, Weights
+from vaebench.records.description import Description, Direction, Panel, Role, Weights
 from vaebench.records.files import published_studies
 from vaebench.records.record import Estimate
 from vaebench.reporting import figures
@@ -195,6 +195,16 @@ def test_places_of_an_answer() -> None:
     for wrong in ("{elbo}", "{elbow @ model=VAE}", "{elbo @ model=VA}", "{elbo @ beta=1}", "{elbo - ais @ model=AE}"):
         with pytest.raises(UnfilledError):
             filled(wrong, made)
+
+
+def test_rows_are_ranked_in_the_tightest_bound_that_two_of_them_have() -> None:
+    rows = [record(seed, {"name": name}) for name in ("VAE", "AE", "IWAE") for seed in (0, 1)]
+    before = answer(tables.table(rows))
+    described = {"iwae_9000": Description("IWAE-9000", Panel.BOUNDS, 20, "nats", Direction.HIGHER, role=Role.BOUND)}
+    tighter = [*rows[0].estimates, Estimate("iwae_9000", -10.0, 0.1, 360)]
+    rows[0] = replace(rows[0], estimates=tighter, descriptions=described)
+    assert answer(tables.table(rows)) == before
+    assert "The highest IWAE-50" in before[0]
 
 
 def test_an_answer_that_is_not_filled_is_not_shown() -> None:

@@ -131,15 +131,16 @@ def interval(found: Interval) -> str:
 
 
 def _best(table: Table) -> Iterator[str]:
-    """Of the tightest bound, the highest in every block of several rows, and by how much it leads; then rows alone."""
-    bounds = with_role(table.quantities, Role.BOUND)
-    for tightest in bounds[-1:]:
-        measured = [(b, [r for r in b.rows if r.group.cell(tightest).interval is not None]) for b in table.measured]
-        for block, rows in sorted(measured, key=lambda pair: len(pair[1]) < 2):
-            if len(rows) > 1:
-                yield _ranked(table, block, bounds, rows)
-            elif rows:
-                yield _alone(table, block, bounds, rows[0])
+    """In every block, the highest of the tightest bound that two rows have, and by how much it leads; then rows alone."""
+    bounds, alone = with_role(table.quantities, Role.BOUND), []
+    for block in table.measured:
+        having = {q: [r for r in block.rows if r.group.cell(q).interval is not None] for q in bounds}
+        shared = [q for q, rows in having.items() if len(rows) > 1]
+        if shared:
+            yield _ranked(table, block, shared, having[shared[-1]])
+        elif found := [q for q, rows in having.items() if rows]:
+            alone.append(_alone(table, block, found, having[found[-1]][0]))
+    yield from alone
 
 
 def _alone(table: Table, block: Block, bounds: Sequence[Quantity], row: Row) -> str:
