@@ -7,7 +7,6 @@ table has one row. Conditions have commas between them, or semicolons where a la
 A sentence for which the records have no numbers is not there.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from vaebench.records.description import Role
 from vaebench.reporting.comparison import difference
 from vaebench.reporting.figures.headline import asks_for_forecast, quantity
 from vaebench.reporting.figures.planes import pairs
-from vaebench.reporting.tables.intervals import Interval
+from vaebench.reporting.tables.intervals import Interval, ordered
 from vaebench.reporting.tables.labels import is_number
 from vaebench.reporting.tables.layout import LARGE, comparability, decimals, figure, shown, worded
 from vaebench.reporting.tables.quantities import MARK, Quantity, briefly, with_role
@@ -131,7 +130,7 @@ def interval(found: Interval) -> str:
 
 
 def _best(table: Table) -> Iterator[str]:
-    """In every block, the highest of the tightest bound that two rows have, and by how much it leads; then rows alone."""
+    """In every block, the highest of the tightest bound that two rows have, and how far it leads; then rows alone."""
     bounds, alone = with_role(table.quantities, Role.BOUND), []
     for block in table.measured:
         having = {q: [r for r in block.rows if r.group.cell(q).interval is not None] for q in bounds}
@@ -167,19 +166,21 @@ def _ranked(table: Table, block: Block, bounds: Sequence[Quantity], rows: list[R
 
 
 def _leader(table: Table, bound: Quantity, among: str, rows: list[Row]) -> str:
-    first, second = sorted(rows, key=lambda row: -_mean(row, bound))[:2]
+    first, second, *_ = (rows[i] for i in ordered({i: r.group.values(bound) for i, r in enumerate(rows)}, 1))
     lead = difference(first.group, second.group, bound)
     seeds = first.group.cell(bound).interval
     over = f" over {seeds.n} seeds" if seeds is not None and seeds.n > 1 else ""
     number = f"{_number(first, bound)} nats{over}"
     best = f"The highest {bound.heading}{among} is that of {table.name(first)}: {number}"
-    if lead is None or lead.gap is None:
+    if lead is None or lead.gap is None or lead.gap.interval.mean < 0:  # over the only seed that both have
         return f"{best}."
     gap = f"{interval(lead.gap.interval)} above {table.name(second)}"
     if lead.gap.interval.n == 1:
         return f"{best}, {gap}."
     clear = "" if lead.is_clear else ", which these seeds do not tell from none"
-    return f"{best}, {gap}, paired by seed{clear}."
+    many = max(len(row.group.values(bound)) for row in (first, second))
+    paired = f"paired by the {n} seeds that both have" if (n := lead.gap.interval.n) < many else "paired by seed"
+    return f"{best}, {gap}, {paired}{clear}."
 
 
 def _forecast(rows: Sequence[Row]) -> Iterator[str]:
@@ -213,11 +214,6 @@ def _trend(table: Table) -> Iterator[str]:
     if parts:
         parts[0] = parts[0].replace(" from ", " goes from ", 1)
         yield f"As {table.headings[0]} rises from {low.labels[0]} to {high.labels[0]}, {_listed(parts)}."
-
-
-def _mean(row: Row, quantity: Quantity) -> float:
-    found = row.group.cell(quantity).interval
-    return -math.inf if found is None else found.mean
 
 
 def _number(row: Row, quantity: Quantity) -> str:

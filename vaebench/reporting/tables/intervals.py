@@ -118,6 +118,27 @@ def gap(first: Mapping[int, float], second: Mapping[int, float]) -> Gap | None:
     return _welch(first, second) if min(len(first), len(second)) > 1 else None
 
 
+def ordered(values: Mapping[int, Mapping[int, float]], sign: int) -> list[int]:
+    """Rows, each with its values by seed, from the best to the worst; the best is the highest if the sign is 1.
+
+    Where all have the same seeds, this is the order of their means. Else a seed that one row lacks would decide it, so
+    two rows are compared over the seeds that both have, if these are two or more, and by their means if not. A row that
+    is ahead of more of the others comes first; of equals, the one of the better mean.
+    """
+    means = {row: sign * fmean(by_seed.values()) for row, by_seed in values.items()}
+    if len({frozenset(by_seed) for by_seed in values.values()}) == 1:
+        return sorted(values, key=lambda row: -means[row])
+
+    def is_ahead(first: int, second: int) -> bool:
+        both = values[first].keys() & values[second].keys()
+        if len(both) < 2:
+            return means[first] > means[second]
+        return sign * math.fsum(values[first][seed] - values[second][seed] for seed in both) > 0
+
+    ahead = {row: sum(is_ahead(row, other) for other in values if other != row) for row in values}
+    return sorted(values, key=lambda row: (-ahead[row], -means[row]))
+
+
 def _welch(first: Mapping[int, float], second: Mapping[int, float]) -> Gap:
     """The difference of two independent means; its degrees of freedom after Welch (1947) and Satterthwaite (1946)."""
     sides = [list(first.values()), list(second.values())]

@@ -5,7 +5,7 @@ It is a function of the records alone, whatever order they come in.
 Bounds compare only on the same pixels under the same measure, so rows stand in one block exactly where the records'
 comparability is equal. Within a block, a column ranks only rows whose numbers were taken over the same observations.
 
-The best of a column are the row of the best mean and every row that a test does not tell from it, at 95 % a pair: of
+The best of a column are the best row (`ordered`) and every row that a test does not tell from it, at 95 % a pair: of
 rows that are equal in truth, about one in twenty is left out by chance. There is no correction for the number of rows:
 the set of the best would be larger, and so say less.
 """
@@ -15,14 +15,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from vaebench.config.presentation import PLAIN, Presentation
 from vaebench.records.description import Bias, Description, Role
 from vaebench.records.provenance import commit
 from vaebench.records.record import Record
-from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, t_interval
+from vaebench.reporting.tables.intervals import ROUNDING, Interval, gap, ordered, t_interval
 from vaebench.reporting.tables.labels import (
     ABSENT,
     SEED,
@@ -189,8 +188,8 @@ class Block:
 
 
 def _leading(rows: Sequence[int], values: Mapping[int, Mapping[int, float]], sign: int) -> list[int]:
-    """The row of the best mean, and those that are not clearly worse."""
-    best = max(rows, key=lambda i: sign * fmean(values[i].values()))
+    """The best row, and those that are not clearly worse."""
+    best, *_ = ordered({i: values[i] for i in rows}, sign)
     gaps = {i: gap(values[best], values[i]) for i in rows if i != best}
     return [
         best,
