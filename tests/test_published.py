@@ -63,9 +63,17 @@ def test_a_cell_is_within_the_published_interval_or_by_how_much_not(beyond):
     assert beyond < 0 or lines[1].endswith("0.25 beyond)")
 
 
-def test_seeds_that_do_not_scatter_allow_nothing():
+def test_seeds_that_do_not_scatter_allow_rounding_alone():
     (deviation,) = compare([record(0, -20.5)], [record(0), record(1)]).deviations
-    assert deviation.excess == 0.5
+    assert deviation.excess == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("ulps", [1, 4])
+def test_seeds_that_agree_exactly_allow_the_rounding_of_float32(ulps):
+    elbo = -20.123456
+    fresh = elbo * (1 + ulps * 2.0**-24)
+    found = compare([record(s, fresh) for s in range(3)], [record(s, elbo) for s in range(3)])
+    assert bool(found.outside) is (ulps > 2)
 
 
 def test_one_published_seed_allows_no_verdict():

@@ -25,7 +25,7 @@ from vaebench.records.files import (
 )
 from vaebench.records.record import Record, encode, read_all
 from vaebench.reporting.tables import rendering, table
-from vaebench.reporting.tables.intervals import Gap, Interval, paired, prediction_half_width, t_interval
+from vaebench.reporting.tables.intervals import ROUNDING, Gap, Interval, paired, prediction_half_width, t_interval
 from vaebench.reporting.tables.labels import canonical
 from vaebench.reporting.tables.layout import leaf
 from vaebench.reporting.tables.quantities import MARK, Fact, Quantity, explanation, observations, quantities
@@ -241,6 +241,7 @@ def _deviation(name: str, quantity: Quantity, ours: Row, theirs: Row) -> Deviati
     if not fresh or not published:
         return None
     allowed = prediction_half_width(published, len(fresh))
+    allowed = None if allowed is None else max(allowed, ROUNDING * abs(fmean(published)))  # of seeds that agree exactly
     marks = (MARK if row.group.cell(quantity).caution else "" for row in (ours, theirs))
     means, bias = (fmean(fresh), fmean(published)), quantity.description.bias
     return Deviation(name, quantity.heading, *means, allowed, (next(marks), next(marks)), bias)
