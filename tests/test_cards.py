@@ -144,7 +144,7 @@ def test_side_by_side_what_is_set_and_what_came_of_it(roots):
     text = printed(compare(pairs(*sides)))
     assert "model.beta: 1 against 4" in text
     assert "epochs" not in text
-    assert [line.split()[-2:] for line in text.splitlines() if line.startswith("ELBO")] == [["3.0", "3"]]
+    assert [line.split()[-2:] for line in text.splitlines() if line.startswith("ELBO")] == [["3", "3"]]
 
 
 def test_a_pair_that_does_not_compare_stops_no_other(roots):

@@ -84,6 +84,17 @@ def compared(records: Sequence[Record]) -> str:
     return printed(compare(pairs([first], [second])))
 
 
+def test_a_difference_has_digits_of_its_own():
+    values = [-80.0, -184.0, -88.0, -292.0, -77.0]
+    first = [record(1.0, seed, value) for seed, value in enumerate(values)]
+    second = [record(4.0, seed, value - 0.4 - 0.01 * (seed % 2)) for seed, value in enumerate(values)]
+    (line,) = (line for line in compared([*first, *second]).splitlines() if line.startswith("IWAE-5000"))
+    assert line.split() == ["IWAE-5000", "-144", "±", "117", "-145", "±", "117", "0.4040", "±", "0.0068", "5"]
+    same = compared([*first, *(record(4.0, seed, value * (1 + 2.0**-30)) for seed, value in enumerate(values))])
+    (line,) = (line for line in same.splitlines() if line.startswith("IWAE-5000"))
+    assert line.split()[-2:] == ["0", "5"], "rounding has no digits"
+
+
 def again(records: Sequence[Record]) -> str:
     """What a sweep says of numbers that are far from the published ones."""
     far = [replace(r, estimates=[_shifted(e) for e in r.estimates]) for r in records]

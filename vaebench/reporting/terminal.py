@@ -249,12 +249,15 @@ def _compared(found: Sequence[Difference]) -> Grid:
 
 
 def _entries(each: Difference) -> list[Text]:
-    """Both values and the difference; a difference of a marked number is marked too."""
-    there = [each.first, each.second, *([] if each.gap is None else [each.gap.interval])]
-    places, marks = decimals(there), [MARK if caution else "" for caution in each.cautions]
-    shown = [Text(worded(interval, places, m)) for interval, m in zip(there, (*marks, max(marks)), strict=False)]
+    """Both values and the difference, which has digits of its own; that of a marked number is marked too."""
+    there, marks = [each.first, each.second], [MARK if caution else "" for caution in each.cautions]
+    places = decimals(there)
+    shown = [Text(worded(interval, places, mark)) for interval, mark in zip(there, marks, strict=True)]
     if each.gap is None:
         return [*shown, Text(ABSENT)]
+    found = each.gap.interval
+    is_rounding = max(abs(found.mean), found.spread or 0.0) <= each.gap.rounding
+    shown.append(Text(worded(found, places if is_rounding else decimals([found]), max(marks))))
     if each.is_clear:  # green if the first is better, red if it is worse, neither if no direction is better
         sign = each.quantity.description.sign * each.gap.interval.mean
         shown[-1].stylize(f"bold {'green' if sign > 0 else 'red'}" if sign else "bold")
