@@ -15,7 +15,7 @@ from vaebench.records.description import Description, Direction, Panel, Role, We
 from vaebench.records.files import published_studies
 from vaebench.records.record import Estimate
 from vaebench.reporting import figures
-from vaebench.reporting.answer import UnfilledError, answer, filled
+from vaebench.reporting.answer import UnfilledError, answer, filled, interval
 from vaebench.reporting.figures.headline import Kind, _band, chosen, number_panels
 from vaebench.reporting.figures.headline import quantity as asked_quantity
 from vaebench.reporting.page.site import folded
@@ -91,8 +91,8 @@ def _is_repeated(quantity, table: Table) -> bool:
             row.cells[table.quantities.index(quantity)].interval.mean == pytest.approx(float(row.labels[i]))
             for row in table.rows
         )
-        for i in range(len(table.headings))
-        if all(is_number(row.labels[i]) for row in table.rows)
+        for i, path in enumerate(table.axes)
+        if path.split(".")[-1] == quantity.name and all(is_number(row.labels[i]) for row in table.rows)
     )
 
 
@@ -186,6 +186,45 @@ def test_a_number_that_is_the_same_in_every_row_is_a_sentence() -> None:
     made: Page = page(tables.table(rows))
     assert any("parameters 100" in sheet.constants for sheet in made.sheets)
     assert all("parameters" not in [h.text for h in sheet.headings] for sheet in made.sheets)
+
+
+def test_equal_digits_are_not_the_same_number() -> None:
+    def constants(values: list[float], over: str | None = None) -> str:
+        names = ("VAE", "AE", "IWAE")
+        rows = [
+            record(0, {"name": name}, estimates=[Estimate("rate", value, 0.1, 360, over=over)])
+            for name, value in zip(names, values, strict=True)
+        ]
+        return " ".join(sheet.constants for sheet in page(tables.table(rows)).sheets)
+
+    assert "rate" not in constants([-12345.6, -12345.9, -12346.2])
+    assert "rate 5.2017 (over 50 of 360)" in constants([5.2017] * 3, "50 of 360, ab")
+    assert "rate 5.2017" in constants([5.2017, 5.2017 * (1 + 2.0**-30), 5.2017])
+
+
+def over_axes(axes: int) -> Table:
+    """Eight rows over so many axes, each with several numbers that differ."""
+    rows = []
+    for row in range(8):
+        config = {f"k{i}": int(i == row) for i in range(axes)}
+        estimates = [Estimate("elbo", -20.0 - row, 0.1, 360), Estimate("squared_error", 1.0 + row, 0.1, 360)]
+        rows.append(
+            record(row, config={"train": config}, axes=[f"train.k{i}" for i in range(axes)], estimates=estimates)
+        )
+    return tables.table([replace(r, config={**r.config, "seed": 0}) for r in rows])
+
+
+@pytest.mark.parametrize("axes", [3, 6, 7, 8])
+def test_a_headline_has_no_more_columns_than_there_is_room(axes: int) -> None:
+    made = over_axes(axes)
+    assert len(made.headings) == axes
+    assert len(headline(made, made.blocks[0])) <= max(0, MOST_HEADLINE - axes - 1)
+
+
+def test_a_lead_with_a_wide_interval_keeps_it() -> None:
+    assert interval(t_interval([1.0, -1.0, 0.5, -0.4999])) == "0.0 ± 1.5"
+    assert interval(t_interval([2e-5])) == "2e-05"
+    assert interval(t_interval([0.0, 0.0])) == "0"
 
 
 def test_places_of_an_answer() -> None:

@@ -230,6 +230,18 @@ def test_a_fact_that_differs_from_the_label_in_a_row_is_a_column(facts):
     assert any("β" in of_sheet[1:] for of_sheet in headings(made))
 
 
+def test_a_forecast_equal_to_a_label_is_a_column():
+    described = Description("forecast", Panel.COLLAPSE, role=Role.FORECAST)
+    rows = [
+        record(seed, {**VAE, "latent_dim": d}, axes=["model.latent_dim", "seed"],
+               facts={"latent_dim": d, "forecast_active_units": d}, descriptions={"forecast_active_units": described})
+        for d in (2, 4, 6) for seed in (0, 1)
+    ]  # fmt: skip
+    (headed,) = (of_sheet for of_sheet in headings(table.table(rows)) if "forecast" in of_sheet)
+    assert headed[0] != "forecast"
+    assert sum("latent_dim" in of_sheet[1:] for of_sheet in headings(table.table(rows))) == 0
+
+
 def test_an_axis_has_the_heading_of_its_fact_wherever_it_is_shown():
     described = {"beta": Description("price", meaning="What a nat costs.")}
     made = table.table([over_beta(b, descriptions=described) for b in (1.0, 2.0)])

@@ -105,7 +105,7 @@ def headline(table: Table, block: Block) -> list[int]:
     usual = [i for role in HEADLINE_ROLES for i, q in enumerate(quantities) if q.description.role is role]
     wanted = dict.fromkeys((*_best_bound(table, block), *named, *(i for i in usual if _compares(block, i))))
     found = [i for i in wanted if _says(block, i) and _constant(block, i) is None]
-    shown = [i for i in found[:room] if i not in repeated]
+    shown = [i for i in found[: max(room, 0)] if i not in repeated]
     return [*(i for i in named if i in shown), *sorted({*shown} - {*named})]
 
 
@@ -129,7 +129,15 @@ def repeats(table: Table, block: Block) -> set[int]:
     for later in range(1, len(bounds)):
         if any(_equal(block, bounds[earlier], bounds[later]) for earlier in range(later)):
             found.add(bounds[later])
-    return found | {i for i, q in enumerate(table.quantities) if isinstance(q, Fact) and equal_labels(table.rows, i)}
+    return found | {i for i, q in enumerate(table.quantities) if isinstance(q, Fact) and _is_label(table, q, i)}
+
+
+def _is_label(table: Table, fact: Quantity, column: int) -> bool:
+    """Whether a fact is a label of the rows: of its name, and the same number in every row.
+
+    Equal numbers are not enough: a forecast of 2, 4 and 6 active units for 2, 4 and 6 latent units is a result.
+    """
+    return any(table.axes[i].rpartition(".")[2] == fact.name for i in equal_labels(table.rows, column))
 
 
 def _equal(block: Block, first: int, second: int) -> bool:
@@ -144,12 +152,14 @@ def _equal(block: Block, first: int, second: int) -> bool:
 def _constant(block: Block, column: int) -> str | None:
     """The text of a column that is the same in each of several rows, and has nothing to note; else None."""
     cells = [row.cells[column] for row in block.rows]
-    known = [cell.interval for cell in cells if cell.interval is not None and cell.interval.spread is None]
+    known = [cell.interval.mean for cell in cells if cell.interval is not None and cell.interval.spread is None]
     plain = all(not cell.remarks and cell.caution is None for cell in cells)
     if len(known) < len(cells) or len(cells) < 2 or not plain:
         return None
-    texts = {figure(interval.mean, None) for interval in known}
-    return f"{texts.pop()}" if len(texts) == 1 else None
+    if max(known) - min(known) > ROUNDING * max(map(abs, known)) or len({cell.over for cell in cells}) > 1:
+        return None
+    over = cells[0].over
+    return figure(known[0], None) + (f" (over {observations(over)})" if over is not None else "")
 
 
 def comparability(table: Table, block: Block) -> str:
