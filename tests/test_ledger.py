@@ -608,6 +608,12 @@ def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
     assert found.verdict is turned.verdict is Verdict.REPRODUCED, "a mark changes no verdict"
 
 
+@pytest.mark.parametrize(("value", "said"), [(942.0465, "942.0465"), (12346.25, "12346.25"), (0.25, "0.25")])
+def test_a_number_without_a_scale_keeps_its_digits(here: Path, value: float, said: str) -> None:
+    records(-value)
+    assert details(judged(claim(SEEDS, published=value + 1))).numbers[0][2] == said
+
+
 def test_the_ledger_follows_from_the_records(project: Path) -> None:
     vaebench("ledger", columns=80)
     (one, *_) = [read(p) for p in Path("results/paper/tiny").glob("*/record.json")]

@@ -92,7 +92,7 @@ MOST_NAMED = 4  # rows that a sentence names beside the ranked ones; the table h
 
 NO_BOUND = "No run has a bound on log p(x); the tables have what was measured."
 
-TINY = 1e-4  # below this, a mean is shown by its first digit
+TINY = 1e-4  # where a mean and its half-width are below this, the mean is shown by its first digit
 
 
 def answer(table: Table) -> list[str]:
@@ -123,7 +123,7 @@ def _own(table: Table) -> Iterator[str]:
 
 def interval(found: Interval) -> str:
     """A mean with its half-width, to the digits that the half-width supports; seeds that agree have none."""
-    if abs(found.mean) < TINY:
+    if max(abs(found.mean), found.spread or 0.0) < TINY:
         return f"{found.mean + 0.0:.1g}"  # 0.0 takes the sign from -0.0
     mean, spread = shown(found, decimals([found]))
     return mean if spread is None else f"{mean} {spread}"

@@ -177,6 +177,9 @@ def _published_text(measured: Measured) -> str:
     return f"{text} ± {error:g}" if error else text
 
 
+TINIEST = 1e-12  # what is allowed by an exact answer is larger
+
+
 def _measured_text(measured: Measured) -> str:
     """The measured number with as many digits as the comparison needs."""
     value, half_width = measured.value, measured.half_width
@@ -184,7 +187,10 @@ def _measured_text(measured: Measured) -> str:
         return NONE
     scale = half_width or measured.allowed or 0.0
     decimals = next((n for n in range(12) if scale * 10**n >= 1), 12) + 1  # two digits of the scale
-    text = f"{value:.{decimals}f}" if scale > 1e-12 and abs(value) >= scale / 10 else f"{value:.3g}"
+    if scale <= TINIEST:  # nothing to compare with: what float32 can hold
+        text = f"{value:.7g}"
+    else:
+        text = f"{value:.{decimals}f}" if abs(value) >= scale / 10 else f"{value:.3g}"
     text = f"{text} ± {half_width:.2g}" if half_width else text
     return f"{text} {MARK}" if measured.bias is not None else text
 
