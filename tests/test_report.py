@@ -387,6 +387,17 @@ def test_every_link_of_a_committed_page_leads_to_a_file_or_to_an_id(folder):
     assert len(text.encode()) < 1_000_000
 
 
+def test_a_condition_of_some_runs_is_not_said_of_all():
+    runs = [record(seed=seed, provenance={"device": "cpu", "threads": 1}) for seed in range(4)]
+    one = replace(runs[0], provenance={**runs[0].provenance, "tf32": True, "compiled_steps": 5, "commit": "ab"})
+    said = dict(site.conditions([one, *runs[1:]]))
+    assert said["TF32"] == "in training (1 of 4 runs)"
+    assert said["compiled"] == "steps of the training (1 of 4 runs)"
+    assert said["commit"] == "ab (1 of 4 runs)"
+    assert (said["device"], said["threads"]) == ("cpu", "1")
+    assert dict(site.conditions([one, one]))["TF32"] == "in training"
+
+
 def test_a_card_says_what_a_study_cost_and_when_it_ended():
     def run(seed: int, device: str, seconds: float, day: str) -> Record:
         provenance = {"device": device, "seconds": {"fit": seconds, "evaluate": 30.0}, "finished": f"{day}T10:00:00"}

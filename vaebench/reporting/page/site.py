@@ -193,7 +193,10 @@ def origins(table: Table) -> Iterator[Origin]:
 
 
 def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Code, device and versions of the runs, one line a topic; where runs differ, every value."""
+    """Code, device and versions of the runs, one line a topic; where runs differ, every value.
+
+    Where only some runs have a value, the line says how many.
+    """
     many = [r.provenance for r in records]
     versions = [p.get("versions") or {} for p in many]
     topics: dict[str, list[Any]] = {
@@ -206,10 +209,12 @@ def conditions(records: Sequence[Record]) -> list[tuple[str, str]]:
         "platform": [p.get("platform") for p in many],
         **{name: [v.get(name) for v in versions] for name in dict.fromkeys(n for v in versions for n in v)},
     }
-    known = {topic: sorted({str(value) for value in values if value}) for topic, values in topics.items()}
+    known = {topic: [str(value) for value in values if value] for topic, values in topics.items()}
     days = sorted(str(p["finished"])[:10] for p in many if p.get("finished"))
     when = [("finished", " to ".join(dict.fromkeys((days[0], days[-1]))))] if days else []
-    return [*((topic, ", ".join(values)) for topic, values in known.items() if values), *when]
+    said = {topic: ", ".join(sorted({*values})) for topic, values in known.items() if values}
+    part = {topic: f" ({len(known[topic])} of {len(many)} runs)" for topic in said if len(known[topic]) < len(many)}
+    return [*((topic, text + part.get(topic, "")) for topic, text in said.items()), *when]
 
 
 def cost(records: Sequence[Record]) -> str:
