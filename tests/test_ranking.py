@@ -184,6 +184,16 @@ def test_a_gap_is_the_same_both_ways(first, second):
         assert there.is_clear == back.is_clear
 
 
+def test_a_row_of_which_one_seed_has_fewer_observations_says_so_and_is_ranked_with_no_other():
+    part = "50 observations, ab"
+    mixed = [record(0, seed, [Estimate("elbo", -20.0 - seed, over=part if seed else None)]) for seed in (0, 1)]
+    others = [record(row, seed, [Estimate("elbo", -9.0 - seed, over=part)]) for row in (1, 2) for seed in (0, 1)]
+    one = table.table([*mixed, *others])
+    at = [q.name for q in one.quantities].index("elbo")
+    assert one.blocks[0].contenders(at) == {part: [1, 2]}
+    assert "over 50 observations and the whole split" in markdown(one)
+
+
 def test_a_seed_that_one_row_lacks_does_not_decide_the_order():
     whole = {0: -30.0, 1: -30.1, 2: -30.05, 5: -10.0, 6: -10.1, 7: -10.0}
     better = {0: -29.0, 1: -29.05, 2: -29.1}

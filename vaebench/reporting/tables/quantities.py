@@ -219,9 +219,12 @@ def _per_unit(record: Record) -> str | None:
     return f"bits/dim of a density per unit of x, the data divided by {scale:g}; per unit of the data itself: {more}"
 
 
+WHOLE = "the whole split"
+
+
 def observations(over: str | None) -> str:
     """Which observations, in words: what tells them from as many others (after the comma) says a reader nothing."""
-    return " and ".join(dict.fromkeys(each.partition(",")[0] for each in (over or "the whole split").split("; ")))
+    return " and ".join(dict.fromkeys(each.partition(",")[0] for each in (over or WHOLE).split("; ")))
 
 
 def is_image(record: Record) -> bool:

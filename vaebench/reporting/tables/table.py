@@ -33,7 +33,7 @@ from vaebench.reporting.tables.labels import (
     natural,
     slug,
 )
-from vaebench.reporting.tables.quantities import Fact, Quantity, Reading, caution, quantities, with_role
+from vaebench.reporting.tables.quantities import WHOLE, Fact, Quantity, Reading, caution, quantities, with_role
 
 
 class Cell(NamedTuple):
@@ -43,7 +43,7 @@ class Cell(NamedTuple):
     remarks: tuple[str, ...] = ()  # what stands under the table
     caution: str | None = None  # what the mark says, where a seed of it rests on collapsed importance weights
     unreliable: int | None = None  # how many seeds do; None where it rests on no weights
-    over: str | None = None  # the observations that it was taken over, where not the whole split
+    over: str | None = None  # the observations that it was taken over, where not all seeds have the whole split
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,13 @@ class Group:
         values = [r.value for r in found if r.value is not None]
         weights = [r.weights for r in found if r.weights is not None]
         unreliable = [w for w in weights if w.unreliable]
+        over = {r.over for r in found}
         return Cell(
             t_interval(values) if values else None,
             _counted([reading.remark for reading in readings]),
             caution(quantity.description, unreliable, len(values)),
             len(unreliable) if weights else None,
-            "; ".join(sorted({r.over for r in found if r.over is not None})) or None,
+            None if over <= {None} else "; ".join(sorted(each or WHOLE for each in over)),
         )
 
 
