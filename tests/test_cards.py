@@ -190,6 +190,15 @@ def test_a_row_is_found_by_any_key_of_its_configuration(roots):
         select.find("study:epochs=4", roots)
 
 
+def test_a_name_that_two_blocks_have_means_both(tmp_path):
+    for seed in range(4):
+        made = record(1.0, seed % 3, config={**record(1.0).config, "seed": seed})
+        made = replace(made, id=identity(made.config), comparability=SHARED | {"checksum": "cd" if seed < 2 else "ef"})
+        files.write(made, tmp_path / "runs/study" / made.id / "record.json")
+    found = select.find("study:model=BetaVAE", [tmp_path / "runs"])
+    assert sorted(r.config["seed"] for chosen in found for r in chosen.row.group.done) == [0, 1, 2, 3]
+
+
 # -- what a word means ------------------------------------------------------------------------------------------------
 
 

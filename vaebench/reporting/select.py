@@ -110,11 +110,11 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
     """The rows that have every given label, and the paths in the configuration that the labels name.
 
     A label is `key=value`. The key is a column of the table, or any path in the configuration or the last part of one.
-    All labels of a row, as they are shown, name that row.
+    All labels of a row, as they are shown, name that row, in every block that has it.
     """
-    names = {_closed(table.slug(row)): row for row in table.rows}
-    if _closed(labels) in names:
-        return [names[_closed(labels)]], table.axes
+    names = [_closed(table.slug(row)) for row in table.rows]
+    if named := [row for row, name in zip(table.rows, names, strict=True) if name == _closed(labels)]:
+        return named, table.axes  # several, where one configuration was measured on several data
     wanted = [part.strip().partition("=") for part in filter(None, labels.split(","))]
     found, asked = list(table.rows), []
     for key, _, value in wanted:
@@ -122,7 +122,7 @@ def _labelled(table: Table, labels: str, word: str) -> tuple[list[Row], tuple[st
         asked.append(path)
         found = [row for row in found if values[row.group.key] == value]
     if not found:
-        raise LookupError(f"{word}: no such row; there are {'; '.join(names)}")
+        raise LookupError(f"{word}: no such row; there are {'; '.join(dict.fromkeys(names))}")
     return found, tuple(asked)
 
 
