@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import shlex
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vaebench.cli.terminal import print_json
 from vaebench.config import load
 from vaebench.records import record
 from vaebench.records.record import Estimate, Record, identity
-from vaebench.reporting.printing import Printer, line
+from vaebench.reporting.printing import CONTROL, Printer, line
 from vaebench.sweeps.progress import Display
 
 PACKAGE = Path(__file__).parents[1] / "vaebench"
@@ -43,6 +45,14 @@ def test_text_commands_no_terminal(text):
         out.print(shown)
     Console(file=heard).print(line(text))
     assert text not in heard.getvalue()
+
+
+def test_json_with_control_characters_is_json(capsys):
+    value = {"reason": "a\x85b \x7f \x1b[31m"}
+    print_json(value)
+    text = capsys.readouterr().out
+    assert json.loads(text) == value
+    assert not CONTROL.search(text)
 
 
 def test_an_entry_goes_on_where_it_began_in_a_terminal_and_is_one_line_elsewhere():

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from vaebench.records.checksums import finite
-from vaebench.reporting.printing import Printer, line
+from vaebench.reporting.printing import CONTROL, Printer, line
 
 WIDTH = 200  # columns if the output is not a terminal and COLUMNS is not set
 
@@ -110,7 +110,9 @@ def counted(items: Sized, noun: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON for another program: never wrapped, never coloured. A number that is not finite is null."""
-    console.print(line(json.dumps(finite(value), ensure_ascii=False, indent=1)), soft_wrap=True)
+    text = json.dumps(finite(value), ensure_ascii=False, indent=1)
+    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)  # as JSON has them
+    console.print(line(text), soft_wrap=True)
 
 
 def _print_error(text: str) -> None:
