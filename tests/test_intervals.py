@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vaebench.reporting.tables.intervals import Interval, prediction_half_width, t_interval, t_quantile
+from vaebench.reporting.tables.intervals import Interval, gap, prediction_half_width, t_interval, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 30, 101, 1000])
@@ -21,6 +21,18 @@ def test_the_interval_is_scipy_s(values):
     made, low_high = t_interval(values), stats.t.interval(0.95, len(values) - 1, 0, stats.sem(values) or 1e-300)
     assert made.mean == pytest.approx(sum(values) / len(values), abs=1e-9)
     assert made.half_width == pytest.approx(low_high[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e59, 1e61, 1e160, 1e300])
+def test_large_numbers_have_intervals(size):
+    values = {0: 1.0, 1: 2.5, 2: 2.0}
+    large = {seed: value * size for seed, value in values.items()}
+    others = {seed + 5: 2 * value for seed, value in values.items()}
+    expected, welch = t_interval([*values.values()]), gap(values, others)
+    assert t_interval([*large.values()]).half_width == pytest.approx(expected.half_width * size)
+    found = gap(large, {seed: value * size for seed, value in others.items()})
+    assert found.interval[:2] == pytest.approx([n * size for n in welch.interval[:2]])
+    assert found.is_clear is welch.is_clear
 
 
 def test_one_seed_has_no_interval_and_none_no_mean():

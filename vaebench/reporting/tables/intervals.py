@@ -7,12 +7,14 @@ no test is possible.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from statistics import fmean, variance
 from typing import NamedTuple
 
 LEVEL = 0.95
+
+LARGEST = 1e60  # a number whose fourth power has a place in float64; Welch's degrees of freedom have that power
 
 ROUNDING = 2.0**-23
 """The relative distance of neighbouring numbers in float32, in which models compute: a smaller one means nothing."""
@@ -79,9 +81,15 @@ def _coverage(angle: float, freedom: int) -> float:
 def _half_width(values: Sequence[float], variance: float) -> float | None:
     if len(values) < 2:
         return None
-    freedom, mean = len(values) - 1, fmean(values)
-    scatter = math.fsum((v - mean) ** 2 for v in values) / freedom
-    return t_quantile(freedom) * math.sqrt(scatter * variance)
+    freedom, mean, unit = len(values) - 1, fmean(values), _unit(values)
+    scatter = math.fsum(((v - mean) / unit) ** 2 for v in values) / freedom
+    return t_quantile(freedom) * math.sqrt(scatter * variance) * unit
+
+
+def _unit(values: Iterable[float]) -> float:
+    """What numbers are divided by before powers of them are taken: a power of 2 if these may be too large, else 1."""
+    largest = max(map(abs, values))
+    return 1.0 if largest < LARGEST else 2.0 ** (math.frexp(largest)[1] - 1)
 
 
 class Gap(NamedTuple):
@@ -141,7 +149,8 @@ def ordered(values: Mapping[int, Mapping[int, float]], sign: int) -> list[int]:
 
 def _welch(first: Mapping[int, float], second: Mapping[int, float]) -> Gap:
     """The difference of two independent means; its degrees of freedom after Welch (1947) and Satterthwaite (1946)."""
-    sides = [list(first.values()), list(second.values())]
+    unit = _unit([*first.values(), *second.values()])
+    sides = [[v / unit for v in side.values()] for side in (first, second)]
     parts = [variance(side) / len(side) for side in sides]
     mean, error, width = fmean(sides[0]) - fmean(sides[1]), sum(parts), 0.0
     if error > 0:
@@ -149,4 +158,5 @@ def _welch(first: Mapping[int, float], second: Mapping[int, float]) -> Gap:
 
         freedom = error**2 / sum(p**2 / (len(side) - 1) for p, side in zip(parts, sides, strict=True))
         width = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(error)
-    return Gap(Interval(mean, width, min(map(len, sides))), ROUNDING * max(abs(v) for side in sides for v in side))
+    rounding = ROUNDING * max(abs(v) for side in sides for v in side)
+    return Gap(Interval(mean * unit, width * unit, min(map(len, sides))), rounding * unit)
