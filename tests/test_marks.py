@@ -84,6 +84,12 @@ def compared(records: Sequence[Record]) -> str:
     return printed(compare(pairs([first], [second])))
 
 
+def test_a_small_number_is_not_shown_as_none():
+    shown = measured(Estimate("x", 2e-5, 1e-6, 100), Description(unit="nats"))
+    assert shown.split()[1:5] == ["2e-05", "nats", "±", "1e-06"]
+    assert measured(Estimate("x", 0.0, 0.25, 100), Description()).split()[1:4] == ["0.0000", "±", "0.2500"]
+
+
 def test_a_difference_has_digits_of_its_own():
     values = [-80.0, -184.0, -88.0, -292.0, -77.0]
     first = [record(1.0, seed, value) for seed, value in enumerate(values)]

@@ -165,12 +165,18 @@ def measured(estimate: Estimate, description: Description) -> str:
     assert not isinstance(estimate.value, list)
     said = caution(description, [estimate.weights]) if estimate.weights and estimate.unreliable else None
     unit = f" {description.unit}" if description.unit else ""
-    number = f"{figure(estimate.value, PLACES):>12}{MARK if said else ''}{unit}"
+    number = f"{_fixed(estimate.value):>12}{MARK if said else ''}{unit}"
     errors = {"standard error": estimate.standard_error, "Monte-Carlo error": estimate.monte_carlo_error}
-    spread = "".join(f" ± {error:.{PLACES}f} ({name})" for name, error in errors.items() if error is not None)
+    spread = "".join(f" ± {_fixed(error)} ({name})" for name, error in errors.items() if error is not None)
     over = f"over {observations(estimate.over)}" if estimate.over else None
     remarks = "; ".join(text for text in (said, over, estimate.note) if text)
     return f"{estimate.name:30} {number}{spread}" + (f"  [{remarks}]" if remarks else "")
+
+
+def _fixed(value: float) -> str:
+    """A number with four decimal places; with two digits where these would show none."""
+    text = figure(value, PLACES)
+    return f"{value:.2g}" if value and not float(text) else text
 
 
 LEGEND = (
