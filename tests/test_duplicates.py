@@ -15,7 +15,7 @@ from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets import base
 from vaebench.data.datasets.base import repeated
 from vaebench.records.record import DUPLICATES, Estimate, Record
-from vaebench.reporting.tables.rendering import markdown
+from vaebench.reporting.tables.rendering import legend, markdown
 from vaebench.reporting.tables.table import table
 from vaebench.reporting.terminal import show
 
@@ -78,3 +78,13 @@ def test_tables_and_cards_say_how_many_there_are(count):
     Console(file=heard, width=200).print(show(record))
     for text in (heard.getvalue(), markdown(table([record]))):
         assert ("3 observations" in text) == (count is not None)
+
+
+def test_a_name_of_data_is_escaped_once():
+    named = {"dataset": "my_data* <v2>", "split": "test"}
+    config, estimates = {"model": {"name": "AE"}, "seed": 0}, [Estimate("squared_error", 1.0)]
+    found = {"config": config, "estimates": estimates, "comparability": named, "facts": {DUPLICATES: 3}}
+    record = Record(id="0123456789", study="a", status="done", **found)
+    one = table([record])
+    assert any(text.startswith("my_data* <v2>, test: 3") for text in legend(one))
+    assert "&amp;" not in markdown(one)

@@ -8,6 +8,7 @@ import sys
 import pytest
 from test_table import VAE, record
 
+from vaebench.records.description import Weights
 from vaebench.records.files import stale
 from vaebench.records.record import Estimate, write
 from vaebench.reporting.tables import rendering, table
@@ -24,6 +25,16 @@ def test_digits_follow_the_half_width():
     assert [figure(v, None) for v in (4.0, 0.015625, 12345.0, -86.7612)] == ["4", "0.015625", "12345", "-86.761"]
     assert figure(-86.7612, 2) == "-86.76"
     assert [figure(v, 2) for v in (-1.386e31, 999_999_999.5, math.nan)] == ["-1.386e+31", "999999999.50", "nan"]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_latex_has_powers_of_ten_and_one_exponent(marked):
+    weights = Weights(1.2, 8.0, 5000) if marked else None
+    made = table.table([record(estimates=[Estimate("elbo", -1.2345e-5, weights=weights)])])
+    mark = r"^{\dagger}" if marked else ""
+    number = r"-1.2345\cdot 10^{-5}"
+    assert (f"${{{number}}}{mark}$" if marked else f"${number}$") in RENDERINGS["table.tex"](made)
+    assert "e-05" not in RENDERINGS["table.tex"](made)
 
 
 def test_special_characters_survive_both_texts(tmp_path):

@@ -91,7 +91,7 @@ def _columns(quantity: Quantity, cells: Sequence[Cell], best: Sequence[bool]) ->
 def markdown(table: Table) -> str:
     """A page that reads well as it is and on a forge, with footnotes."""
     laid_out = page(table)
-    parts = [f"# {safe(table.title)}", *map(safe, legend(table))]
+    parts = [f"# {safe(table.title)}", *map(line, legend(table))]
     parts += [f"The ids, and every number of each run, stand in {RUNS_FILE}."]
     block = ""
     for sheet in laid_out.sheets:
@@ -143,7 +143,7 @@ def _duplicates(table: Table) -> list[str]:
         for r in done
         if r.facts.get(DUPLICATES)
     }
-    return [f"{line(name)}: {n} observations are in the training split as well." for name, n in sorted(found)]
+    return [f"{name}: {n} observations are in the training split as well." for name, n in sorted(found)]
 
 
 RENDERINGS: Mapping[str, Callable[[Table], str]] = {
@@ -233,10 +233,22 @@ def _tex_entry(entry: Entry) -> str:
     notes = rf"\textsuperscript{{{','.join(map(str, entry.notes))}}}" if entry.notes else ""
     if not entry.is_number:
         return in_latex(entry.text) + notes
-    mean = rf"\mathbf{{{entry.text}}}" if entry.best else entry.text
+    text = _tex_powers(entry.text)
+    mean = rf"\mathbf{{{text}}}" if entry.best else text
     mark = r"^{\dagger}" if entry.marked else ""
-    spread = "" if entry.spread is None else rf" {entry.spread}".replace("±", r"\pm").replace("[", r"\ [")
+    mean = f"{{{mean}}}" if mark and text != entry.text else mean  # two exponents of one symbol are an error
+    spread = "" if entry.spread is None else _tex_powers(f" {entry.spread}")
+    spread = spread.replace("±", r"\pm").replace("[", r"\ [")
     return f"${mean}{mark}{spread}$" + notes
+
+
+def _tex_powers(text: str) -> str:
+    """Numbers with a power of ten as mathematics has them.
+
+    >>> print(_tex_powers("-1.2e-05"))
+    -1.2\\cdot 10^{-5}
+    """
+    return re.sub(r"e([+-])0*(\d+)", lambda e: rf"\cdot 10^{{{e[1].strip('+')}{e[2]}}}", text)
 
 
 RUNS_FILE = "runs.csv"  # the file beside a study's tables
