@@ -12,6 +12,7 @@ import pytest
 from vaebench.records import record
 from vaebench.records.description import Panel
 from vaebench.reporting.tables import table as tables
+from vaebench.sweeps import meanings
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +71,8 @@ def a_metric_of_one_file_has_its_heading_its_place_and_its_bold(folder: Path) ->
     found = tables.table(record.read_all(folder))
     quantity = next(q for q in found.quantities if q.name == "posterior_variance")
     assert (quantity.heading, quantity.description.panel) == ("posterior variance", Panel.OBJECTIVE)
+    taken = {(d.panel, d.place) for d in meanings.descriptions().values()}
+    assert (quantity.description.panel, quantity.description.place) not in taken
     headings = [q.heading for q in found.quantities]
     place = headings.index("posterior variance")
     assert (headings[place - 1], headings[place + 1]) == ("active units", "collapsed units")

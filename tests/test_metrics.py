@@ -18,6 +18,7 @@ from vaebench.evaluation.measure import build_metrics, measure
 from vaebench.models.draws import Draws
 from vaebench.records.description import LAST
 from vaebench.records.record import Estimate, NotApplicable
+from vaebench.sweeps import meanings
 
 N, K, L = 23, 20, 4
 
@@ -113,7 +114,8 @@ def test_columns_are_those_computed(name):
 
 
 def test_every_column_has_a_heading_and_a_place_of_its_own():
-    described = {n: d for name in METRICS for n, d in METRICS.build(name).columns(K).items()}
+    """Numbers of metrics, estimators and known truths, and facts of models."""
+    described = meanings.descriptions()
     assert all(d.heading and d.place < LAST for d in described.values())
     places = [(d.panel, d.place) for n, d in described.items() if not n.startswith("iwae_")]
     assert len(places) == len(set(places))

@@ -31,7 +31,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
     ANGLE: Description(
         "angle to the principal subspace",
         Panel.OBJECTIVE,
-        97,
+        98,
         "°",
         Direction.LOWER,
         meaning=(
@@ -42,7 +42,7 @@ DESCRIPTIONS: Mapping[str, Description] = {
     SCORE: Description(
         "score error",
         Panel.OBJECTIVE,
-        98,
+        99,
         "x²",
         Direction.LOWER,
         meaning="E‖r(x̃) − x̃ − s²∇log p_s(x̃)‖² of a denoiser r, with x̃ = x + sε and p_s the density of x̃.",

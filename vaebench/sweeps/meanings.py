@@ -17,9 +17,9 @@ from vaebench.records.description import FILE, IDENTITIES, Description, general
 DRAWS = 5000  # draws for each observation. Some metrics have one column for each divisor of this number
 
 
-def meanings() -> dict[str, str]:
-    """Name -> meaning; a number inside a name stands as `#`."""
-    declared = (
+def descriptions() -> dict[str, Description]:
+    """How every number of the package is shown, by its name, with its meaning."""
+    found = (
         collapse.FORECAST
         | collapse.CAUSES
         | collapse.ENDPOINT
@@ -27,14 +27,18 @@ def meanings() -> dict[str, str]:
         | {ceiling.DECODER: ceiling.DECODER_GAP}
         | dict(known_truth.DESCRIPTIONS)
     )
-    found = {name: described.meaning for name, described in declared.items()}
     for registry in (METRICS, ESTIMATORS):
         for summary, columns in _measured(registry):
-            found |= {name: described.meaning or summary for name, described in columns.items()}
+            found |= {name: d._replace(meaning=d.meaning or summary) for name, d in columns.items()}
     for name in MODELS:
         model = MODELS.build({"name": name, "likelihood": "LearnedGaussian"}, (1, 8, 8), 0)
-        found |= {fact: described.meaning for fact, described in model.fact_descriptions.items()}
-    return {general(name): meaning for name, meaning in sorted(found.items()) if meaning}
+        found |= model.fact_descriptions
+    return found
+
+
+def meanings() -> dict[str, str]:
+    """Name -> meaning; a number inside a name stands as `#`."""
+    return {general(name): d.meaning for name, d in sorted(descriptions().items()) if d.meaning}
 
 
 def _measured(registry: Registry) -> Iterator[tuple[str, Mapping[str, Description]]]:

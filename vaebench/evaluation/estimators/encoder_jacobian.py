@@ -31,7 +31,7 @@ class EncoderJacobian(Estimator):
 
     @property
     def columns(self) -> Mapping[str, Description]:
-        described = Description("‖∂h/∂x‖²", Panel.OBJECTIVE, 96, "1/x²", within=Within.OBSERVATIONS)
+        described = Description("‖∂h/∂x‖²", Panel.OBJECTIVE, 97, "1/x²", within=Within.OBSERVATIONS)
         return {"encoder_jacobian": described}
 
     def why_not_applicable(self, model: Autoencoder) -> str | None:
