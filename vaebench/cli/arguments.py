@@ -55,7 +55,9 @@ Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster: aut
 Slurm = Annotated[list[str] | None, typer.Option(help="An option of sbatch, e.g. partition=gpu; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all randomness.")]
-SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds between two resume checkpoints of a run in training.")]
+SaveEvery = Annotated[
+    float, typer.Option(min=0, help="Seconds between two snapshots of a run in training, at ends of epochs.")
+]
 
 
 def study_of(file: Path, overrides: list[str] | None = None) -> "Study":

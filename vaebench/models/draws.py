@@ -69,7 +69,8 @@ class Draws(_Fields):
 class ChunkSize(NamedTuple):
     """Elements computed at a time. A chunk fits a CPU's cache; on an accelerator it fills one kernel launch.
 
-    The chunk size decides in which order random numbers are used. So the size on a CPU is part of every result.
+    Where random numbers are drawn chunk by chunk, the size decides in which order they are used. So it is a part of
+    every result, as `NOISE_AT_ONCE` in `models/vae.py`. Elsewhere it changes results by rounding at most.
     """
 
     cpu: int

@@ -4,9 +4,12 @@ This function defines a step, and is here to be read; two faster programs take t
 
 - Runs usually train in a pack: many runs, or only one, trained as one program (`vaebench.training.packed`). Its weights
   are those of this function to rounding.
-- A run trains outside a pack if it has several devices, or early stopping, or if `torch.vmap` cannot run its model for
-  many members at once. Then Lightning takes the step, with the loss from `Autoencoder.training_step`. Its weights equal
+- A run trains outside a pack if it has several devices or early stopping. So does a model that learns from labels, that
+  has training hooks of its own (AggressiveVAE chooses which parameters learn), or that `torch.vmap` cannot run for many
+  members at once. Then Lightning takes the step, with the loss from `Autoencoder.training_step`. Its weights equal
   those of this function, bit for bit.
+
+PPCA takes no steps: it computes its parameters from the whole training split.
 
 tests/test_step.py compares both with this function, for every registered model that they train.
 """

@@ -257,8 +257,8 @@ def _define_axes(experiment: Any, curves: Mapping[str, Description]) -> None:
 def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -> Any:
     """A new W&B run, with its files in `wandb/` of the study's folder, where all runs of a sweep lie together.
 
-    The variables of W&B hold: WANDB_PROJECT, WANDB_ENTITY, WANDB_TAGS (added to the tags of the run), WANDB_NOTES.
-    Figures of the machine are logged unless WANDB_X_DISABLE_STATS is true.
+    W&B's environment variables apply too: WANDB_PROJECT, WANDB_ENTITY, WANDB_TAGS (added to the tags of the run),
+    WANDB_NOTES. W&B logs CPU and memory use, unless WANDB_X_DISABLE_STATS is true.
 
     Args:
         keywords: further arguments of wandb.init.
