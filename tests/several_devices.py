@@ -21,7 +21,7 @@ A VAE is trained at all of them, and the others take turns.
 """
 
 SPECS = [
-    *({"name": name} for name in MODELS if MODELS[name].trained_by_gradient and MODELS[name].one_device is None),
+    *({"name": name} for name in MODELS if MODELS[name].trained_by_gradient and MODELS[name].why_one_device is None),
     *({"name": "VAE", "prior": prior} for prior in PRIORS if prior != "StandardNormal"),
     *({"name": "VAE", "posterior": posterior} for posterior in POSTERIORS if posterior != "Diagonal"),
     {"name": "VAE", "network": "Conv"},

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaebench.config.seeding import generator
-from vaebench.evaluation.stationarity import ends
+from vaebench.evaluation.stationarity import extreme_eigenvalues
 from vaebench.oracle.optimum import StationaryPoint
 from vaebench.oracle.probabilistic_pca import LinearPosterior, ProbabilisticPCA, beta_elbo
 from vaebench.oracle.spectrum import Spectrum
@@ -110,4 +110,5 @@ def smallest_curvature(loss: Loss, at: Float[Tensor, " P"]) -> float:
     at = at.detach().requires_grad_()
     slope = torch.autograd.grad(loss(at), at, create_graph=True)[0]
     start = torch.randn(len(at), generator=generator(0, "curvature"), dtype=at.dtype)
-    return ends(lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0], start, PRODUCTS).smallest
+    found = extreme_eigenvalues(lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0], start, PRODUCTS)
+    return found.smallest

@@ -143,7 +143,7 @@ def test_a_member_that_diverges_in_a_compiled_pack_stops_alone(at_once):
     """The others have the bits that they have beside a healthy member. One step of it is enough to diverge."""
     pack, curves = trained(five(build("BetaVAE", 1, learning_rate=1e18)), compiles=True, clips=CLIPS)
     beside, expected = trained(five(), compiles=True, clips=CLIPS)
-    assert pack.is_active == [True, False, True, True, True]
+    assert pack.is_training == [True, False, True, True, True]
     for i in (0, 2, 3, 4):
         assert curves[i] == expected[i]
         assert torch.equal(rows(pack)[i], rows(beside)[i])

@@ -226,7 +226,7 @@ def test_low_rank_and_log_normal_posteriors() -> None:
     for a, b in zip(low.estimates, full.estimates, strict=True):
         torch.testing.assert_close(torch.tensor(a.value), torch.tensor(b.value), rtol=1e-3, atol=1e-4)
     positive = Subject(lambda x: LogNormal(x[:, :2], 0.1), decoder, X, prior=LogNormal(torch.zeros(2), 1.0))
-    assert positive.without_code is None
+    assert positive.why_no_code is None
     torch.testing.assert_close(positive.encode(X).mean, (X[:, :2] + 0.005).exp())
 
 

@@ -418,7 +418,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_installed_package_registers_itself_and_is_executed_only_where_it_is_named(package: Path) -> None:
     assert "TheirVAE" in MODELS
     assert "TheirMetric" in METRICS
-    assert "TheirMetric" not in METRICS.asked_for(), "what is only installed is not measured by every study"
+    assert "TheirMetric" not in METRICS.measured_by_default(), "what is only installed is not measured by every study"
     assert Run.of({"model": "VAE", "data": {"name": "Digits", "binarize": "Fixed"}}).imports == ()
     assert "my_package" not in sys.modules
     run = Run.of({"model": "TheirVAE", "data": {"name": "Digits", "binarize": "Fixed"}})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench.evaluation.stationarity import ends
+from vaebench.evaluation.stationarity import extreme_eigenvalues
 
 
 def matrix(values: list[float]) -> torch.Tensor:
@@ -28,7 +28,7 @@ def start(size: int) -> torch.Tensor:
 def test_all_products_give_the_exact_ends(values: list[float]) -> None:
     """Equal eigenvalues exhaust the space early; the answer is the same."""
     a = matrix(values)
-    found = ends(lambda v: a @ v, start(len(values)), 100)
+    found = extreme_eigenvalues(lambda v: a @ v, start(len(values)), 100)
     np.testing.assert_allclose([found.smallest, found.largest], [min(values), max(values)], atol=1e-6)
     direction = found.direction
     np.testing.assert_allclose(direction.norm(), 1, rtol=1e-12)
@@ -41,7 +41,7 @@ def test_few_products_err_to_the_inside_and_say_by_how_much(products: int) -> No
     values = np.geomspace(1e-4, 100, 200)
     values[0] = -0.5
     a = matrix(values.tolist())
-    found = ends(lambda v: a @ v, start(200), products)
+    found = extreme_eigenvalues(lambda v: a @ v, start(200), products)
     assert -0.5 - 1e-9 <= found.smallest <= found.largest <= 100 + 1e-9
     assert np.abs(values - found.smallest).min() <= found.uncertainty + 1e-9
     if products >= 60:

@@ -9,7 +9,9 @@ from vaebench.config.seeding import generator
 from vaebench.data.datamodule import DataModule
 from vaebench.data.loaders import Batch
 from vaebench.evaluation import bounds
+from vaebench.models.base import OLD_NAMES
 from vaebench.models.epoch import Diverged
+from vaebench.models.vae import VAE
 from vaebench.training.step import training_step
 
 SHAPE = (1, 8, 8)
@@ -179,6 +181,14 @@ def test_the_schedule_reaches_the_objective():
     model.progress.fill_(0.5)
     halfway = model.objective(x, noise)
     torch.testing.assert_close(halfway, build("BetaVAE", beta=3.0).objective(x, noise))
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_a_model_with_an_old_name_says_the_new_one(name: str) -> None:
+    """Where it stood it would no longer be read, and the model would be trained or measured in another way."""
+    with pytest.raises(TypeError, match=f"Mine: rename {name} to {OLD_NAMES[name]}"):
+        type("Mine", (VAE,), {name: None})
+    assert all(hasattr(VAE, new) for new in OLD_NAMES.values())
 
 
 def test_divergence_is_one_clear_error():

@@ -182,7 +182,7 @@ def test_a_member_that_diverges_stops_and_the_others_keep_their_bits(how):
     for i, j in enumerate((0, 2, 3)):
         assert curves[j] == expected[i]
         assert same_bits(pack.members[j], without_it.members[i])
-    assert pack.is_active == [True, False, True, True]
+    assert pack.is_training == [True, False, True, True]
     step, reason = pack.divergences[1]
     assert step < 5
     assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d$", reason)
@@ -210,7 +210,7 @@ def test_a_parameter_that_the_last_step_makes_nan_is_a_divergence(name):
     limits = {"epochs": 1, "batch_size": 1258, "limit_val_batches": 0}  # one step, and no objective after it
     pack, _ = packed([build(name, seed) for seed in range(3)], callbacks=[Spoil()], **limits)
     healthy, _ = packed([build(name, seed) for seed in (0, 2)], **limits)
-    assert pack.is_active == [True, False, True]
+    assert pack.is_training == [True, False, True]
     assert re.match(r"a parameter became nan in epoch \d, step 1$", pack.divergences[1].reason)
     assert all(same_bits(pack.members[i], healthy.members[j]) for i, j in ((0, 0), (2, 1)))
     with pytest.raises(Diverged, match=r"a parameter became nan in epoch \d; lower model.learning_rate"):

@@ -28,13 +28,13 @@ def gradients(rows: ParameterMatrix, step: int, size: float = 1.0) -> list[torch
 
 
 def trained(
-    steps: int = 20, active: list[bool] | None = None, size: float = 1.0
+    steps: int = 20, is_training: list[bool] | None = None, size: float = 1.0
 ) -> tuple[list[nn.Module], ParameterMatrix]:
     members = networks()
     rows = ParameterMatrix(members)
     adam = PackedAdam(rows, RATES, CLIPS)
     for step in range(steps):
-        adam.advance(gradients(rows, step, size), active or [True] * 4)
+        adam.advance(gradients(rows, step, size), is_training or [True] * 4)
     return members, rows
 
 
@@ -67,10 +67,10 @@ def test_the_members_parameters_are_the_rows():
 
 
 def test_nothing_of_the_dead_moves():
-    active = [True, False, True, False]
-    (some, _), (all_, _), before = trained(active=active), trained(), networks()
-    for i, is_active in enumerate(active):
-        expected = all_[i] if is_active else before[i]
+    is_training = [True, False, True, False]
+    (some, _), (all_, _), before = trained(is_training=is_training), trained(), networks()
+    for i, trains in enumerate(is_training):
+        expected = all_[i] if trains else before[i]
         assert all(torch.equal(p, q) for p, q in zip(some[i].parameters(), expected.parameters(), strict=True))
 
 
@@ -89,14 +89,15 @@ def test_a_gradient_that_is_no_number_stays_with_its_member():
 @pytest.mark.parametrize("size", [1.0, 1e18], ids=["usual", "large"])
 @pytest.mark.parametrize("kind", [PackedAdam, PackedAdamW])
 def test_the_formula_is_the_update(kind, size):
-    """20 steps, to 1e-6; a member that is not active, and what the optimiser remembers of it, stays as it is."""
-    active, settings = [True, True, False, True], [{"weight_decay": 0.1 * i, "eps": 1e-6} for i in range(4)]
+    """20 steps, to 1e-6; a member that no longer trains, and what the optimiser remembers of it, stays as it is."""
+    is_training, settings = [True, True, False, True], [{"weight_decay": 0.1 * i, "eps": 1e-6} for i in range(4)]
     one, other = ParameterMatrix(networks()), ParameterMatrix(networks())
     by_update, by_formula = (kind(rows, RATES, CLIPS, settings) for rows in (one, other))
     for step in range(20):
         slopes = gradients(one, step, size)
-        by_update.advance(slopes, active)
-        by_formula.step_by_formula(other.stacks, slopes, by_formula.state_stacks(), *by_formula.begin_compiled(active))
+        by_update.advance(slopes, is_training)
+        numbers = by_formula.begin_compiled(is_training)
+        by_formula.step_by_formula(other.stacks, slopes, by_formula.state_stacks(), *numbers)
     torch.testing.assert_close(other.values, one.values, rtol=1e-6, atol=1e-6)
     assert torch.equal(other.values[2], one.values[2])
     for i in range(4):

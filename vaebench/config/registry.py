@@ -128,7 +128,7 @@ class Registry(Generic[T]):
         """The import that an entry comes from; None for an entry of this package."""
         return self._imported[name][1] if name in self._imported else None
 
-    def asked_for(self) -> list[str]:
+    def measured_by_default(self) -> list[str]:
         """Every entry but those that are here only because their package is installed."""
         return [name for name in self if not ((origin := self.origin(name)) and origin.installed)]
 

@@ -237,7 +237,7 @@ def _imported_by(values: Mapping[str, Any]) -> tuple[Import, ...]:
     nodes = [node for node in walk(SECTIONS, values) if node.kind.component and isinstance(node.value, Mapping)]
     origins = [node.kind.component.registry.origin(node.value["name"]) for node in nodes if node.kind.component]
     if values["evaluate"]["metrics"] is None:
-        origins += [METRICS.origin(name) for name in METRICS.asked_for()]
+        origins += [METRICS.origin(name) for name in METRICS.measured_by_default()]
     used = {origin.asked: origin for origin in origins if origin is not None}
     return tuple(used[asked] for asked in sorted(used))
 

@@ -185,8 +185,8 @@ def generalized_pareto_shape(excess: Float64[Tensor, "M B"]) -> Float64[Tensor, 
     # The grid of θ: 1/x_max plus steps / (3 · lower quartile).
     steps = 1 - (size / (torch.arange(1, size + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
     theta = 1 / excess[-1] + steps[:, None] / (3 * quartile)
-    some = max(1, TERMS_AT_ONCE.on(excess) // excess.numel())
-    shape = torch.cat([(-thetas[:, None] * excess).log1p_().mean(1) for thetas in theta.split(some)])
+    thetas_at_once = max(1, TERMS_AT_ONCE.on(excess) // excess.numel())
+    shape = torch.cat([(-thetas[:, None] * excess).log1p_().mean(1) for thetas in theta.split(thetas_at_once)])
     # The profile log-likelihood of θ; its softmax is the posterior on the grid.
     likelihood = count * ((-theta / shape).log() - shape - 1)
     mean = (theta * likelihood.softmax(0)).sum(0)

@@ -117,7 +117,7 @@ MEMORISED = "its rate is near log N: the best mixture has about one component an
 PER_PIXEL = "in units of β: every pixel has its own σ²"
 
 
-def absent(model: Autoencoder, data: DataModule) -> Absent | None:
+def why_no_ceiling(model: Autoencoder, data: DataModule) -> Absent | None:
     """Why this run has no ceiling; None if it has one."""
     if not isinstance(model, VAE) or model.form is Form.NONE:
         return Absent.NO_RATE
@@ -229,7 +229,7 @@ NO_CACHE = Cache(None)
 
 def below_the_ceiling(model: Autoencoder, data: DataModule, cache: Cache) -> Measurement:
     """Ceiling, distance from it, what depth can buy, and the onset of total collapse, on the training split."""
-    reason = absent(model, data) if cache.observations else Absent.NOT_ASKED
+    reason = why_no_ceiling(model, data) if cache.observations else Absent.NOT_ASKED
     if reason is not None:
         return Measurement([], dict.fromkeys(COLUMNS, reason.value))
     assert isinstance(model, VAE)
@@ -282,7 +282,7 @@ def collapse_is_optimal(model: VAE, data: DataModule, cache: Cache) -> bool | No
 
     None too where σ² is learned: another VAE may have another σ², and so another τ.
     """
-    if absent(model, data) is not None or data.sizes["train"] > MOST_FOR_ONSET or not cache.observations:
+    if why_no_ceiling(model, data) is not None or data.sizes["train"] > MOST_FOR_ONSET or not cache.observations:
         return None
     if isinstance(model.likelihood, Gaussian) and model.likelihood.fixed_variance is None:
         return None

@@ -25,8 +25,8 @@ PAIRS, SAMPLES, UNITS, STEPS = 10, 20, 8, 7
 
 SIDE = 8  # the number of images along each side of the grid that shows a two-dimensional latent space
 POINTS = 200  # the number of observations whose codes are stored
-BYTES = 90_000  # the largest number of pixels of one run, before compression
-ROWS = 6  # the number of rows of edited images that fit into `BYTES`
+MOST_PIXELS = 90_000  # the largest number of pixels of one run, before compression
+ROWS = 6  # the number of rows of edited images that fit into `MOST_PIXELS`
 REACH = 3.0  # a traversal goes this many standard deviations to either side of the prior's mean
 
 
@@ -98,16 +98,16 @@ def sheets(model: Autoencoder, data: DataModule, split: str) -> dict[str, Pixels
 
 
 def _altered(model: Autoencoder, x: Float[Tensor, "N C H W"], asked: Sequence[Estimator]) -> dict[str, Pixels]:
-    """The images of the first estimator that has any, for as many observations as fit into `BYTES`."""
-    few = x[: max(1, BYTES // (ROWS * x[0].numel()))]
+    """The images of the first estimator that has any, for as many observations as fit into `MOST_PIXELS`."""
+    few = x[: max(1, MOST_PIXELS // (ROWS * x[0].numel()))]
     shown = (e.example_images(model, few) for e in asked if e.why_not_applicable(model) is None)
     return next(({"altered": _pixels(rows)} for rows in shown if rows is not None), {})
 
 
 def _counts(dimensions: int, latent_dim: int) -> tuple[int, int, int, int]:
-    """The numbers of reconstructions, samples, units and images along the grid's side, so that all fit into `BYTES`."""
+    """The numbers of reconstructions, samples, units and images along the grid's side, for `MOST_PIXELS` at most."""
     units, side = min(UNITS, latent_dim), SIDE if latent_dim == 2 else 0
-    share = min(1.0, BYTES / (dimensions * (2 * PAIRS + SAMPLES + units * STEPS + side**2)))
+    share = min(1.0, MOST_PIXELS / (dimensions * (2 * PAIRS + SAMPLES + units * STEPS + side**2)))
     pairs, samples, units = (max(1, int(n * share)) for n in (PAIRS, SAMPLES, units))
     return pairs, samples, units, int(side * share**0.5)
 

@@ -51,7 +51,7 @@ class Measurement(NamedTuple):
 
 def build_metrics(specs: Iterable[Spec] | None) -> list[Metric]:
     """Build metrics; None for those that a study measures by default: those of this package and of its `imports`."""
-    return [METRICS.build(spec) for spec in (METRICS.asked_for() if specs is None else specs)]
+    return [METRICS.build(spec) for spec in (METRICS.measured_by_default() if specs is None else specs)]
 
 
 def build_estimators(specs: Iterable[Spec]) -> list[Estimator]:
@@ -63,7 +63,7 @@ def applicable_to(model: Autoencoder, metrics: Sequence[Metric], draws: int) -> 
     """The metrics that apply to a model, and for each column of a metric that does not apply the reason."""
     # Only bounds read log-densities alone. All others read the code, and so need the mean of q(z|x).
     reasons = [
-        metric.why_not_applicable(model) or (None if metric.reads_log_densities_only else model.without_code)
+        metric.why_not_applicable(model) or (None if metric.reads_log_densities_only else model.why_no_code)
         for metric in metrics
     ]
     pairs = list(zip(metrics, reasons, strict=True))

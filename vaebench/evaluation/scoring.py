@@ -65,10 +65,10 @@ class Scores(NamedTuple):
     @property
     def mean(self) -> Estimate:
         """The mean over observations, with its errors and its reliability."""
-        noise = None if self.error.isnan().any() else self.error.square()
+        variance = None if self.error.isnan().any() else self.error.square()
         name = f"iwae_{self.draws}" if self.method == "iwae" else self.method
         weights = median_reliability(self.pareto_k, self.effective, self.draws)
-        return mean_over_observations(name, self.log_px, noise, weights)
+        return mean_over_observations(name, self.log_px, variance, weights)
 
 
 @torch.no_grad()

@@ -4,9 +4,9 @@ The objective is the model's own, in closed form and in float64, as a function o
 training split is computed over 2D points with the same mean and covariance. The result is the same, because the
 objective is quadratic in x. Gradient and curvature are reported with the nats that a step along them gains.
 
-`ends` finds the smallest and largest eigenvalue of a symmetric matrix from matrix-vector products, with an error bound.
-`scipy.sparse.linalg.eigsh` computes the same, but it raises if it does not converge within its products. Here the
-number of products is limited, and the answer must say how far it can be trusted.
+`extreme_eigenvalues` finds the smallest and the largest eigenvalue of a symmetric matrix from its products with
+vectors, and says how uncertain they are. `scipy.sparse.linalg.eigsh` computes the same, but it raises if it does not
+converge within its products. Here the number of products is limited, and the answer must say how far it can be trusted.
 """
 
 import math
@@ -31,7 +31,7 @@ LOOK = 8  # compute the residual once in so many products
 Product = Callable[[Float64[Tensor, " P"]], Float64[Tensor, " P"]]
 
 
-class Ends(NamedTuple):
+class ExtremeEigenvalues(NamedTuple):
     """Estimates of the smallest and the largest eigenvalue."""
 
     smallest: float  # never below the true smallest eigenvalue, so a negative value proves that one is negative
@@ -40,7 +40,7 @@ class Ends(NamedTuple):
     direction: Float64[Tensor, " P"]  # v with |v| = 1 and vᵀAv = `smallest`
 
 
-def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
+def extreme_eigenvalues(product: Product, start: Float64[Tensor, " P"], products: int) -> ExtremeEigenvalues:
     """Run Lanczos with full reorthogonalisation (Golub & Van Loan, Matrix Computations, 4th ed., §10.3).
 
     Args:
@@ -66,11 +66,13 @@ def ends(product: Product, start: Float64[Tensor, " P"], products: int) -> Ends:
     raise AssertionError("the last product returns")
 
 
-def _ritz(basis: Float64[Tensor, "K P"], diagonal: Float64[Tensor, " K"], beside: Float64[Tensor, " K"]) -> Ends:
+def _ritz(
+    basis: Float64[Tensor, "K P"], diagonal: Float64[Tensor, " K"], beside: Float64[Tensor, " K"]
+) -> ExtremeEigenvalues:
     off = beside[:-1]
     values, vectors = torch.linalg.eigh(torch.diag(diagonal) + torch.diag(off, 1) + torch.diag(off, -1))
     residual = float(beside[-1] * vectors[-1, 0].abs())
-    return Ends(float(values[0]), float(values[-1]), residual, basis.mT @ vectors[:, 0])
+    return ExtremeEigenvalues(float(values[0]), float(values[-1]), residual, basis.mT @ vectors[:, 0])
 
 
 MOVING = 0.01  # a point is stationary if a step along the gradient gains fewer nats than this
@@ -210,7 +212,7 @@ def stationarity(model: LinearVAE, spectrum: Spectrum) -> Stationarity:
     # A fixed start for Lanczos, so the same model always gives the same curvature.
     bound = int(WORK / (2 * spectrum.dim * len(at)))
     start = torch.randn(len(at), generator=generator(0, "curvature"), dtype=torch.float64).to(at.device)
-    found = ends(
+    found = extreme_eigenvalues(
         lambda v: torch.autograd.grad(slope, at, v, retain_graph=True)[0],  # a Hessian-vector product
         start,
         min(MOST_PRODUCTS, max(FEWEST_PRODUCTS, bound)),

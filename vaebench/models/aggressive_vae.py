@@ -38,7 +38,9 @@ class AggressiveVAE(VAE):
         ValueError: when training starts, if there is no validation split.
     """
 
-    one_device = "in some of its steps a part of the parameters has no gradient, for which the other devices would wait"
+    why_one_device = (
+        "in some of its steps a part of the parameters has no gradient, for which the other devices would wait"
+    )
     is_aggressive: Tensor
     information: Tensor
 

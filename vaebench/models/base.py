@@ -35,6 +35,7 @@ from vaebench.records.description import Description, Panel
 
 CLASS = "vaebench_model"  # the entry of a checkpoint with the name of the model's class
 FACTS_OF_BETA = ("beta", "beta_normalised", "beta_effective")  # facts that a model without a rate does not have
+OLD_NAMES = {"learning": "trainable_parameters", "one_device": "why_one_device", "without_code": "why_no_code"}
 
 
 class Autoencoder(Usable, ABC):
@@ -57,14 +58,14 @@ class Autoencoder(Usable, ABC):
     stochastic = False  # whether the model has a posterior q(z|x) and a prior p(z), and therefore bounds on log p(x)
     standard_normal_prior = False  # whether p(z) = N(0, I). Then each unit has a KL in closed form
     form = Form.NONE  # what is known about q(z|x)
-    without_code: str | None = None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
+    why_no_code: str | None = None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
     linear = False  # whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form
 
     trained_by_gradient = True
     """Whether training follows the gradient of the objective. If not, the model fits itself, outside a pack."""
 
     outputs_per_unit = 1  # how many outputs the encoder has for each latent unit, e.g. 2 for a mean and a variance
-    one_device: str | None = None  # why several devices cannot share the batches of this model; None if they can
+    why_one_device: str | None = None  # why several devices cannot share the batches of this model; None if they can
 
     fixed: tuple[str, ...] = ()
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
@@ -80,6 +81,11 @@ class Autoencoder(Usable, ABC):
     """Makes the optimiser of these parameters with this learning rate; Adam, unless the training sets another."""
 
     progress: Tensor
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for old in OLD_NAMES.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__name__}: rename {old} to {OLD_NAMES[old]}; it is called so now")
 
     def __init__(
         self,
@@ -217,7 +223,7 @@ class Autoencoder(Usable, ABC):
         """Whether training has more than one phase, as StackedAE, which trains layer after layer."""
         return self.phase_at(1.0) > 0
 
-    def learning(self) -> Iterable[nn.Parameter]:
+    def trainable_parameters(self) -> Iterable[nn.Parameter]:
         """The parameters that learn in the present phase."""
         return self.parameters()
 
@@ -301,7 +307,7 @@ class Autoencoder(Usable, ABC):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.has_phases:  # weight decay would change a parameter that has a gradient, even if it is zero
-            learning = set(map(id, self.learning()))
+            learning = set(map(id, self.trainable_parameters()))
             for parameter in self.parameters():
                 parameter.grad = parameter.grad if id(parameter) in learning else None
 

@@ -64,7 +64,7 @@ class FreeBitsVAE(VAE):
     """
 
     fixed = ("prior", "posterior")
-    one_device = "its free bits are of a whole batch, but each device has only a part of it"
+    why_one_device = "its free bits are of a whole batch, but each device has only a part of it"
 
     def __init__(
         self,

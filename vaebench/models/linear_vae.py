@@ -144,7 +144,7 @@ class PPCA(LinearVAE):
     """
 
     trained_by_gradient = False
-    one_device = "it is fitted to the whole training split at once"
+    why_one_device = "it is fitted to the whole training split at once"
     fixed = (*LinearVAE.fixed, "analytic", "beta", "schedule")
 
     def __init__(

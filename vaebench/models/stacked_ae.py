@@ -84,7 +84,7 @@ class StackedAE(AE):
         """The layer that learns by itself in this phase; None if all learn."""
         return self.phases[self.phase]
 
-    def learning(self) -> Iterator[nn.Parameter]:
+    def trainable_parameters(self) -> Iterator[nn.Parameter]:
         if self.layer is None:
             joint = (self.encoder, self.decoder, self.likelihood) if self.classes is None else (self.encoder, self.head)
             return chain.from_iterable(module.parameters() for module in joint)

@@ -146,7 +146,7 @@ class Subject(_OfParts, VAE):
                 got = posterior.batch_shape[0]
                 raise ValueError(f"expected one q(z|x) for each observation from the encoder, got {got} for B = 1")
             if isinstance(posterior, GivenPosterior):
-                self.form, self.without_code = Form.OTHER, posterior.without_mean
+                self.form, self.why_no_code = Form.OTHER, posterior.why_no_mean
             else:
                 self.form = Form.DIAGONAL if isinstance(posterior, Normal) else Form.GAUSSIAN
             self.latent_dim = components(posterior).event_shape[-1]

@@ -24,8 +24,8 @@ NOISE_AT_ONCE = ChunkSize(2**11, 2**18)
 """How many latent vectors, draws × observations, get noise in one call. It decides the order of random numbers."""
 
 DECODED_AT_ONCE = ChunkSize(2**19, 2**26)
-"""How many outputs the decoder's widest layer gives in one call, or how many numbers of noise are joined. With fewer,
-the microseconds that each call of torch takes would count in narrow nets. No random number depends on it.
+"""How many numbers the widest layer of the decoder computes in one call. For a narrow net the parts of the noise are
+joined, up to as many numbers, because every call costs some microseconds. No random number depends on it.
 """
 
 
@@ -117,7 +117,7 @@ class VAE(Autoencoder):
                 kept.append(z[: keep - drawn])
             drawn += len(z)
         of_all = map(torch.cat, zip(*parts, strict=True)) if out is None else out
-        reconstruction = self.decode(posterior.mean).mean if self.without_code is None else torch.full_like(x, nan)
+        reconstruction = self.decode(posterior.mean).mean if self.why_no_code is None else torch.full_like(x, nan)
         return Draws(x, batch.label, posterior, reconstruction, torch.cat(kept), *of_all)
 
     def log_likelihood(

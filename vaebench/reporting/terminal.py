@@ -85,8 +85,8 @@ def _visible(value: Any) -> Any:
 def _error(estimate: Estimate | None) -> str | None:
     if estimate is None or estimate.standard_error is None:
         return None
-    noise = estimate.monte_carlo_error
-    drawn = "" if noise is None else f", Monte Carlo ± {noise:.2g}"
+    error = estimate.monte_carlo_error
+    drawn = "" if error is None else f", Monte Carlo ± {error:.2g}"
     return f"± {estimate.standard_error:.2g} (n = {estimate.n}){drawn}"
 
 

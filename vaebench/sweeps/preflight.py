@@ -114,7 +114,7 @@ def _early_stopping(run: Run) -> Iterator[Place]:
 
 def _instruments(run: Run) -> Iterator[Place]:
     """Why a metric or an estimator of a user's file cannot be made. Without this, it would be known after training."""
-    metrics = METRICS.asked_for() if run.evaluate.metrics is None else run.evaluate.metrics
+    metrics = METRICS.measured_by_default() if run.evaluate.metrics is None else run.evaluate.metrics
     chosen: list[tuple[Registry[Any], str, Spec]] = [(METRICS, "metrics", spec) for spec in metrics]
     chosen += [(ESTIMATORS, "estimators", spec) for spec in run.evaluate.estimators]
     for registry, key, spec in chosen:

@@ -55,8 +55,8 @@ class Validation(lightning.Callback):
         if isinstance(pl_module, Pack):
             if self._metrics is None or self._metrics.stacks is not pl_module.stacks:
                 self._metrics = PackMetrics(pl_module.stacks, pl_module.seed_groups, build_metrics(CHEAP), DRAWS)
-            found = self._metrics.measure(pl_module.active, batches)
-            for i, measured in zip(pl_module.active, found, strict=True):
+            found = self._metrics.measure(pl_module.training_indices, batches)
+            for i, measured in zip(pl_module.training_indices, found, strict=True):
                 for name, value in _numbers(measured):
                     pl_module.logs.log(i, name, value)
         else:
@@ -191,7 +191,7 @@ def _shown(
     each: list[tuple[Autoencoder, list[Logger]]] = []
     if isinstance(module, Pack):
         if len(module.members) <= MOST_MEMBERS:
-            each = [(module.members[i], module.logs.loggers[i]) for i in module.active]
+            each = [(module.members[i], module.logs.loggers[i]) for i in module.training_indices]
     else:
         assert isinstance(module, Autoencoder)
         each = [(module, trainer.loggers)]

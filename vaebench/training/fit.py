@@ -18,7 +18,7 @@ from vaebench.training.outside_pack import fit_outside_pack
 from vaebench.training.packed.capture import Unpackable
 from vaebench.training.packed.loaders import PackedData, seeds_of
 from vaebench.training.packed.module import Pack
-from vaebench.training.resume import SAVE_EVERY, PeriodicCheckpoint, find_snapshot, save
+from vaebench.training.resume import SAVE_EVERY, PeriodicSnapshot, find_snapshot, save
 from vaebench.training.signals import DeferredSignals
 from vaebench.training.trainer import DeferSignals, Fitted, ProgressCallback, interruptible, trainer, validation
 
@@ -97,7 +97,7 @@ def _fit_pack(
     first, signals = members[0], DeferredSignals()
     try:
         runs, folders = [m.run for m in members], [m.folder for m in members]
-        saving = PeriodicCheckpoint(save_every, lambda: save(pack, runs, folders), signals)
+        saving = PeriodicSnapshot(save_every, lambda: save(pack, runs, folders), signals)
         pack = Pack(
             [m.model for m in members],
             clips=[run.train.gradient_clip for run in runs],

@@ -35,7 +35,7 @@ from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.checkpoints import SnapshotError, read, save_checkpoint
 from vaebench.training.loggers import Curve, replay
 from vaebench.training.memory import check_fits, meta_model
-from vaebench.training.resume import CurveInSnapshot, PeriodicCheckpoint, StoppedError, find_snapshot, put_aside
+from vaebench.training.resume import CurveInSnapshot, PeriodicSnapshot, StoppedError, find_snapshot, put_aside
 from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.trainer import (
     DeferSignals,
@@ -126,7 +126,7 @@ def _train(
     model = MODELS.build(run.model, data.shape, run.seed)
     model.optimizer = OPTIMIZERS.build(run.train.optimizer)
     signals, started = DeferredSignals(), TrainingStarted()
-    saving = PeriodicCheckpoint(job.save_every, lambda: _save(training, folder / RESUME), signals, must_stop)
+    saving = PeriodicSnapshot(job.save_every, lambda: _save(training, folder / RESUME), signals, must_stop)
     early = [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
     callbacks = [started, LearningRateStages(run.train), *early, saving, CurveInSnapshot(loggers)]
     # One of several processes must not stop at a signal while others wait for it: their parent tells all to stop.
@@ -170,9 +170,9 @@ def _train_on_several(job: Job, data: DataModule, loggers: Sequence[Logger]) -> 
     if (shapes := meta_model(run.model, data.shape)) is not None:
         check_fits([shapes], run.train.batch_size)
     model = MODELS.build(run.model, data.shape, run.seed)
-    if model.one_device is not None:
+    if model.why_one_device is not None:
         raise ValueError(
-            f"train.devices: {type(model).__name__} trains on one device: {model.one_device}; use devices: 1"
+            f"train.devices: {type(model).__name__} trains on one device: {model.why_one_device}; use devices: 1"
         )
     if model.likelihood.refits:  # it computes its variance from the errors of the data, as OptimalGaussian
         raise ValueError(

@@ -31,7 +31,7 @@ SAVE_EVERY = 60.0
 log = logging.getLogger(__name__)
 
 
-class PeriodicCheckpoint(Checkpoint):
+class PeriodicSnapshot(Checkpoint):
     """Writes a snapshot at the end of an epoch, if enough time has passed. It skips the last epoch.
 
     A deferred signal is handled after the snapshot is written. If writing fails, training continues with a warning.

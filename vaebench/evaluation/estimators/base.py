@@ -112,16 +112,20 @@ def _indices(total: int, count: int) -> Int64[Tensor, " N"]:
 
 
 def mean_over_observations(
-    name: str, values: Float[Tensor, " N"], noise: Float[Tensor, " N"] | None = None, weights: Weights | None = None
+    name: str,
+    values: Float[Tensor, " N"],
+    monte_carlo_variance: Float[Tensor, " N"] | None = None,
+    weights: Weights | None = None,
 ) -> Estimate:
-    """The mean over observations with its standard error and, from `noise`, its Monte-Carlo error.
+    """The mean over observations with its standard error and, from `monte_carlo_variance`, its Monte-Carlo error.
 
     Args:
         values: one for each observation.
-        noise: the Monte-Carlo variance of each value; they are independent.
+        monte_carlo_variance: of each value; the errors of two values are independent.
         weights: the reliability of the importance weights behind the values.
     """
     n = len(values)
     error = float(values.detach().double().std()) / math.sqrt(n) if n > 1 else None
-    monte_carlo = None if noise is None else float(noise.detach().double().sum().sqrt()) / n
-    return Estimate(name, float(values.detach().double().mean()), error, n, monte_carlo, weights=weights)
+    total = None if monte_carlo_variance is None else monte_carlo_variance.detach().double().sum()
+    monte_carlo_error = None if total is None else float(total.sqrt()) / n
+    return Estimate(name, float(values.detach().double().mean()), error, n, monte_carlo_error, weights=weights)

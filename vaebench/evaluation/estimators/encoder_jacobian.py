@@ -35,7 +35,7 @@ class EncoderJacobian(Estimator):
         return {"encoder_jacobian": described}
 
     def why_not_applicable(self, model: Autoencoder) -> str | None:
-        return model.without_code
+        return model.why_no_code
 
     @torch.no_grad()
     def estimate(self, model: Autoencoder, batch: Batch, seed: int) -> tuple[Estimate | NotApplicable, ...]:

@@ -236,7 +236,7 @@ class ErasedOrShifted(Estimator):
 
     def why_not_applicable(self, model: Autoencoder) -> str | None:
         size = " × ".join(map(str, model.shape))
-        return model.without_code if len(model.shape) == 3 else f"observations of shape {size} are no images to shift"
+        return model.why_no_code if len(model.shape) == 3 else f"observations of shape {size} are no images to shift"
 
     @torch.no_grad()
     def estimate(self, model: Autoencoder, batch: Batch, seed: int) -> tuple[Estimate | NotApplicable, ...]:

@@ -57,9 +57,9 @@ class NaiveMonteCarlo(EvidenceEstimator):
             sizes = (min(step, self.draws - done) for done in range(0, self.draws, step))
             log_weight = torch.cat([log_px(prior.sample((size, len(x)))) for size in sizes])
         check_finite(log_weight, "samples of the prior")
-        values, noise = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
+        values, variance = bounds.iwae(log_weight, self.draws), bounds.iwae_variance(log_weight, self.draws)
         name, name_of_size = self.columns
-        estimate = mean_over_observations(name, values, noise, reliability(log_weight))
+        estimate = mean_over_observations(name, values, variance, reliability(log_weight))
         effective = bounds.effective_sample_size(log_weight)
         return estimate, Estimate(name_of_size, median(effective.tolist()), n=len(x))
 
@@ -151,8 +151,8 @@ class AnnealedImportanceSampling(EvidenceEstimator):
 
     def _observed(self, log_weight: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:
         effective = bounds.effective_sample_size(log_weight)
-        values, noise = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
-        ais = mean_over_observations("ais", values, noise, reliability(log_weight))
+        values, variance = bounds.iwae(log_weight, self.chains), bounds.iwae_variance(log_weight, self.chains)
+        ais = mean_over_observations("ais", values, variance, reliability(log_weight))
         return ais, Estimate("ais_effective_sample_size", median(effective.tolist()), n=len(effective))
 
     def _bounded(self, forwards: Float64[Tensor, "C N"], backwards: Float64[Tensor, "C N"]) -> tuple[Estimate, ...]:

@@ -26,10 +26,13 @@ DENSITIES = ChunkSize(2**18, 2**25)  # densities at a time, 8 bytes each
 class AggregatePosterior:
     """q(z) = (1/N) Σ_n q(z|x_n), a mixture of N diagonal Gaussians, and its one-dimensional marginals, in float64.
 
-    The exponents −(z_m − μ_n)²/2s_n² of a block of M points and all N components are one matrix product of
-    (z², z, 1) and (−1/2s², μ/s², −μ²/2s²). For the joint density the product sums over all L units, for a marginal over
-    one. So memory never holds more than a block. The product loses eps·(z/s)² to cancellation. That is less than
-    float32 draws have lost before, unless z/s > 1e8.
+    The logarithm of a Gaussian density is a sum of three terms, in z², in z and in 1. So the logarithms for M points
+    and all N components are one matrix product, of rows (z², z, 1) and columns (−1/2s², μ/s², c), where c does not
+    depend on z. For the joint density the product sums over all L units, for a marginal over one. Only a block of the
+    points is computed at a time, so that memory stays small.
+
+    The terms nearly cancel where z/s is large, and the sum loses about eps·(z/s)². That is less than the draws have
+    lost before, which are float32, unless z/s > 1e8.
     """
 
     mean: Float64[Tensor, "N L"]  # μ, `[N, L]`
@@ -53,9 +56,10 @@ class AggregatePosterior:
 
         Args:
             z: the points.
-            at_least: log-density at z_i under one of the components, any. It is taken out of the exponents in place of
-                their maximum, which would cost a pass: the sum is then no less than 1, and overflows only if that
-                component is e^700 times wider than another.
+            at_least: at every z_i the log-density of one of the N components; which one does not matter. It is
+                subtracted from the exponents, so that their largest is not below 0 and the sum not below 1. To subtract
+                the largest itself would take one pass more. The sum overflows only if the chosen component is e^700
+                times wider than another.
         """
         log_q, buffer = torch.empty_like(z), self._buffer(z)
         for i in range(z.shape[1]):
@@ -146,14 +150,15 @@ class AggregateMetric(Metric):
 def estimate(name: str, values: Float[Tensor, "N S"], *remarks: str | None) -> Estimate:
     """A mean over observations and kept draws.
 
-    To first order the values of different observations are independent, though all share q(z): a shift of one component
-    moves log q at the others by E[q(z|x)/q(z)] − 1 = 0 in the mean. So the usual standard error holds.
+    The standard error is that of independent values. They are not quite independent: the posterior of one observation
+    is a part of q(z), and so moves log q(z) at the draws of all others. To first order it moves it by
+    (q(z|x)/q(z) − 1)/N, and the mean of that over z ~ q(z) is 0.
     """
     n, kept = values.shape
     means = values.mean(1)
     error = float((means.var() / n).sqrt()) if n > 1 else None
-    noise = float((values.var(1) / kept).sum().sqrt()) / n if kept > 1 else None
-    return Estimate(name, float(means.mean()), error, n, noise, "; ".join(filter(None, remarks)) or None)
+    monte_carlo_error = float((values.var(1) / kept).sum().sqrt()) / n if kept > 1 else None
+    return Estimate(name, float(means.mean()), error, n, monte_carlo_error, "; ".join(filter(None, remarks)) or None)
 
 
 SATURATED = 0.1  # nats below its cap where the mutual information no longer tells

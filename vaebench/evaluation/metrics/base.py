@@ -24,7 +24,7 @@ class MeasuredModel(Protocol):
     standard_normal_prior: bool  # whether p(z) = N(0, I). Then each unit has a KL in closed form
     sparse: bool  # whether most units of a code are exactly 0
     classes: int | None  # the number of classes that it predicts, or None
-    without_code: str | None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
+    why_no_code: str | None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
     form: Form  # what is known about q(z|x)
 
 
@@ -161,7 +161,7 @@ class Columns(NamedTuple):
         pair = (self.standard_error, self.monte_carlo_error)
         errors = ([None] * len(names) if error is None else error.tolist() for error in pair)
         rows = zip(names, self.mean.tolist(), *errors, strict=True)
-        return tuple(Estimate(name, mean, error, self.n, noise) for name, mean, error, noise in rows)
+        return tuple(Estimate(name, mean, error, self.n, of_draws) for name, mean, error, of_draws in rows)
 
 
 class MeanOverObservations(Metric):
@@ -172,7 +172,7 @@ class MeanOverObservations(Metric):
 
     total: Tensor
     squares: Tensor
-    noise: Tensor
+    summed_monte_carlo_variance: Tensor
     count: Tensor
 
     @abstractmethod
@@ -193,17 +193,18 @@ class MeanOverObservations(Metric):
         self.squares = self.squares + values.square().sum(0)
         self.count = self.count + len(values)
         if (variance := self.monte_carlo_variance(draws)) is not None:
-            self.noise = self.noise + variance.sum(0)
+            self.summed_monte_carlo_variance = self.summed_monte_carlo_variance + variance.sum(0)
 
     def compute(self) -> tuple[Estimate | NotApplicable, ...]:
         n = int(self.count)
         if n == 0:
             raise ValueError(f"{type(self).__name__} expects at least one observation, got none; call update first")
-        total, squares, spread = (state.cpu() for state in (self.total, self.squares, self.noise))
+        total, squares = self.total.cpu(), self.squares.cpu()
+        of_draws = self.summed_monte_carlo_variance.cpu()
         mean = total / n
         variance = (squares / n - mean.square()).clamp(min=0) * n / max(1, n - 1)
         error = (variance / n).sqrt() if n > 1 else None
-        return self.estimates(Columns(mean, error, spread.sqrt() / n if spread.ndim else None, n))
+        return self.estimates(Columns(mean, error, of_draws.sqrt() / n if of_draws.ndim else None, n))
 
 
 class ScalarMean(MeanOverObservations):

@@ -85,7 +85,7 @@ class GivenPosterior(Distribution):
         return self._moment("variance")
 
     @property
-    def without_mean(self) -> str | None:
+    def why_no_mean(self) -> str | None:
         """Why there is no mean, or None."""
         try:
             finite = bool(self.mean.isfinite().all())

@@ -9,7 +9,7 @@ Why a cell is blank. The note of the cell gives one of these reasons; here is th
   `models/parts/likelihoods.py`; of older records, `earlier_reason` in `records/description.py`
 - bits/dim, of what is no image: `BitsPerDimension.read` below
 - the model does not allow it: `why_not_applicable` of the metric in `evaluation/metrics/`, or of the estimator in
-  `evaluation/estimators/`; `without_…` in `evaluation/metrics/base.py`; where q(z∣x) has no mean, `without_code` in
+  `evaluation/estimators/`; `without_…` in `evaluation/metrics/base.py`; where q(z∣x) has no mean, `why_no_code` in
   `models/`
 - the data do not allow it: `NotApplicable` in `compute` of the metric, or in `estimate` of the estimator
 - the estimator met a number that is not finite: `estimate` in `evaluation/measure.py`

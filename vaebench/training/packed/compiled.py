@@ -86,7 +86,7 @@ class CompiledStep:
         self,
         x: Float[Tensor, "U B *event"],
         noise: Float[Tensor, "U B *noise"],
-        active: Sequence[bool],
+        is_training: Sequence[bool],
         plain: Callable[[], object],
         steps_left: int | float,
         steps: int | float,
@@ -96,7 +96,7 @@ class CompiledStep:
         The library of an optimiser that has a formula returns no gradients, because it has changed the parameters.
 
         Args:
-            active: for each member whether it takes the step, if its objective is finite.
+            is_training: for each member whether it takes the step, if its objective is finite.
             plain: computes the same by the plain program, which changes nothing.
             steps_left: the number of steps to do, with this one.
             steps: the number of steps of the whole training.
@@ -109,7 +109,7 @@ class CompiledStep:
         if self._library is None:
             return None
         self.taken += 1
-        return self._library([*self._fixed, *self.optimizer.begin_compiled(active), x, noise])
+        return self._library([*self._fixed, *self.optimizer.begin_compiled(is_training), x, noise])
 
     def _decide(self, data: list[Tensor], plain: Callable[[], object], steps_left: float, steps: float) -> None:
         """Measure the plain program; then load or compile the library, or leave it."""
@@ -152,9 +152,9 @@ class CompiledStep:
         mean, total, *gradients = objective_and_gradients(function, [*fixed, *data], trained, COMPILED_RULES)
         if not self.optimizer.has_formula:
             return [mean, total, *gradients]
-        *states, active, clip, numbers = others
+        *states, is_training, clip, numbers = others
         own = [states[i : i + trained] for i in range(0, len(states), trained)]
-        takes = active & mean.isfinite()
+        takes = is_training & mean.isfinite()
         self.optimizer.step_by_formula(fixed[:trained], gradients, own, takes, clip, numbers)
         return [mean, total]
 

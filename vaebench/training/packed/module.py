@@ -115,14 +115,14 @@ class Pack(lightning.LightningModule):
         self._graphed_steps: GraphedSteps | None = None
 
     @property
-    def is_active(self) -> list[bool]:
+    def is_training(self) -> list[bool]:
         """For each member whether it is still training."""
         return [divergence is None for divergence in self.divergences]
 
     @property
-    def active(self) -> list[int]:
+    def training_indices(self) -> list[int]:
         """Indices of the members that are still training."""
-        return [i for i, is_active in enumerate(self.is_active) if is_active]
+        return [i for i, is_training in enumerate(self.is_training) if is_training]
 
     # -- Lightning's hooks of an epoch: `vaebench.models.epoch` says what each part is for -----------------------------
 
@@ -194,7 +194,7 @@ class Pack(lightning.LightningModule):
         # Clip the gradients and change the parameters; those of a diverged member stay. A compiled step has done it
         # all already, and returns no gradients.
         if gradients:
-            self._optimizer.advance(gradients, self.is_active)
+            self._optimizer.advance(gradients, self.is_training)
         self._count += x.shape[1]
         self.steps_done += 1
 
@@ -234,7 +234,7 @@ class Pack(lightning.LightningModule):
         results = None
         if compiled is not None:  # it may still leave this step to the plain program, and then returns None
             steps_left = self._total_steps - self.steps_done
-            results = compiled(x, noise, self.is_active, plain, steps_left, self._total_steps)
+            results = compiled(x, noise, self.is_training, plain, steps_left, self._total_steps)
         mean_objective, objective_sum, *gradients = plain() if results is None else results
         self._objective_sum += objective_sum
         return mean_objective, gradients
@@ -320,7 +320,7 @@ class Pack(lightning.LightningModule):
 
     def log_all(self, name: str, numbers: Sequence[float]) -> None:
         """Log a number of this epoch for every member that is still training."""
-        for i in self.active:
+        for i in self.training_indices:
             self.logs.log(i, name, numbers[i])
 
     def read_counters(self) -> None:
@@ -339,7 +339,7 @@ class Pack(lightning.LightningModule):
         if self.divergences[i] is None:
             where = f"epoch {self.current_epoch}, step {step}"
             self.divergences[i] = Divergence(step, describe_divergence(name, value, where))
-        if not any(self.is_active):
+        if not any(self.is_training):
             self.trainer.should_stop = True
 
     def _finish(self) -> None:
@@ -350,7 +350,7 @@ class Pack(lightning.LightningModule):
         self._refit()
 
     def _refit(self) -> None:
-        for i in self.active:
+        for i in self.training_indices:
             self.members[i].refit(self.trainer.datamodule.batches("train"))  # type: ignore[attr-defined]
 
     # -- where a stopped training continues ----------------------------------------------------------------------------
@@ -396,7 +396,7 @@ class Pack(lightning.LightningModule):
         self._count = start[0].examples_seen
         self._epoch_progress.processed = self._epoch_progress.completed = start[0].epochs
         self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = self.steps_done
-        self.trainer.should_stop = not any(self.is_active)
+        self.trainer.should_stop = not any(self.is_training)
 
 
 def objective(model: Autoencoder, x: Tensor, noise: Tensor) -> Tensor:

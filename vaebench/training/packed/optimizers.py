@@ -55,7 +55,7 @@ class PackedOptimizer(torch.optim.Optimizer):
         self._is_first = True
         self._spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
         self._kinds: list[tuple[float, Mapping[str, Any]]] = []
-        self._kind_of = self._active = torch.empty(0)
+        self._kind_of = self._is_training = torch.empty(0)
         self.state[matrix.values] = {
             "step": matrix.values.new_zeros((), dtype=torch.float32),
             **{name: torch.zeros_like(matrix.values) for name in self.states},
@@ -92,43 +92,43 @@ class PackedOptimizer(torch.optim.Optimizer):
         raise NotImplementedError(f"{cls.__name__} has no formula")
 
     @torch.no_grad()
-    def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], active: Sequence[bool]) -> None:
-        """Take one step for every active member, with a stack of gradients per parameter. Others do not change."""
+    def advance(self, gradients: Sequence[Float[Tensor, "M ..."]], is_training: Sequence[bool]) -> None:
+        """Take one step for every member in training, with a stack of gradients per parameter. Others do not change."""
         gradient = self.matrix.flat(gradients, self._gradient)
         if self._clips:
             # Scale each row down to its largest norm, as `nn.utils.clip_grad_norm_` does for one model. Without a clip
             # the factor is inf / norm, so 1. If the norm overflows too, inf / inf is NaN: the member stays unclipped.
             norm = gradient.norm(dim=1)
             gradient *= (self._clip / (norm + 1e-6)).clamp_(max=1.0).nan_to_num_(1.0).unsqueeze(1)
-        self._remember(active)
+        self._remember(is_training)
         step = self._count()
         for rate, settings, matrices in self._spans:
             self.update(step, self._is_first, rate, settings, matrices)
         self._is_first = False
 
-    def begin_compiled(self, active: Sequence[bool]) -> list[Tensor]:
+    def begin_compiled(self, is_training: Sequence[bool]) -> list[Tensor]:
         """Count a step that a compiled program takes, and return what it needs of each member."""
         if not self.has_formula:
             return []  # `advance` takes the step
         self._is_first = False
-        return self.steering(active, float(self._count()))
+        return self.steering(is_training, float(self._count()))
 
-    def steering(self, active: Sequence[bool], step: float) -> list[Tensor]:
+    def steering(self, is_training: Sequence[bool], step: float) -> list[Tensor]:
         """The last three arguments of `step_by_formula` at a step, which is counted from one."""
-        self._remember(active)
+        self._remember(is_training)
         each = [self.numbers(step, rate, settings) for rate, settings in self._kinds]
-        return [self._active, self._clip, self.matrix.values.new_tensor(each).index_select(0, self._kind_of)]
+        return [self._is_training, self._clip, self.matrix.values.new_tensor(each).index_select(0, self._kind_of)]
 
     def step_by_formula(
         self,
         stacks: Sequence[Tensor],
         gradients: Sequence[Tensor],
         states: Sequence[Sequence[Tensor]],
-        active: Bool[Tensor, " M"],
+        is_training: Bool[Tensor, " M"],
         clip: Float[Tensor, " M"],
         numbers: Float[Tensor, "M K"],
     ) -> None:
-        """What `advance` does to the active members, in plain operations, with every tensor as an argument.
+        """What `advance` does to the members in training, in plain operations, with every tensor as an argument.
 
         Args:
             stacks: one for each parameter, changed in place.
@@ -145,7 +145,7 @@ class PackedOptimizer(torch.optim.Optimizer):
             each = [c.reshape(column) for c in numbers.unbind(1)]
             found = self.formula(each, p, gradient * factor.view(column) if self._clips else gradient, *own)
             for old, new in zip((p, *own), found, strict=True):
-                old.copy_(torch.where(active.view(column), new, old))
+                old.copy_(torch.where(is_training.view(column), new, old))
 
     def state_stacks(self) -> list[list[Tensor]]:
         """For each of `states` a stack for each parameter; views of what the optimiser remembers."""
@@ -156,25 +156,25 @@ class PackedOptimizer(torch.optim.Optimizer):
         step: Tensor = self.state[self.matrix.values]["step"].add_(1)
         return step
 
-    def _remember(self, active: Sequence[bool]) -> None:
+    def _remember(self, is_training: Sequence[bool]) -> None:
         """Sort the members, if one has diverged, or a stage of the learning rate has begun, since the last step."""
-        if self._current == (current := (list(active), list(self.learning_rates))):
+        if self._current == (current := (list(is_training), list(self.learning_rates))):
             return
-        self._current, self._spans = current, self._spans_of(active)
+        self._current, self._spans = current, self._spans_of(is_training)
         keys = list(zip(self.learning_rates, self._settings, strict=True))
         self._kinds = [key for i, key in enumerate(keys) if key not in keys[:i]]
         self._kind_of = torch.tensor([self._kinds.index(key) for key in keys])
-        self._active = torch.tensor(list(active))
+        self._is_training = torch.tensor(list(is_training))
 
-    def _spans_of(self, active: Sequence[bool]) -> list[tuple[float, Mapping[str, Any], list[Tensor]]]:
-        """Spans of neighbouring active members that are updated alike: rate, settings, their rows of each matrix."""
+    def _spans_of(self, is_training: Sequence[bool]) -> list[tuple[float, Mapping[str, Any], list[Tensor]]]:
+        """Spans of neighbours in training that are updated alike: rate, settings, their rows of each matrix."""
         state = self.state[self.matrix.values]
         matrices = (self.matrix.values, self._gradient, *(state[name] for name in self.states))
-        keys = list(zip(active, self.learning_rates, self._settings, strict=True))
+        keys = list(zip(is_training, self.learning_rates, self._settings, strict=True))
         spans: list[tuple[float, Mapping[str, Any], list[Tensor]]] = []
-        for (is_active, rate, settings), span in groupby(range(len(keys)), keys.__getitem__):
+        for (trains, rate, settings), span in groupby(range(len(keys)), keys.__getitem__):
             members = list(span)
-            if is_active:
+            if trains:
                 spans.append((rate, settings, [x[members[0] : members[-1] + 1] for x in matrices]))
         return spans
 
