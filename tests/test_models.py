@@ -195,7 +195,7 @@ def test_divergence_is_one_clear_error():
     data = DataModule(DATASETS.build("Digits"), batch_size=256)
     data.setup("fit")
     model = MODELS.build({"name": "VAE", **SMALL, "learning_rate": 1e18}, data.shape, 1)
-    with pytest.raises(Diverged, match=r"objective became (nan|-?inf) in epoch \d+; lower model.learning_rate"):
+    with pytest.raises(Diverged, match=r"objective became (nan|-?inf) in epoch 1; lower model.learning_rate"):
         trainer().fit(model, datamodule=data)
 
 

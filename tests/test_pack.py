@@ -185,8 +185,20 @@ def test_a_member_that_diverges_stops_and_the_others_keep_their_bits(how):
     assert pack.is_training == [True, False, True, True]
     step, reason = pack.divergences[1]
     assert step < 5
-    assert re.match(r"train/objective became (nan|-inf) in epoch 0, step \d$", reason)
+    assert re.match(r"train/objective became (nan|-inf) in epoch 1, step \d$", reason)
     assert curves[1] == {"epoch": []}
+
+
+def test_a_divergence_is_told_in_the_first_epoch_that_the_curve_lacks():
+    """Epochs and steps count from one, as in the curve; a validation stands after the steps of its epoch."""
+    factors = [lambda epoch: 1.0, lambda epoch: 1e21 if epoch else 1.0]
+    pack, curves = packed([build("BetaVAE", seed) for seed in range(2)], 3, learning_rate_factors=factors)
+    an_epoch, (step, reason) = pack.steps_done // 3, pack.divergences[1]
+    assert curves[1]["epoch"] == [1.0]
+    assert an_epoch <= step < 2 * an_epoch
+    assert reason.endswith(f" in epoch 2, step {step + 1}")
+    pack, _ = packed([build("BetaVAE", seed, learning_rate=10.0 ** (18 * seed)) for seed in range(2)], 1, 1258)
+    assert re.match(r"val/objective became (nan|-inf) in epoch 1, after step 1$", pack.divergences[1].reason)
 
 
 def test_a_pack_stops_when_all_members_have_diverged():
@@ -211,9 +223,9 @@ def test_a_parameter_that_the_last_step_makes_nan_is_a_divergence(name):
     pack, _ = packed([build(name, seed) for seed in range(3)], callbacks=[Spoil()], **limits)
     healthy, _ = packed([build(name, seed) for seed in (0, 2)], **limits)
     assert pack.is_training == [True, False, True]
-    assert re.match(r"a parameter became nan in epoch \d, step 1$", pack.divergences[1].reason)
+    assert re.match(r"a parameter became nan in epoch 1, after step 1$", pack.divergences[1].reason)
     assert all(same_bits(pack.members[i], healthy.members[j]) for i, j in ((0, 0), (2, 1)))
-    with pytest.raises(Diverged, match=r"a parameter became nan in epoch \d; lower model.learning_rate"):
+    with pytest.raises(Diverged, match=r"a parameter became nan in epoch 1; lower model.learning_rate"):
         by_itself(build(name), callbacks=[Spoil()], **limits)
 
 

@@ -368,7 +368,7 @@ class Autoencoder(Usable, ABC):
         """
         for parameter in self.parameters():
             if not bool(parameter.isfinite().all()):
-                where = f"epoch {self.current_epoch}"
+                where = f"epoch {self.current_epoch}"  # the last one, which is counted already
                 raise Diverged(describe_divergence(PARAMETER, float(parameter.detach().sum()), where))
         self._refit()
 
@@ -385,7 +385,7 @@ class Autoencoder(Usable, ABC):
         total, count = self.over_processes(sums)
         mean = total / count
         if not torch.isfinite(mean):
-            raise Diverged(describe_divergence(name, float(mean), f"epoch {self.current_epoch}"))
+            raise Diverged(describe_divergence(name, float(mean), f"epoch {self.current_epoch + 1}"))
         self.log(name, mean.float(), rank_zero_only=True)
 
     def _zero_loss(self) -> Tensor:

@@ -100,7 +100,7 @@ class NewerSnapshotError(ValueError):
 class Divergence(NamedTuple):
     """Where a member's objective was no longer a finite number, and which number it was."""
 
-    step: int  # of the training, counted from 0, as in the reason
+    step: int  # the number of steps of the training before that
     reason: str
 
 

@@ -150,7 +150,7 @@ def _train(
             # torch.distributions raises a ValueError for a parameter that is not finite.
             if not isinstance(error, ValueError) or all(bool(p.isfinite().all()) for p in model.parameters()):
                 raise
-            where = f"epoch {training.current_epoch}"
+            where = f"epoch {training.current_epoch + 1}"
             raise Diverged(describe_divergence(PARAMETER, nan, where)) from error
     return model.to(training.strategy.root_device)
 

@@ -335,10 +335,11 @@ class Pack(lightning.LightningModule):
                 self._diverge(i, self.steps_done, value, name)
 
     def _diverge(self, i: int, step: int, value: float, name: str) -> None:
-        """Note that a member has diverged. Its step counts from 0 over the whole training, as its epoch does."""
+        """Note that a member has diverged after so many steps of the whole training. The reason counts from one."""
         if self.divergences[i] is None:
-            where = f"epoch {self.current_epoch}, step {step}"
-            self.divergences[i] = Divergence(step, describe_divergence(name, value, where))
+            where = f"step {step + 1}" if name == TRAINING_OBJECTIVE else f"after step {step}"
+            epoch = self.current_epoch + (name != PARAMETER)  # the end of training has counted its last epoch already
+            self.divergences[i] = Divergence(step, describe_divergence(name, value, f"epoch {epoch}, {where}"))
         if not any(self.is_training):
             self.trainer.should_stop = True
 
