@@ -60,10 +60,7 @@ class Autoencoder(Usable, ABC):
     form = Form.NONE  # what is known about q(z|x)
     why_no_code: str | None = None  # why q(z|x) has no mean, so that an observation has no code; None if it has one
     linear = False  # whether this is the linear VAE, whose optimum `vaebench.oracle` gives in closed form
-
-    trained_by_gradient = True
-    """Whether training follows the gradient of the objective. If not, the model fits itself, outside a pack."""
-
+    trained_by_gradient = True  # whether training follows the objective's gradient; if not, the model fits itself
     outputs_per_unit = 1  # how many outputs the encoder has for each latent unit, e.g. 2 for a mean and a variance
     why_one_device: str | None = None  # why several devices cannot share the batches of this model; None if they can
 
@@ -71,10 +68,7 @@ class Autoencoder(Usable, ABC):
     """Keywords that a subclass sets itself. They are not part of a checkpoint's hyper-parameters."""
 
     sparse = False  # whether most units of a code are exactly 0
-
-    classes: int | None = None
-    """The number of classes that the model predicts; None for a model that does not learn from labels."""
-
+    classes: int | None = None  # how many classes the model predicts; None if it does not learn from labels
     phase = 0  # the present phase of training, counted from 0. Only a model that is trained in phases reads it
 
     optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
@@ -248,11 +242,8 @@ class Autoencoder(Usable, ABC):
     def facts(self) -> dict[str, float | int]:
         """Facts about the model that stand in tables beside its metrics."""
         count = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        return {
-            "parameters": count,
-            "dimensions": prod(self.shape),
-            "latent_dim": self.latent_dim,
-        } | self.likelihood.facts()
+        own = {"parameters": count, "dimensions": prod(self.shape), "latent_dim": self.latent_dim}
+        return own | self.likelihood.facts()
 
     def facts_not_applicable(self) -> dict[str, str]:
         """Why the model lacks facts that others have, by the name of the fact. Tables print it in place of a number."""

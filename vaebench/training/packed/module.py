@@ -108,8 +108,7 @@ class Pack(lightning.LightningModule):
         self.steps_done = 0
         self.divergences: list[Divergence | None] = [None] * len(members)
         self._total_steps = 0.0
-        self._start, self._between_steps = start, between_steps
-        self._compiles = compiles
+        self._start, self._between_steps, self._compiles = start, between_steps, compiles
         self.compiled: CompiledStep | None = None
         self._noise_streams: list[torch.Generator] = []
         self._graphed_steps: GraphedSteps | None = None
@@ -138,8 +137,7 @@ class Pack(lightning.LightningModule):
         # Stack the members here: now they are on their device.
         self.stacks = Stacks(self.members)
         matrix = self.stacks.matrix
-        self._objective_sum = matrix.values.new_zeros(len(self.members), dtype=torch.float64)
-        self._count = 0
+        self._objective_sum, self._count = matrix.values.new_zeros(len(self.members), dtype=torch.float64), 0
         rates, settings = [m.learning_rate for m in self.members], [o.settings for o in self.optimizer_of]
         self._optimizer = self.optimizer_of[0].packed(matrix, rates, self.clips, settings)
         self._device_counters = DeviceCounters(matrix.values)
@@ -249,8 +247,7 @@ class Pack(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.read_counters()
         self._refit()
-        self._validated = torch.zeros_like(self._objective_sum)
-        self._seen = 0
+        self._validated, self._seen = torch.zeros_like(self._objective_sum), 0
         self._validation_noise = self._streams(VALIDATION_NOISE)
 
     def validation_step(self, batch: Batch, index: int) -> None:
@@ -305,12 +302,10 @@ class Pack(lightning.LightningModule):
     def _steps_of_phase(self) -> int:
         """How many steps the optimiser has taken. Each phase starts with a new one."""
         first = self.members[0]
-
-        def phase(step: int) -> int:
-            return first.phase_at(progress_at(step, self._total_steps))
-
         # Phases never go back, so bisection finds the first step of this one.
-        return self.steps_done - bisect_left(range(self.steps_done), first.phase, key=phase)
+        return self.steps_done - bisect_left(
+            range(self.steps_done), first.phase, key=lambda step: first.phase_at(progress_at(step, self._total_steps))
+        )
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
         return [generator(seed, purpose, self.device) for seed in self.seed_groups.seeds]
