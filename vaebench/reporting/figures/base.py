@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from vaebench.records.description import Bias
 from vaebench.reporting.figures.svg import CATEGORIES, GROUND, INK, RAMP, Asked, Axes, Panel, panel, variable
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
-from vaebench.reporting.tables.quantities import MARK
+from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity
 from vaebench.reporting.tables.table import Block, Group, Row, Table
 
 if TYPE_CHECKING:
@@ -164,6 +165,19 @@ def band(lines: Sequence[Sequence[tuple[float, float]]]) -> Band:
     )
 
 
+def shared(lines: Iterable[Sequence[tuple[float, float]]]) -> list[list[tuple[float, float]]]:
+    """Lines of (x, y) at every x that all of them have. A line without a point does not count.
+
+    So their mean is one of the same runs everywhere, although some stopped early.
+
+    >>> shared([[(1.0, 2.0)], [(1.0, 4.0), (2.0, 5.0)], []])
+    [[(1.0, 2.0)], [(1.0, 4.0)]]
+    """
+    there = [line for line in lines if line]
+    everywhere = set.intersection(*({x for x, _ in line} for line in there)) if there else set()
+    return [[(x, y) for x, y in line if x in everywhere] for line in there]
+
+
 def means(groups: Iterable[Group]) -> str:
     """What a mark of these rows is, for a caption."""
     several = any(len(group.done) > 1 for group in groups)
@@ -192,8 +206,23 @@ def plot_doubtful(axes: Axes, line: Band, places: Sequence[float], colour: str) 
     """Plots an open disc and the mark at the points that rest on collapsed weights."""
     for x, y in zip(line.x, line.mean, strict=True):
         if x in places:
-            axes.plot(x, y, "o", markerfacecolor=GROUND, markeredgecolor=colour, markeredgewidth=1.2)
-            axes.annotate(MARK, (x, y), (3, 3), textcoords="offset points", color=INK)
+            plot_mark(axes, x, y, colour)
+
+
+def plot_mark(axes: Axes, x: float, y: float, colour: str) -> None:
+    """Plots an open disc and the mark at one point."""
+    axes.plot(x, y, "o", markerfacecolor=GROUND, markeredgecolor=colour, markeredgewidth=1.2)
+    axes.annotate(MARK, (x, y), (3, 3), textcoords="offset points", color=INK)
+
+
+def doubt(shown: Iterable[tuple[Row, Quantity]]) -> str:
+    """What a caption says of the marked numbers of a figure, after a space; empty where none is marked."""
+    marked = [quantity for row, quantity in shown if row.group.cell(quantity).caution is not None]
+    if not marked:
+        return ""
+    biases = {q.heading: q.description.bias for q in marked if q.description.bias is not Bias.TOO_LOW}
+    others = "".join(f" {heading} is then {bias}." for heading, bias in biases.items())
+    return f" An open disc with {EXPLANATION}{others}"
 
 
 def limit_after_warm_up(axes: Axes, lines: Sequence[Band]) -> None:
@@ -286,14 +315,20 @@ class Lines(NamedTuple):
 
     facet: Facet
     bands: tuple[Band, ...]
+    numbers: Sequence[Quantity] = ()  # of the trained runs, which are part of every point
 
 
-def lines(facets: Facets, band: Callable[[Row], Band], heading: str = "", fewest: int = 1) -> list[tuple[str, Lines]]:
+def lines(
+    facets: Facets,
+    band: Callable[[Row], Band],
+    heading: str = "",
+    fewest: int = 1,
+    numbers: Sequence[Quantity] = (),
+) -> list[tuple[str, Lines]]:
     """Title and lines of every facet, without the rows whose line has fewer points."""
-    kept = facets.keep(lambda row: len(band(row).x) >= fewest)
     return [
-        (", ".join(filter(None, [heading, facet.title])), Lines(facet, tuple(band(s.row) for s in facet.series)))
-        for facet in kept
+        (", ".join(filter(None, [heading, f.title])), Lines(f, tuple(band(s.row) for s in f.series), numbers))
+        for f in facets.keep(lambda row: len(band(row).x) >= fewest)
     ]
 
 
@@ -316,6 +351,9 @@ def sketch_lines(
     def plot(axes: Axes, panel: Lines) -> None:
         for series, line in zip(panel.facet.series, panel.bands, strict=True):
             plot_band(axes, line, series.colour, "o" if len(line.x) <= marked else "", series.name)
+            if doubt((series.row, number) for number in panel.numbers):
+                plot_doubtful(axes, line, line.x[-1:], series.colour)
         finish(axes, panel)
 
+    caption += doubt((s.row, number) for _, p in panels for s in p.facet.series for number in p.numbers)
     return sketch(title, panels, plot, caption, facets.legend([p.facet for _, p in panels]), labels)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from vaebench.config.presentation import EPOCH
-from vaebench.records.description import Description, Direction, Panel, Role
+from vaebench.records.description import Bias, Description, Direction, Panel, Role
 from vaebench.records.record import Record
 from vaebench.reporting.figures.base import (
     Band,
@@ -20,19 +20,21 @@ from vaebench.reporting.figures.base import (
     Sketch,
     band,
     coloured,
+    doubt,
     few_ticks,
     labelled,
     means,
     measured_on,
     plot_band,
     plot_doubtful,
+    plot_mark,
     sketch,
     within,
 )
 from vaebench.reporting.figures.svg import ACCENT, INK, Axes, variable
 from vaebench.reporting.tables.labels import brief, is_number, named, slug
 from vaebench.reporting.tables.layout import headline
-from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, Reading
+from vaebench.reporting.tables.quantities import Fact, Quantity, Reading, observations
 from vaebench.reporting.tables.table import Block, Row, Table
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,23 @@ class Sum(Quantity):
     terms: tuple[tuple[int, Quantity], ...] = field(kw_only=True)
 
     def read(self, record: Record) -> Reading:
-        """The sum; the reason of the first number that is missing."""
-        readings = [(sign, quantity.read(record)) for sign, quantity in self.terms]
-        missing = next((reading for _, reading in readings if reading.value is None), None)
-        return missing or Reading(sum(sign * (reading.value or 0.0) for sign, reading in readings))
+        """The sum, with the least trusted weights of its terms; else the reason of the first number that is missing.
+
+        There is no sum of numbers that were taken over different observations.
+        """
+        readings = [quantity.read(record) for _, quantity in self.terms]
+        missing = next((reading for reading in readings if reading.value is None), None)
+        if missing is not None:
+            return missing
+        measured = [(r, q) for r, (_, q) in zip(readings, self.terms, strict=True) if not isinstance(q, Fact)]
+        over = {reading.over for reading, _ in measured}
+        if len(over) > 1:
+            each = ", ".join(f"{q.heading} over {observations(r.over)}" for r, q in measured)
+            return Reading(None, f"its terms were taken over different observations: {each}")
+        total = sum(sign * (r.value or 0.0) for (sign, _), r in zip(self.terms, readings, strict=True))
+        weights = [r.weights for r in readings if r.weights is not None]
+        least = min(weights, key=lambda w: (not w.unreliable, w.effective), default=None)
+        return Reading(total, over=next(iter(over), None), weights=least)
 
 
 def chosen(table: Table) -> Chosen | None:
@@ -111,7 +126,24 @@ def quantity(table: Table, text: str, title: str = "") -> Quantity | None:
         return replace(only, description=only.description._replace(heading=title)) if title else only
     units = {each.description.unit for _, each in there}
     heading = title or joined([(sign, each.heading) for sign, each in there])
-    return Sum(text, Description(heading, unit=units.pop() if len(units) == 1 else ""), terms=there)
+    unit = units.pop() if len(units) == 1 else ""
+    return Sum(text, Description(heading, unit=unit, bias=_bias(table, there)), terms=there)
+
+
+OPPOSITE = {
+    Bias.TOO_LOW: Bias.TOO_HIGH,
+    Bias.TOO_HIGH: Bias.TOO_LOW,
+    Bias.TOO_LARGE: Bias.TOO_LOW,
+    Bias.EITHER: Bias.EITHER,
+}
+"""In which way −x is wrong, by that of x."""
+
+
+def _bias(table: Table, terms: Iterable[tuple[int, Quantity]]) -> Bias:
+    """In which way a sum is wrong where weights have collapsed: as the terms that are marked somewhere in the table."""
+    marked = [(sign, q) for sign, q in terms if any(row.group.cell(q).caution is not None for row in table.rows)]
+    biases = {q.description.bias if sign > 0 else OPPOSITE[q.description.bias] for sign, q in marked}
+    return Bias.EITHER if len(biases) > 1 else next(iter(biases), Bias.TOO_LOW)
 
 
 def terms(text: str) -> list[tuple[int, str]]:
@@ -161,8 +193,7 @@ def main_numbers(table: Table, facets: Facets) -> Sketch | None:
         return None
     lines = [(line, panel) for _, panel in panels for line in panel.lines]
     caption = f"Over {panels[0][1].axis}: {means(row.group for line, _ in lines for _, row in line.points)}."
-    if any(_doubtful(line, panel.quantity) for line, panel in lines):
-        caption += f" An open disc with {EXPLANATION}"
+    caption += doubt((row, panel.quantity) for line, panel in lines for _, row in line.points)
     names = {line.name: variable(line.colour) for line, _ in lines}
     legend = tuple((colour, name) for name, colour in names.items()) if len(names) > 1 else ()
     return sketch("The main numbers", panels, _plot_numbers, caption, legend)
@@ -192,6 +223,7 @@ def _plot_numbers(axes: Axes, panel: HeadlinePanel) -> None:
     bands = [_band(line.points, panel.quantity) for line in panel.lines]
     if len(bands) > 1 and all(drawn == bands[0] for drawn in bands):  # one line, in no series' colour
         plot_band(axes, bands[0], INK, "o", "all")
+        plot_doubtful(axes, bands[0], [x for line in panel.lines for x in _doubtful(line, panel.quantity)], INK)
     else:
         for line, drawn in zip(panel.lines, bands, strict=True):
             plot_band(axes, drawn, line.colour, "o", line.name)
@@ -298,6 +330,7 @@ def number_rows(table: Table, facets: Facets) -> Sketch | None:
             if 2 <= len(found) <= MOST_ROWS and _varies([row for _, row in found], q):
                 panels.append((", ".join([q.heading, *measured_on(table, block)]), RowsPanel(q, found)))
     caption = f"A row each: {means(row.group for _, panel in panels for _, row in panel.rows)}."
+    caption += doubt((row, panel.quantity) for _, panel in panels for _, row in panel.rows)
     return sketch("The main numbers", panels, _plot_rows, caption)
 
 
@@ -307,7 +340,9 @@ def _plot_rows(axes: Axes, panel: RowsPanel) -> None:
         found = within(found, *limits(panel.quantity, [row]))
         axes.plot(found.mean, found.x, "o", color=ACCENT)
         axes.plot([*found.low, *found.high], [y, y], color=ACCENT)
-    axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]))
+        if row.group.cell(panel.quantity).caution is not None:
+            plot_mark(axes, found.mean[0], float(y), ACCENT)
+    axes.set_yticks(range(len(panel.rows)), labels=_short([label for label, _ in panel.rows]), parse_math=False)
     axes.set_ylim(len(panel.rows) - 0.5, -0.5)
     few_ticks(axes, 3)
     axes.set_xlabel(panel.quantity.description.unit or panel.quantity.heading)

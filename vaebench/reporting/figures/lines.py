@@ -19,11 +19,13 @@ from vaebench.reporting.figures.base import (
     Lines,
     Sketch,
     band,
+    doubt,
     limit_after_warm_up,
     lines,
     measured_on,
     plot_band,
     plot_doubtful,
+    shared,
     sketch,
     sketch_lines,
     whole_ticks,
@@ -32,7 +34,7 @@ from vaebench.reporting.figures.base import (
 from vaebench.reporting.figures.headline import Kind, chosen, joined, limits, terms
 from vaebench.reporting.figures.svg import INK, RAMP, Axes, variable
 from vaebench.reporting.tables.labels import named
-from vaebench.reporting.tables.quantities import EXPLANATION, Quantity, with_role
+from vaebench.reporting.tables.quantities import Quantity, with_role
 from vaebench.reporting.tables.table import Group, Row, Table
 
 NOT_SHOWN = ("val/objective",)
@@ -58,7 +60,7 @@ def curves(table: Table, facets: Facets) -> Sketch | None:
     caption = (
         "Nats per observation over epochs: mean over seeds, and its 95 % Student-t interval where there are "
         "several. The first 5 % of the epochs may lie outside. Objectives of different models or β are not "
-        "comparable."
+        f"comparable.{_ends(table)}"
     )
     return sketch_lines("Training", panels, facets, caption, ("epoch", ""), finish)
 
@@ -95,14 +97,24 @@ def over_epochs(table: Table, facets: Facets) -> Sketch | None:
     panels = []
     for text, title in asked.y:
         parts = terms(text)
-        words = [(sign, Quantity(name, runs[0].description(name)).heading if runs else name) for sign, name in parts]
-        panels += lines(facets, partial(_over_epochs, parts), title or joined(words), fewest=2)
-    caption = "Over the epochs of training: mean over seeds, and its 95 % interval where there are several."
+        numbers = [Quantity(name, runs[0].description(name) if runs else Description()) for _, name in parts]
+        words = joined([(sign, number.heading) for (sign, _), number in zip(parts, numbers, strict=True)])
+        panels += lines(facets, partial(_over_epochs, parts), title or words, fewest=2, numbers=numbers)
+    caption = (
+        f"Over the epochs of training: mean over seeds, and its 95 % interval where there are several.{_ends(table)}"
+    )
     return sketch_lines("The answer over training", panels, facets, caption, ("epoch", "nats"), finish)
 
 
 def _over_epochs(parts: Sequence[tuple[int, str]], row: Row) -> Band:
-    return band([_curve(record, parts) for record in row.group.done])
+    return band(shared(_curve(record, parts) for record in row.group.done))
+
+
+def _ends(table: Table) -> str:
+    """What a caption says of runs of a row that differ in their epochs, after a space; empty where none do."""
+    last = [{r.curve["epoch"][-1] for r in row.group.done if r.curve.get("epoch")} for row in table.rows]
+    early = any(len(epochs) > 1 for epochs in last)
+    return " Where runs of a row end at different epochs, its line ends with the first." if early else ""
 
 
 def _curve(record: Record, parts: Sequence[tuple[int, str]]) -> list[tuple[float, float]]:
@@ -141,8 +153,7 @@ def bounds(table: Table, facets: Facets) -> Sketch | None:
 
     shown = facets.keep(lambda row: len(line(row).x) > 1)
     caption = "Nats per observation over the number of draws k; mean over seeds and its 95 % interval."
-    if any(doubtful(series.row) for facet in shown for series in facet.series):
-        caption += f" An open disc with {EXPLANATION}"
+    caption += doubt((series.row, bound) for facet in shown for series in facet.series for bound in by_k.values())
     panels = [(facet.title, facet) for facet in shown]
     return sketch("IWAE bounds over k", panels, plot, caption, facets.legend(shown), ("k", "IWAE-k"))
 

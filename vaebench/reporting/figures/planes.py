@@ -14,9 +14,11 @@ from vaebench.reporting.figures.base import (
     Facets,
     Sketch,
     coloured,
+    doubt,
     few_ticks,
     labelled,
     measured_on,
+    plot_mark,
     sketch,
     whole_ticks,
 )
@@ -49,6 +51,7 @@ def pair(table: Table, facets: Facets) -> Sketch | None:
             if len(rows) > 1:
                 panels.append((", ".join([y.heading, *measured_on(table, block)]), PlanePanel(asked.x, y, rows)))
     caption = f"A mark a row, over {asked.x.heading}: means over seeds, with the 95 % interval of both numbers."
+    caption += doubt((row, q) for _, p in panels for _, _, row in p.rows for q in (p.x, p.y))
     legend = {name: (variable(colour), name) for _, p in panels for name, colour, _ in p.rows}
     return sketch("The answer in two numbers", panels, _plot_pair, caption, tuple(legend.values()))
 
@@ -61,6 +64,8 @@ def _plot_pair(axes: Axes, panel: PlanePanel) -> None:
         axes.errorbar(
             [x.mean], [y.mean], [y.half_width or 0.0], [x.half_width or 0.0], "o", color=colour, elinewidth=0.8
         )
+        if any(row.group.cell(each).caution is not None for each in (panel.x, panel.y)):
+            plot_mark(axes, x.mean, y.mean, colour)
     few_ticks(axes)
     axes.set_xlabel(panel.x.heading)
     axes.set_ylabel(panel.y.heading)

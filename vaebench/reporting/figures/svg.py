@@ -128,6 +128,8 @@ def panel(figure: str, title: str, plot: Callable[[Axes], None]) -> Panel:
         canvas = Figure(figsize=(WIDTH, HEIGHT), dpi=POINTS)
         axes = canvas.add_axes((0.2, BOTTOM, 0.78, 0.97 - BOTTOM))
         plot(axes)
+        for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
+            text.set_parse_math(False)  # a $ is a $
         _fit_edges(axes)
         label_ends(axes)
         out = io.StringIO()
@@ -319,7 +321,7 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float] | No
 
 def _narrow(axes: Axes, names: Sequence[str]) -> None:
     """Makes room for the labels right of the axes."""
-    texts = [axes.text(0, 0, name) for name in names]
+    texts = [axes.text(0, 0, name, parse_math=False) for name in names]
     room = max(text.get_window_extent().width for text in texts) + LEADER + 2
     for text in texts:
         text.remove()
@@ -341,4 +343,4 @@ def _write(axes: Axes, line: Line2D, name: str, end: tuple[float, float], place:
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.plot(*stroke.T, color=line.get_color(), linewidth=0.8, clip_on=False)
     x, y = to_data([(edge + LEADER + 1, place)])[0]
-    axes.text(float(x), float(y), name, va="center")
+    axes.text(float(x), float(y), name, va="center", parse_math=False)
