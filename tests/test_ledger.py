@@ -411,6 +411,19 @@ def test_a_measurement_is_of_its_protocol(here: Path) -> None:
             "- {id: 1, title: t, source: s, state: read, options: {text: a, code: b}, printed: both}",
             "expected text or code as the option that was printed, got both",
         ),
+        (
+            "- {id: 1, title: t, source: s, state: read, points: [{name: a, published: [], read: b}]}",
+            "a: expected finite published values, got []",
+        ),
+        (
+            "- {id: 1, title: t, source: s, state: read, points: [{name: a, published: [1, .inf], read: b}]}",
+            "a: expected finite published values, got [1.0, inf]",
+        ),
+        (
+            "- {id: 1, title: t, source: s, state: read, tolerance: {rule: published, reason: r}, "
+            "points: [{name: a, published: 1, read: b}]}",
+            "claim 1: expected two or more published values for the rule published, got one for a",
+        ),
         ("a: [", "expected YAML"),
     ],
 )
@@ -585,6 +598,8 @@ def test_the_verb_writes_the_ledger_and_checks_it(project: Path) -> None:
     assert "results/paper/ledger.md" in vaebench("ledger", "--check", status=1, columns=80)
     assert "1 reproduced" in vaebench("ledger", columns=80), "a second time the same"
     assert "1 not run" in vaebench("ledger", "runs", columns=80), "records elsewhere are judged by the same claims"
+    for beside in (["runs"], ["--claim", "1"]):
+        assert "--check compares" in vaebench("ledger", *beside, "--check", status=1, columns=80)
 
 
 def test_one_claim_is_printed_in_full(project: Path) -> None:
@@ -612,6 +627,19 @@ def test_a_number_with_collapsed_weights_is_marked(here: Path) -> None:
 def test_a_number_without_a_scale_keeps_its_digits(here: Path, value: float, said: str) -> None:
     records(-value)
     assert details(judged(claim(SEEDS, published=value + 1))).numbers[0][2] == said
+
+
+def test_the_plot_counts_what_it_leaves_out_by_the_reason_and_marks_what_it_shows(here: Path) -> None:
+    collapsed = Weights(pareto_k=0.9, effective=2.0, draws=100)
+    records(-23.0, -23.1, -22.9, estimates=[Estimate("elbo", -23.0, weights=collapsed), Estimate("ais", math.inf)])
+    point = {"name": "loss", "published": 23.0, "read": "elbo", "times": -1, "of": {"model.beta": 1.0}}
+    others = [{"published": -23.0, "times": 1}, {"published": 0.0}, {"published": 1.0, "times": 0.0}, {"read": "ais"}]
+    figure = rendering.plot([judged(claim(STATED, points=[point, *(point | other for other in others)]))])
+    assert figure.caption.startswith("1 numbers on")
+    assert "alone: 1 with a negative value, 1 with a published value of 0 (a diff" in figure.caption
+    assert "1 measured as 0, 1 measured as infinite or NaN." in figure.caption
+    assert "rests on collapsed importance weights" in figure.caption
+    assert figure.panels[0].svg.count(f">{MARK}<") == 1
 
 
 def test_the_ledger_follows_from_the_records(project: Path) -> None:

@@ -111,6 +111,8 @@ def ledger(
     """Judge every claim of results/paper/claims.yaml from the records alone, and write the ledger beside it."""
     from vaebench.reporting.ledger import rendering
 
+    if check and (records != RESULTS or claim is not None):
+        raise ValueError(f"--check compares the ledger in {RESULTS}/ alone: leave out the folder and --claim")
     judged = rendering.judgements(RESULTS, records)
     if claim is not None:
         chosen = [j for j in judged if j.claim.id == claim]

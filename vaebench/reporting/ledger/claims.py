@@ -1,5 +1,6 @@
 """Claims in print: value, source, protocol and tolerance, as `results/paper/claims.yaml` states them before a run."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -73,6 +74,10 @@ class Point:
     pick: Pick = Pick.MEAN  # what stands for several seeds
     tolerance: Tolerance | None = None  # of this point, where it is not that of the claim
 
+    def __post_init__(self) -> None:
+        if not self.values or not all(map(math.isfinite, self.values)):
+            raise ValueError(f"{self.name}: expected finite published values, got {self.published}")
+
     @property
     def values(self) -> list[float]:
         """The published values, one an independent run."""
@@ -122,6 +127,10 @@ class Claim:
         wanting = [p.name for p in self.points if p.tolerance is None and self.tolerance is None]
         if wanting:
             raise ValueError(f"claim {self.id}: expected a tolerance before the run, got none for {wanting[0]}")
+        alone = [p.name for p in self.points if self.allowed(p).rule is Rule.PUBLISHED and len(p.values) < 2]
+        if alone:
+            wanted = f"two or more published values for the rule {Rule.PUBLISHED}"
+            raise ValueError(f"claim {self.id}: expected {wanted}, got one for {alone[0]}; use {Rule.SEEDS}")
 
     def allowed(self, point: Point) -> Tolerance:
         """The tolerance of a point: its own, or that of the claim."""

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from vaebench.records.files import PAPER
 from vaebench.records.provenance import commit
-from vaebench.reporting.figures.base import Drawn
+from vaebench.reporting.figures.base import Drawn, plot_mark
 from vaebench.reporting.figures.svg import CATEGORIES, FAINT, INK, Axes, panel, standalone, variable
 from vaebench.reporting.ledger import claims as published
 from vaebench.reporting.ledger.claims import State
@@ -230,18 +230,28 @@ COLOURS = {
 def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     """The plot; None if nothing was measured."""
     measured = [(j, m, m.value) for j in judgements for m in j.points if m.value is not None]
-    shown = [
-        (j, m, v) for j, m, v in measured if math.isfinite(v) and min(m.published, v) > 0
-    ]  # the axes are logarithmic
+    shown = [(j, m, v) for j, m, v in measured if not _no_place(m.published, v)]
     if not shown:
         return None
-    absent = len(measured) - len(shown)
     caption = f"{len(shown)} numbers on logarithmic axes; a bar is the 95 % interval over seeds, or what is allowed."
-    if absent:
-        caption += f" {absent} more have a published value of 0 (a difference that must vanish) and stand in the table."
+    if absent := Counter(filter(None, (_no_place(m.published, v) for _, m, v in measured))):
+        caption += f" Others stand in the table alone: {', '.join(f'{n} {why}' for why, n in absent.items())}."
+    if any(m.unreliable for _, m, _ in shown):
+        caption += f" An open disc with {EXPLANATION}"
     verdicts = {j.verdict for j, _, _ in shown}
     legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
     return Drawn("ledger", TITLE, caption, legend, (panel(TITLE, "", lambda axes: _draw(axes, shown)),))
+
+
+def _no_place(published: float, measured: float) -> str:
+    """Why a number has no place on logarithmic axes; empty if it has one."""
+    if not math.isfinite(measured):
+        return "measured as infinite or NaN"
+    if published == 0:
+        return "with a published value of 0 (a difference that must vanish)"
+    if min(published, measured) < 0:
+        return "with a negative value"
+    return "" if measured > 0 else "measured as 0"
 
 
 def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured, float]]) -> None:
@@ -257,6 +267,9 @@ def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured, float]]) -> Non
             measured.published, value, yerr=error, xerr=min(measured.point.error, 0.9 * measured.published) or None,
             fmt="o", color=colour, markersize=3.5, elinewidth=1, capsize=2,
         )  # fmt: skip
+    for judgement, measured, value in shown:
+        if measured.unreliable:
+            plot_mark(axes, measured.published, value, COLOURS.get(judgement.verdict, INK))
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_xlabel("published")
