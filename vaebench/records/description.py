@@ -89,7 +89,7 @@ class Bias(StrEnum):
     @property
     def opposite(self) -> "Bias":
         """In which way the number times −1 is wrong."""
-        return Bias.TOO_HIGH if self is Bias.TOO_LOW else Bias.TOO_LOW
+        return {Bias.TOO_LOW: Bias.TOO_HIGH, Bias.EITHER: Bias.EITHER}.get(self, Bias.TOO_LOW)
 
 
 LAST = 1000  # the place of a number that names none: after all others of its panel

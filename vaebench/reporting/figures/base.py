@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from vaebench.records.description import Bias
 from vaebench.reporting.figures.svg import CATEGORIES, GROUND, INK, RAMP, Asked, Axes, Panel, panel, variable
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
-from vaebench.reporting.tables.quantities import EXPLANATION, MARK, Quantity
+from vaebench.reporting.tables.quantities import MARK, Quantity, rests
 from vaebench.reporting.tables.table import Block, Group, Row, Table
 
 if TYPE_CHECKING:
@@ -217,12 +216,8 @@ def plot_mark(axes: Axes, x: float, y: float, colour: str) -> None:
 
 def doubt(shown: Iterable[tuple[Row, Quantity]]) -> str:
     """What a caption says of the marked numbers of a figure, after a space; empty where none is marked."""
-    marked = [quantity for row, quantity in shown if row.group.cell(quantity).caution is not None]
-    if not marked:
-        return ""
-    biases = {q.heading: q.description.bias for q in marked if q.description.bias is not Bias.TOO_LOW}
-    others = "".join(f" {heading} is then {bias}." for heading, bias in biases.items())
-    return f" An open disc with {EXPLANATION}{others}"
+    marked = [(q.heading, q.description.bias) for row, q in shown if row.group.cell(q).caution is not None]
+    return f" An open disc with {rests(marked)}" if marked else ""
 
 
 def limit_after_warm_up(axes: Axes, lines: Sequence[Band]) -> None:

@@ -130,19 +130,10 @@ def quantity(table: Table, text: str, title: str = "") -> Quantity | None:
     return Sum(text, Description(heading, unit=unit, bias=_bias(table, there)), terms=there)
 
 
-OPPOSITE = {
-    Bias.TOO_LOW: Bias.TOO_HIGH,
-    Bias.TOO_HIGH: Bias.TOO_LOW,
-    Bias.TOO_LARGE: Bias.TOO_LOW,
-    Bias.EITHER: Bias.EITHER,
-}
-"""In which way −x is wrong, by that of x."""
-
-
 def _bias(table: Table, terms: Iterable[tuple[int, Quantity]]) -> Bias:
     """In which way a sum is wrong where weights have collapsed: as the terms that are marked somewhere in the table."""
     marked = [(sign, q) for sign, q in terms if any(row.group.cell(q).caution is not None for row in table.rows)]
-    biases = {q.description.bias if sign > 0 else OPPOSITE[q.description.bias] for sign, q in marked}
+    biases = {q.description.bias if sign > 0 else q.description.bias.opposite for sign, q in marked}
     return Bias.EITHER if len(biases) > 1 else next(iter(biases), Bias.TOO_LOW)
 
 

@@ -236,8 +236,8 @@ def plot(judgements: Sequence[Judgement]) -> Drawn | None:
     caption = f"{len(shown)} numbers on logarithmic axes; a bar is the 95 % interval over seeds, or what is allowed."
     if absent := Counter(filter(None, (_no_place(m.published, v) for _, m, v in measured))):
         caption += f" Others stand in the table alone: {', '.join(f'{n} {why}' for why, n in absent.items())}."
-    if any(m.unreliable for _, m, _ in shown):
-        caption += f" An open disc with {EXPLANATION}"
+    if marked := [(m.point.name, m.bias) for _, m, _ in shown if m.bias is not None]:
+        caption += f" An open disc with {rests(marked)}"
     verdicts = {j.verdict for j, _, _ in shown}
     legend = tuple((variable(COLOURS[v]), str(v)) for v in Verdict if v in verdicts)
     return Drawn("ledger", TITLE, caption, legend, (panel(TITLE, "", lambda axes: _draw(axes, shown)),))
@@ -268,7 +268,7 @@ def _draw(axes: Axes, shown: Sequence[tuple[Judgement, Measured, float]]) -> Non
             fmt="o", color=colour, markersize=3.5, elinewidth=1, capsize=2,
         )  # fmt: skip
     for judgement, measured, value in shown:
-        if measured.unreliable:
+        if measured.bias is not None:
             plot_mark(axes, measured.published, value, COLOURS.get(judgement.verdict, INK))
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)

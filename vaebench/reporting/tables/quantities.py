@@ -80,10 +80,6 @@ def direction(marked: Iterable[tuple[str, Bias]]) -> str:
     return f"{first} ({others})" if rest else str(first)
 
 
-EXPLANATION = explanation([("bounds", Bias.TOO_LOW), (BITS_PER_DIMENSION, Bias.TOO_HIGH)])
-"""What the mark means, where no single number is in question."""
-
-
 def weights(record: Record, estimate: Estimate) -> Weights | None:
     """How far an estimate's weights can be trusted: as it says itself, or as an older record says elsewhere."""
     if estimate.weights is not None or record.tells_weights:
