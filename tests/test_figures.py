@@ -12,7 +12,8 @@ from vaebench.records.description import Bias, Weights
 from vaebench.records.record import Estimate, Record, identity
 from vaebench.reporting.figures import FIGURES
 from vaebench.reporting.figures.base import Drawn, Facets
-from vaebench.reporting.figures.headline import quantity
+from vaebench.reporting.figures.headline import LONGEST, quantity
+from vaebench.reporting.figures.svg import CATEGORIES
 from vaebench.reporting.tables import table as tables
 from vaebench.reporting.tables.quantities import MARK
 
@@ -169,3 +170,61 @@ def test_a_dollar_in_a_label_is_a_dollar():
     found = drawn(runs, Presentation("Why?", figure=Axes(x="kind", y=("elbo",))), "rows", "bounds", "ceiling")
     assert [all(label in written(found[name]) for label in DOLLARS) for name in ("rows", "bounds")] == [True, True]
     assert not re.search(r"mathdefault|\\times", written(found["ceiling"])), "the powers of ten of its axis are set"
+
+
+def plain(label: float | str, i: int, **changes) -> list[Record]:
+    key = "kind" if isinstance(label, str) else "beta"
+    return [record(label, seed, -20.0 - i - seed, key=key, **changes) for seed in (0, 1)]
+
+
+def rows(labels: Sequence[str]) -> list[str]:
+    """What stands at the rows of a chart."""
+    runs = [run for i, label in enumerate(labels) for run in plain(label, i)]
+    (panel,) = drawn(runs, Presentation("Why?", figure=Axes(x="kind", y=("elbo",))), "rows")["rows"].panels
+    return re.findall(r'<text class="at end"[^>]*>([^<]*)</text>', panel.svg)
+
+
+def test_characters_that_control_a_terminal_are_written_as_codes():
+    assert rows(["a\0b", "c\u202ed", "e\nf"]) == [r"a\x00b", r"c\u202ed", "e f"]
+
+
+def test_long_labels_that_differ_in_the_middle_stay_different():
+    found = rows(["x" * 200 + end + "y" * 200 for end in "abc"])
+    assert len(set(found)) == 3
+    assert max(map(len, found)) <= LONGEST
+
+
+def test_more_words_than_colours_have_one_colour_and_no_legend():
+    def bounds(n: int) -> Drawn:
+        return drawn([run for i in range(n) for run in plain(f"kind{i}", i)], PLAIN, "bounds")["bounds"]
+
+    assert bounds(len(CATEGORIES) + 1).legend == ()
+    legend = bounds(len(CATEGORIES)).legend
+    assert len({colour for colour, _ in legend}) == len({text for _, text in legend}) == len(CATEGORIES)
+
+
+@pytest.mark.parametrize("power", [1e6, 1e12, 1e-12])
+def test_the_power_of_ten_of_a_number_stands_at_its_tick(power):
+    runs = [record(x, 0, -power * i) for i, x in enumerate((0.5, 1.0, 2.0), 1)]
+    text = written(drawn(runs, Presentation("Why?", figure=Axes(x="beta", y=("elbo",))), "headline")["headline"])
+    assert re.search(rf" −2e{f'{power:e}'[-3:]} ".replace("e-", "e−").replace("+", r"\+"), text)
+
+
+def test_labels_of_ticks_do_not_touch():
+    runs = [record(x, 0, -20.0 - x) for x in (1.0, 1.01, 1.02, 100.0, 101.0)]
+    text = written(drawn(runs, Presentation("Why?", figure=Axes(x="beta", y=("elbo",))), "headline")["headline"])
+    assert [f" {x} " in text for x in ("1", "1.01", "1.02", "100", "101")] == [True, False, False, True, False]
+
+
+def test_epochs_and_counts_are_whole():
+    runs = [run for i, x in enumerate((1.0, 2.0)) for run in plain(x, i)]
+    runs = [
+        with_numbers(replace(run, facts={**run.facts, "forecast_active_units": 0}), active_units=0.0) for run in runs
+    ]
+    found = drawn(
+        runs, Presentation("Why?", figure=Axes(x="epoch", y=("val/elbo",))), "over-epochs", "curves", "forecast"
+    )
+    for panel in (panel for figure in found.values() for panel in figure.panels):
+        ticks = re.findall(r'<text class="at mid"[^>]*>([^<a-z]+)</text>', panel.svg)
+        assert ticks
+        assert all(re.fullmatch(r"\d+", tick) for tick in ticks), (panel.title, ticks)

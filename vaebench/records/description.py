@@ -84,7 +84,7 @@ class Bias(StrEnum):
     TOO_LOW = "too low"
     TOO_HIGH = "too high"
     TOO_LARGE = "too large"
-    EITHER = "too low or too high"
+    EITHER = "wrong"  # too low or too high
 
     @property
     def opposite(self) -> "Bias":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from vaebench.reporting.figures.svg import CATEGORIES, GROUND, INK, RAMP, Asked, Axes, Panel, panel, variable
+from vaebench.reporting.figures.svg import ACCENT, CATEGORIES, GROUND, INK, RAMP, Asked, Axes, Panel, panel, variable
 from vaebench.reporting.tables.intervals import t_interval
 from vaebench.reporting.tables.labels import brief, is_number, natural
 from vaebench.reporting.tables.layout import comparability
@@ -68,8 +68,10 @@ class Facets:
     def legend(self, facets: Sequence[Facet]) -> Legend:
         """The legend of some facets; empty if the study has only one colour."""
         shown = {series.colour for facet in facets for series in facet.series}
+        if len(set(self.colours.values())) == 1:
+            return ()
         entries = [(variable(c), text) for text, c in self.colours.items() if c in shown]
-        return tuple(evenly(entries, MOST_COLOURS)) if len(entries) > 1 or len(self.colours) > len(entries) else ()
+        return tuple(evenly(entries, MOST_COLOURS) if shown <= set(RAMP) else entries)
 
     def keep(self, has: Callable[[Row], bool]) -> list[Facet]:
         """The facets without the rows that have nothing to show, and without the facets that are then empty."""
@@ -112,11 +114,14 @@ def coloured(names: Iterable[str]) -> dict[str, str]:
 
 
 def colours(values: Sequence[str]) -> list[str]:
-    """A colour for each value: along the ramp if all values are numbers, otherwise from the categories."""
+    """A colour for each value: along the ramp if all values are numbers, otherwise from the categories.
+
+    More words than there are categories have one colour, since two of the same colour would be taken for one.
+    """
     if all(map(is_number, values)):
         last = max(len(values) - 1, 1)
         return [RAMP[round(i * (len(RAMP) - 1) / last)] for i in range(len(values))]
-    return [CATEGORIES[i % len(CATEGORIES)] for i in range(len(values))]
+    return list(CATEGORIES[: len(values)]) if len(values) <= len(CATEGORIES) else [ACCENT] * len(values)
 
 
 def evenly(values: Sequence[T], most: int) -> list[T]:
@@ -242,7 +247,14 @@ def whole_ticks(*axes: "Axis") -> None:
     from matplotlib.ticker import MaxNLocator
 
     for axis in axes:
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def whole_epochs(axes: Axes) -> None:
+    """Puts the ticks of a horizontal axis of epochs at whole ones, as many as matplotlib does for any number."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
 
 
 def few_ticks(axes: Axes, most: int = MOST_TICKS) -> None:

@@ -32,6 +32,7 @@ from vaebench.reporting.figures.base import (
     within,
 )
 from vaebench.reporting.figures.svg import ACCENT, INK, Axes, variable
+from vaebench.reporting.tables.escaping import visible
 from vaebench.reporting.tables.labels import brief, is_number, named, slug
 from vaebench.reporting.tables.layout import headline
 from vaebench.reporting.tables.quantities import Fact, Quantity, Reading, observations
@@ -342,13 +343,25 @@ def _plot_rows(axes: Axes, panel: RowsPanel) -> None:
 def _short(labels: Sequence[str]) -> list[str]:
     """Labels that have room: if one is too long, all say numbers without keys; one still too long loses its middle.
 
+    Where that makes two of them equal, all lose what they begin with alike.
+
     >>> _short(["IWAE, variance=0.15", "VAE (MLP (256, 256), Flow), variance=0.15"])
     ['IWAE, 0.15', 'VAE (MLP (256,…), Flow), 0.15']
     """
-    half = LONGEST // 2
+    labels = [visible(label) for label in labels]
     if max(map(len, labels), default=0) > LONGEST:
         labels = [re.sub(r"[\w.]+=", "", label) for label in labels]
-    return [text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half + 1 :]}" for text in labels]
+    short = [_without_middle(text) for text in labels]
+    if len(set(short)) == len(set(labels)):
+        return short
+    alike = (len(set(letters)) == 1 for letters in zip(*labels, strict=False))
+    same = next((i for i, is_same in enumerate(alike) if not is_same), min(map(len, labels)))
+    return [_without_middle(f"…{text[same:]}") for text in labels]
+
+
+def _without_middle(text: str) -> str:
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[: half - 1]}…{text[-half + 1 :]}"
 
 
 def _measured(table: Table, rows: Sequence[Row], quantity: Quantity) -> list[tuple[str, Row]]:

@@ -28,6 +28,7 @@ from vaebench.reporting.figures.base import (
     shared,
     sketch,
     sketch_lines,
+    whole_epochs,
     whole_ticks,
     within,
 )
@@ -50,6 +51,7 @@ def curves(table: Table, facets: Facets) -> Sketch | None:
     """Every column over epochs, a panel for each column and facet."""
 
     def finish(axes: Axes, panel: Lines) -> None:
+        whole_epochs(axes)
         limit_after_warm_up(axes, panel.bands)
 
     panels = [
@@ -84,6 +86,7 @@ def over_epochs(table: Table, facets: Facets) -> Sketch | None:
     """A column of the curve, or a sum of columns and of numbers of the trained run, over epochs."""
 
     def finish(axes: Axes, panel: Lines) -> None:
+        whole_epochs(axes)
         lowest, highest = min(min(line.low) for line in panel.bands), max(max(line.high) for line in panel.bands)
         if 0 < lowest * WIDE < highest:
             axes.set_yscale("log")

@@ -8,6 +8,7 @@ lie (`data-x`, `data-y`), so that the script of the page can read the values of 
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -129,13 +130,49 @@ def panel(figure: str, title: str, plot: Callable[[Axes], None]) -> Panel:
         axes = canvas.add_axes((0.2, BOTTOM, 0.78, 0.97 - BOTTOM))
         plot(axes)
         for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
-            text.set_parse_math(False)  # a $ is a $
+            text.set(text=visible(text.get_text()), parse_math=False)  # a $ is a $
+        _write_powers(axes)
         _fit_edges(axes)
         label_ends(axes)
+        _hide_what_touches(axes)
         out = io.StringIO()
         FigureCanvasSVG(canvas).print_svg(out, metadata={"Date": None})
         scales = _scale(axes, "x"), _scale(axes, "y")
     return Panel(title, _inline(out.getvalue(), ": ".join(filter(None, [figure, title])), scales))
+
+
+def _write_powers(axes: Axes) -> None:
+    """Writes the power of ten of very large or small numbers at each tick; matplotlib writes it outside the panel."""
+    from matplotlib.ticker import ScalarFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        ticks, formatter = [float(v) for v in axis.get_majorticklocs()], axis.get_major_formatter()
+        if isinstance(formatter, ScalarFormatter):
+            formatter.format_ticks(ticks)
+            if formatter.get_offset():
+                near = 1e-3 * min((b - a for a, b in pairwise(ticks)), default=0.0)
+                digits = next((n for n in range(1, 17) if all(abs(float(f"{v:.{n}g}") - v) <= near for v in ticks)), 17)
+                axis.set_major_formatter(partial(_tick, digits))
+
+
+def _tick(digits: int, value: float, position: float) -> str:
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def _hide_what_touches(axes: Axes) -> None:
+    """Hides labels of ticks that would touch another one; those of powers of ten stay before those between them."""
+    for axis, horizontal in ((axes.xaxis, True), (axes.yaxis, False)):
+        taken: list[tuple[float, float]] = []
+        axis.get_ticklabels(which="both")  # matplotlib writes them now
+        first, last = sorted(axis.get_view_interval())
+        ticks = (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1 for tick in ticks if first <= tick.get_loc() <= last):
+            box = label.get_window_extent()
+            low, high = (box.x0, box.x1) if horizontal else (box.y0 + 1, box.y1 - 1)
+            if any(low < end and start < high for start, end in taken):
+                label.set_visible(False)
+            elif label.get_text():
+                taken.append((low, high))
 
 
 def _fit_edges(axes: Axes) -> None:
@@ -279,7 +316,7 @@ def label_ends(axes: Axes) -> None:
     two overlap. The legend then says alone which line is which.
     """
     lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-    names = [str(line.get_label()) for line in lines]
+    names = [visible(str(line.get_label())) for line in lines]
     if not 1 < len(lines) == len(set(names)) or max(map(len, names)) > LONGEST:
         return
     whole = axes.get_position().bounds
