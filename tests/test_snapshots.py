@@ -1,5 +1,6 @@
 """Snapshots: what was stopped goes on with the same numbers, in any company, and a bad file harms nothing."""
 
+import contextlib
 import io
 import logging
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -243,6 +245,7 @@ MISFITS = {
     "26 steps, of 5 epochs of 5": lambda s: {"steps": 26},
     "no snapshot": lambda s: {"another": 1},
     f"expected format {FORMAT}": lambda s: {"run": "another"},
+    "its data have changed since: SHA-256 aaaaaaaaaa": lambda s: {"data": "a" * 64},
     "got format 2": lambda s: {"format": 2},
 }
 
@@ -257,6 +260,32 @@ def test_a_snapshot_that_does_not_fit_is_put_aside(runs, snapshot, caplog, said)
     assert said in caplog.text
     assert "kept as resume.damaged, the run begins anew" in caplog.text
     assert snapshot.with_suffix(".damaged").read_bytes() == wrong
+
+
+def test_a_snapshot_from_before_there_were_checksums_of_data_is_read(runs, snapshot):
+    content = torch.load(snapshot, weights_only=True)
+    assert len(content.pop("data")) == 64
+    changed = io.BytesIO()
+    torch.save(content | {"format": 3}, changed)
+    snapshot.write_bytes(sealed(changed.getvalue(), format=3))
+    assert found(runs[0], snapshot.parent).data == ""
+
+
+@pytest.mark.parametrize("more", ["", ", early_stopping: {patience: 9}"], ids=["pack", "Trainer"])
+def test_a_stopped_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, caplog, more):
+    monkeypatch.chdir(tmp_path)
+    np.save("mine.npy", np.random.RandomState(0).random_sample((60, 4)))
+    text = "question: Whose data?\nmodel: {name: VAE, likelihood: Gaussian}\ndata: {name: Arrays, path: mine.npy}\n"
+    Path("own.yaml").write_text(f"{text}train: {{epochs: 3, batch_size: 40{more}}}\n")
+    runs = load(Path("own.yaml")).runs
+    with contextlib.suppress(StoppedError):  # of a run outside a pack it is an outcome
+        fitted(runs, tmp_path, stop=2)
+    assert (tmp_path / runs[0].id / RESUME).is_file()
+    np.save("mine.npy", np.random.RandomState(1).random_sample((60, 4)))
+    with caplog.at_level(logging.WARNING):
+        again = fitted(runs, tmp_path)
+    assert "its data have changed since" in caplog.text
+    assert_same(again[0], fitted(runs, tmp_path / "fresh")[0])
 
 
 def test_a_run_whose_snapshot_does_not_fit_begins_anew(runs, whole, snapshot):

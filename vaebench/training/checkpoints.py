@@ -76,7 +76,8 @@ def tensors(model: Autoencoder) -> dict[str, Tensor]:
 
 # -- snapshots ---------------------------------------------------------------------------------------------------------
 
-FORMAT = 3  # version of the file format. Others are refused
+FORMAT = 4  # version of the file format that is written
+READABLE = (3, FORMAT)  # those that are read; format 3 has no checksum of the data
 
 FILE_KEYS = {
     "divergence": "death",
@@ -86,6 +87,7 @@ FILE_KEYS = {
 }
 """What the file calls these fields of a `Snapshot`: older names, so that old files can be read."""
 
+CHECKSUM = "data"  # where a Trainer's snapshot has the checksum of its data
 DATA = "DataModule"  # where Lightning's checkpoint has the state of the training batches
 
 
@@ -122,10 +124,11 @@ class Snapshot(NamedTuple):
     examples_seen: int = 0  # the number of observations in that sum
     # for a run outside a pack, the rest of Lightning's checkpoint: the optimiser, the loops and the callbacks
     trainer: dict[str, Any] | None = None
+    data: str = ""  # the checksum of its data (`DataModule.checksum`); empty in a file from before there was one
 
     @classmethod
     def of_trainer(cls, run: str, checkpoint: Mapping[str, Any]) -> "Snapshot":
-        """The snapshot of a run outside a pack, from Lightning's checkpoint with the rows of its curve as `rows`."""
+        """The snapshot of a run outside a pack, from Lightning's checkpoint with what `RestOfSnapshot` adds."""
         rest = dict(checkpoint)
         return cls(
             run,
@@ -136,12 +139,19 @@ class Snapshot(NamedTuple):
             rest.pop("noise"),
             rest.pop(DATA),
             rest.pop("rows"),
+            data=rest.pop(CHECKSUM),
             trainer=rest,
         )
 
     def checkpoint(self) -> dict[str, Any]:
         """Lightning's checkpoint, from which a Trainer continues: the inverse of `of_trainer`."""
-        own = {"state_dict": self.weights, "noise": self.noise, DATA: self.order, "rows": self.rows}
+        own = {
+            "state_dict": self.weights,
+            "noise": self.noise,
+            DATA: self.order,
+            "rows": self.rows,
+            CHECKSUM: self.data,
+        }
         return {**(self.trainer or {}), **own}
 
     def save(self, path: Path) -> None:
@@ -173,7 +183,7 @@ def read(path: Path, run: str) -> Snapshot:
         found = Snapshot(**fields, divergence=None if diverged is None else Divergence(*diverged))
     except (AttributeError, LookupError, TypeError) as error:
         raise SnapshotError(f"{path}: no snapshot ({type(error).__name__}: {error})") from None
-    if version != FORMAT or found.run != run:
+    if version not in READABLE or found.run != run:
         raise SnapshotError(f"{path}: expected format {FORMAT} of run {run}, got format {version} of {found.run!r}")
     return found
 

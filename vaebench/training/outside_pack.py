@@ -35,7 +35,7 @@ from vaebench.training.callbacks import LearningRateStages, StopEarly
 from vaebench.training.checkpoints import SnapshotError, read, save_checkpoint
 from vaebench.training.loggers import Curve, replay
 from vaebench.training.memory import check_fits, meta_model
-from vaebench.training.resume import CurveInSnapshot, PeriodicSnapshot, StoppedError, find_snapshot, put_aside
+from vaebench.training.resume import PeriodicSnapshot, RestOfSnapshot, StoppedError, find_snapshot, put_aside
 from vaebench.training.signals import DeferredSignals, exit_with_parent
 from vaebench.training.trainer import (
     DeferSignals,
@@ -128,7 +128,7 @@ def _train(
     signals, started = DeferredSignals(), TrainingStarted()
     saving = PeriodicSnapshot(job.save_every, lambda: _save(training, folder / RESUME), signals, must_stop)
     early = [] if run.train.early_stopping is None else [StopEarly(run.train.early_stopping)]
-    callbacks = [started, LearningRateStages(run.train), *early, saving, CurveInSnapshot(loggers)]
+    callbacks = [started, LearningRateStages(run.train), *early, saving, RestOfSnapshot(loggers)]
     # One of several processes must not stop at a signal while others wait for it: their parent tells all to stop.
     callbacks = callbacks if devices else [DeferSignals(signals), *callbacks]
     clip = run.train.gradient_clip if model.trained_by_gradient else None

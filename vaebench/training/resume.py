@@ -18,7 +18,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.epoch import TRAINING_OBJECTIVE
 from vaebench.records import files
 from vaebench.records.files import RESUME, WriteError
-from vaebench.training.checkpoints import Snapshot, SnapshotError, header_of, read
+from vaebench.training.checkpoints import CHECKSUM, Snapshot, SnapshotError, header_of, read
 from vaebench.training.loggers import Curve, replay
 from vaebench.training.packed.module import Pack
 from vaebench.training.packed.stacked import ALIGNMENT
@@ -134,8 +134,10 @@ def resume_point(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-class CurveInSnapshot(lightning.Callback):
-    """Puts the curve of a run outside a pack into its snapshots, and logs it again when the run continues.
+class RestOfSnapshot(lightning.Callback):
+    """Puts the curve of a run outside a pack and the checksum of its data into its snapshots.
+
+    It logs the curve again when the run continues.
 
     Args:
         loggers: of the run; the first is the curve.
@@ -155,6 +157,7 @@ class CurveInSnapshot(lightning.Callback):
             ended = {TRAINING_OBJECTIVE: float(trainer.callback_metrics[TRAINING_OBJECTIVE])}
             rows[epoch] = epoch, trainer.global_step, numbers | ended
         checkpoint["rows"] = list(rows.values())
+        checkpoint[CHECKSUM] = trainer.datamodule.checksum  # type: ignore[attr-defined]
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -192,6 +195,8 @@ def _layout(weights: Any) -> dict[str, Any]:
 
 def _misfit(snapshot: Snapshot, run: Run, model: Autoencoder, data: DataModule) -> str | None:
     """Why a run cannot continue from a snapshot with its id, or None if it can."""
+    if snapshot.data not in ("", data.checksum):
+        return f"its data have changed since: SHA-256 {snapshot.data[:10]}…, now {data.checksum[:10]}…"
     order, here = _layout(snapshot.order), data.training(run.seed)
     if order != _layout(here.next_epoch()):
         return "the order of its batches is written in another way"

@@ -372,6 +372,7 @@ class Pack(lightning.LightningModule):
             self.divergences[i],
             float(self._objective_sum[i]),
             self._count,
+            data=data.checksum,
         )
 
     def _restore(self, start: Sequence[Snapshot]) -> None:
