@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import vaebench as command
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -247,8 +248,6 @@ IDS: dict[str, str] = {}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep with a VAE and an AE."""
-    from rich.console import Console
-
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.yaml").write_text(STUDY)
     outcome = sweep(
@@ -379,7 +378,7 @@ def test_scores_of_new_data_from_a_file(folder: Path, tmp_path: Path) -> None:
     """Grey levels of a file are binarised like the data of the run, and 0 and 1 stay as they are."""
     x = (np.random.RandomState(0).random_sample((30, 8, 8)) > 0.5).astype(np.uint8)
     np.savez(tmp_path / "new.npz", x=x, label=np.arange(30))
-    np.save(tmp_path / "grey.npy", (x * 255).astype(np.uint8))
+    np.save(tmp_path / "grey.npy", (x * 16).astype(np.uint8))  # the white of Digits
     said = command("score", IDS["VAE"], str(tmp_path / "new.npz"), "--draws", "50", "--out", str(tmp_path / "a.npz"))
     assert re.search(r"iwae_50 +-\d+\.\d+ nats ± .*Monte-Carlo", said)
     assert re.search(r"\d+ of 30 observations rest on collapsed", said)
@@ -392,6 +391,76 @@ def test_scores_of_new_data_from_a_file(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(npz(tmp_path / "b.npz")[0]["log_px"], scores["log_px"])
     few = ["score", IDS["VAE"], str(tmp_path / "new.npz"), "--annealing", "20", "--out", str(tmp_path / "c.npz")]
     assert "ais" in command(*few)
+
+
+def own_study(scale: str = "") -> Path:
+    """The folder of a trained run of the file mine.npy, below the working directory."""
+    study = (
+        f"question: Whose?\nmodel: {{name: VAE, likelihood: Gaussian}}\ndata: {{name: Arrays, path: mine.npy{scale}}}"
+    )
+    Path("own.yaml").write_text(study + "\ntrain: {epochs: 1, batch_size: 20}\nevaluate: {draws: 5, metrics: [ELBO]}\n")
+    quiet = Console(file=io.StringIO())
+    (made,) = sweep(load_study(Path("own.yaml")), Path("runs/own"), Execution("disabled"), quiet).records
+    return Path("runs/own") / made.id
+
+
+def test_a_trained_run_is_not_used_with_other_data_under_the_old_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = np.random.RandomState(0).random_sample((40, 4, 4))
+    np.save("mine.npy", x)
+    place = own_study()
+    known = (place / RECORD).read_bytes()
+    np.save("mine.npy", x / 2)
+    for words in (["evaluate", place.name, "--k", "5", "--save"], ["score", place.name], ["encode", place.name]):
+        said = command(*words, status=1)
+        assert "they have changed since" in said
+        assert place.name in said
+    assert (place / RECORD).read_bytes() == known
+    np.save("mine.npy", x)
+    command("evaluate", place.name, "--k", "5", "--save")
+    Path("mine.npy").unlink()
+    np.save("levels.npy", (x * 9).astype(np.uint8))
+    assert "levels.npy: has grey levels" in command("encode", place.name, "levels.npy", status=1)
+
+
+@pytest.mark.parametrize("scale", ["", ", scale: 9"])
+def test_grey_levels_of_a_file_are_scaled_like_those_of_the_data(
+    scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = np.random.RandomState(0).randint(0, 10, (40, 4, 4)).astype(np.uint8)
+    np.save("mine.npy", x)
+    place = own_study(scale)
+    np.save("levels.npy", x)
+    levels, data = (find(place).observations(*which).batch.x for which in ([Path("levels.npy")], [None, "train"]))
+    assert torch.equal(levels, torch.from_numpy(x[:, None]).float() / (9 if scale else 255))
+    assert levels.max() == data.max()
+
+
+def test_digits_have_a_white_of_16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = "question: How white?\nmodel: {name: VAE, likelihood: Gaussian}\ndata: Digits\ntrain: {epochs: 1}\n"
+    Path("digits.yaml").write_text(study + "evaluate: {draws: 5, metrics: [ELBO]}\n")
+    (made,) = sweep(
+        load_study(Path("digits.yaml")), Path("runs/d"), Execution("disabled"), Console(file=io.StringIO())
+    ).records
+    used = find(made.id)
+    own = used.observations().batch.x
+    np.save("levels.npy", (own * 16).byte().numpy())
+    assert torch.equal(used.observations(Path("levels.npy")).batch.x, own)
+
+
+def test_a_file_of_images_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
+    used, x = find(IDS["VAE"]), np.random.RandomState(0).random_sample((5, 64)).astype(np.float32)
+    for shape in ((64,), (8, 8), (1, 8, 8), (8, 8, 1)):
+        np.save(tmp_path / "x.npy", x.reshape(5, *shape))
+        assert used.observations(tmp_path / "x.npy").batch.x.shape == (5, 1, 8, 8)
+    for shape in ((4, 16), (16, 4), (4, 4, 4), (1, 4, 16)):
+        np.save(tmp_path / "x.npy", x.reshape(5, *shape))
+        with pytest.raises(ValueError, match=r"expected observations of shape \[1, 8, 8\], got"):
+            used.observations(tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("out", ["taken.npz", "link.npz", "file/x.npz", "x.csv", "x.png", "", "/proc/x.npz"])

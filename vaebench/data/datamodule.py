@@ -134,6 +134,11 @@ class DataModule(LightningDataModule):
         return self._loaded.scale if self.dataset.binarization is None else 1.0
 
     @property
+    @property
+    def white(self) -> float | None:
+        """The raw whole number that becomes 1; None if the raw data are floats."""
+        return None if self._loaded.train.x.is_floating_point() else self._loaded.scale
+
     def train(self) -> Batch:
         """The whole training set in its own order, binarised as for evaluation, in float32."""
         return self.on_device("train")[:]

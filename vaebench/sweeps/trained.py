@@ -62,7 +62,8 @@ class Trained(NamedTuple):
             split: of the run's own data, if no file is given; None for the split on which the run was measured.
 
         Raises:
-            ValueError: if the file has other observations than the model's, or there is neither file nor run.
+            ValueError: if the file has other observations than the model's, if there is neither file nor run, or if
+                the data have changed since the run.
         """
         if file is not None:
             if split is not None:
@@ -71,13 +72,14 @@ class Trained(NamedTuple):
         if self.run is None:
             raise ValueError(f"{self.checkpoint}: has no record, so its data are not known; give a file")
         split = split or self.run.evaluate.split
-        data = data_of(self.run).to(self.model.device)
-        data.setup("test")
+        data = _data(self.run, self.made)
         return Observed(data.on_device(split)[:], {"split": split, **data.comparability})
 
     def _from_file(self, file: Path) -> Observed:
         spec = {} if self.run is None else self.run.config["data"]
         examples, scale = own.whole(file, self.model.shape, spec.get("scale"))
+        if scale == own.WHITE and self.run is not None and spec.get("scale") is None:
+            scale = self._white(file, self.run)
         rule = None if self.run is None else DATASETS.build(self.run.data).binarization
         named = rule and rule.name
         x = examples.x
@@ -92,6 +94,16 @@ class Trained(NamedTuple):
         where, label = self.model.device, examples.label
         source = {"file": file.name, "sha256": checksum(file.read_bytes()), "binarize": named}
         return Observed(Batch(x.to(where), None if label is None else label.to(where)), source)
+
+    def _white(self, file: Path, run: Run) -> float:
+        """The grey level that becomes 1: that of the run's data, or the usual one if those are floats."""
+        try:
+            return _data(run, self.made).white or own.WHITE
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{file}: has grey levels, which are scaled like the data of the run, and these were not found "
+                f"({error}); or save floats, in which 1 is white"
+            ) from None
 
     def origin(self, source: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
         """Where numbers of this model come from: the run, the checkpoint, the observations, the settings, the code."""
@@ -260,7 +272,7 @@ def reevaluate(
     Raises:
         LookupError: if there is no such run.
         FileNotFoundError: if the run has no checkpoint.
-        ValueError: if the checkpoint or the record is damaged, or belongs to another run.
+        ValueError: if the checkpoint or the record is damaged or belongs to another run, or the data have changed.
         ConfigError: if a setting is wrong.
     """
     made, _, model = _of_record(folder_of(path) / RECORD)
@@ -271,7 +283,7 @@ def reevaluate(
         asked["estimators"] = listed(estimators)
     changed = {name: value for name, value in asked.items() if value is not None}
     run = Run.of(config | {"evaluate": config["evaluate"] | changed})
-    return evaluate(run, model, _data(run))
+    return evaluate(run, model, _data(run, made))
 
 
 def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
@@ -279,17 +291,29 @@ def trained(run: Run, folder: Path) -> tuple[Autoencoder, DataModule]:
 
     Raises:
         FileNotFoundError: if the folder has no record or no checkpoint.
-        ValueError: if the checkpoint or the record is damaged, or belongs to another run.
+        ValueError: if the checkpoint or the record is damaged or belongs to another run, or the data have changed.
     """
     made, _, model = _of_record(folder / RECORD)
     if made.id != run.id:
         raise ValueError(f"{folder}: expected the run {run.id}, got {made.id}")
-    return model, _data(run)
+    return model, _data(run, made)
 
 
-def _data(run: Run) -> DataModule:
+def _data(run: Run, made: Record | None) -> DataModule:
+    """The data of a run, loaded.
+
+    Raises:
+        ValueError: if they are not those of its record.
+    """
     data = data_of(run).to(device())
     data.setup("test")
+    recorded = None if made is None else made.comparability.get("checksum")
+    if recorded not in (None, data.checksum):
+        raise ValueError(
+            f"{data.dataset.name}: expected the data of run {run.id if made is None else made.id} "
+            f"(SHA-256 {str(recorded)[:10]}…), got others ({data.checksum[:10]}…): they have changed since; restore "
+            "them, or train the run again"
+        )
     return data
 
 

@@ -43,6 +43,8 @@ FACTORS = {
 """The names of the factors that belong to each observation array."""
 
 
+WHITE = 255.0  # the grey level that becomes 1, if nothing else is known
+
 @DATASETS.register
 class Arrays(Dataset):
     """An .npy or .npz file of images `[N, H, W]`, `[N, C, H, W]`, `[N, H, W, C]` or vectors `[N, D]`.
@@ -105,7 +107,7 @@ def whole(file: Path, shape: tuple[int, ...], scale: float | None = None) -> tup
 
     Args:
         file: as `Arrays` reads it, with an array `x` or `images`, perhaps with labels.
-        shape: of an observation, for a model.
+        shape: of an observation, for a model. The file may have flat vectors of as many numbers.
         scale: the raw value that becomes 1; None to choose it as `Arrays` does.
 
     Raises:
@@ -119,9 +121,9 @@ def whole(file: Path, shape: tuple[int, ...], scale: float | None = None) -> tup
         )
     examples = source._examples(name, arrays)
     examples.check(str(file))
-    if examples.x[0].numel() != prod(shape):
-        got = [*examples.x.shape[1:]]
-        raise ValueError(f"{file}: expected observations of shape {[*shape]}, got {got}; give others")
+    got = tuple(examples.x.shape[1:])
+    if got not in (shape, (1, *shape), (prod(shape),)):  # an image of one channel has no axis for it in some files
+        raise ValueError(f"{file}: expected observations of shape {[*shape]}, got {[*got]}; give others")
     x = examples.x.reshape(len(examples.x), *shape)
     return examples._replace(x=x), scale or _scale([x])
 
@@ -136,7 +138,7 @@ def _splits(found: Mapping[str, Examples], scale: float, validation: float) -> S
 
 def _scale(arrays: list[torch.Tensor]) -> float:
     grey = arrays[0].dtype == torch.uint8 and any(x.numel() and x.max() > 1 for x in arrays)
-    return 255.0 if grey else 1.0
+    return WHITE if grey else 1.0
 
 
 def _first(names: tuple[str, ...], arrays: Mapping[str, object]) -> str | None:
