@@ -463,6 +463,20 @@ def test_a_folder_that_comes_in_splits_keeps_them(tmp_path):
     assert all(torch.equal(e.x[:, 0, 0, 0].long(), 100 * e.label) for e in splits[:3])
 
 
+def test_links_are_followed_and_what_is_hidden_is_not_seen(tmp_path):
+    for n, place in enumerate(("pics/dogs", "elsewhere/cats", "pics/.ipynb_checkpoints", "pics/dogs/.thumbs")):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(10):
+            Image.new("L", (4, 4), 60 * n).save(tmp_path / place / f"{i}.png")
+    (tmp_path / "pics/cats").symlink_to("../elsewhere/cats")
+    (tmp_path / "pics/cats/back").symlink_to("../../pics")  # a circle
+    Image.new("L", (4, 4), 200).save(tmp_path / "pics/dogs/._0.png")
+    splits = pictures(tmp_path / "pics", size=4, grey=True)
+    x, label = (torch.cat([e[i] for e in splits[:3]]) for i in (0, 1))
+    assert label.bincount().tolist() == [10, 10], "cats and dogs, and no dog a second time behind the circle"
+    assert sorted(x[:, 0, 0, 0].unique().tolist()) == [0, 60]
+
+
 def test_sixteen_bits_are_scaled_and_not_cut(tmp_path):
     for n in range(10):
         Image.fromarray(np.full((4, 4), 0x80FF, dtype=np.uint16)).save(tmp_path / f"{n}.png")

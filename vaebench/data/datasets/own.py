@@ -1,6 +1,7 @@
 """Your own data: a file of arrays, or a folder of image files."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -227,7 +228,8 @@ PARTS = ("train", "test", "validation")  # the subfolders that are splits, not c
 class ImageFolder(Dataset):
     """A folder of images. Each is turned upright, cropped to its central square, and resized.
 
-    If every image is in a subfolder, the subfolders are the classes. Subfolders `train` and `test`, perhaps with
+    If every image is in a subfolder, the subfolders are the classes. Links are followed, and hidden files and folders
+    are left out. Subfolders `train` and `test`, perhaps with
     `validation`, are used as splits. Any other folder is split 70/10/20.
 
     Args:
@@ -299,7 +301,7 @@ def _fault(error: Exception) -> str:
 
 def _images(folder: Path) -> list[Path]:
     """The image files at any depth below a folder, in the same order on every machine."""
-    named = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    named = (f for f in _files(folder) if f.suffix.lower() in SUFFIXES)
     files = [f for f in named if f.is_file() or f.is_symlink()]  # opening a pipe would wait forever
     if not files:
         raise ValueError(f"{folder}: expected image files ({', '.join(sorted(SUFFIXES))}), got none; see `path`")
@@ -310,3 +312,21 @@ def _classes(folders: list[Path]) -> list[str]:
     """The names of the subfolders with images; an empty list if an image is outside of them."""
     places = [file.relative_to(folder).parts for folder in folders for file in _images(folder)]
     return [] if any(len(parts) == 1 for parts in places) else sorted({parts[0] for parts in places})
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """What is at any depth below a folder, also behind links. Hidden files and folders are left out.
+
+    Args:
+        folder: where to look.
+        above: the folders above it, without links: a link to one of them is not followed.
+    """
+    if (here := os.path.realpath(folder)) in above:
+        return
+    for each in folder.iterdir():
+        if each.name.startswith("."):
+            continue
+        if each.is_dir():
+            yield from _files(each, (*above, here))
+        else:
+            yield each
+
+
