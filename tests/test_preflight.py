@@ -12,6 +12,7 @@ from PIL import Image
 
 from vaebench.config import ConfigError, Study, load
 from vaebench.config.registry import DATASETS
+from vaebench.data.datamodule import DataModule
 from vaebench.data.datasets.base import Dataset, Preview
 from vaebench.records import provenance
 from vaebench.records.files import WriteError, check_writable
@@ -165,9 +166,11 @@ OWN: dict[str, Callable[[Path], dict[str, object]]] = {
 @pytest.mark.parametrize("make", OWN.values(), ids=OWN)
 def test_a_preview_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
     monkeypatch.chdir(tmp_path)
-    dataset: Dataset = DATASETS.build(make(tmp_path))
-    train = dataset.load(tmp_path).train.x
-    assert dataset.preview(tmp_path) == Preview(len(train), tuple(train.shape[1:]))
+    spec = make(tmp_path)
+    for keywords in ({}, {"validation": 0}):
+        data = DataModule(DATASETS.build(spec | keywords), batch_size=1)
+        data.setup()
+        assert data.dataset.preview(tmp_path) == Preview(data.sizes["train"], data.shape)
 
 
 SIZES = {
@@ -186,6 +189,13 @@ def test_what_can_be_fetched_is_known_without_the_network(tmp_path: Path, name: 
     """The sizes are those of its docstring, and nothing is written where it would be looked for."""
     assert DATASETS.build(name).preview(tmp_path) == SIZES[name]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_without_a_validation_split_its_examples_are_known_to_be_trained_on(tmp_path: Path, name: str) -> None:
+    whole = {"MNISTVariant": 12_000, "Omniglot": 19_280, "CIFAR10": 50_000}.get(name, 60_000)
+    if "validation" in DATASETS.keywords(name):
+        assert DATASETS.build({"name": name, "validation": 0}).preview(tmp_path).training == whole
 
 
 @pytest.mark.parametrize("name", DATASETS)

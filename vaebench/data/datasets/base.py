@@ -306,6 +306,10 @@ class Dataset(ABC):
         Raises:
             FileNotFoundError: if the data is missing and cannot be downloaded. The message says where to put it.
         """
+    def training_size(self, train: int, validation: int) -> int:
+        """The number of training examples, where the source has this many in splits of its own."""
+        return train + validation * (self.validation == 0)
+
 
     def preview(self, root: Path) -> Preview | None:
         """Say what is known before the data is loaded, fast and without the network; None if nothing is known.

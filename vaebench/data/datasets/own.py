@@ -43,8 +43,8 @@ FACTORS = {
 }
 """The names of the factors that belong to each observation array."""
 
-
 WHITE = 255.0  # the grey level that becomes 1, if nothing else is known
+
 
 @DATASETS.register
 class Arrays(Dataset):
@@ -87,8 +87,11 @@ class Arrays(Dataset):
         if name is None or not 2 <= len(found[name]) <= 4:
             return None  # `load` will raise, with the reason
         n, *shape = found[name]
-        shares = [base.TEST] * bool(whole) + [self.held_out()] * bool(whole or not _first(VALIDATION, found))
-        return Preview(training_size(n, *shares), _channels_first(tuple(shape)))
+        if whole or not (validation := _first(VALIDATION, found)):
+            size = training_size(n, *[base.TEST] * bool(whole), self.held_out())
+        else:
+            size = self.training_size(n, *found[validation][:1])
+        return Preview(size, _channels_first(tuple(shape)))
 
     def _examples(self, name: str, arrays: Mapping[str, np.ndarray]) -> Examples:
         x = torch.from_numpy(_observations(f"{self.path}, {name}", arrays[name], images=self.scale is None))
@@ -250,8 +253,11 @@ class ImageFolder(Dataset):
     def preview(self, root: Path) -> Preview:
         parts = self._parts(root)
         n = len(_images(parts.get("all") or parts["train"]))
-        shares = [base.TEST] * ("all" in parts) + [self.held_out()] * ("validation" not in parts)
-        return Preview(training_size(n, *shares), (1 if self.grey else 3, self.size, self.size))
+        if "validation" in parts:
+            size = self.training_size(n, len(_images(parts["validation"])) if self.validation == 0 else 0)
+        else:
+            size = training_size(n, *[base.TEST] * ("all" in parts), self.held_out())
+        return Preview(size, (1 if self.grey else 3, self.size, self.size))
 
     def _parts(self, root: Path) -> dict[str, Path]:
         """The folder of each split, or the whole folder as `all`."""
@@ -308,10 +314,6 @@ def _images(folder: Path) -> list[Path]:
     return sorted(files, key=lambda f: f.relative_to(folder).as_posix())
 
 
-def _classes(folders: list[Path]) -> list[str]:
-    """The names of the subfolders with images; an empty list if an image is outside of them."""
-    places = [file.relative_to(folder).parts for folder in folders for file in _images(folder)]
-    return [] if any(len(parts) == 1 for parts in places) else sorted({parts[0] for parts in places})
 def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """What is at any depth below a folder, also behind links. Hidden files and folders are left out.
 
@@ -330,3 +332,7 @@ def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
             yield each
 
 
+def _classes(folders: list[Path]) -> list[str]:
+    """The names of the subfolders with images; an empty list if an image is outside of them."""
+    places = [file.relative_to(folder).parts for folder in folders for file in _images(folder)]
+    return [] if any(len(parts) == 1 for parts in places) else sorted({parts[0] for parts in places})

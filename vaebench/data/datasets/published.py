@@ -283,7 +283,7 @@ class MNISTVariant(Dataset):
         return Splits(train, validation, test, SCALE)
 
     def preview(self, root: Path) -> Preview:
-        return Preview(SPLITS[0], (1, 28, 28))
+        return Preview(self.training_size(*SPLITS[:2]), (1, 28, 28))
 
 
 def rotated(x: UInt8[Tensor, "N 1 H W"], angle: Tensor) -> UInt8[Tensor, "N 1 H W"]:
