@@ -186,10 +186,30 @@ def test_without_a_validation_split_every_example_of_a_source_of_one_s_own_is_ke
     assert torch.equal(found.test.x, x[13:])
     none = loaded(Splits(parts[0], Examples(x[:0], torch.arange(0)), parts[2], 1.0), validation=0)
     assert torch.equal(none.train.x, x[:9])
-    half = loaded(Splits(parts[0], Examples(x[9:13]), parts[2], 1.0), validation=0)
-    assert half.train.label is None, "there are no labels of a part"
     with pytest.raises(ValueError, match="validation: expected at least one observation"):
         loaded(Splits(parts[0], Examples(x[:0]), parts[2], 1.0))
+
+
+def test_a_validation_split_that_does_not_fit_is_not_trained_on():
+    """Without one, it is refused as it is with one; what only joining would lose is refused too."""
+    x, label, factors = torch.rand(20, 3), torch.arange(20), torch.zeros(20, 2).long()
+    train, test = Examples(x, label, factors), Examples(x + 1, label, factors)
+    wrong = {
+        "validation: expected observations like the training set's": train._replace(x=torch.rand(20, 4)),
+        "validation: expected observations like": train._replace(x=torch.zeros(20, 3).byte()),
+        "validation: expected finite": train._replace(x=x * torch.nan),
+        "validation: expected labels like.* it has no labels": train._replace(label=None),
+        "validation: expected factors like.* it has no factors": train._replace(factors=None),
+        "validation: expected factors like.* it has other factors": train._replace(factors=torch.zeros(20, 3).long()),
+    }
+    for said, validation in wrong.items():
+        with pytest.raises(ValueError, match=said):
+            loaded(Splits(train, validation, test, 1.0), validation=0)
+    with pytest.raises(ValueError, match=r"validation: expected labels like.* it has its own labels"):
+        loaded(Splits(Examples(x), Examples(x, label), test, 1.0), validation=0)
+    other = test._replace(x=torch.zeros(20, 3).byte())
+    with pytest.raises(ValueError, match="test: expected observations like"):
+        loaded(Splits(train, train, other, 1.0), validation=0)
 
 
 def test_a_training_that_cannot_hold_large_numbers_is_told_of_them(tmp_path, monkeypatch):

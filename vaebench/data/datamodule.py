@@ -62,9 +62,10 @@ class DataModule(LightningDataModule):
             got = type(splits).__name__
             raise ValueError(f"{self.dataset.name}: expected Splits from load, e.g. by Splits.of, got {got}")
         splits = splits.converted(self.dataset.name)
-        if self.dataset.validation == 0:
-            splits = splits.without_validation()
-        splits.check(self.dataset.name, has_validation=self.dataset.validation != 0)
+        no_validation = self.dataset.validation == 0
+        splits.check(self.dataset.name, has_validation=not no_validation or bool(splits.validation.x.numel()))
+        if no_validation:
+            splits = splits.without_validation(self.dataset.name)
         n = len(splits.train.x)
         if not 0 < self.batch_size <= n:
             raise ValueError(
@@ -134,11 +135,11 @@ class DataModule(LightningDataModule):
         return self._loaded.scale if self.dataset.binarization is None else 1.0
 
     @property
-    @property
     def white(self) -> float | None:
         """The raw whole number that becomes 1; None if the raw data are floats."""
         return None if self._loaded.train.x.is_floating_point() else self._loaded.scale
 
+    @property
     def train(self) -> Batch:
         """The whole training set in its own order, binarised as for evaluation, in float32."""
         return self.on_device("train")[:]

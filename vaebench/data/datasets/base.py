@@ -103,11 +103,26 @@ class Splits(NamedTuple):
         """Use the test set of the source, and hold out a share of its training set for validation."""
         return cls(*held_out(train, round(validation * len(train.x))), test, scale)
 
-    def without_validation(self) -> "Splits":
-        """The examples of the validation split after the training examples; nothing changes if there are none."""
+    def without_validation(self, source: str) -> "Splits":
+        """The examples of the validation split after the training examples; nothing changes if there are none.
+
+        Args:
+            source: what the data is called. Its splits are checked already.
+
+        Raises:
+            ValueError: if one of the two has labels or factors, and the other has none or other ones.
+        """
         if not len(self.validation.x):
             return self
         both = (self.train, self.validation)
+        for name, mine, other in zip(("labels", "factors"), self.train[1:], self.validation[1:], strict=True):
+            kinds = {None if each is None else each.shape[1:] for each in (mine, other)}
+            if len(kinds) > 1:
+                has = "other" if mine is not None and other is not None else "no" if other is None else "its own"
+                raise ValueError(
+                    f"{source}, validation: expected {name} like those of the training set, which it joins, but it has "
+                    f"{has} {name}; give both or none of them, or leave `validation: 0` out"
+                )
         joined = Examples(torch.cat([e.x for e in both]), *(_joined([e[i] for e in both]) for i in (1, 2)))
         return self._replace(train=joined, validation=self.validation.at(np.empty(0, np.int64)))
 
