@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from vaebench.data.binarization import Dynamic
-from vaebench.data.loaders import DeviceSplit, EvaluationBatches, Shard, TrainingBatches
+from vaebench.data.loaders import Batch, DeviceSplit, EvaluationBatches, Shard, TrainingBatches
 
 N = 23
 SPLIT = DeviceSplit(torch.arange(N * 4, dtype=torch.uint8).view(N, 2, 2), torch.arange(N), 92.0)
@@ -144,3 +145,13 @@ def test_the_state_is_the_same_in_every_process():
     a, b = (loader.state_dict() for loader in loaders)
     assert a.keys() == b.keys()
     assert all(torch.equal(torch.as_tensor(a[key]), torch.as_tensor(b[key])) for key in a)
+
+
+@pytest.mark.parametrize("beside", [(), (torch.arange(2),), (torch.arange(2), torch.zeros(2, 3).long())], ids=len)
+def test_a_batch_that_lightning_moves_to_a_device_is_the_same_batch(beside):
+    batch = Batch(torch.rand(2, 4), *beside)
+    moved = move_data_to_device(batch, torch.device("cpu"))
+    assert type(moved) is Batch
+    for name in ("x", "label", "factors"):
+        mine, other = getattr(batch, name), getattr(moved, name)
+        assert (mine is None and other is None) or torch.equal(mine, other)

@@ -37,6 +37,11 @@ class Batch(_Pair):
         batch.factors = factors
         return batch
 
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device. Lightning calls this too; without it, it would move a pair without factors."""
+        parts = (self.x, self.label, self.factors)
+        return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
     def _replace(self, **changes: Any) -> "Batch":
         return Batch(**{"x": self.x, "label": self.label, "factors": self.factors, **changes})
 

@@ -157,8 +157,8 @@ class Splits(NamedTuple):
             ValueError: if a split is empty or has NaN or infinity, if its labels do not match it, or if its shape or
                 dtype differs from the other splits.
         """
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"{source}: expected a positive, finite scale, got {self.scale}")
+        if not 0 < self.scale <= torch.finfo(torch.float32).max:
+            raise ValueError(f"{source}: expected a positive, finite scale that float32 can hold, got {self.scale}")
         for split, examples in self.named().items():
             if split == "validation" and not has_validation:
                 continue
