@@ -97,3 +97,17 @@ def test_a_topic_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert provenance.cores() == 1
+
+
+@pytest.mark.parametrize("halves", [(), ("background",), ("background", "evaluation")])
+def test_a_half_of_omniglot_is_not_omniglot(
+    halves: tuple[str, ...], empty_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its halves are two downloads, and its splits are of both."""
+    from torchvision.datasets import Omniglot
+
+    places = [f"images_{half}" for half in halves]
+    monkeypatch.setattr(Omniglot, "_check_integrity", lambda self: self._get_target_folder() in places)
+    for place in places:
+        (empty_root / "omniglot-py" / place).mkdir(parents=True)
+    assert of("data")["Omniglot"].found == ("found" if len(halves) == 2 else "not there; downloaded on first use")

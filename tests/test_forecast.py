@@ -85,6 +85,12 @@ def test_a_sweep_says_it_before_the_first_epoch(here: Path) -> None:
         assert announced(load(here / "conf/other.yaml").runs) == []
 
 
+def test_where_no_run_pays_for_its_rate_the_reason_is_said(here: Path) -> None:
+    said = vaebench("forecast", "conf/study.yaml", "model.beta=0")
+    assert "nothing to forecast for a model: every run has β = 0" in said
+    assert "active units" not in said
+
+
 def test_the_tables_of_one_size_fit_80_columns(here: Path) -> None:
     said = vaebench("forecast", "conf/study.yaml", "--ceiling", "60").splitlines()
     rule = next(i for i, text in enumerate(said) if text.startswith("---"))

@@ -134,6 +134,8 @@ STRANGE = {
     "bytes": ("seed: !!binary aGVsbG8=", "unknown tag '!!binary'"),
     "tag with a newline": ("seed: !<tag%0Afoo> 3", r"unknown tag 'tag\nfoo'"),
     "tag that does not fit": ("seed: !!int x", "expected a whole number, got 'x'"),
+    "tag of a switch": ("seed: !!bool foo", "expected true or false, got 'foo'; write the value without its tag"),
+    "tag of nothing": ("seed: !!null foo", "expected null, got 'foo'; write the value without its tag"),
     "surrogate": (r'seed: "\ud800"', "half a character"),
     "key with escapes": (r'"\e[31m\nred": 1', r'"\u001b[31m\nred": unknown key'),
     "key as a list": ("? [a, b]\n: 3", "expected a name as a key, got a list or a mapping"),

@@ -291,6 +291,9 @@ def _show(found: "DataForecast", pairs: list[tuple[float, float]]) -> None:
     """Sentences, which a terminal wraps between words, and two tables of at most 80 columns for one L."""
     for text in [*_of_data(found), ""]:
         console.sentence(text)
+    if not pairs:
+        console.sentence("nothing to forecast for a model: every run has β = 0, so that its rate costs nothing")
+        return
     console.sentence("values F in nats; the objective is −D/2·log 2πσ² − βF, and no VAE has an F below the ceiling")
     console.print(_values(found), soft_wrap=True)
     for text in [*_remarks(found), ""]:

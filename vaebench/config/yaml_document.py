@@ -116,6 +116,9 @@ def _refused(node: yaml.Node) -> str | None:
         return f"unknown tag {tag}; write the value without it"
     if not isinstance(node, yaml.ScalarNode):
         return None
+    if node.tag in (BOOL, NULL) and not re.fullmatch(PLAIN[node.tag], node.value):  # by a tag, as in `!!bool text`
+        kind = "true or false" if node.tag == BOOL else "null"
+        return f"expected {kind}, got {node.value[:20]!r}; write the value without its tag"
     if re.search("[\ud800-\udfff]", node.value):
         return "half a character (a lone surrogate); write the whole one"
     if node.style is None and (old := _of_yaml_1_1(node.value)):

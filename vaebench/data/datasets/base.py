@@ -264,7 +264,7 @@ def _kind(examples: Examples) -> str:
 
 def data_root() -> Path:
     """The folder for data: the environment variable VAEBENCH_DATA, else `data` in the working directory."""
-    return Path(os.environ.get("VAEBENCH_DATA") or "data").expanduser()
+    return Path(os.path.expanduser(os.environ.get("VAEBENCH_DATA") or "data"))
 
 
 def find_path(path: str, root: Path, source: str) -> Path:
@@ -273,7 +273,7 @@ def find_path(path: str, root: Path, source: str) -> Path:
     Raises:
         FileNotFoundError: with both paths that were tried.
     """
-    places = (Path(path).expanduser(), root / path)
+    places = (Path(os.path.expanduser(path)), root / path)  # `Path.expanduser` raises for a user that does not exist
     for place in places:
         if place.exists():
             return place
@@ -306,6 +306,10 @@ class Dataset(ABC):
         """The share of examples that is held out for validation, where `share` is the usual one."""
         return share if self.validation is None else float(self.validation)
 
+    def training_size(self, train: int, validation: int) -> int:
+        """The number of training examples, where the source has this many in splits of its own."""
+        return train + validation * (self.validation == 0)
+
     @property
     def name(self) -> str:
         """The name in YAML and in tables."""
@@ -321,10 +325,6 @@ class Dataset(ABC):
         Raises:
             FileNotFoundError: if the data is missing and cannot be downloaded. The message says where to put it.
         """
-    def training_size(self, train: int, validation: int) -> int:
-        """The number of training examples, where the source has this many in splits of its own."""
-        return train + validation * (self.validation == 0)
-
 
     def preview(self, root: Path) -> Preview | None:
         """Say what is known before the data is loaded, fast and without the network; None if nothing is known.
