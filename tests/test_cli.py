@@ -106,6 +106,26 @@ def test_published_results_are_no_reason_to_skip_work(here, swept):
     assert len(record.read_all(here / "runs/tiny")) == 2
 
 
+def test_a_study_may_end_in_yml(here):
+    (here / "conf/tiny.yaml").rename(here / "conf/tiny.yml")
+    assert "tiny.yml" in vaebench("list")
+    vaebench("sweep", "conf/tiny.yml", "--wandb", "disabled")
+    vaebench("publish", "conf/tiny.yml")
+    assert "Is the command line usable?" in (here / "results/tiny/report.html").read_text()
+    assert "results/tiny: 2 records" in vaebench("table", "conf/tiny.yml", "--check")
+    assert "results/tiny/report.html" in vaebench("report", "conf/tiny.yml")
+    assert "Is the command line usable?" in (here / "results/tiny/report.html").read_text()
+
+
+def test_no_study_has_the_place_of_the_protocols(here):
+    (here / "conf/tiny.yaml").rename(here / "conf/paper.yaml")
+    assert "conf/paper.yaml: expected another name" in vaebench("sweep", "conf/paper.yaml", status=1)
+    assert "expected another name" in vaebench("list")
+    (here / "conf/paper").mkdir()
+    (here / "conf/paper.yaml").rename(here / "conf/paper/paper.yaml")
+    assert "expected another name" not in vaebench("sweep", "conf/paper/paper.yaml", "--dry-run")
+
+
 def test_the_command_in_a_record_makes_it_again(here):
     """Of a study with a name that a shell would part, and of values that are not in its file."""
     study = here / "my studies" / "β étude.yaml"

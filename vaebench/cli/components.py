@@ -16,7 +16,7 @@ from vaebench.cli.arguments import Json
 from vaebench.cli.terminal import console, counted, print_json
 from vaebench.data import torchvision_ops
 from vaebench.records.collection import importing
-from vaebench.records.files import PAPER
+from vaebench.records.files import PAPER, SUFFIXES
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def catalogue(folder: Path) -> Iterator[tuple[str, Rows]]:
     for registry in REGISTRIES:
         yield f"{registry.kind}s", [(name, _about(registry, name)) for name in registry]
     is_here = folder == CONF  # a shipped study is given by its name
-    paths = [path for pattern in ("*.yaml", f"{PAPER}/*.yaml") for path in sorted(folder.glob(pattern))]
+    paths = [path for part in ("*", f"{PAPER}/*") for path in sorted(folder.glob(part)) if path.suffix in SUFFIXES]
     names = [str(path) if is_here else path.relative_to(folder).with_suffix("").as_posix() for path in paths]
     yield "studies", [(name, _question(path)) for name, path in zip(names, paths, strict=True)]
 

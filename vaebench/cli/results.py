@@ -8,7 +8,7 @@ import typer
 
 from vaebench.cli.arguments import RESULTS, RUNS, Check, Json, Overrides, Studies, StudyFile, study_of
 from vaebench.cli.terminal import console, counted, print_json
-from vaebench.records.files import PAPER, place, published_studies, record_paths, stale, write_all
+from vaebench.records.files import PAPER, SUFFIXES, place, published_studies, record_paths, stale, write_all
 from vaebench.reporting.printing import line
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def table(studies: Studies = None, check: Check = False) -> None:
             continue
         if not records:
             raise FileNotFoundError(f"{folder}: no records; run `python -m vaebench sweep conf/{folder.name}.yaml`")
-        asked = presentation.read(loading.studies() / f"{_place(folder)}.yaml")
+        asked = presentation.read(presentation.file_of(loading.studies(), _place(folder)))
         remarks = [] if folder.is_relative_to(RESULTS) else _notes(folder, records)
         found += (stale if check else write_all)(
             rendering.files(records, folder, remarks, asked) | grade.files(grades, folder)
@@ -77,18 +77,18 @@ def table(studies: Studies = None, check: Check = False) -> None:
 
 def _place(given: Path) -> Path:
     """The study that is meant, below `results/`: by its file, its folder, or the end of its path."""
-    if given.suffix == ".yaml":
+    if given.suffix in SUFFIXES:
         return place(given)
     return Path(PAPER, given.name) if given.parent.name == PAPER else Path(given.name)
 
 
 def _notes(folder: Path, records: "list[Record]") -> list[str]:
     """The note about runs that the study of that folder, if there is one, does not have."""
-    from vaebench.config import ConfigError, loading
+    from vaebench.config import ConfigError, loading, presentation
     from vaebench.sweeps.status import remarks_on_overrides
 
     try:
-        return remarks_on_overrides(study_of(loading.studies() / f"{_place(folder)}.yaml"), records)
+        return remarks_on_overrides(study_of(presentation.file_of(loading.studies(), _place(folder))), records)
     except ConfigError:
         return []
 

@@ -18,6 +18,7 @@ from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, Run, Study
 from vaebench.config.validation import MissingKey
 from vaebench.config.yaml_document import Document
+from vaebench.records.files import PAPER, SUFFIXES, place
 
 HEAD = (*presentation.FIELDS, IMPORTS, "grid")  # the keys of a study file beside the sections of a run
 MOST_BYTES = 256 * 1024  # the largest study file. The shipped ones have less than one kilobyte
@@ -37,6 +38,9 @@ def load(path: str | Path, assignments: Sequence[str] = ()) -> Study:
     given = str(path)
     path = located(Path(path))
     document = Document(_text(path))
+    if place(path) == Path(PAPER):
+        there = "the folder of the protocols of conf/paper, so no study may have it"
+        raise ConfigError([f"{path}: expected another name: results/{PAPER} is {there}; rename the file"])
     _refuse(path, document.faults)
     _refuse(path, _import(document, path))
     base, spelt, faults = _sections(document)
@@ -217,7 +221,6 @@ def _refuse(path: Path, faults: Sequence[Fault]) -> None:
 
 
 CONF = Path("conf")  # the studies of the folder in which a command is given
-SUFFIXES = (".yaml", ".yml")  # what the name of a study's file ends with
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -235,18 +238,18 @@ def studies() -> Path:
 def located(given: Path) -> Path:
     """The file of a study that is given by its path or by its name.
 
-    A file at the given path is taken first, then `conf/<name>.yaml`, then the shipped study of that name. If there is
-    none, the given path comes back.
+    A file at the given path is taken first, then `conf/<name>.yaml` (or `.yml`), then the shipped study of that
+    name. If there is none, the given path comes back.
     """
     if given.suffix in SUFFIXES or os.path.lexists(given):  # a path that the system refuses is reported when it is read
         return given
-    places = (folder / f"{given}.yaml" for folder in (CONF, shipped()))
+    places = (folder / f"{given}{suffix}" for folder in (CONF, shipped()) for suffix in SUFFIXES)
     return next((place for place in places if os.path.isfile(place)), given)
 
 
 def names() -> list[str]:
     """The studies that may be given by name."""
-    return sorted({path.stem for folder in (CONF, shipped()) for path in folder.glob("*.yaml")})
+    return sorted({path.stem for folder in (CONF, shipped()) for path in folder.glob("*") if path.suffix in SUFFIXES})
 
 
 def copy_to(folder: Path) -> list[Path]:

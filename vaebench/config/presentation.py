@@ -14,6 +14,7 @@ from vaebench.config.key_types import Section, section_fields, shown
 from vaebench.config.registry import did_you_mean, nearest
 from vaebench.config.validation import validated
 from vaebench.config.yaml_document import Document
+from vaebench.records.files import SUFFIXES
 
 EPOCH = "epoch"  # the x of a chart of the curves of training
 
@@ -75,6 +76,12 @@ def of(document: Document) -> Presentation:
     if figure is None or any(_figure_faults(figure, ())):
         return Presentation(**found)
     return Presentation(**found, figure=Axes(**figure))
+
+
+def file_of(folder: Path, place: str | Path) -> Path:
+    """The file in a folder of the study with this place below `results`; it ends in `.yaml` if it is not there."""
+    paths = [folder / f"{place}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def read(path: Path) -> Presentation:

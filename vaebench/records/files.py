@@ -35,6 +35,7 @@ CEILINGS = "ceilings"
 PUBLISHED_RECORDS, PUBLISHED_ARRAYS = "records", "arrays"  # folders in `results/<study>`
 DAMAGED = ".damaged"  # suffix of a file that was damaged and is kept aside: `record.damaged`, then `record.damaged1`
 PAPER = "paper"  # folder below `conf`, `runs` and `results` of the protocols in print, which the ledger judges
+SUFFIXES = (".yaml", ".yml")  # what the name of a study's file ends with
 
 
 def place(study: Path) -> Path:

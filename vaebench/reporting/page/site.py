@@ -342,8 +342,8 @@ def pages(results: Path, conf: Path, studies: Sequence[str] | None = None) -> di
         FileNotFoundError: if a named study has no records.
     """
     found = {path.relative_to(results).as_posix(): read_all(path) for path in published_studies(results)}
-    entries = {name: Entry(name, presentation.read(conf / f"{name}.yaml"), records) for name, records in found.items()}
-    entries = {name: entry for name, entry in entries.items() if entry.records}
+    files = {name: presentation.file_of(conf, name) for name, records in found.items() if records}
+    entries = {name: Entry(name, presentation.read(file), found[name]) for name, file in files.items()}
     made: dict[Path, bytes] = {}
     drawn: dict[str, Sequence[Drawn]] = {}
     for name in entries if studies is None else studies:
