@@ -1,15 +1,17 @@
 """Components from outside: read and not executed, checked, part of a run's id, the same in every process."""
 
 import hashlib
+import importlib
 import io
 import json
+import logging
 import os
 import pickle
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -18,9 +20,11 @@ from commands import vaebench as called
 from rich.console import Console
 
 from vaebench.__main__ import app
+from vaebench.cli.components import starters
 from vaebench.config import ConfigError, Refused, Run, imports, load, schema
 from vaebench.config.imports import Import
 from vaebench.config.registry import METRICS, MODELS, REGISTRIES, Positive
+from vaebench.data.datasets.base import data_root, find_path
 from vaebench.records import record
 from vaebench.records.description import Description
 from vaebench.records.files import RESUME
@@ -628,3 +632,182 @@ def test_a_file_beside_a_checkout_belongs_to_no_version_of_this_package(tmp_path
     imports.give([str(tmp_path / "beside_it.py")])
     assert MODELS["Beside"].__mro__[1] is before.VAE
     assert sys.modules["vaebench.models.vae"] is before
+
+
+OWN = """
+from vaebench import MODELS, VAE
+IMPORTED
+
+@MODELS.register
+class NAME(VAE):
+    \"\"\"Mine.\"\"\"
+
+    def rate_weight(self):
+        WEIGHT
+"""
+PLAIN = (
+    "question: Whose?\nimports: [FILES]\nmodel: {name: NAME, latent_dim: 2}\ndata: {name: Digits, binarize: Fixed}\n"
+)
+
+
+def own(place: Path, name: str, imported: str = "", weight: str = "return 1.0") -> Path:
+    """A file with one model, in a version of its own."""
+    text = OWN.replace("IMPORTED", imported).replace("NAME", name).replace("WEIGHT", weight)
+    place.write_text(f"{text}# of {place}\n")
+    return place
+
+
+def plain(folder: Path, name: str, *files: str) -> Run:
+    """The run of a study that imports these files."""
+    (folder / "plain.yaml").write_text(PLAIN.replace("FILES", ", ".join(files)).replace("NAME", name))
+    return load(folder / "plain.yaml").runs[0]
+
+
+HELPER_METRIC = """
+from vaebench import METRICS, Description, Panel, ScalarMean
+@METRICS.register
+class HelperMetric(ScalarMean):
+    \"\"\"Helps.\"\"\"
+    column = "helped"
+    description = Description("helped", Panel.OBJECTIVE, place=97)
+    def per_observation(self, draws):
+        return draws.posterior.variance.double().mean(-1)
+"""
+
+
+def test_what_a_run_measures_does_not_depend_on_what_else_its_process_executed(tmp_path: Path) -> None:
+    """A component in a file beside an imported file is no component until that file is imported itself."""
+    (tmp_path / "metric_beside.py").write_text(HELPER_METRIC)
+    own(tmp_path / "uses.py", "UsingVAE", "import metric_beside")
+    run, before = plain(tmp_path, "UsingVAE", "uses.py"), METRICS.asked_for()
+    MODELS.build(run.model, (5,), 0)
+    assert "metric_beside" in sys.modules
+    assert METRICS.asked_for() == before
+    assert "HelperMetric" not in METRICS
+    both = plain(tmp_path, "UsingVAE", "uses.py", "metric_beside.py")
+    assert "HelperMetric" in METRICS.asked_for()
+    assert METRICS["HelperMetric"].column == "helped"
+    assert set(run.config["imports"]) == set(both.config["imports"]) == {"uses", "metric_beside"}
+
+
+@pytest.mark.parametrize("imported", ["import pk", "from pk import SCALE", "import pk.inner", "from pk.inner import X"])
+def test_a_package_beside_a_file_belongs_to_its_version(tmp_path: Path, imported: str) -> None:
+    (tmp_path / "pk").mkdir()
+    (tmp_path / "pk/__init__.py").write_text(f"# {tmp_path}\nfrom .halves import HALF\nSCALE = HALF / 2\n")
+    (tmp_path / "pk/halves.py").write_text("HALF = 0.5\n")
+    (tmp_path / "pk/inner.py").write_text("from pk import SCALE\nX = SCALE\n")
+    value = {"import pk": "pk.SCALE", "import pk.inner": "pk.inner.X"}.get(imported, imported.split()[-1])
+    own(tmp_path / "uses.py", "PackageVAE", imported, f"return {value}")
+    run = plain(tmp_path, "PackageVAE", "uses.py")
+    assert {"uses", "pk", "pk/halves"} <= run.config["imports"].keys()
+    assert MODELS.build(run.model, (5,), 0).rate_weight() == 0.25
+    (tmp_path / "pk/halves.py").write_text("HALF = 1.0\n")
+    other = plain(tmp_path, "PackageVAE", "uses.py")
+    assert other.id != run.id
+    assert MODELS.build(other.model, (5,), 0).rate_weight() == 0.5
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: t.replace(b"\n", b"\r\n"), lambda t: b"\xef\xbb\xbf" + t], ids=["CRLF", "BOM"]
+)
+@pytest.mark.parametrize("word", ["odd_ends.py", "odd_ends"])
+def test_line_ends_and_a_byte_order_mark_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], word: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "odd_ends", raising=False)
+    place = own(tmp_path / "odd_ends.py", "OddVAE")
+    run = plain(tmp_path, "OddVAE", word)
+    place.write_bytes(change(place.read_bytes()))
+    importlib.invalidate_caches()
+    again = plain(tmp_path, "OddVAE", word)
+    assert again.id == run.id
+    assert MODELS.build(again.model, (5,), 0).rate_weight() == 1.0
+    monkeypatch.delitem(sys.modules, "odd_ends", raising=False)
+    MODELS._classes.pop("OddVAE", None)
+
+
+def test_two_imports_that_share_a_file_do_not_stand_for_one_another(tmp_path: Path) -> None:
+    """The run of a record is the run, whichever of the two it used."""
+    (tmp_path / "shared.py").write_text("X = 1\n")
+    for name in ("First", "Second"):
+        own(tmp_path / f"{name.lower()}.py", f"{name}VAE", "import shared")
+    for name in ("First", "Second"):
+        run = plain(tmp_path, f"{name}VAE", "first.py", "second.py")
+        assert run.config["imports"].keys() == {name.lower(), "shared"}
+        again = Run.of(run.config)
+        assert (again.id, again.imports) == (run.id, run.imports)
+
+
+def test_a_function_may_import_what_is_beside_its_file_after_another_file_was_executed(tmp_path: Path) -> None:
+    (tmp_path / "late_beside.py").write_text("X = 0.125\n")
+    weight = "import late_beside\n        return late_beside.X"
+    own(tmp_path / "late.py", "LateVAE", "", weight)
+    own(tmp_path / "early.py", "EarlyVAE")
+    late = MODELS.build(plain(tmp_path, "LateVAE", "late.py").model, (5,), 0)
+    MODELS.build(plain(tmp_path, "EarlyVAE", "early.py").model, (5,), 0)
+    assert late.rate_weight() == 0.125
+
+
+@pytest.mark.parametrize("word", ["~nobody-here/x.py"])
+def test_the_home_of_nobody_is_one_clear_error(tmp_path: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"x\.py: no such file"):
+        plain(tmp_path, "VAE", word)
+    with pytest.raises(FileNotFoundError, match="found neither"):
+        find_path(word, tmp_path, "Arrays")
+    monkeypatch.setenv("VAEBENCH_DATA", "~nobody-here")
+    assert data_root() == Path("~nobody-here")
+
+
+ANNOTATED = """
+from vaebench import DATASETS, Dataset
+UNIT = "unit"
+
+@DATASETS.register
+class Annotated(Dataset):
+    \"\"\"Mine.\"\"\"
+    support = SUPPORT
+
+    def __init__(self, *, a: KIND = 1, **kwargs):
+        super().__init__(**kwargs)
+"""
+
+
+def annotated(folder: Path, kind: str, support: str = '"unit"', a: str = "1") -> Run:
+    (folder / "annotated.py").write_text(ANNOTATED.replace("KIND", kind).replace("SUPPORT", support))
+    data = f"data: {{name: Annotated, binarize: Fixed, a: {a}}}"
+    study = PLAIN.replace("FILES", "annotated.py").replace("NAME", "VAE")
+    (folder / "annotated.yaml").write_text(re.sub("data: .*", data, study))
+    return load(folder / "annotated.yaml").runs[0]
+
+
+def test_annotations_in_quotes_are_annotations_and_what_cannot_be_one_is_named(tmp_path: Path) -> None:
+    assert annotated(tmp_path, '"PositiveInt"').data["a"] == 1
+    with pytest.raises(ConfigError, match="a: expected"):
+        annotated(tmp_path, '"PositiveInt"', a="-1")
+    with pytest.raises(ConfigError, match=r"annotated\.py:10: Annotated: 'Posi tive' is no annotation"):
+        annotated(tmp_path, '"Posi tive"')
+    with pytest.raises(ConfigError, match=r"annotated\.py:10: Annotated: 'list\[int\]'.* write tuple"):
+        annotated(tmp_path, "list[int]")
+    assert annotated(tmp_path, "tuple[int, ...]", a="[1, 2]").data["a"] == (1, 2)
+    with pytest.raises(ValueError, match=r"annotated\.py:8: Annotated: 'UNIT' cannot be read .* write the value"):
+        annotated(tmp_path, "int", support="UNIT")
+
+
+def test_an_installed_package_that_cannot_be_read_is_named_and_stops_nothing(
+    package: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (package / "broken-1.0.dist-info").mkdir()
+    (package / "broken-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "broken-1.0.dist-info/entry_points.txt").write_text("[vaebench.components]\nx = not_there_module\n")
+    with caplog.at_level(logging.WARNING):
+        assert "TheirVAE" in MODELS
+    assert "installed package broken names components that cannot be read: no module 'not_there_module'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Types", "Torch", "Random", "Vaebench", "Lightning"])
+def test_new_does_not_hide_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"would hide the module .* choose another name"):
+        starters("model", name, Path())
+    assert not list(tmp_path.iterdir())

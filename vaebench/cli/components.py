@@ -4,6 +4,7 @@ import keyword
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -104,10 +105,12 @@ def starters(kind: Kind, name: str, folder: Path) -> list[Path]:
         The two files.
 
     Raises:
-        ValueError: if the name is no name of a class, or is in a registry.
+        ValueError: if the name is no name of a class, or is in a registry, or its file would hide a module of Python's
+            or of an installed package.
         FileExistsError: if one of the files exists.
     """
     from vaebench.config.registry import REGISTRIES
+    from vaebench.config.signature import module_path
     from vaebench.records.files import write_atomically
 
     if not re.fullmatch("[A-Z][A-Za-z0-9]*", name) or keyword.iskeyword(name):
@@ -115,6 +118,8 @@ def starters(kind: Kind, name: str, folder: Path) -> list[Path]:
     if taken := next((registry for registry in REGISTRIES if name in registry), None):
         raise ValueError(f"{name}: the name of a {taken.kind} already; choose another name")
     stem = snake_case(name)
+    if stem in sys.stdlib_module_names or module_path(stem) is not None or stem in sys.modules:
+        raise ValueError(f"{name}: {stem}.py would hide the module {stem} from Python here; choose another name")
     paths = {folder / f"{stem}.py": f"{kind}.txt", folder / f"test_{stem}.py": f"test_{kind}.txt"}
     if there := [str(path) for path in paths if path.exists()]:
         raise FileExistsError(f"{', '.join(there)}: exists already; choose another name, or move the file away")

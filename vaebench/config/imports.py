@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.abc
 import importlib.util
+import logging
 import os
 import sys
 import traceback
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vaebench.config.signature import ClassSource, classes_of, module_path
+from vaebench.config.signature import ClassSource, classes_of, module_path, text_of
 from vaebench.records.checksums import checksum
 
 GROUP = "vaebench.components"
@@ -30,6 +31,8 @@ GROUP = "vaebench.components"
 OURS = __name__.split(".")[0]  # this package
 PREFIX = "vaebench_import_"  # the beginning of the name under which a file is executed
 MOST_BYTES = 2**22  # the largest file that is read
+
+log = logging.getLogger(__name__)
 
 
 class ImportFault(ValueError):
@@ -153,7 +156,10 @@ def recorded(checksums: Mapping[str, str]) -> tuple[Import, ...]:
     Raises:
         ImportFault: if a file was not asked for, or is another version now.
     """
-    here = {key: (i, sha) for i in visible() for key, sha in i.checksums.items()}
+    # Two imports may share a file. One that has a file which the run did not use is taken only if there is no other.
+    whole = [i for i in visible() if i.checksums.items() <= checksums.items()]
+    there = [*(i for i in visible() if i not in whole), *whole]
+    here = {key: (i, sha) for i in there for key, sha in i.checksums.items()}
     for key, sha in checksums.items():
         if key not in here:
             raise ImportFault(
@@ -171,7 +177,13 @@ def recorded(checksums: Mapping[str, str]) -> tuple[Import, ...]:
 @cache
 def _installed() -> tuple[Import, ...]:
     points = sorted(entry_points(group=GROUP), key=lambda point: point.value)
-    found = {point.module: read(point.module, Path())._replace(installed=True) for point in points}
+    found = dict[str, Import]()
+    for point in points:
+        try:
+            found[point.module] = read(point.module, Path())._replace(installed=True)
+        except ImportFault as error:  # a fault of a package is no reason to stop what does not use it
+            package = "an installed package" if point.dist is None else f"the installed package {point.dist.name}"
+            log.warning("%s names components that cannot be read: %s; repair or uninstall it", package, error)
     return tuple(found.values())
 
 
@@ -189,7 +201,8 @@ def read(word: str, folder: Path) -> Import:
         ImportFault: if there is no such file, or it is not Python.
     """
     is_file = word.endswith(".py")
-    path = folder / Path(word).expanduser() if is_file else module_path(word)
+    # Not `Path.expanduser`: it raises an error for a user that does not exist.
+    path = folder / os.path.expanduser(word) if is_file else module_path(word)
     if path is None:
         remedy = "did you mean" if (folder / f"{word}.py").is_file() else "install its package, or give a file,"
         raise ImportFault(f"no module {word!r} is installed; {remedy} {word}.py?")
@@ -207,7 +220,7 @@ def _source(module: str, path: Path) -> Source:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ImportFault(f"{path}: more than {MOST_BYTES} bytes; give a smaller file")
-        source = Source(module, str(path), path.read_text(encoding="utf-8"))
+        source = Source(module, str(path), text_of(str(path)))
         ast.parse(source.text)
     except FileNotFoundError:
         raise ImportFault(f"{path}: no such file; check the path") from None
@@ -232,11 +245,18 @@ def _beside(source: Source, first: Path, package: str | None) -> Iterator[tuple[
             if name.split(".")[0] == OURS:  # of a file beside a checkout too: the process has this package once
                 continue
             if package is None:
-                beside = first.parent / f"{name.replace('.', '/')}.py"
-                if beside.is_file() and beside != first:
-                    yield name, beside
+                yield from ((each, path) for each, path in _modules(name, first.parent) if path != first)
             elif name.split(".")[0] == package.split(".")[0] and (path := module_path(name)) is not None:
                 yield name, path
+
+
+def _modules(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files in a folder that `import NAME` executes, with the names of their modules: packages, then the module."""
+    parts = name.split(".")
+    for place in (folder.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)):
+        files = [place / "__init__.py", place.with_suffix(".py")]
+        if found := next((path for path in files if path.is_file()), None):
+            yield ".".join(place.relative_to(folder).parts), found
 
 
 def _from(node: ast.ImportFrom, source: Source) -> Iterator[str]:
@@ -262,13 +282,25 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         found = self.sources.get(name)
-        return None if found is None else importlib.util.spec_from_loader(name, self, origin=found.path)
+        if found is None:
+            return None
+        is_package = Path(found.path).stem == "__init__"
+        spec = importlib.util.spec_from_loader(name, self, origin=found.path, is_package=is_package)
+        if spec is not None and is_package:
+            spec.submodule_search_locations = [str(Path(found.path).parent)]
+        return spec
 
     def exec_module(self, module: ModuleType) -> None:
         _execute(self.sources[module.__name__], module)
 
 
 _BESIDE = _Beside()
+
+
+def is_of_file(module: str) -> bool:
+    """Whether a module, by its name in `sys.modules`, is a file by its path, or was found beside such a file."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return module.startswith(PREFIX) or getattr(spec, "loader", None) is _BESIDE
 
 
 def name_of(source: Source) -> str:
@@ -283,7 +315,7 @@ def _executed(source: Source, beside: Sequence[Source]) -> ModuleType:
             sys.meta_path.insert(0, _BESIDE)
         for one in beside:  # a module of this name from another folder, or of another version
             sys.modules.pop(one.module, None)
-        _BESIDE.sources = {one.module: one for one in beside}
+        _BESIDE.sources |= {one.module: one for one in beside}  # a function may import those of another file later
         module = sys.modules[name] = ModuleType(name)
         try:
             _execute(source, module)
@@ -301,6 +333,6 @@ def _execute(source: Source, module: ModuleType) -> None:
 def _imported(source: Source) -> ModuleType:
     module = importlib.import_module(source.module)
     path = Path(module.__file__ or source.path)
-    if checksum(path.read_bytes()) != source.sha256:
+    if checksum(text_of(str(path)).encode()) != source.sha256:
         raise ImportFault(f"{path}: not the version that was checked; install the same version on every machine")
     return module

@@ -98,8 +98,10 @@ class Registry(Generic[T]):
 
     def register(self, cls: Class) -> Class:
         """Register a class under its own name (a decorator)."""
-        if cls.__module__.startswith(imports.PREFIX):
-            return cls  # the registry has it from the text of its file, while that file is imported
+        if imports.is_of_file(cls.__module__):
+            # The registry has it from the text of its file, while that file is imported. A file beside that one adds
+            # nothing: else a run would have components that depend on what this process executed before.
+            return cls
         known = self._classes.get(cls.__name__, cls)
         if known.__module__ != cls.__module__:
             raise ValueError(self._twice(cls.__name__, known.__module__, cls.__module__))

@@ -85,17 +85,40 @@ class ClassSource:
         for node in self.node.body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(t, ast.Name) and t.id == name for t in targets) and getattr(node, "value", None):
-                return ast.literal_eval(node.value)  # type: ignore[attr-defined]
+                return self._literal(node.value)  # type: ignore[attr-defined]
         return next((value for p in self.parents if (value := p.constant(name)) is not None), None)
+
+    def _literal(self, node: ast.expr) -> Any:
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise SignatureError(
+                f"{self.file}:{node.lineno}: {self.name}: {ast.unparse(node)!r} cannot be read without importing the "
+                "file; write the value itself"
+            ) from None
 
     def _parameters(self, init: ast.FunctionDef, names: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
         for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
             yield inspect.Parameter(
                 argument.arg,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=self._value(argument.annotation, names) if argument.annotation else Any,
+                annotation=self._annotation(argument.annotation, names) if argument.annotation else Any,
                 default=self._value(default, names) if default else inspect.Parameter.empty,
             )
+
+    def _annotation(self, node: ast.expr, names: Mapping[str, Any]) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):  # in quotes
+            text = node.value
+            try:
+                node = ast.copy_location(ast.parse(text, mode="eval").body, node)
+            except SyntaxError:
+                raise SignatureError(f"{self.file}:{node.lineno}: {self.name}: {text!r} is no annotation") from None
+        if any(isinstance(n, ast.Name) and n.id == "list" for n in ast.walk(node)):
+            raise SignatureError(
+                f"{self.file}:{node.lineno}: {self.name}: {ast.unparse(node)!r}: lists of YAML are tuples "
+                "here, which cannot change; write tuple[int, ...] for list[int]"
+            )
+        return self._value(node, names)
 
     def _value(self, node: ast.expr, names: Mapping[str, Any]) -> Any:
         try:
@@ -153,8 +176,8 @@ TYPES = {t.__name__: t for t in (bool, dict, float, int, list, str, tuple)}
 
 
 def text_of(file: str) -> str:
-    """The text of a source file."""
-    return Path(file).read_text(encoding="utf-8")
+    """The text of a source file, with `\\n` at the end of every line, and without a byte order mark."""
+    return Path(file).read_text(encoding="utf-8-sig")
 
 
 @cache
