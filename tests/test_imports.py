@@ -679,13 +679,13 @@ def test_what_a_run_measures_does_not_depend_on_what_else_its_process_executed(t
     """A component in a file beside an imported file is no component until that file is imported itself."""
     (tmp_path / "metric_beside.py").write_text(HELPER_METRIC)
     own(tmp_path / "uses.py", "UsingVAE", "import metric_beside")
-    run, before = plain(tmp_path, "UsingVAE", "uses.py"), METRICS.asked_for()
+    run, before = plain(tmp_path, "UsingVAE", "uses.py"), METRICS.measured_by_default()
     MODELS.build(run.model, (5,), 0)
     assert "metric_beside" in sys.modules
-    assert METRICS.asked_for() == before
+    assert METRICS.measured_by_default() == before
     assert "HelperMetric" not in METRICS
     both = plain(tmp_path, "UsingVAE", "uses.py", "metric_beside.py")
-    assert "HelperMetric" in METRICS.asked_for()
+    assert "HelperMetric" in METRICS.measured_by_default()
     assert METRICS["HelperMetric"].column == "helped"
     assert set(run.config["imports"]) == set(both.config["imports"]) == {"uses", "metric_beside"}
 

@@ -359,14 +359,13 @@ class Pack(lightning.LightningModule):
         """A copy of a member's state after the steps that are done."""
         self.read_counters()
         data: PackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        seed = self.seed_groups.seeds.index(self.members[i].seed)
         return Snapshot(
             run,
             self._epoch_progress.processed,
             self.steps_done,
             tensors(self.members[i]),
             self._optimizer.state_of(i).cpu(),
-            self._noise_streams[seed].get_state(),
+            self._noise_streams[self.seed_groups.seeds.index(self.members[i].seed)].get_state(),
             data.order(self.members[i].seed),
             self.logs.curves[i].finished(),
             self.divergences[i],
