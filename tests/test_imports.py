@@ -790,7 +790,9 @@ def test_annotations_in_quotes_are_annotations_and_what_cannot_be_one_is_named(t
     with pytest.raises(ConfigError, match=r"annotated\.py:10: Annotated: 'list\[int\]'.* write tuple"):
         annotated(tmp_path, "list[int]")
     assert annotated(tmp_path, "tuple[int, ...]", a="[1, 2]").data["a"] == (1, 2)
-    with pytest.raises(ValueError, match=r"annotated\.py:8: Annotated: 'UNIT' cannot be read .* write the value"):
+    with pytest.raises(
+        ConfigError, match=r"imports\[0\]: .*annotated\.py:8: Annotated: 'UNIT' cannot be read .* write the value"
+    ):
         annotated(tmp_path, "int", support="UNIT")
 
 

@@ -14,7 +14,7 @@ from vaebench.config.faults import ConfigError, Fault, Refused, said
 from vaebench.config.grid import Axis, GridError, Point, RunFault, SourceMap
 from vaebench.config.imports import Import
 from vaebench.config.key_types import shown
-from vaebench.config.registry import REGISTRIES, did_you_mean, nearest
+from vaebench.config.registry import BINARIZATIONS, DATASETS, LIKELIHOODS, REGISTRIES, did_you_mean, nearest
 from vaebench.config.study import IMPORTS, SECTIONS, Run, Study
 from vaebench.config.validation import MissingKey
 from vaebench.config.yaml_document import Document
@@ -86,10 +86,10 @@ def _import(document: Document, path: Path) -> list[Fault]:
 
 
 def _read_components(new: Import) -> None:
-    """Read the keys of every component of an import.
+    """Read the keys of every component of an import, and the values of x that it gives or takes.
 
     Raises:
-        SignatureError: if an annotation or a default cannot be read.
+        SignatureError: if an annotation, a default or a `support` cannot be read.
         ValueError: if a name is there twice, or the import has no component.
     """
     entries = [(registry, name) for registry in REGISTRIES for name in registry if registry.origin(name) == new]
@@ -97,6 +97,8 @@ def _read_components(new: Import) -> None:
         raise ValueError(f"{new.asked}: no component; write @MODELS.register (or METRICS, DATASETS, …) above a class")
     for registry, name in entries:
         registry.keywords(name)
+        if registry in (DATASETS, LIKELIHOODS, BINARIZATIONS):
+            registry.source(name).constant("support")
 
 
 def _runs(source_map: SourceMap, source: str) -> tuple[tuple[Run, ...], list[RunFault]]:
