@@ -180,7 +180,9 @@ def memory(graph: fx.Graph) -> tuple[dict[fx.Node, fx.Node], set[fx.Node]]:
 
 def _written(node: fx.Node) -> list[fx.Node]:
     """The arguments of a node that it writes over."""
-    target, args, kwargs = node.target, node.args, node.kwargs
+    target: Any = node.target
+    args: Any = node.args
+    kwargs: Any = node.kwargs
     if target is padded_to_registers:
         target, _, args, kwargs = args
     found: list[fx.Node] = []
