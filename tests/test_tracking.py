@@ -11,12 +11,15 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
+from wandb.errors import CommError
+from wandb.sdk.mailbox import MailboxClosedError
 
 from vaebench.config import Run, load
 from vaebench.data.datamodule import data_of
@@ -269,6 +272,76 @@ def test_a_disk_that_fills_up_is_a_warning_and_a_full_one_an_error(tmp_path, mon
         wandb.tracked(run, "tiny", tmp_path / "run", "offline"),
     ):
         pass
+
+
+class Gone:
+    """Stands for W&B whose service was killed: everything that is asked of it raises."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls, self.dir = calls, "."
+        self.config = self.summary = self
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: Any, **__: Any) -> Any:
+            self.calls.append(name)
+            raise MailboxClosedError
+
+        return fail
+
+
+def test_a_run_ends_well_and_the_next_is_untracked_if_the_service_of_wandb_is_killed(tmp_path, monkeypatch, caplog):
+    """As the system does if memory is short. Said once in a process."""
+    calls: list[str] = []
+    monkeypatch.setattr(wandb, "LOST", Event())
+    monkeypatch.setattr("wandb.teardown", lambda: None)
+    monkeypatch.setattr("wandb.init", lambda **_: Gone(calls))
+    monkeypatch.setattr(wandb, "_define_axes", lambda *_: None)
+    (tmp_path / "tiny.yaml").write_text(TINY + "grid: {seed: 0..1}\n")
+    study = load(tmp_path / "tiny.yaml")
+    how, folders = Execution(wandb="offline"), [tmp_path / run.id for run in study.runs]
+    for _ in range(2):
+        made = list(execute_pack(study.runs, study.name, [], folders, how, lambda epoch, latest: None))
+        assert [(one.status, one.reason) for one in made] == [("done", None)] * 2
+    assert len(calls) == 1
+    assert caplog.text.count("goes on without W&B") == 1
+
+
+@pytest.mark.parametrize("error", [CommError("timed out"), MailboxClosedError(), ConnectionResetError("lost")])
+def test_runs_are_trained_untracked_if_wandb_cannot_be_reached(tmp_path, monkeypatch, caplog, error):
+    tries = []
+
+    def unreachable(**_: Any) -> Any:
+        tries.append(1)
+        raise error
+
+    monkeypatch.setattr(wandb, "LOST", Event())
+    monkeypatch.setattr("wandb.teardown", lambda: None)
+    monkeypatch.setattr("wandb.init", unreachable)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    study = load(tmp_path / "tiny.yaml")
+    for _ in range(2):
+        with wandb.tracked(study.runs[0], "tiny", tmp_path / "run", "online") as tracker:
+            assert tracker.writers == []
+    assert len(tries) == 1
+    assert caplog.text.count("goes on without W&B") == 1
+    run = study.runs[0]
+    monkeypatch.setattr(wandb, "LOST", Event())
+    made = [Record(id=run.id, study="tiny", status="failed", reason="none", config=run.config)]
+    wandb.conclude_sweep(study, made, tmp_path, "online", list, tables.table(made, (), study.presentation))
+    assert len(tries) == 2
+    assert "W&B could not take the result of the sweep" in caplog.text
+    assert not (tmp_path / wandb.MARK).exists()
+
+
+@pytest.mark.parametrize("id", ["9e13546390", "0123456789", "1e45678901"])
+def test_an_id_is_no_number_in_the_table_of_the_runs(id):
+    config = {"model": {"name": "VAE"}, "seed": 3, "evaluate": {"split": "test"}}
+    made = Record(id=id, study="s", status="failed", reason="none", config=config, comparability={"checksum": id})
+    table = wandb._tables("checksum,seed,elbo,blank\n9e13546390,3,-1e2,\n", [made])
+    assert table["results"].data == [["9e13546390", 3.0, -100.0, None]]
+    (row,) = table["runs_table"].data
+    assert row[0] == id
+    assert row[table["runs_table"].columns.index("seed")] == 3
 
 
 def test_online_asks_for_a_login_in_one_line(tmp_path, monkeypatch):

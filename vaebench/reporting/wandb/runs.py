@@ -9,9 +9,10 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,9 @@ BEST = {Direction.HIGHER: "max", Direction.LOWER: "min"}
 """W&B keeps the best number of all epochs beside the last one, where one of two numbers is better."""
 
 LONGEST_TITLE = 63  # characters of the title of an alert
+
+LOST = Event()
+"""Set once W&B cannot be reached from this process. It is left alone then: each try may take a minute and a half."""
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +159,12 @@ class Tracker:
     @property
     def writers(self) -> list[Callable[[Mapping[str, Any]], None]]:
         """Functions that are called with the numbers of an epoch."""
-        return [] if self.experiment is None else [self.experiment.log]
+        return [] if self.experiment is None else [self._write]
+
+    def _write(self, numbers: Mapping[str, Any]) -> None:
+        if self.experiment is not None and not LOST.is_set():
+            with _warned("W&B could not take the numbers of an epoch"):
+                self.experiment.log(dict(numbers))
 
     def show(self, sheets: Mapping[str, Any], epoch: int) -> None:
         """Logs pictures of the model in training. If W&B cannot take them, that is a warning.
@@ -164,7 +173,7 @@ class Tracker:
             sheets: grids of pixels by name, `[H, W, C + 1]`.
             epoch: counted from one.
         """
-        if self.experiment is None:
+        if self.experiment is None or LOST.is_set():
             return
         import wandb
 
@@ -178,7 +187,7 @@ class Tracker:
         A run that failed, for example because it diverged, sends an alert. Offline, the alert waits in the log. If W&B
         cannot take all of it, that is a warning, because the record is on disk.
         """
-        if self.experiment is None:
+        if self.experiment is None or LOST.is_set():
             return
         self.exit_code = 0 if record.status == "done" else 1
         facts = {name: fact for name, fact in record.facts.items() if not is_sentence(fact)}
@@ -199,13 +208,28 @@ class Tracker:
 
 @contextmanager
 def _warned(what: str) -> Iterator[None]:
-    """Turns what W&B raises inside into a warning that begins with these words, because the record is on disk."""
+    """Turns whatever W&B raises inside into a warning that begins with these words: no run fails because of W&B."""
     import wandb
 
     try:
         yield
-    except (OSError, wandb.Error) as error:
-        log.warning("%s: %s", what, error)
+    except Exception as error:
+        if isinstance(error, OSError | wandb.Error) and not isinstance(error, ConnectionError):
+            log.warning("%s: %s", what, error)  # of this run alone
+        else:
+            _lose(what, error)
+
+
+def _lose(what: str, error: Exception) -> None:
+    """Leave W&B alone from now on in this process, and say so once."""
+    import wandb
+
+    if not LOST.is_set():
+        reason = " ".join(str(error).split()) or type(error).__name__
+        log.warning("%s: %s; this process goes on without W&B", what, reason)
+        LOST.set()
+        with suppress(Exception):  # or W&B prints tracebacks when Python exits
+            wandb.teardown()
 
 
 @contextmanager
@@ -219,29 +243,42 @@ def tracked(
 ) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
+    If W&B cannot be reached, that is a warning, and the run goes on without it.
+
     A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
     configuration.
 
     Args:
         curves: how the numbers of epochs are described.
         question: of the study, for the notes, unless WANDB_NOTES says something else.
+
+    Raises:
+        ValueError: if the mode is online and nobody is logged in.
+        WriteError: if W&B cannot write into the folder.
     """
-    if mode == "disabled":
+    if mode == "disabled" or LOST.is_set():
         yield Tracker(None, folder)
         return
     tags = [run.config["model"]["name"], run.config["data"]["name"]]
     config = {"id": run.id, "study": study, **run.config}
     notes = os.environ.get("WANDB_NOTES") or question
     about: dict[str, Any] = {"group": study, "job_type": TRAIN, "name": run.slug, "config": config, "notes": notes}
-    experiment = opened(mode, folder.parent, tags=tags, **about)
-    _define_axes(experiment, curves)
+    experiment = None
+    try:
+        experiment = opened(mode, folder.parent, tags=tags, **about)
+        _define_axes(experiment, curves)
+    except (ValueError, WriteError):
+        raise
+    except Exception as error:
+        _lose("W&B cannot be reached", error)
     tracker, exit_code = Tracker(experiment, folder, notes), 1
     try:
         yield tracker
         exit_code = tracker.exit_code
     finally:
-        with _warned(f"the W&B run of {run.id} could not be finished"):
-            experiment.finish(exit_code=exit_code)
+        if experiment is not None and not LOST.is_set():
+            with _warned(f"the W&B run of {run.id} could not be finished"):
+                experiment.finish(exit_code=exit_code)
 
 
 def _define_axes(experiment: Any, curves: Mapping[str, Description]) -> None:
@@ -266,6 +303,7 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
     Raises:
         ValueError: if the mode is online and nobody is logged in.
         WriteError: if W&B cannot write into the folder.
+        Exception: if W&B cannot be reached.
     """
     prepare(study)
     import wandb
@@ -289,6 +327,8 @@ def opened(mode: Mode, study: Path, tags: Sequence[str] = (), **keywords: Any) -
         raise ValueError(
             f"W&B cannot be reached: {error} Or go on with --wandb offline, and `wandb sync` later"
         ) from None
+    except (ConnectionError, TimeoutError):  # they are OSErrors, but not of the disk
+        raise
     except OSError as error:
         remedy = "make room, or go on with --wandb disabled"
         raise WriteError(f"{study}: W&B cannot write here ({error}); {remedy}") from None
@@ -307,11 +347,13 @@ def conclude_sweep(
 ) -> None:
     """Writes the W&B run of a sweep, unless W&B is disabled or already has one of the same records.
 
+    If W&B cannot take it, that is a warning, because the tables are on disk.
+
     Args:
         drawn: gives the figures of the page of these records, as soon as they are drawn and the page is in the folder.
         table: of these records; the W&B run has no remarks, and the order of the columns is always the same.
     """
-    if mode == "disabled":
+    if mode == "disabled" or LOST.is_set():
         return
     text = comma_separated(replace(table, remarks=(), presentation=PLAIN))
     mark = f"{mode} {hashlib.sha256((text + ''.join(sorted(r.id for r in records))).encode()).hexdigest()}\n".encode()
@@ -321,14 +363,11 @@ def conclude_sweep(
     done = sum(r.status == "done" for r in records)
     about: dict[str, Any] = {"group": study.name, "job_type": AGGREGATE, "name": study.name, "config": config}
     notes = os.environ.get("WANDB_NOTES") or study.question
-    try:
+    with _warned("W&B could not take the result of the sweep, its tables have it"):
         with opened(mode, folder, notes=notes, **about) as experiment:
             experiment.summary.update({"runs": len(study.runs), "done": done, "failed": len(records) - done})
             experiment.log({**_tables(text, records), **figures(drawn(), folder / "report.html")})
-    except OSError as error:
-        log.warning("W&B could not take the result of the sweep, its tables have it: %s", error)
-        return
-    write_atomically(folder / MARK, mark)
+        write_atomically(folder / MARK, mark)
 
 
 def _tables(text: str, records: Sequence[Record]) -> dict[str, Any]:
@@ -337,15 +376,22 @@ def _tables(text: str, records: Sequence[Record]) -> dict[str, Any]:
 
     headings, *rows = csv.reader(io.StringIO(text))
     runs = run_rows(records)
+    names = {"id", *(key for r in records for key, value in r.comparability.items() if isinstance(value, str))}
     return {
-        name: wandb.Table(columns=[*columns], data=[[*map(_value, row)] for row in data], allow_mixed_types=True)
+        name: wandb.Table(
+            columns=[*columns],
+            data=[[_value(field, column in names) for field, column in zip(row, columns, strict=True)] for row in data],
+            allow_mixed_types=True,
+        )
         for name, columns, data in (("results", headings, rows), ("runs_table", runs.headings, runs.rows))
     }
 
 
-def _value(field: str | float | None) -> float | str | None:
-    """A field as a number, if its text is one; None for an empty one."""
+def _value(field: str | float | None, is_name: bool) -> float | str | None:
+    """A field as a number, if its text is one and it is no name (an id may be 9e13546390); None for an empty one."""
+    if is_name or not isinstance(field, str):
+        return field
     try:
-        return float(field) if isinstance(field, str) else field
+        return float(field)
     except ValueError:
         return field or None
