@@ -5,7 +5,9 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -342,3 +344,34 @@ def test_the_same_run_twice_is_an_error(tmp_path: Path) -> None:
         write(RECORD, path)
     with pytest.raises(RecordError, match=f"the same run {ID}"):
         read_all(tmp_path)
+
+
+ODD = {
+    "a tensor": torch.tensor(1.0),
+    "two numbers in a tensor": torch.tensor([1.0, 1.0]),
+    "nothing": None,
+    "text": "abc",
+    "a list of lists": [[1.0, 2.0]],
+    "a list with nothing": [1.0, None],
+    "an array": np.array([1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_a_metric_of_a_user_returns_and_no_record_can_hold_is_a_fault_of_the_record(name: str) -> None:
+    with pytest.raises(RecordError, match="expected plain numbers"):
+        encode(replace(RECORD, estimates=[Estimate("mine", ODD[name])]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"estimates": [Estimate("mine", 1.0, weights=(1, 2, 3))]},
+        {"facts": {"mine\udce9": 1}},
+        {"provenance": {"command": "python -m vaebench train fr\udce9d/beta.yaml"}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_other_parts_that_no_record_can_hold_are_faults_of_the_record(changes: dict) -> None:
+    with pytest.raises(RecordError):
+        encode(replace(RECORD, **changes))

@@ -247,6 +247,28 @@ def test_a_record_that_cannot_be_written_says_why_and_stops_no_other(tmp_path, m
     assert "expected plain numbers" in records[1].reason
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+def test_a_folder_whose_name_is_not_utf_8_loses_no_record(tmp_path, monkeypatch, fails):
+    """The command in a record names the study; the byte E9 stands there as an escape."""
+    (run, *_) = written(tmp_path, STUDY).runs
+    run = run.named(run.slug, "fr\udce9d/tiny.yaml")
+    if fails:
+        monkeypatch.setattr(MODELS["AE"], "facts", lambda model: {"odd": torch.zeros(2)})
+    (made,) = execute_pack([run], "tiny", [], [tmp_path / run.id], QUIET, lambda epoch, latest: None)
+    assert made.status == ("failed" if fails else "done")
+    assert record.read(tmp_path / run.id / "record.json").provenance["command"] == made.provenance["command"]
+    assert made.provenance["command"].startswith("python -m vaebench train fr\\udce9d/tiny.yaml --id")
+
+
+def test_a_failed_run_names_the_device_on_which_it_would_have_trained(tmp_path, monkeypatch):
+    (run, *_) = written(tmp_path, STUDY).runs
+    monkeypatch.setattr("vaebench.sweeps.run.fit", lambda *_: [MemoryError("too large")])
+    monkeypatch.setattr("vaebench.sweeps.run.device", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a large one")
+    (made,) = execute_pack([run], "tiny", [], [tmp_path / run.id], QUIET, lambda epoch, latest: None)
+    assert (made.status, made.provenance["device"]) == ("failed", "cuda:0: a large one")
+
+
 def test_nobody_is_told_that_a_run_is_done_before_its_record_stands(tmp_path, monkeypatch):
     study, told = written(tmp_path, STUDY), []
 

@@ -212,16 +212,16 @@ def encode(record: Record) -> bytes:
         RecordError: if a value is not plain JSON (a tensor, a path), or the result could not be read back.
     """
     entries: dict[str, Any] = {"format": FORMAT, **{f.name: getattr(record, f.name) for f in fields(record)}}
-    entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
-    entries["descriptions"] = {n: d.recorded(n).entries for n, d in record.descriptions.items()}
     try:
+        entries["estimates"] = [_entry(_noted(e)) for e in record.estimates]
+        entries["descriptions"] = {n: d.recorded(n).entries for n, d in record.descriptions.items()}
         entries = json.loads(json.dumps(finite(entries), allow_nan=False))
         sealed = {"format": FORMAT, SEAL: sha256(entries)} | entries
         content = ("{\n" + ",\n".join(f"{json.dumps(k)}: {laid_out(v)}" for k, v in sealed.items()) + "\n}\n").encode()
         decode(content, f"record {record.id}: cannot be written")
     except RecordError as error:
         raise RecordError(error.fault) from None
-    except TypeError as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise RecordError(f"record {record.id}: expected plain numbers, strings, lists and mappings: {error}") from None
     return content
 

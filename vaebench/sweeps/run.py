@@ -43,7 +43,7 @@ from vaebench.training.checkpoints import NewerSnapshotError, write_weights
 from vaebench.training.fit import fit
 from vaebench.training.loggers import FileLog, FunctionLogger, LoggerName, logged
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.trainer import Fitted, ProgressCallback, configure_process, tf32
+from vaebench.training.trainer import Fitted, ProgressCallback, configure_process, device, tf32
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def _outcome(
     except WriteError:  # on a full disk the next runs would fail too, and this one needs no new training
         raise
     except Exception as error:
-        return replace(bare, reason=reason_of(error, run), provenance=_provenance(run, "cpu", how))
+        place = device() if isinstance(trained, Exception) else trained.model.device
+        return replace(bare, reason=reason_of(error, run), provenance=_provenance(run, str(place), how))
 
 
 def _written(outcome: Record, bare: Record, path: Path) -> Record:
@@ -250,7 +251,7 @@ def _bfloat16_error(run: Run, model: Autoencoder, data: DataModule) -> dict[str,
 
 
 def _provenance(run: Run, device: str, how: Execution) -> dict[str, Any]:
-    command = f"python -m vaebench train {run.source} --id {run.id}" if run.source else None
+    command = f"python -m vaebench train {_in_utf8(run.source)} --id {run.id}" if run.source else None
     return (
         {"command": command}
         | provenance.here()
@@ -259,8 +260,13 @@ def _provenance(run: Run, device: str, how: Execution) -> dict[str, Any]:
     )
 
 
+def _in_utf8(text: str) -> str:
+    """A text that may hold a path whose bytes are not UTF-8; such a byte is written as `\\udce9`."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def reason_of(error: BaseException, run: Run) -> str:
     """What happened, and the line of the user's own file in which it did."""
     place = imports.place_of(error, run.imports)
-    what = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    what = _in_utf8(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
     return what if place is None or place in what else f"{what} ({place})"
