@@ -4,12 +4,16 @@ import io
 import pickle
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
+import torch
 
 from vaebench.records.arrays import ArraysError, read_arrays
+from vaebench.records.checksums import SealError, about
 
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
 
@@ -105,3 +109,39 @@ def test_what_is_an_array_is_read(array, tmp_path):
 def test_what_is_no_file_is_refused_at_once(place, tmp_path):
     with pytest.raises(ArraysError, match=r"it is (a folder|no file)|no such file"):
         read_arrays(tmp_path / Path(place))
+
+
+def damaged(content: bytes, places: range, chars: bytes, random: Random) -> bytes:
+    """A file with up to three other bytes at random places, sometimes cut off."""
+    made = bytearray(content)
+    for _ in range(random.randint(1, 3)):
+        made[random.choice(places)] = random.choice(chars)
+    return bytes(made[: random.randrange(len(made))] if random.random() < 0.1 else made)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("content", "places", "chars"),
+    [
+        (npy(X), range(128), bytes(range(256))),
+        (npy(X), range(10, 80), b"{}()',:[]<f48 \n\t\\\"#01x"),
+        (zipped(x=npy(X), y=npy(X)), range(300), bytes(range(256))),
+    ],
+    ids=["npy", "header", "npz"],
+)
+def test_a_damaged_file_is_read_or_refused_whatever_its_bytes(content, places, chars, tmp_path):
+    random, path = Random(0), tmp_path / "x"
+    for _ in range(600):
+        path.write_bytes(damaged(content, places, chars, random))
+        with suppress(ArraysError):
+            read_arrays(path)
+
+
+def test_a_damaged_checkpoint_is_read_or_refused_whatever_its_bytes():
+    """One of Lightning's, which has no checksum of its own."""
+    out, random = io.BytesIO(), Random(0)
+    torch.save({"state_dict": {"weight": torch.arange(6.0)}, "epoch": 1}, out)
+    content = out.getvalue()
+    for _ in range(1500):
+        with suppress(SealError):
+            about(damaged(content, range(len(content)), bytes(range(256)), random), "x")

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,9 @@ def about(content: bytes, source: str | Path) -> dict[str, Any]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found: dict[str, Any] = json.loads(archive.comment[:-DIGITS])
             return found
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, LookupError, EOFError) as error:
+    except SealError:
+        raise
+    except Exception as error:  # zipfile raises many kinds, such as a UnicodeDecodeError for a name
         raise SealError(f"{source}: damaged, or no checkpoint ({' '.join(str(error).split())[:200]})") from None
 
 
