@@ -19,7 +19,7 @@ from vaebench.models.base import Autoencoder
 from vaebench.models.vae import VAE
 from vaebench.oracle.spectrum import Spectrum
 from vaebench.training.packed.capture import Unpackable
-from vaebench.training.packed.stacked import check_compatible
+from vaebench.training.packed.stacked import check_compatible, lifted_scalars
 
 SHAPE = (6,)
 
@@ -250,3 +250,34 @@ def test_aggressive_training_needs_a_validation_split() -> None:
 def test_an_aggressive_model_trains_alone_and_says_why() -> None:
     with pytest.raises(Unpackable, match="AggressiveVAE has its own training_step"):
         check_compatible([AggressiveVAE((4,)), AggressiveVAE((4,), 1)])
+
+
+class Node:
+    """A tree whose children know their parent."""
+
+    def __init__(self, parent: "Node | None" = None) -> None:
+        self.parent, self.weight = parent, 0.5
+        self.child = Node(self) if parent is None else None
+
+
+def test_a_model_with_an_object_that_stands_in_itself_trains_alone_and_says_why() -> None:
+    model = VAE((4,))
+    model.tree = Node()
+    with pytest.raises(Unpackable, match=r"tree\.child\.parent is an object that stands in itself"):
+        check_compatible([model])
+
+
+def test_one_object_at_two_places_may_be_packed() -> None:
+    model = VAE((4,))
+    model.left = Node()
+    model.left.child = None
+    model.right = model.left
+    check_compatible([model])
+    assert {"left.weight", "right.weight"} <= lifted_scalars(model).keys()
+
+
+def test_the_order_of_lifted_settings_depends_on_their_names_only() -> None:
+    """Or a compiled step of the same model would not be found again in the next process: hashes of text differ."""
+    for name in MODELS:
+        own = [key for key in lifted_scalars(MODELS.build({"name": name}, (1, 8, 8), 0)) if "." not in key]
+        assert own == sorted(own), name

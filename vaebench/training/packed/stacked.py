@@ -262,19 +262,28 @@ def _structure(model: Autoencoder) -> dict[str, Any]:
 def _attributes(model: nn.Module) -> Iterator[tuple[str, Owner]]:
     for path, module in model.named_modules():
         known = vars(nn.Module()).keys()
-        for name in vars(module).keys() - known - (OWN if module is model else set()):
+        for name in sorted(vars(module).keys() - known - (OWN if module is model else set())):
             yield from _inside(f"{path}.{name}".lstrip("."), (module, name))
 
 
-def _inside(path: str, owner: Owner) -> Iterator[tuple[str, Owner]]:
-    """An attribute; for a plain object such as a corruption or a schedule, the attributes of that object."""
+def _inside(path: str, owner: Owner, around: tuple[Any, ...] = ()) -> Iterator[tuple[str, Owner]]:
+    """An attribute; for a plain object such as a corruption or a schedule, the attributes of that object.
+
+    Args:
+        around: the objects in which it stands.
+
+    Raises:
+        Unpackable: if an object stands in itself, as a parent that its child knows.
+    """
     value = getattr(*owner)
     if isinstance(value, nn.Module | Tensor | type) or isroutine(value) or not hasattr(value, "__dict__"):
         yield path, owner
         return
+    if any(value is one for one in around):
+        raise Unpackable(f"{path} is an object that stands in itself")
     yield f"{path}.kind", (value, "__class__")
     for name in vars(value):
-        yield from _inside(f"{path}.{name}", (value, name))
+        yield from _inside(f"{path}.{name}", (value, name), (*around, value))
 
 
 def _comparable(value: Any) -> Any:
