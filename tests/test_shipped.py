@@ -97,6 +97,8 @@ def test_the_status_says_where_each_run_stands(empty: Path) -> None:
     (folder / waiting.id).mkdir()
     with FileLock(folder / waiting.id / LOCK):
         assert status(study, folder)[-1].state is State.AT_WORK
+    (folder / failed.id / LOCK).mkdir()  # as in a folder that is read only: the lock cannot be asked
+    assert {run.id: run.state for run in status(study, folder)}[failed.id] is State.FAILED
     assert counts(status(study, folder)).startswith("6 runs: 1 done, 1 failed, 1 in training")
     assert [run["state"] for run in json.loads(vaebench("status", "beta", "seed=0", "--json", status=1))] == states
 

@@ -208,13 +208,16 @@ def _status(run: Run, folder: Path, training: dict[str, str], study: str) -> Run
 
 
 def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock. Where it cannot be asked, as in a folder that is read only, none is known."""
     if not path.exists():
         return False
     try:
         with FileLock(path, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:
+        return False
 
 
 # -- runs of sweeps with overrides -------------------------------------------------------------------------------------
