@@ -86,6 +86,15 @@ def test_the_runs_are_the_studys_in_groups_of_seeds(view):
     assert runs["runFeed"]["columnOrder"][:3] == ["run:displayName", "config:model.value.beta", "config:seed.value"]
 
 
+@pytest.mark.parametrize("name", ["it's", 'a"b'])
+def test_the_name_of_a_study_may_have_quotation_marks(tmp_path, name):
+    (tmp_path / f"{name}.yaml").write_text(GRID)
+    study = load(tmp_path / f"{name}.yaml")
+    view = json.loads(dashboard.encoded(dashboard.workspace(study, [], "somebody")))
+    (runs,) = view["spec"]["section"]["runSets"]
+    assert {f["key"]["name"]: f["value"] for f in runs["filters"]["filters"]}["group"] == name
+
+
 def test_parallel_coordinates_go_from_the_axes_to_the_numbers(view):
     (found,) = panels(view, "Parallel Coordinates Plot")
     columns = {c["accessor"]: c.get("log", False) for c in found["columns"]}

@@ -84,7 +84,7 @@ def workspace(
 
 def chosen(study: Study, kinds: list[str]) -> str:
     """The filter for the finished runs of a study, of these job types."""
-    return f"Group = '{study.name}' and JobType in {kinds} and State not in {list(UNFINISHED)}"
+    return f"Group = {study.name!r} and JobType in {kinds} and State not in {list(UNFINISHED)}"
 
 
 def axes(study: Study) -> dict[str, bool]:
