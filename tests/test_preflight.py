@@ -104,6 +104,30 @@ def test_a_fault_of_one_value_of_an_axis_is_said_there(write: Write) -> None:
     assert refusal(write(text)).startswith("study.yaml:10: grid.train.batch_size[1]: expected at most 1258")
 
 
+PICKY = '''
+from vaebench import MODELS, VAE
+
+
+@MODELS.register
+class Picky{digit}(VAE):
+    """A VAE with two numbers, of which one must be less than the other."""
+
+    def __init__(self, shape, seed: int = 0, *, low: float = 0.1, high: float = 0.5, **kwargs):
+        super().__init__(shape, seed, **kwargs)
+        if low >= high:
+            raise ValueError(f"expected less than {{high}}, got low {{low}}")
+'''
+
+
+@pytest.mark.parametrize("values", ["[0.1, 0.9]", "[0.9, 0.1]"])
+def test_a_model_that_refuses_one_real_number_is_refused_wherever_that_stands(write: Write, values: str) -> None:
+    """Both runs are of one pack: packs are told apart by architecture."""
+    digit = values[3]
+    Path("picky.py").write_text(PICKY.format(digit=digit))
+    text = HEAD.replace("BetaVAE", f"Picky{digit}").replace("model.beta: [1, 2]", f"model.low: {values}")
+    assert "expected less than 0.5, got low 0.9" in refusal(write(f"imports: [picky.py]\n{text}"))
+
+
 def test_a_fault_of_an_override_is_said_of_the_command_line(write: Write) -> None:
     write(HEAD)
     assert refusal(load("study.yaml", ["batch_size=5000"])).startswith("command line: train.batch_size: expected at")

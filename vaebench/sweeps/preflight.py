@@ -32,6 +32,7 @@ from vaebench.training.callbacks import StopEarly
 from vaebench.training.memory import TooLargeError, capacity, check_fits, meta_model, needs
 
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
+EACH = 500  # how many configurations of models are built, each in some milliseconds; then one for each kind of pack
 WANDB = ("api.wandb.ai", "api.forge.coreweave.com")  # the old and the new host of W&B; its settings may name another
 
 
@@ -56,7 +57,9 @@ def refuse(study: Study, runs: Sequence[Run], engine: Engine) -> None:
         if preview is not None:
             seen += [*_batch(run, preview), *_draws(run, engine)]
         if preview is not None and not seen:
-            if (kind := pack_key(run)) not in examined:
+            # A model may refuse some real numbers, which do not tell packs apart.
+            numbers = json.dumps(run.config["model"], sort_keys=True) if len(examined) < EACH else ""
+            if (kind := f"{pack_key(run)} {numbers}") not in examined:
                 examined[kind] = list(_model(run, preview, engine))
             seen = examined[kind]
         found[run.unseeded] = seen
