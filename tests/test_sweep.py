@@ -4,12 +4,14 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +25,10 @@ from vaebench.config.registry import MODELS
 from vaebench.records import record
 from vaebench.records.files import LOCK
 from vaebench.records.record import NewerError, Record
+from vaebench.reporting.wandb.runs import Tracker
 from vaebench.sweeps.run import Execution, execute_pack
 from vaebench.sweeps.status import set_arrays_aside
-from vaebench.sweeps.sweep import Worker, _pending, sweep
+from vaebench.sweeps.sweep import FILES, OTHER_FILES, Worker, _pending, runs_at_once, sweep
 from vaebench.training.packed.capture import Unpackable
 
 QUIET = Execution(wandb="disabled")
@@ -221,6 +224,48 @@ def test_a_model_that_cannot_be_packed_trains_in_a_plain_trainer(study, whole, t
         assert a.curve["train/objective"] == pytest.approx(b.curve["train/objective"], rel=1e-6)
         assert [e.name for e in a.estimates] == [e.name for e in b.estimates]
         assert a.not_applicable == b.not_applicable
+
+
+@pytest.mark.parametrize("model", ["PPCA", "VAE"])
+def test_each_run_opens_one_wandb_run_also_where_no_pack_can_train(tmp_path, monkeypatch, model):
+    seen = []
+
+    def tracked(run, *_):
+        seen.append(run.id)
+        return nullcontext(Tracker(None, tmp_path))
+
+    monkeypatch.setattr("vaebench.sweeps.run.tracked", tracked)
+    text = STUDY.replace("[AE, {name: BetaVAE, beta: 4}]", f"[{model}]").replace("0..1", "0..2")
+    study = written(tmp_path, text.replace(", network: {name: MLP, hidden: [16]}", ""))
+    swept(study, tmp_path / "runs")
+    assert sorted(seen) == sorted(run.id for run in study.runs)
+
+
+def test_a_pack_is_as_large_as_the_open_files_allow(study, whole, tmp_path, monkeypatch):
+    """Each run holds its lock. The numbers are those of one pack."""
+    before, sizes = resource.getrlimit(resource.RLIMIT_NOFILE), []
+
+    def executed(runs, *arguments):
+        sizes.append(len(runs))
+        return execute_pack(runs, *arguments)
+
+    monkeypatch.setattr("vaebench.sweeps.sweep.execute_pack", executed)
+    monkeypatch.setattr("vaebench.sweeps.sweep.OTHER_FILES", before[0] - 3)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: (_ for _ in ()).throw(ValueError))  # no more can be had
+    records, _ = swept(study, tmp_path / "runs")
+    assert sizes == [1] * 4
+    assert list(map(numbers, records)) == list(map(numbers, whole[0]))
+
+
+def test_the_limit_of_open_files_is_raised_where_a_pack_needs_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: asked.append(limits))
+    assert runs_at_once(100) == 100
+    assert not asked
+    assert runs_at_once(1024) == 1024
+    assert runs_at_once(4096) == (4096 - OTHER_FILES) // FILES
+    assert asked == [(1024 * FILES + OTHER_FILES, 4096), (4096, 4096)]
 
 
 def test_a_failed_run_is_tried_again(tmp_path, monkeypatch):

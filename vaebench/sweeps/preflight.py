@@ -32,7 +32,7 @@ from vaebench.training.callbacks import StopEarly
 from vaebench.training.memory import TooLargeError, capacity, check_fits, meta_model, needs
 
 PER_DRAW = 28  # bytes for a draw of an observation: its three log-densities, and its log-weight in both precisions
-EACH = 500  # how many configurations of models are built, each in some milliseconds; then one for each kind of pack
+EACH = 100  # how many configurations of models are built, each in about 20 ms; then one for each kind of pack
 WANDB = ("api.wandb.ai", "api.forge.coreweave.com")  # the old and the new host of W&B; its settings may name another
 
 

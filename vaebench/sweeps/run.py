@@ -11,7 +11,9 @@ from time import perf_counter
 from typing import Any
 
 from vaebench.config import Run, imports
+from vaebench.config.registry import DATASETS
 from vaebench.data.datamodule import DataModule
+from vaebench.data.datasets.base import data_root
 from vaebench.evaluation import image_samples
 from vaebench.evaluation.bfloat16 import bfloat16_decoder, bfloat16_error
 from vaebench.evaluation.ceiling import Cache, decoder_gap
@@ -43,6 +45,7 @@ from vaebench.training.checkpoints import NewerSnapshotError, write_weights
 from vaebench.training.fit import fit
 from vaebench.training.loggers import FileLog, FunctionLogger, LoggerName, logged
 from vaebench.training.packed.capture import Unpackable
+from vaebench.training.packed.stacked import check_compatible
 from vaebench.training.trainer import Fitted, ProgressCallback, configure_process, device, tf32
 
 
@@ -94,6 +97,16 @@ def execute_pack(
     imports.use(each for run in runs for each in run.imports)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
+    alone = len(runs) > 1 and _is_unpackable(runs[0])  # asked before W&B runs are opened, or each part had its own
+    for part in split(range(len(runs)), len(runs) if alone else 1):
+        here = slice(part.start, part.stop)
+        yield from _together(runs[here], study, axes, folders[here], how, watch)
+
+
+def _together(
+    runs: Sequence[Run], study: str, axes: list[str], folders: Sequence[Path], how: Execution, watch: ProgressCallback
+) -> Iterator[Record]:
+    """`execute_pack`, in a process that is prepared."""
     with ExitStack() as stack:
         pairs = zip(runs, folders, strict=True)
         watchers = [_Watchers(run, study, folder, how, stack) for run, folder in pairs]
@@ -118,7 +131,21 @@ def execute_pack(
     if parts > 1:
         for some in split(range(len(runs)), parts):
             here = slice(some.start, some.stop)
-            yield from execute_pack(runs[here], study, axes, folders[here], how, watch)
+            yield from _together(runs[here], study, axes, folders[here], how, watch)
+
+
+def _is_unpackable(run: Run) -> bool:
+    """Whether a model is of a kind that trains outside packs, as far as that is known without its data."""
+    try:
+        preview = DATASETS.build(run.data).preview(data_root())
+        model = None if preview is None else memory.meta_model(run.model, preview.shape)
+        if model is not None:
+            check_compatible([model])
+    except Unpackable:
+        return True
+    except Exception:  # what is wrong is said in training
+        return False
+    return False
 
 
 class _Watchers:

@@ -5,6 +5,8 @@ gives packs to workers; a `Worker` executes the runs of a pack, except those tha
 """
 
 import logging
+import math
+import resource
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from vaebench.records.record import Record
 from vaebench.reporting.printing import line
 from vaebench.sweeps.engines import Engine, Inline
 from vaebench.sweeps.forecast import announced
-from vaebench.sweeps.packs import describe_packs, packs_of
+from vaebench.sweeps.packs import describe_packs, packs_of, split
 from vaebench.sweeps.progress import Display, Heartbeat
 from vaebench.sweeps.run import Execution, execute_pack, import_for
 from vaebench.sweeps.status import (
@@ -35,6 +37,9 @@ from vaebench.sweeps.status import (
 from vaebench.training.resume import resume_point
 
 log = logging.getLogger(__name__)
+
+FILES = 3  # files that a run of a pack holds open: its lock, and what W&B holds
+OTHER_FILES = 64  # files that a process holds open besides
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class Worker:
             raise FileNotFoundError(
                 f"{self.folder}: not found on this machine; runs/ has to be on storage that every worker reaches"
             )
+        parts = split(list(pack), math.ceil(len(pack) / runs_at_once(len(pack))))
+        return [id for part in parts for id in self._work(part)]
+
+    def _work(self, pack: Sequence[Run]) -> list[str]:
+        """The same for a pack whose locks can be open at once."""
         held: list[str] = []
         with ExitStack() as locks:
             mine = []
@@ -107,6 +117,19 @@ class Worker:
         heartbeat = Heartbeat(folders, [run.slug for run in runs], runs[0].train.epochs)
         with heartbeat.beating():
             return list(execute_pack(runs, self.study, list(self.axes), folders, self.how, heartbeat))
+
+
+def runs_at_once(wanted: int) -> int:
+    """How many runs may hold their files open in this process; its limit is raised if that is too low."""
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = FILES * wanted + OTHER_FILES
+    if most == resource.RLIM_INFINITY or most >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    with suppress(ValueError, OSError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        most = allowed
+    return min(wanted, max(1, (most - OTHER_FILES) // FILES))
 
 
 def sweep(
