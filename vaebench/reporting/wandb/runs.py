@@ -243,10 +243,8 @@ def tracked(
 ) -> Iterator[Tracker]:
     """A W&B run that is finished whatever happens inside, so that the next run in this process gets one of its own.
 
-    If W&B cannot be reached, that is a warning, and the run goes on without it.
-
-    A resumed run gets a new W&B run, because W&B cannot continue an offline one. The id of the run is in the
-    configuration.
+    If W&B cannot be reached, that is a warning, and the run goes on without it. A resumed run gets a new W&B run,
+    because W&B cannot continue an offline one. The id of the run is in the configuration.
 
     Args:
         curves: how the numbers of epochs are described.
