@@ -34,6 +34,7 @@ def source(folder: Path) -> Path:
     shutil.copy(provenance.__file__, folder / "vaebench/records")
     for name in ("vaebench/models.py", "conf/beta.yaml", "pyproject.toml", "README.md"):
         (folder / name).write_text("before\n")
+    (folder / ".gitignore").write_text("__pycache__/\n")  # which an import writes
     return folder
 
 
