@@ -206,7 +206,7 @@ def _pending(study: Study, folder: Path, unfinished: Collection[str], console: C
     messages = [(text, "") for run in pending if (text := describe_resume(run, folder / run.id))]
     for path in (folder / run.id / RECORD for run in pending):
         if path.exists():
-            with suppress(Timeout, OSError), lock_of(path.parent):  # a process that works on the run sees to it itself
+            with suppress(Timeout, OSError), lock_of(path.parent):  # a process that works on the run does it itself
                 if aside := set_record_aside(path, study.name):
                     messages.insert(0, (aside, "yellow"))
     for text, style in messages:

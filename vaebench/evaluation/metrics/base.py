@@ -133,7 +133,7 @@ class Metric(TorchMetric, ABC):
 
 
 def count_above(values: Float64[Tensor, " N"], threshold: float) -> float:
-    """How many numbers are above a threshold; NaN if one of them is NaN, of which nobody knows.
+    """How many numbers are above a threshold; NaN if one of them is NaN, because then the count is unknown.
 
     >>> count_above(torch.tensor([0.5, 2.0], dtype=torch.float64), 1.0)
     1.0

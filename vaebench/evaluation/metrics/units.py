@@ -98,7 +98,7 @@ class CollapsedUnits(Metric):
     def update(self, draws: Draws) -> None:
         kl = unit_kl(draws.posterior)[:, :, None]
         is_below = (kl < kl.new_tensor([self.epsilon, *GRID])).double()
-        self.below = self.below + is_below.where(~kl.isnan(), torch.nan).sum(0)  # of a NaN nobody knows
+        self.below = self.below + is_below.where(~kl.isnan(), torch.nan).sum(0)  # NaN is neither below nor above
         self.count = self.count + len(kl)
 
     def compute(self) -> tuple[Estimate, ...]:
