@@ -131,7 +131,7 @@ def ordered(values: Mapping[int, Mapping[int, float]], sign: int) -> list[int]:
 
     Where all have the same seeds, this is the order of their means. Else a seed that one row lacks would decide it, so
     two rows are compared over the seeds that both have, if these are two or more, and by their means if not. A row that
-    is ahead of more of the others comes first; of equals, the one of the better mean.
+    is ahead of more of the others comes first, and of equals the row with the better mean.
     """
     means = {row: sign * fmean(by_seed.values()) for row, by_seed in values.items()}
     if len({frozenset(by_seed) for by_seed in values.values()}) == 1:

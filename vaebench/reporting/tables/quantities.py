@@ -52,7 +52,7 @@ RESTS = "rests on collapsed importance weights"
 
 
 def rests(marked: Iterable[tuple[str, Bias]]) -> str:
-    """What the mark means below numbers of which these are marked: each with its heading."""
+    """What the mark means, for the text below numbers. `marked` has the heading of each marked number."""
     return f"{MARK} {RESTS}: {direction(marked)} by an unknown amount."
 
 

@@ -170,7 +170,7 @@ def use_tensor_methods(graph: fx.Graph) -> None:
 
 
 def memory(graph: fx.Graph) -> tuple[dict[fx.Node, fx.Node], set[fx.Node]]:
-    """For each node the one that allocated its memory; and those of them to whose memory an operation writes."""
+    """For each node the node that allocated its memory; and the nodes whose memory an operation writes to."""
     owner, written = dict[fx.Node, fx.Node](), set[fx.Node]()
     for node in graph.nodes:
         owner[node] = owner[node.all_input_nodes[0]] if is_view(node) else node
