@@ -750,7 +750,9 @@ def test_a_function_may_import_what_is_beside_its_file_after_another_file_was_ex
 
 
 @pytest.mark.parametrize("word", ["~nobody-here/x.py"])
-def test_the_home_of_nobody_is_one_clear_error(tmp_path: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_of_an_unknown_user_is_one_clear_error(
+    tmp_path: Path, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=r"x\.py: no such file"):
         plain(tmp_path, "VAE", word)
     with pytest.raises(FileNotFoundError, match="found neither"):
